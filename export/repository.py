@@ -1,0 +1,245 @@
+"""Writes a servable Triton model repository out of a checkpoint folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import Enum
+from pathlib import Path
+from string import Template
+from typing import Any
+
+MODEL_SOURCES = Path(__file__).resolve().parent.parent / "model_repository"
+PYTHON_MODELS = ("whisper", "vae_encoder", "unet", "vae_decoder")
+ENSEMBLE = "lipsync"
+RECORD = "export.json"
+
+# The weights lie once for all models, in the ensemble's version folder: the one model folder that needs no model.py.
+WEIGHTS = f"{ENSEMBLE}/1"
+CHECKPOINT = "checkpoint"
+
+
+class Device(str, Enum):
+    """What the models run on; AUTO takes the GPUs when torch sees any."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+class Dtype(str, Enum):
+    """What the UNet and the VAE compute in; AUTO is float16 on GPUs and what the CPU is fastest in elsewhere."""
+
+    AUTO = "auto"
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"
+    BFLOAT16 = "bfloat16"
+
+
+class Engine(str, Enum):
+    """How the graphs run; EAGER is plain PyTorch."""
+
+    EAGER = "eager"
+
+
+class ExportError(RuntimeError):
+    """The repository could not be written; the message says what is missing or wrong."""
+
+
+@dataclass(frozen=True)
+class _Options:
+    device: Device
+    dtype: Dtype
+    cpu_threads: int
+    instances: dict[str, int]
+    unet_batch: int
+    engine: Engine
+
+
+def export_repository(
+    checkpoint_dir: Path,
+    output_dir: Path,
+    *,
+    device: str = Device.AUTO,
+    dtype: str = Dtype.AUTO,
+    cpu_threads: int | None = None,
+    instances: Mapping[str, int] | None = None,
+    unet_batch: int | None = None,
+    engine: str = Engine.EAGER,
+) -> bool:
+    """Writes `output_dir` for tritonserver out of a checkpoint folder; False when it was up to date already.
+
+    `cpu_threads` is for each model process (None: every core), `instances` per GPU, or on the CPU, by model name (1
+    where not named), `unet_batch` the most chunks denoised together (None: 4 on GPUs, 1 on a CPU, where a batch only
+    makes its first chunk late). The folder is complete (model.py, config.pbtxt, weights) and all paths in it are
+    relative. It is written beside `output_dir` and renamed, so a failure leaves the old one. Raises ExportError, and
+    CheckpointError for weights that do not load.
+    """
+    chosen = Device(device)
+    if chosen is Device.AUTO:
+        chosen = Device.CUDA if _gpu_is_usable() else Device.CPU
+    options = _Options(
+        device=chosen,
+        dtype=Dtype(dtype),
+        cpu_threads=len(os.sched_getaffinity(0)) if cpu_threads is None else cpu_threads,
+        instances=dict.fromkeys(PYTHON_MODELS, 1) | dict(instances or {}),
+        unet_batch=(4 if chosen is Device.CUDA else 1) if unet_batch is None else unet_batch,
+        engine=Engine(engine),
+    )
+    _check(options)
+    record = _record(checkpoint_dir, options)
+    if _read_record(output_dir) == record:
+        return False
+    if output_dir.exists():
+        _require_ours(output_dir)
+    output_dir.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output_dir.parent, prefix=f".{output_dir.name}-") as folder:
+        fresh = Path(folder) / "new"
+        _write_repository(checkpoint_dir, fresh, options)
+        (fresh / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+        if output_dir.exists():
+            output_dir.rename(Path(folder) / "old")
+        fresh.rename(output_dir)
+    return True
+
+
+def _check(options: _Options) -> None:
+    unknown = options.instances.keys() - set(PYTHON_MODELS)
+    if unknown:
+        raise ExportError(f"instances names {', '.join(sorted(unknown))}; the models are {', '.join(PYTHON_MODELS)}")
+    counts = {"cpu_threads": options.cpu_threads, "unet_batch": options.unet_batch}
+    counts |= {f"instances of {name}": count for name, count in options.instances.items()}
+    for name, count in counts.items():
+        if count < 1:
+            raise ExportError(f"{name} is {count}, expected at least 1")
+
+
+def _gpu_is_usable() -> bool:
+    if not Path("/dev/nvidiactl").exists():
+        return False  # spares the seconds that importing torch takes
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _record(checkpoint_dir: Path, options: _Options) -> dict[str, Any]:
+    """What an export is made from: the options, the templates by content, the weights by size and time."""
+    weights = {}
+    for path in _checkpoint_files(checkpoint_dir).values():
+        status = path.stat()
+        weights[str(path.resolve())] = [status.st_size, status.st_mtime_ns]
+    sources = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in _sources().items()}
+    record: dict[str, Any] = json.loads(json.dumps({"options": asdict(options), "sources": sources}))
+    return record | {"weights": weights}
+
+
+def _read_record(output_dir: Path) -> Any:
+    try:
+        return json.loads((output_dir / RECORD).read_text())
+    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+        return None
+
+
+def _require_ours(output_dir: Path) -> None:
+    if not (output_dir / RECORD).is_file() and any(output_dir.iterdir()):
+        raise ExportError(f"{output_dir} is not empty and was not written by an export: choose another folder")
+
+
+def _sources() -> dict[str, Path]:
+    """The templates by their name in the repository."""
+    names = [f"{name}/1/model.py" for name in PYTHON_MODELS]
+    names += [f"{name}/config.pbtxt" for name in (*PYTHON_MODELS, ENSEMBLE)]
+    if not MODEL_SOURCES.is_dir():
+        raise ExportError(f"{MODEL_SOURCES} is missing: install the package from a checkout (pip install -e .)")
+    return {name: MODEL_SOURCES / name for name in names}
+
+
+def _checkpoint_files(checkpoint_dir: Path) -> dict[str, Path]:
+    """A checkpoint's files by their place below WEIGHTS; raises ExportError for one that is missing."""
+    config_path = checkpoint_dir / "config.json"
+    if not config_path.is_file():
+        raise ExportError(f"{config_path} is missing: {checkpoint_dir} is no checkpoint folder")
+    whisper = Path(json.loads(config_path.read_text())["whisper"]["path"])
+    if whisper.is_absolute() or ".." in whisper.parts:
+        raise ExportError(f"whisper.path in {config_path} is {whisper}, expected a folder beside {checkpoint_dir.name}")
+    folder = checkpoint_dir.parent / whisper
+    return {
+        f"{CHECKPOINT}/config.json": config_path,
+        f"{CHECKPOINT}/unet.safetensors": _existing(checkpoint_dir, "unet.safetensors", "unet.pt"),
+        f"{CHECKPOINT}/vae.safetensors": _existing(checkpoint_dir, "vae.safetensors", "vae.pt"),
+        f"{whisper}/encoder.safetensors": _existing(folder, "encoder.safetensors", "tiny.pt"),
+    }
+
+
+def _existing(folder: Path, *names: str) -> Path:
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    raise ExportError(f"{folder} holds none of {', '.join(names)}: run `latentsync-realtime fetch`")
+
+
+def _write_repository(checkpoint_dir: Path, target: Path, options: _Options) -> None:
+    from latentsync.checkpoint import Checkpoint  # here: an export that is up to date needs no torch
+
+    checkpoint = Checkpoint.open(checkpoint_dir)
+    checkpoint.load_unet()
+    checkpoint.load_vae()
+    checkpoint.load_whisper()
+    for name, source in _checkpoint_files(checkpoint_dir).items():
+        _copy_weights(source, target / WEIGHTS / name)
+    values = _template_values(checkpoint.resolution, checkpoint.latent_size, options)
+    for name, source in _sources().items():
+        path = target / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = source.read_text()
+        path.write_text(Template(text).substitute(values) if path.suffix == ".pbtxt" else text)
+
+
+def _copy_weights(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.suffix != ".pt":
+        shutil.copyfile(source, target)
+        return
+    import torch
+    from safetensors.torch import save_file
+
+    content = torch.load(source, map_location="cpu", weights_only=True)
+    for key in ("state_dict", "model_state_dict"):  # LatentSync's and Whisper's wrapping
+        content = content.get(key, content)
+    # Of Whisper only the encoder is served.
+    kept = {name: tensor for name, tensor in content.items() if not name.startswith("decoder.")}
+    save_file({name: tensor.contiguous() for name, tensor in kept.items()}, target)
+
+
+def _template_values(resolution: int, latent_size: int, options: _Options) -> dict[str, str]:
+    from latentsync.cpu import preferred_dtype
+
+    on_gpu = options.device is Device.CUDA
+    whisper_dtype = Dtype.FLOAT16 if on_gpu else Dtype.FLOAT32
+    dtype = options.dtype
+    if dtype is Dtype.AUTO:
+        dtype = Dtype.FLOAT16 if on_gpu else Dtype(str(preferred_dtype()).removeprefix("torch."))
+    values: dict[str, object] = {
+        "kind": "KIND_GPU" if on_gpu else "KIND_CPU",
+        "checkpoint": f"../{WEIGHTS}/{CHECKPOINT}",
+        "resolution": resolution,
+        "latent_size": latent_size,
+        "cpu_threads": options.cpu_threads,
+        "inputs_on_cpu": "no" if on_gpu else "yes",
+        "unet_dtype": dtype.value,
+        "vae_dtype": dtype.value,
+        "whisper_dtype": whisper_dtype.value,
+        "unet_batch": options.unet_batch,
+        "vae_decoder_batch": options.unet_batch,
+        "vae_encoder_batch": 16,
+        "whisper_batch": 4,
+        # A GPU gains more from a full batch than 2 ms cost; a CPU gains nothing from waiting.
+        "queue_delay_us": 2000 if on_gpu else 0,
+    }
+    values |= {f"{name}_instances": count for name, count in options.instances.items()}
+    return {name: str(value) for name, value in values.items()}

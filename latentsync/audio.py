@@ -1,0 +1,67 @@
+"""Speech on the way to the UNet: windows of PCM for Whisper, and windows of features for video frames (numpy only)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Real = TypeVar("Real", bound="np.floating[Any]")
+
+SAMPLE_RATE_HZ = 16000
+SAMPLES_PER_FRAME = 640  # of video, at 25 frames/s
+SAMPLES_PER_MEL = 160
+SAMPLES_PER_FEATURE = 2 * SAMPLES_PER_MEL
+WINDOW_SAMPLES = 30 * SAMPLE_RATE_HZ
+HIDDEN_STATES = 5
+FEATURES_PER_FRAME = 10  # 2i − 4 … 2i + 5 for frame i
+FEATURES_BEFORE_FRAME = 4
+
+# Fills a window beyond the end of the audio. Zeros would not do: LatentSync pads the mel spectrogram instead, which
+# Whisper hears differently from silence.
+PAST_END = np.float32(np.nan)
+
+
+def frame_count(samples: int) -> int:
+    """Number of video frames at 25 frames/s that cover so many samples at 16 kHz; the last may be partly covered."""
+    return -(-samples // SAMPLES_PER_FRAME)
+
+
+def split_windows(pcm: NDArray[np.float32]) -> tuple[NDArray[np.float32], list[int]]:
+    """Splits mono PCM [n] at 16 kHz in [-1, 1] into Whisper's windows of 30 s.
+
+    Returns float32 [k, 480000], k ≥ 1, filled with PAST_END after the last sample, and how many features (20 ms each)
+    of each window are speech: at most 1500, and at least one in all. Raises ValueError for anything but one dimension.
+    """
+    if pcm.ndim != 1:
+        raise ValueError(f"PCM must be mono, of one dimension; got shape {pcm.shape}")
+    starts = range(0, max(len(pcm) - SAMPLES_PER_FEATURE + 1, 1), WINDOW_SAMPLES)
+    windows = np.full((len(starts), WINDOW_SAMPLES), PAST_END, dtype=np.float32)
+    counts = []
+    for window, start in zip(windows, starts, strict=True):
+        part = pcm[start : start + WINDOW_SAMPLES]
+        window[: len(part)] = part
+        counts.append(len(part) // SAMPLES_PER_FEATURE)
+    counts[-1] = max(counts[-1], 1)
+    return windows, counts
+
+
+def join_features(features: Sequence[NDArray[Real]], counts: Sequence[int]) -> NDArray[Real]:
+    """Cuts each window's features [1500, 5, 384] to its count and joins them to [n, 5, 384], in their own dtype."""
+    return np.concatenate([window[:count] for window, count in zip(features, counts, strict=True)])
+
+
+def frame_windows(features: NDArray[Real], frames: ArrayLike | range) -> NDArray[Real]:
+    """Gives each of the video frames its features: 2i − 4 … 2i + 5 for frame i, indices clamped to the array.
+
+    Takes features [n, 5, 384] and frame numbers [f]; returns [f, 50, 384] in the features' dtype.
+    """
+    numbers = np.asarray(frames, dtype=np.int64)
+    offsets = np.arange(FEATURES_PER_FRAME) - FEATURES_BEFORE_FRAME
+    indices = np.clip(2 * numbers[:, None] + offsets, 0, len(features) - 1)
+    windows: NDArray[Real] = features[indices].reshape(
+        len(numbers), FEATURES_PER_FRAME * features.shape[1], features.shape[2]
+    )
+    return windows

@@ -1,0 +1,170 @@
+"""Checkpoint folders: `config.json`, `unet.safetensors` (or `.pt`), `vae.safetensors`; Whisper's folder beside them.
+
+Opening one reads the configuration only; torch and diffusers are imported when weights are loaded.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from latentsync.scheduler import PredictionType, SchedulerConfig, TimestepSpacing
+
+if TYPE_CHECKING:
+    import torch
+
+    from latentsync.unet import LatentSyncUNet
+    from latentsync.vae import Vae
+    from latentsync.whisper import AudioEncoder
+
+CONFIG_FILE = "config.json"
+VAE_SCALE = 8  # pixels per latent
+Model = TypeVar("Model")
+
+
+class CheckpointError(ValueError):
+    """A checkpoint folder or one of its files can't be used; the message names the file and what to do."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """An opened checkpoint: its settings, and loaders for its three models."""
+
+    directory: Path
+    name: str
+    resolution: int
+    scheduler: SchedulerConfig
+    unet: Mapping[str, Any]
+    vae: Mapping[str, Any]
+    whisper: Mapping[str, Any]
+
+    @property
+    def latent_size(self) -> int:
+        """Width and height of the latents."""
+        return self.resolution // VAE_SCALE
+
+    @property
+    def whisper_directory(self) -> Path:
+        """Where Whisper's `encoder.safetensors` (or `tiny.pt`) lies."""
+        return self.directory.parent / str(self.whisper["path"])
+
+    @classmethod
+    def open(cls, directory: Path | str) -> Checkpoint:
+        """Reads and checks a checkpoint's configuration; raises CheckpointError when it is missing or wrong."""
+        folder = Path(directory).resolve()
+        path = folder / CONFIG_FILE
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise CheckpointError(f"{path} can't be read ({error.strerror}): is this a checkpoint folder?") from error
+        except ValueError as error:
+            raise CheckpointError(f"{path} is not JSON: {error}") from error
+        try:
+            checkpoint = cls(
+                directory=folder,
+                name=str(values["name"]),
+                resolution=int(values["resolution"]),
+                scheduler=_scheduler(values["scheduler"]),
+                unet=dict(values["unet"]),
+                vae=dict(values["vae"]),
+                whisper=dict(values["whisper"]),
+            )
+        except KeyError as error:
+            raise CheckpointError(f"{path} lacks the setting {error}") from error
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(f"{path}: {error}") from error
+        if checkpoint.resolution <= 0 or checkpoint.resolution % VAE_SCALE:
+            raise CheckpointError(f"{path}: resolution must be a multiple of {VAE_SCALE}, not {checkpoint.resolution}")
+        if "path" not in checkpoint.whisper:
+            raise CheckpointError(f"{path} lacks the setting whisper.path")
+        return checkpoint
+
+    def load_unet(self, device: str = "cpu", dtype: torch.dtype | None = None) -> LatentSyncUNet:
+        """Loads the UNet, in float32 unless told; raises CheckpointError for a truncated file or another version's."""
+        from latentsync.unet import LatentSyncUNet
+
+        path = _existing(self.directory, "unet.safetensors", "unet.pt")
+        state = _read_tensors(path)
+        unet = _built(path, lambda: LatentSyncUNet.from_upstream(_as_dtype(state, dtype), **self.unet))
+        return unet.to(device)
+
+    def load_vae(self, device: str = "cpu", dtype: torch.dtype | None = None) -> Vae:
+        """Loads the VAE, in float32 unless told; raises CheckpointError for a truncated or unfitting file."""
+        from latentsync.vae import Vae, VaeType
+
+        path = _existing(self.directory, "vae.safetensors", "vae.pt")
+        state = _as_dtype(_read_tensors(path), dtype)
+        scale, config = float(self.vae["scaling_factor"]), self.vae["config"]
+        vae = _built(path, lambda: Vae.from_state_dict(state, VaeType(self.vae["type"]), scale, config))
+        return vae.to(device)
+
+    def load_whisper(self, device: str = "cpu", dtype: torch.dtype | None = None) -> AudioEncoder:
+        """Loads Whisper's encoder, in float32 unless told; raises CheckpointError for a missing or unfitting file."""
+        import torch
+
+        from latentsync.whisper import AudioEncoder, WhisperConfig
+
+        path = _existing(self.whisper_directory, "encoder.safetensors", "tiny.pt")
+        state = _read_tensors(path)
+        sizes = {key: value for key, value in self.whisper.items() if key != "path"}
+        encoder = _built(path, lambda: AudioEncoder.from_state_dict(state, WhisperConfig(**sizes)))
+        return encoder.to(device, dtype or torch.float32)
+
+
+def _scheduler(values: Mapping[str, Any]) -> SchedulerConfig:
+    unknown = set(values) - {field.name for field in fields(SchedulerConfig)}
+    if unknown:
+        raise ValueError(f"unknown scheduler settings: {', '.join(sorted(unknown))}")
+    prediction = PredictionType(values.get("prediction_type", "epsilon"))
+    settings = {
+        # A UNet that predicts clean latents has nothing left to denoise after its last step.
+        "set_alpha_to_one": prediction is PredictionType.SAMPLE,
+        **values,
+        "prediction_type": prediction,
+        "timestep_spacing": TimestepSpacing(values.get("timestep_spacing", "leading")),
+    }
+    return SchedulerConfig(**settings)
+
+
+def _existing(directory: Path, *names: str) -> Path:
+    for name in names:
+        if (directory / name).is_file():
+            return directory / name
+    raise CheckpointError(f"{directory} holds none of {', '.join(names)}: fetch the checkpoint or fill the folder")
+
+
+def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    import pickle
+
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
+        raise CheckpointError(f"{path} is truncated or not a weights file: {error}") from error
+    for key in ("state_dict", "model_state_dict"):  # LatentSync's and Whisper's wrapping
+        if isinstance(state, dict) and key in state:
+            state = state[key]
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path} holds {type(state).__name__}, not a state dict")
+    return state
+
+
+def _as_dtype(state: Mapping[str, torch.Tensor], dtype: torch.dtype | None) -> dict[str, torch.Tensor]:
+    import torch
+
+    return {key: value.to(dtype or torch.float32) for key, value in state.items()}
+
+
+def _built(path: Path, build: Callable[[], Model]) -> Model:
+    try:
+        return build()
+    except (RuntimeError, TypeError, KeyError, ValueError) as error:
+        raise CheckpointError(f"{path}: {error}") from error

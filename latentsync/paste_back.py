@@ -1,0 +1,139 @@
+"""Pastes generated faces back into an avatar's frames, touching nothing but the face's rectangle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Picture = NDArray[np.uint8]
+Scalar = TypeVar("Scalar", bound=np.generic)
+
+# Of LatentSync 1.0's paste-back: the edge's width as a share of the square root of the face's area.
+_EDGE_SHARE = 20
+
+
+@dataclass(frozen=True, eq=False)
+class _Placement:
+    """Where one frame's face goes: its rectangle, the way from there into the face crop, and the weight of each pixel.
+
+    The way starts `lead` columns left of the rectangle.
+    """
+
+    left: int
+    top: int
+    lead: int
+    to_face: NDArray[np.float64]
+    weight: NDArray[np.uint8]  # 255 = the face alone
+
+
+class PasteBack:
+    """All about pasting that does not depend on the generated face, prepared once for all frames of an avatar."""
+
+    def __init__(
+        self,
+        matrices: NDArray[np.float64],
+        frame_size: tuple[int, int],
+        face_size: int | tuple[int, int],
+        mask: NDArray[np.float32] | None = None,
+    ) -> None:
+        """Prepares rectangles and soft masks for N frames.
+
+        Takes matrices [N, 2, 3], which map a frame's pixels to its face crop's; frame_size and face_size as (width,
+        height), one number for a square face; mask, the weight of the face crop's pixels (1 = paste, 0 = leave),
+        float32 [face height, face width]. Without a mask the whole crop is pasted with LatentSync 1.0's own eroded and
+        blurred edge. Raises ValueError for shapes that do not fit.
+        """
+        self.frame_size = frame_size
+        self.face_size = (face_size, face_size) if isinstance(face_size, int) else face_size
+        if matrices.ndim != 3 or matrices.shape[1:] != (2, 3):
+            raise ValueError(f"matrices must have the shape [N, 2, 3]; got {list(matrices.shape)}")
+        if mask is not None and mask.shape != self.face_size[::-1]:
+            raise ValueError(f"the mask must have the face's shape {self.face_size[::-1]}; got {mask.shape}")
+        self._placements = [self._place(matrix, mask) for matrix in np.asarray(matrices, dtype=np.float64)]
+
+    def __len__(self) -> int:
+        return len(self._placements)
+
+    def rectangle(self, index: int) -> tuple[int, int, int, int]:
+        """The only part of frame `index` that pasting may change: left, top, width, height in pixels; may be empty."""
+        placement = self._placements[index]
+        height, width = placement.weight.shape
+        return placement.left, placement.top, width, height
+
+    def paste(self, frame: Picture, face: Picture, index: int, opacity: float = 1.0) -> None:
+        """Pastes a face [h, w, 3] uint8 into frame `index` [H, W, 3] uint8, in place.
+
+        `opacity` (0 to 1) crossfades between the frame as it is and the face. Pixels outside the soft mask keep their
+        bits. Raises ValueError when frame or face have another size than what was prepared.
+        """
+        if frame.shape != (*self.frame_size[::-1], 3) or face.shape != (*self.face_size[::-1], 3):
+            raise ValueError(
+                f"prepared for frames {self.frame_size} and faces {self.face_size} (width, height); "
+                f"got shapes {frame.shape} and {face.shape}"
+            )
+        placement = self._placements[index]
+        height, width = placement.weight.shape
+        if opacity <= 0 or not height or not width:
+            return
+        warped = _warp_back(face, placement.to_face, (placement.lead + width, height))[:, placement.lead :]
+        weight = np.multiply(placement.weight, min(opacity, 1.0) / 255, dtype=np.float32)
+        region = frame[placement.top : placement.top + height, placement.left : placement.left + width]
+        region[:] = cv2.blendLinear(warped, region, weight, 1 - weight)
+
+    def _place(self, matrix: NDArray[np.float64], mask: NDArray[np.float32] | None) -> _Placement:
+        left, top, width, height = self._bounds(matrix)
+        if not width or not height:
+            return _Placement(left, top, 0, matrix, np.zeros((0, 0), np.uint8))
+        # OpenCV rounds source coordinates column by column, counted from the first: only a warp that starts at the
+        # frame's own first column has the original's roundings, and they can be seen at hard edges.
+        lead = left if mask is None else 0
+        to_face = _moved(matrix, left - lead, top)
+        if mask is None:
+            whole = np.ones(self.face_size[::-1], dtype=np.float32)
+            soft = _soft_edge(_warp_back(whole, to_face, (lead + width, height))[:, lead:])
+        else:
+            soft = _warp_back(mask, to_face, (width, height))
+        weight = np.round(soft * 255).astype(np.uint8)
+        x, y, width, height = cv2.boundingRect(weight)
+        weight = np.ascontiguousarray(weight[y : y + height, x : x + width])
+        left, top = left + x, top + y
+        lead = left if mask is None else 0
+        return _Placement(left, top, lead, _moved(matrix, left - lead, top), weight)
+
+    def _bounds(self, matrix: NDArray[np.float64]) -> tuple[int, int, int, int]:
+        """The frame's part that the face crop's corners span, with a pixel around it for interpolation."""
+        width, height = self.face_size
+        corners = np.array([[0, 0], [width, 0], [0, height], [width, height]], dtype=np.float64)
+        inverse = cv2.invertAffineTransform(matrix)
+        spanned = corners @ inverse[:, :2].T + inverse[:, 2]
+        low = np.maximum(np.floor(spanned.min(axis=0)) - 1, 0).astype(int)
+        high = np.minimum(np.ceil(spanned.max(axis=0)) + 2, self.frame_size).astype(int)
+        extent = np.maximum(high - low, 0)
+        return int(low[0]), int(low[1]), int(extent[0]), int(extent[1])
+
+
+def _moved(matrix: NDArray[np.float64], left: int, top: int) -> NDArray[np.float64]:
+    """The same mapping for a picture whose origin lies at (left, top)."""
+    moved = matrix.copy()
+    moved[:, 2] += matrix[:, :2] @ (left, top)
+    return moved
+
+
+def _warp_back(picture: NDArray[Scalar], to_face: NDArray[np.float64], size: tuple[int, int]) -> NDArray[Scalar]:
+    warped: NDArray[Scalar] = cv2.warpAffine(picture, to_face, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    return warped
+
+
+def _soft_edge(covered: NDArray[np.float32]) -> NDArray[np.float32]:
+    """LatentSync 1.0's edge: two pixels eroded, then a twentieth of the face's size eroded and blurred."""
+    inner = cv2.erode(covered, np.ones((2, 2), np.uint8))
+    edge = int(float(inner.sum()) ** 0.5) // _EDGE_SHARE
+    if edge == 0:
+        return np.asarray(inner, dtype=np.float32)
+    centre = cv2.erode(inner, np.ones((2 * edge, 2 * edge), np.uint8))
+    soft = cv2.GaussianBlur(centre, (2 * edge + 1, 2 * edge + 1), 0)
+    return np.asarray(soft * inner, dtype=np.float32)

@@ -1,0 +1,68 @@
+"""The noise schedule: settings, timesteps and the start noise of a task (numpy only)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+from numpy.typing import NDArray
+
+LATENT_CHANNELS = 4
+
+
+class PredictionType(str, Enum):
+    """What the UNet's output means."""
+
+    EPSILON = "epsilon"  # the noise
+    SAMPLE = "sample"  # the clean latents
+
+
+class TimestepSpacing(str, Enum):
+    """Where the inference timesteps lie among the training timesteps, in diffusers' terms."""
+
+    LEADING = "leading"
+    TRAILING = "trailing"
+
+
+@dataclass(frozen=True)
+class SchedulerConfig:
+    """A checkpoint's DDIM settings in diffusers' terms; the defaults are LatentSync 1.0's."""
+
+    prediction_type: PredictionType = PredictionType.EPSILON
+    timestep_spacing: TimestepSpacing = TimestepSpacing.LEADING
+    num_train_timesteps: int = 1000
+    beta_start: float = 0.00085
+    beta_end: float = 0.012
+    steps_offset: int = 1
+    # The last step ends at the first training timestep's noise level (False) or at none (True).
+    set_alpha_to_one: bool = False
+    default_steps: int = 20
+    default_guidance: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.default_steps <= self.num_train_timesteps:
+            raise ValueError(f"default_steps must be 1 to {self.num_train_timesteps}, not {self.default_steps}")
+        if not 0 < self.beta_start < self.beta_end < 1:
+            raise ValueError(f"betas must rise between 0 and 1, not from {self.beta_start} to {self.beta_end}")
+
+
+def timesteps(config: SchedulerConfig, steps: int) -> list[int]:
+    """Training timesteps that `steps` denoising steps run at, noisiest first.
+
+    Spacings are those of "Common Diffusion Noise Schedules and Sample Steps are Flawed" (Lin et al. 2023), table 2.
+    A single step always starts at the last training timestep: leading spacing would put it where next to no noise is.
+    Raises ValueError when steps is not between 1 and the number of training timesteps.
+    """
+    total = config.num_train_timesteps
+    if not 1 <= steps <= total:
+        raise ValueError(f"the number of steps must be 1 to {total}, not {steps}")
+    if steps == 1 or config.timestep_spacing is TimestepSpacing.TRAILING:
+        return [round(total - index * total / steps) - 1 for index in range(steps)]
+    return [index * (total // steps) + config.steps_offset for index in reversed(range(steps))]
+
+
+def task_noise(seed: int, latent_size: int) -> NDArray[np.float32]:
+    """Start noise [4, latent_size, latent_size] of a task: one draw, shared by all its frames, so that chunks meet."""
+    shape = (LATENT_CHANNELS, latent_size, latent_size)
+    return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)

@@ -1,0 +1,114 @@
+"""What the served models share: an instance's typed parameters, and a batch in which each request fails alone.
+
+Nothing here imports a server; `model_repository/*/1/model.py` hands in what the server gave it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from latentsync.cpu import keep_freed_memory
+
+_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class ModelInstance:
+    """Where one instance of a served model finds its weights, and how it computes."""
+
+    checkpoint_dir: Path
+    device: torch.device
+    dtype: torch.dtype
+    cpu_threads: int
+
+    @classmethod
+    def from_triton(cls, arguments: Mapping[str, str]) -> ModelInstance:
+        """Reads the `args` of a Python-backend model's `initialize`.
+
+        The configuration's parameters are `checkpoint` (a folder, relative to the model's own), `dtype` and
+        `cpu_threads`. Raises ValueError naming the parameter that is missing or not understood.
+        """
+        entries = json.loads(arguments["model_config"])["parameters"]
+
+        def parameter(name: str) -> str:
+            if name not in entries:
+                raise ValueError(f"config.pbtxt of {arguments['model_name']} has no parameter {name!r}")
+            return str(entries[name]["string_value"])
+
+        dtype, threads = parameter("dtype"), parameter("cpu_threads")
+        if dtype not in _DTYPES:
+            raise ValueError(f"parameter dtype is {dtype!r}, expected one of {', '.join(_DTYPES)}")
+        if not threads.isdecimal() or int(threads) < 1:
+            raise ValueError(f"parameter cpu_threads is {threads!r}, expected a whole number of at least 1")
+        on_gpu = arguments["model_instance_kind"] == "GPU"
+        return cls(
+            checkpoint_dir=Path(arguments["model_repository"]) / parameter("checkpoint"),
+            device=torch.device(f"cuda:{arguments['model_instance_device_id']}" if on_gpu else "cpu"),
+            dtype=_DTYPES[dtype],
+            cpu_threads=int(threads),
+        )
+
+    def apply(self) -> None:
+        """Sets this process's thread count, memory policy and current GPU."""
+        torch.set_num_threads(self.cpu_threads)
+        keep_freed_memory()
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
+
+
+def require_finite(name: str, tensor: Tensor) -> Tensor:
+    """Returns `tensor` as it is; raises ValueError that counts its values that are NaN or infinite."""
+    finite = torch.isfinite(tensor)
+    if not bool(finite.all()):
+        bad = tensor.numel() - int(finite.sum())
+        raise ValueError(f"{name} has {bad} of {tensor.numel()} values that are NaN or infinite")
+    return tensor
+
+
+def require_window(name: str, pcm: Tensor) -> Tensor:
+    """Returns windows of PCM [rows, samples] as they are; raises ValueError for infinite values and stray NaNs.
+
+    NaNs may only run to a window's end: they say where its speech ended (latentsync.audio.PAST_END).
+    """
+    ended = pcm.isnan()
+    if bool((ended[:, :-1] & ~ended[:, 1:]).any()):
+        raise ValueError(f"{name} has samples that are NaN; only those past the end of the speech may be")
+    if bool(pcm.isinf().any()):
+        raise ValueError(f"{name} has {int(pcm.isinf().sum())} infinite samples")
+    return pcm
+
+
+def run_batch(
+    inputs: Sequence[Tensor], check: Callable[[Tensor], Tensor], forward: Callable[[Tensor], Tensor]
+) -> list[Tensor | ValueError | RuntimeError]:
+    """Runs requests' tensors as one batch, and gives each request its rows of the result or its own error.
+
+    `inputs` are [rows_i, ...]; one that `check` refuses gets that ValueError and stays out of the batch. When `forward`
+    itself fails (out of memory, say), every request that was in the batch gets its RuntimeError.
+    """
+    outcomes: list[Tensor | ValueError | RuntimeError] = []
+    accepted: list[int] = []
+    for index, tensor in enumerate(inputs):
+        try:
+            outcomes.append(check(tensor))
+            accepted.append(index)
+        except ValueError as error:
+            outcomes.append(error)
+    if not accepted:
+        return outcomes
+    rows = [inputs[index].shape[0] for index in accepted]
+    results: Sequence[Tensor | RuntimeError]
+    try:
+        with torch.inference_mode():
+            results = torch.split(forward(torch.cat([inputs[index] for index in accepted])), rows)
+    except RuntimeError as error:
+        results = [error] * len(accepted)
+    for index, result in zip(accepted, results, strict=True):
+        outcomes[index] = result
+    return outcomes

@@ -1,0 +1,206 @@
+"""LatentSync 1.0's UNet: Stable Diffusion 1.5's blocks on the frames of a chunk, with audio as cross-attention."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from diffusers import UNet2DConditionModel
+from diffusers.models.resnet import ResnetBlock2D
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+SAMPLE_CHANNELS = 13  # noisy latents 4, mask 1, masked-image latents 4, reference latents 4
+LATENT_CHANNELS = 4
+
+_TO_DIFFUSERS = (
+    (re.compile(r"\.audio_cross_attn\.attn\."), ".attn2."),
+    (re.compile(r"\.audio_cross_attn\.norm\."), ".norm2."),
+)
+_TO_UPSTREAM = (
+    (re.compile(r"\.attn2\."), ".audio_cross_attn.attn."),
+    (re.compile(r"(\.transformer_blocks\.\d+)\.norm2\."), r"\1.audio_cross_attn.norm."),
+)
+
+
+class UnsupportedUNetError(ValueError):
+    """The weights are not those of a LatentSync 1.0 UNet."""
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """Size of a UNet; the defaults are the official checkpoint's, in the terms of diffusers' UNet2DConditionModel."""
+
+    block_out_channels: tuple[int, ...] = (320, 640, 1280, 1280)
+    layers_per_block: int = 2
+    attention_head_dim: int = 8
+    norm_num_groups: int = 32
+    cross_attention_dim: int = 384
+    down_block_types: tuple[str, ...] = ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",)
+    up_block_types: tuple[str, ...] = ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3
+
+
+class ChunkResnetBlock(nn.Module):
+    """diffusers' ResNet block, its group norms taken over all frames of a chunk together.
+
+    The number of frames is the ratio of the batch (chunks × frames) to the time embedding's (chunks), so the block
+    keeps no state between calls. Takes over the submodules, and so the state-dict keys, of the block it replaces.
+    """
+
+    def __init__(self, block: ResnetBlock2D) -> None:
+        super().__init__()
+        if block.upsample is not None or block.downsample is not None or block.time_embedding_norm != "default":
+            raise ValueError("only plain ResNet blocks with an added time embedding can be made chunk-wise")
+        self.norm1 = block.norm1
+        self.conv1 = block.conv1
+        self.time_emb_proj = block.time_emb_proj
+        self.norm2 = block.norm2
+        self.conv2 = block.conv2
+        self.conv_shortcut = block.conv_shortcut
+
+    def forward(self, hidden: Tensor, time_embedding: Tensor) -> Tensor:
+        """Maps [B·F, C, h, w] and [B, E] to [B·F, C', h, w]."""
+        frames = hidden.shape[0] // time_embedding.shape[0]
+        residual = self.conv1(F.silu(chunk_group_norm(self.norm1, hidden, frames)))
+        shift = self.time_emb_proj(F.silu(time_embedding)).repeat_interleave(frames, dim=0)
+        residual = residual + shift[:, :, None, None]
+        residual = self.conv2(F.silu(chunk_group_norm(self.norm2, residual, frames)))
+        shortcut = hidden if self.conv_shortcut is None else self.conv_shortcut(hidden)
+        output: Tensor = shortcut + residual
+        return output
+
+
+def chunk_group_norm(norm: nn.GroupNorm, hidden: Tensor, frames: int) -> Tensor:
+    """Group norm of [B·F, C, h, w] with the statistics of [B, C, F, h, w]."""
+    count, channels, height, width = hidden.shape
+    chunks = hidden.reshape(count // frames, frames, channels, height * width).transpose(1, 2)
+    normed = F.group_norm(chunks, norm.num_groups, norm.weight, norm.bias, norm.eps)
+    return normed.transpose(1, 2).reshape(count, channels, height, width)
+
+
+class LatentSyncUNet(nn.Module):
+    """Predicts noise (or clean latents) for chunks of frames from noisy latents, condition and audio features."""
+
+    def __init__(self, config: UNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.blocks = UNet2DConditionModel(
+            in_channels=SAMPLE_CHANNELS,
+            out_channels=LATENT_CHANNELS,
+            block_out_channels=config.block_out_channels,
+            layers_per_block=config.layers_per_block,
+            attention_head_dim=config.attention_head_dim,
+            norm_num_groups=config.norm_num_groups,
+            cross_attention_dim=config.cross_attention_dim,
+            down_block_types=config.down_block_types,
+            up_block_types=config.up_block_types,
+        )
+        for stage in (*self.blocks.down_blocks, self.blocks.mid_block, *self.blocks.up_blocks):
+            stage.resnets = nn.ModuleList(ChunkResnetBlock(block) for block in stage.resnets)
+
+    @classmethod
+    def from_upstream(
+        cls,
+        state_dict: Mapping[str, Tensor],
+        *,
+        block_out_channels: Sequence[int] = UNetConfig.block_out_channels,
+        layers_per_block: int = UNetConfig.layers_per_block,
+        attention_head_dim: int = UNetConfig.attention_head_dim,
+        norm_num_groups: int = UNetConfig.norm_num_groups,
+        cross_attention_dim: int = UNetConfig.cross_attention_dim,
+        down_block_types: Sequence[str] = UNetConfig.down_block_types,
+        up_block_types: Sequence[str] = UNetConfig.up_block_types,
+    ) -> LatentSyncUNet:
+        """Builds the UNet around LatentSync 1.0's own tensors, in their dtype and on their device, ready to infer.
+
+        The tensors are taken over, not copied. Raises UnsupportedUNetError for the weights of other versions, and for
+        missing, left over or wrongly sized tensors, naming them.
+        """
+        refuse_other_versions(state_dict)
+        config = UNetConfig(
+            block_out_channels=tuple(block_out_channels),
+            layers_per_block=layers_per_block,
+            attention_head_dim=attention_head_dim,
+            norm_num_groups=norm_num_groups,
+            cross_attention_dim=cross_attention_dim,
+            down_block_types=tuple(down_block_types),
+            up_block_types=tuple(up_block_types),
+        )
+        with torch.device("meta"):
+            unet = cls(config)
+        try:
+            unet.blocks.load_state_dict(diffusers_state_dict(state_dict), strict=True, assign=True)
+        except RuntimeError as error:
+            raise UnsupportedUNetError(f"the UNet's weights do not fit its configuration: {error}") from error
+        unet.requires_grad_(False)
+        return unet.eval()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The weights' dtype, in which the UNet computes."""
+        weight: Tensor = self.blocks.conv_in.weight
+        return weight.dtype
+
+    def forward(self, sample: Tensor, timestep: int | Tensor, audio: Tensor) -> Tensor:
+        """Runs one denoising step on chunks of F frames.
+
+        Takes sample [B, 13, F, h, w], timestep (one for all or [B]) and audio [B, F, 50, 384]; returns [B, 4, F, h, w]
+        in the sample's dtype. All frames of a chunk share the group norms' statistics (LatentSync 1.0).
+        """
+        chunks, _, frames, height, width = sample.shape
+        net = self.blocks
+        times = torch.as_tensor(timestep, device=sample.device).expand(chunks)
+        time_embedding = net.time_embedding(net.time_proj(times).to(self.dtype))
+        context = audio.flatten(0, 1).to(self.dtype)
+        hidden = net.conv_in(sample.transpose(1, 2).flatten(0, 1).to(self.dtype))
+
+        skips: tuple[Tensor, ...] = (hidden,)
+        for block in net.down_blocks:
+            hidden, outputs = block(hidden, time_embedding, **_attended(block, context))
+            skips += outputs
+        hidden = net.mid_block(hidden, time_embedding, context)
+        for block in net.up_blocks:
+            count = len(block.resnets)
+            # An odd height or width was rounded up on the way down: the next level's skip tells the true size.
+            size = skips[-count - 1].shape[-2:] if len(skips) > count else None
+            hidden = block(hidden, skips[-count:], time_embedding, upsample_size=size, **_attended(block, context))
+            skips = skips[:-count]
+
+        hidden = net.conv_out(F.silu(chunk_group_norm(net.conv_norm_out, hidden, frames)))
+        output: Tensor = hidden.reshape(chunks, frames, LATENT_CHANNELS, height, width).transpose(1, 2)
+        return output.to(sample.dtype)
+
+
+def _attended(block: nn.Module, context: Tensor) -> dict[str, Tensor]:
+    return {"encoder_hidden_states": context} if getattr(block, "has_cross_attention", False) else {}
+
+
+def refuse_other_versions(state_dict: Mapping[str, Tensor]) -> None:
+    """Raises UnsupportedUNetError for a UNet that is not LatentSync 1.0's: loaded by mistake, it would only blur."""
+    if any("motion_modules." in key for key in state_dict):
+        raise UnsupportedUNetError(
+            "this is a LatentSync 1.5 or 1.6 UNet (it has motion_modules.* keys); only version 1.0 is supported"
+        )
+    if not any(".audio_cross_attn." in key for key in state_dict):
+        found = "attn2, as in LatentSync 1.5 and 1.6" if any(".attn2." in key for key in state_dict) else "none"
+        raise UnsupportedUNetError(
+            f"this is not a LatentSync 1.0 UNet: its audio attention must be named audio_cross_attn, found {found}"
+        )
+
+
+def diffusers_state_dict(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors under diffusers' names."""
+    return {_renamed(key, _TO_DIFFUSERS): value for key, value in state_dict.items()}
+
+
+def upstream_state_dict(unet: LatentSyncUNet) -> dict[str, Tensor]:
+    """The UNet's tensors under LatentSync 1.0's own names, as checkpoints keep them."""
+    return {_renamed(key, _TO_UPSTREAM): value for key, value in unet.blocks.state_dict().items()}
+
+
+def _renamed(key: str, rules: tuple[tuple[re.Pattern[str], str], ...]) -> str:
+    for pattern, replacement in rules:
+        key = pattern.sub(replacement, key)
+    return key

@@ -1,0 +1,107 @@
+"""Triton model `unet`: a chunk of 16 frames denoised from noise, condition and audio features."""
+
+from dataclasses import dataclass
+
+import torch
+import triton_python_backend_utils as pb_utils
+
+from latentsync.checkpoint import Checkpoint
+from latentsync.denoising import Cancelled, denoise, timesteps
+from latentsync.serving import ModelInstance, require_finite
+
+CHUNK_FRAMES = 16
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """One request's tensors, with a leading row axis, and the settings that its batch mates must share."""
+
+    request: object
+    noise: torch.Tensor
+    condition: torch.Tensor
+    audio: torch.Tensor
+    steps: int
+    guidance: float
+
+
+class TritonPythonModel:
+    """`NOISE`, `CONDITION`, `AUDIO`, `STEPS`, `GUIDANCE` -> `LATENTS` FP16 [16, 4, R/8, R/8]."""
+
+    def initialize(self, args):
+        self._instance = ModelInstance.from_triton(args)
+        self._instance.apply()
+        checkpoint = Checkpoint.open(self._instance.checkpoint_dir)
+        self._scheduler = checkpoint.scheduler
+        self._unet = checkpoint.load_unet(self._instance.device, self._instance.dtype)
+        size = checkpoint.latent_size
+        silence = torch.zeros(1, CHUNK_FRAMES, 50, 384)
+        blank = torch.zeros(1, CHUNK_FRAMES, 9, size, size)
+        self._denoise([Chunk(None, torch.zeros(1, 4, size, size), blank, silence, steps=1, guidance=1.0)])
+
+    def execute(self, requests):
+        responses = [None] * len(requests)
+        groups = {}
+        for index, request in enumerate(requests):
+            try:
+                chunk = self._chunk(request)
+            except ValueError as error:
+                responses[index] = failure(error, pb_utils.TritonError.INVALID_ARG)
+            else:
+                groups.setdefault((chunk.steps, chunk.guidance), []).append((index, chunk))
+        for members in groups.values():
+            answers = self._answers([chunk for _, chunk in members])
+            for (index, _), answer in zip(members, answers, strict=True):
+                responses[index] = answer
+        return responses
+
+    def _chunk(self, request):
+        def tensor(name):
+            return require_finite(name, torch.from_dlpack(pb_utils.get_input_tensor_by_name(request, name)))
+
+        steps, guidance = tensor("STEPS").unique(), tensor("GUIDANCE").unique()
+        if steps.numel() != 1 or guidance.numel() != 1:
+            raise ValueError("STEPS and GUIDANCE must be the same for all rows of a request")
+        if timesteps(self._scheduler, int(steps.item()))[0] >= self._scheduler.num_train_timesteps:
+            raise ValueError(f"STEPS is {steps.item()}, too many for this checkpoint's timestep spacing")
+        if guidance.item() < 0:
+            raise ValueError(f"GUIDANCE is {guidance.item():g}, expected 0 or more; 1 switches it off")
+        inputs = (tensor(name) for name in ("NOISE", "CONDITION", "AUDIO"))
+        return Chunk(request, *inputs, steps=int(steps.item()), guidance=float(guidance.item()))
+
+    def _answers(self, chunks):
+        try:
+            latents = self._denoise(chunks)
+        except Cancelled:
+            return [cancelled() for _ in chunks]
+        except RuntimeError as error:
+            # Out of memory, for one: these requests share the batch and its fate, the other groups go on.
+            return [failure(f"denoising failed: {error}", pb_utils.TritonError.INTERNAL) for _ in chunks]
+        rows = latents.split([chunk.noise.shape[0] for chunk in chunks])
+        return [
+            cancelled()
+            if chunk.request.is_cancelled()
+            else pb_utils.InferenceResponse([pb_utils.Tensor.from_dlpack("LATENTS", part.contiguous())])
+            for chunk, part in zip(chunks, rows, strict=True)
+        ]
+
+    @torch.inference_mode()
+    def _denoise(self, chunks):
+        def joined(name):
+            return torch.cat([getattr(chunk, name) for chunk in chunks]).to(self._instance.device)
+
+        def should_stop():
+            return all(chunk.request is not None and chunk.request.is_cancelled() for chunk in chunks)
+
+        settings = {"steps": chunks[0].steps, "guidance": chunks[0].guidance, "scheduler": self._scheduler}
+        latents = denoise(
+            self._unet, joined("noise"), joined("condition"), joined("audio"), should_stop=should_stop, **settings
+        )
+        return latents.to(torch.float16)
+
+
+def failure(reason, code):
+    return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(reason), code))
+
+
+def cancelled():
+    return failure("the client cancelled the request", pb_utils.TritonError.CANCELLED)

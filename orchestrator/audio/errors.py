@@ -1,0 +1,57 @@
+"""Why an upload cannot be spoken: a code for programs and a sentence for people."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class AudioError(ValueError):
+    """An upload that cannot be turned into speech; `code` is stable, `message` says what to do."""
+
+    code: ClassVar[str] = "audio_error"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class NotAudio(AudioError):
+    """The bytes are no audio that is taken here."""
+
+    code = "not_audio"
+
+
+class EmptyAudio(AudioError):
+    """There is nothing in the file, or a header and no samples."""
+
+    code = "empty_audio"
+
+
+class SilentAudio(AudioError):
+    """There are samples, and none of them is loud enough to be speech."""
+
+    code = "silent_audio"
+
+
+class TruncatedAudio(AudioError):
+    """The file announces more than it holds."""
+
+    code = "truncated_audio"
+
+
+class TooLong(AudioError):
+    """The audio lasts longer than the limit."""
+
+    code = "audio_too_long"
+
+
+class TooLarge(AudioError):
+    """The upload has more bytes than the limit."""
+
+    code = "upload_too_large"
+
+
+class DecodeTimeout(AudioError):
+    """Decoding took longer than the limit."""
+
+    code = "decode_timeout"

@@ -1,0 +1,24 @@
+"""Audio on the video's clock: 25 frames a second, 640 samples each."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+FPS = 25
+SAMPLES_PER_FRAME = 640
+
+
+def pad_to_frames(pcm: NDArray[np.float32], silent_frames: int) -> NDArray[np.float32]:
+    """`pcm` with `silent_frames` of silence at both ends and its last frame filled up; no sample is lost.
+
+    `pcm` is float32 [samples] at 16 kHz; the result's length is a multiple of 640.
+    """
+    tail = -len(pcm) % SAMPLES_PER_FRAME
+    return np.pad(pcm, (silent_frames * SAMPLES_PER_FRAME, silent_frames * SAMPLES_PER_FRAME + tail))
+
+
+def frame_audio(pcm: NDArray[np.float32]) -> NDArray[np.int16]:
+    """Whole frames of `pcm` (float32 in [-1, 1], length a multiple of 640) as int16 [frames, 640]."""
+    scaled: NDArray[np.float32] = np.clip(np.rint(pcm * np.float32(32768)), -32768, 32767)
+    return scaled.astype(np.int16).reshape(-1, SAMPLES_PER_FRAME)

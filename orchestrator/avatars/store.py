@@ -1,0 +1,40 @@
+"""The folder of prepared avatars: names, listing, removal."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+from latentsync.avatar import AvatarError, PreparedAvatar
+from orchestrator.avatars.errors import AvatarNotFound
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+
+
+def avatar_directory(directory: Path, name: str) -> Path:
+    """Where the avatar `name` lies or will lie; raises `AvatarError` for a name that is not allowed."""
+    if not _NAME.fullmatch(name):
+        raise AvatarError(f"{name!r} cannot be an avatar's name: use a-z, 0-9, '-' and '_', at most 64 of them")
+    return directory / name
+
+
+def list_avatars(directory: Path) -> list[PreparedAvatar]:
+    """All avatars that can be opened, by name; folders that can't be are left out."""
+    if not directory.is_dir():
+        return []
+    avatars = []
+    for folder in sorted(path for path in directory.iterdir() if _NAME.fullmatch(path.name)):
+        try:
+            avatars.append(PreparedAvatar.open(folder))
+        except AvatarError:
+            continue  # of another version, or not an avatar: `PreparedAvatar.open` tells whoever asks for it by name
+    return avatars
+
+
+def remove_avatar(directory: Path, name: str) -> None:
+    """Delete the avatar `name`; raises `AvatarNotFound`. A channel that plays it keeps its mapped files."""
+    folder = avatar_directory(directory, name)
+    if not folder.is_dir():
+        raise AvatarNotFound(f"there is no avatar {name!r}; `latentsync-realtime avatar list` lists them")
+    shutil.rmtree(folder)

@@ -1,0 +1,248 @@
+"""A channel: its process, kept running, and the tasks that it says one after another."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.broadcast import Broadcast
+from orchestrator.channels.speaking import SpeechMaker
+from orchestrator.channels.view import ChannelState, ChannelView
+from orchestrator.inference.errors import InferenceError
+from orchestrator.metrics import Metrics
+from orchestrator.tasks.board import TaskBoard
+from orchestrator.tasks.task import Failure, Stage, Task, TaskState
+from streaming.channel_process import ChannelError, ChannelProcess
+from streaming.config import ChannelConfig
+from streaming.events import ChannelDied, ChannelEvent, EndReason, SpeechEnded, SpeechStarted, Status
+
+_FIRST_RESTART_S = 0.5
+_LONGEST_RESTART_S = 30.0
+
+Wait = Callable[[], Awaitable[None]]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class _Active:
+    """A task between `take` and the end of its speech on the stream."""
+
+    task: Task
+    # An asyncio task, since its clean-up awaits: anyio's scopes cancel such awaits over and over.
+    saying: asyncio.Task[None]
+    started_at: int | None = None
+
+
+class Channel:
+    """Runs one channel until its `run` is cancelled; everything else is called meanwhile, on the same event loop."""
+
+    def __init__(
+        self,
+        config: ChannelConfig,
+        board: TaskBoard,
+        maker: SpeechMaker,
+        inference_ready: Wait,
+        notices: Broadcast,
+        metrics: Metrics,
+    ) -> None:
+        self.config = config
+        self.viewers = 0
+        self._board = board
+        self._maker = maker
+        self._inference_ready = inference_ready
+        self._notices = notices
+        self._metrics = metrics
+        self._process: ChannelProcess | None = None
+        self._active: dict[str, _Active] = {}
+        self._state = ChannelState.STARTING
+        self._status: Status | None = None
+        self._problem: str | None = None
+        self._restarts = 0
+        self._taking = True
+        self._taking_scope = anyio.CancelScope()
+        self._idle = anyio.Event()
+        self._idle.set()
+
+    @property
+    def view(self) -> ChannelView:
+        """How the channel is now."""
+        playing = next((a.task.id for a in self._active.values() if a.started_at is not None), None)
+        return ChannelView(
+            id=self.config.id,
+            avatar=Path(self.config.avatar_dir).name,
+            state=self._state,
+            playing=playing,
+            preparing=tuple(task_id for task_id in self._active if task_id != playing),
+            waiting=self._board.waiting(self.config.id),
+            restarts=self._restarts,
+            problem=self._problem,
+            status=self._status if self._state is ChannelState.RUNNING else None,
+        )
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the channel's process, None while there is none."""
+        return self._process.pid if self._process is not None else None
+
+    async def run(self) -> None:
+        """Keep the channel's process running and say its tasks."""
+        delay_s = _FIRST_RESTART_S
+        try:
+            while True:
+                try:
+                    with anyio.CancelScope(shield=True):  # a process half started could not be closed
+                        self._process = process = await ChannelProcess.start(self.config)
+                    delay_s = _FIRST_RESTART_S
+                    self._problem = await self._serve(process)
+                # Two kinds of timeout until Python 3.11.
+                except (ChannelError, OSError, TimeoutError, asyncio.TimeoutError) as error:
+                    self._problem = str(error) or "the channel's process did not start in time"
+                finally:
+                    await self._end_process()
+                logger.error("channel %s: %s; again in %.1f s", self.config.id, self._problem, delay_s)
+                self._restarts += 1
+                self._metrics.channel_restarts.labels(self.config.id).inc()
+                self._change(ChannelState.RESTARTING)
+                await anyio.sleep(delay_s)
+                delay_s = min(2 * delay_s, _LONGEST_RESTART_S)
+        finally:
+            self._change(ChannelState.CLOSED)
+
+    async def cancel(self, task_id: str) -> None:
+        """Take a task back, wherever it is; its speech fades to idle if it plays."""
+        active = self._active.get(task_id)
+        if active is not None:
+            active.saying.cancel()
+            await self._drop(task_id)
+        await self._board.finish(task_id, TaskState.CANCELLED)
+        self._forget(task_id)
+
+    async def interrupt(self, clear_queue: bool) -> list[str]:
+        """Cancel the speech that plays, or the one in preparation; with `clear_queue` everything. Returns task ids."""
+        active = list(self._active)
+        task_ids = [*active, *self._board.queued(self.config.id)] if clear_queue else active[:1]
+        for task_id in task_ids:
+            await self.cancel(task_id)
+        return task_ids
+
+    async def drain(self) -> None:
+        """Take no more tasks, and return once what was taken has been said."""
+        self._taking = False
+        self._taking_scope.cancel()
+        await self._idle.wait()
+
+    async def _serve(self, process: ChannelProcess) -> str:
+        """Work until the process dies; returns why it did."""
+        self._problem = None
+        self._change(ChannelState.RUNNING)
+        logger.info("channel %s is running", self.config.id)
+        reason = "the channel's process closed its end"
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._work, process)
+            async for event in process.events():
+                if isinstance(event, ChannelDied):
+                    reason = event.message
+                await self._receive(event)
+            group.cancel_scope.cancel()
+        return reason
+
+    async def _work(self, process: ChannelProcess) -> None:
+        while process.alive and (taken := await self._next()) is not None:
+            task, samples = taken
+            active = _Active(task, asyncio.create_task(self._say(task, samples, process), name=f"say-{task.id}"))
+            self._active[task.id] = active
+            self._idle = anyio.Event()
+            self._change()
+            try:
+                await asyncio.wait({active.saying})
+            finally:
+                active.saying.cancel()
+                with anyio.CancelScope(shield=True):
+                    await asyncio.wait({active.saying})
+            if not active.saying.cancelled():
+                active.saying.result()
+
+    async def _next(self) -> tuple[Task, NDArray[np.int16]] | None:
+        """The next task, or None once the channel takes no more."""
+        if not self._taking:
+            return None
+        with anyio.CancelScope() as self._taking_scope:
+            await self._inference_ready()
+            return await self._board.take(self.config.id)
+        return None
+
+    async def _say(self, task: Task, samples: NDArray[np.int16], process: ChannelProcess) -> None:
+        try:
+            await self._maker.say(task, samples, process)
+        except InferenceError as error:
+            await self._fail(task.id, Failure(error.code, error.message))
+        except ChannelError as error:
+            if process.alive:
+                await self._fail(task.id, Failure("channel_error", str(error)))
+            # Else the speech is said again by the process to come.
+        except Exception as error:  # a fault of ours ends this task, and not the channel that others wait for
+            logger.exception("task %s", task.id)
+            await self._fail(task.id, Failure("internal_error", f"The server failed at this task: {error}"))
+
+    async def _receive(self, event: ChannelEvent) -> None:
+        if isinstance(event, Status):
+            self._status = event
+            self._note_played(event)
+        elif isinstance(event, SpeechStarted) and event.speech_id in self._active:
+            active = self._active[event.speech_id]
+            active.started_at = event.position
+            await self._board.stamp(event.speech_id, Stage.FIRST_FRAME, TaskState.STREAMING)
+            task = await self._board.get(event.speech_id)
+            if task is not None and Stage.FIRST_FRAME.value in task.stamps:
+                self._metrics.first_frame_s.observe(task.stamps[Stage.FIRST_FRAME.value] - task.created_at)
+        elif isinstance(event, SpeechEnded) and event.speech_id in self._active:
+            self._board.progress(event.speech_id, frames_played=event.played_frames)
+            completed = event.reason is EndReason.COMPLETED
+            await self._board.finish(event.speech_id, TaskState.DONE if completed else TaskState.CANCELLED)
+            self._forget(event.speech_id)
+        self._change()
+
+    def _note_played(self, status: Status) -> None:
+        for active in self._active.values():
+            if active.started_at is not None:
+                self._board.progress(active.task.id, frames_played=max(status.position - active.started_at + 1, 0))
+
+    async def _fail(self, task_id: str, failure: Failure) -> None:
+        await self._board.finish(task_id, TaskState.FAILED, failure)
+        await self._drop(task_id)
+        self._forget(task_id)
+
+    async def _drop(self, task_id: str) -> None:
+        if self._process is not None and self._process.alive:
+            try:
+                await self._process.drop(task_id)
+            except ChannelError as error:
+                logger.warning("task %s was not dropped: %s", task_id, error)  # gone meanwhile, and the speech with it
+
+    def _forget(self, task_id: str) -> None:
+        self._active.pop(task_id, None)
+        if not self._active:
+            self._idle.set()
+        self._change()
+
+    async def _end_process(self) -> None:
+        with anyio.CancelScope(shield=True):
+            process, self._process = self._process, None
+            if process is not None:
+                await process.aclose()
+            self._status = None
+            for task_id in self._board.taken(self.config.id):
+                await self._board.requeue(task_id, "its channel stopped", blameless=not self._taking)
+                self._forget(task_id)
+
+    def _change(self, state: ChannelState | None = None) -> None:
+        self._state = state or self._state
+        self._notices.send(self.view)

@@ -1,0 +1,130 @@
+"""The way of one task: speech → faces, held until it may start → channel."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.audio.frames import SAMPLES_PER_FRAME, pad_to_frames
+from orchestrator.clock import Clock
+from orchestrator.inference.speech import (
+    GenerationSettings,
+    SpeechChunk,
+    SpeechGeneration,
+    SpeechModels,
+    SpeechRequest,
+    SpokenAvatar,
+)
+from orchestrator.tasks.board import TaskBoard
+from orchestrator.tasks.task import Stage, Task
+from streaming.channel_process import ChannelProcess
+
+# A speech's lead before any was measured. Too long is a delay that everyone notices; too short only lets idle linger.
+_FIRST_LEAD_S = 0.6
+_LONGEST_LEAD_S = 10.0
+
+
+@dataclass
+class Pace:
+    """What the speeches of one channel have taught: seconds until a speech may start, and its frames/s."""
+
+    lead_s: float = _FIRST_LEAD_S
+    frames_per_s: float | None = None
+
+    def learn(self, lead_s: float) -> None:
+        """Move halfway to a new measurement, so that one slow speech doesn't delay all later ones."""
+        self.lead_s = min((self.lead_s + lead_s) / 2, _LONGEST_LEAD_S)
+
+
+class SpeechMaker:
+    """Says tasks on one channel, one at a time."""
+
+    def __init__(
+        self,
+        models: SpeechModels,
+        avatar: SpokenAvatar,
+        board: TaskBoard,
+        fade_frames: int,
+        clock: Clock,
+        settings: GenerationSettings,
+    ) -> None:
+        self._models = models
+        self._avatar = avatar
+        self._board = board
+        self._fade_frames = fade_frames
+        self._clock = clock
+        self._settings = settings
+        self._pace = Pace()
+
+    async def say(self, task: Task, samples: NDArray[np.int16], channel: ChannelProcess) -> None:
+        """Generate a speech and hand all of it over; on return the channel has it, and may not have played it yet.
+
+        `samples` is int16 [n] at 16 kHz. Raises InferenceError and ChannelError.
+        """
+        pcm = pad_to_frames(samples.astype(np.float32) / np.float32(32768), self._fade_frames)
+        frames = len(pcm) // SAMPLES_PER_FRAME
+        self._board.progress(task.id, frames_total=frames)
+        # A start may come with the first chunk; how much must be there before it is decided below, not in the channel.
+        position = await channel.reserve(task.id, frames, self._pace.lead_s, start_after=1)
+        reserved_at = self._clock()
+
+        async def features_made() -> None:
+            await self._board.stamp(task.id, Stage.FEATURES)
+
+        generation = SpeechGeneration(
+            _Announced(self._models, features_made),
+            self._avatar,
+            SpeechRequest(pcm, position, task.seed, task.steps, task.guidance),
+            self._settings,
+        )
+        held: deque[SpeechChunk] = deque()
+        started = False
+        async with aclosing(generation.chunks()) as chunks:
+            async for chunk in chunks:
+                if chunk.first_frame == 0:
+                    await self._board.stamp(task.id, Stage.FIRST_FACE)
+                self._board.progress(task.id, frames_generated=chunk.first_frame + len(chunk.faces))
+                held.append(chunk)
+                if not started and generation.wait_before_start_s(self._pace.frames_per_s) == 0:
+                    started = True
+                    self._pace.learn(self._clock() - reserved_at)
+                while started and held:
+                    await _push(channel, task.id, held.popleft())
+        self._pace.frames_per_s = generation.timings.frames_per_s
+        while held:
+            await _push(channel, task.id, held.popleft())
+        await channel.finish(task.id)
+
+
+async def _push(channel: ChannelProcess, task_id: str, chunk: SpeechChunk) -> None:
+    await channel.push(task_id, chunk.first_frame, chunk.faces, chunk.audio)
+
+
+class _Announced:
+    """The models, with word of the first features."""
+
+    def __init__(self, models: SpeechModels, announce: Callable[[], Awaitable[None]]) -> None:
+        self._models = models
+        self._announce: Callable[[], Awaitable[None]] | None = announce
+
+    async def features(self, window: NDArray[np.float32]) -> NDArray[np.float16]:
+        features = await self._models.features(window)
+        announce, self._announce = self._announce, None
+        if announce is not None:
+            await announce()
+        return features
+
+    async def faces(
+        self,
+        noise: NDArray[np.float32],
+        condition: NDArray[np.float16],
+        audio: NDArray[np.float16],
+        steps: int,
+        guidance: float,
+    ) -> NDArray[np.uint8]:
+        return await self._models.faces(noise, condition, audio, steps, guidance)

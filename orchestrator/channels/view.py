@@ -1,0 +1,71 @@
+"""A channel as the API shows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from streaming.events import Status
+
+
+class ChannelState(str, Enum):
+    """Whether the channel's process runs."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    RESTARTING = "restarting"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True)
+class ChannelView:
+    """One moment of a channel; `status` is what its process said last, None until it has spoken."""
+
+    id: str
+    avatar: str
+    state: ChannelState
+    playing: str | None
+    preparing: tuple[str, ...]
+    waiting: int
+    restarts: int
+    problem: str | None
+    status: Status | None
+
+    @property
+    def kind(self) -> str:
+        """What the notices of a channel are called."""
+        return "channel"
+
+    def as_json(self) -> dict[str, Any]:
+        """The channel as the API shows it; stream keys are masked by the channel itself."""
+        status = self.status
+        return {
+            "channel": self.id,
+            "avatar": self.avatar,
+            "state": self.state.value,
+            "problem": self.problem,
+            "restarts": self.restarts,
+            "playing": self.playing,
+            "preparing": list(self.preparing),
+            "waiting": self.waiting,
+            "preview": f"/v1/channels/{self.id}/preview.mp4",
+            "preview_codecs": status.preview_codecs if status else "",
+            "stream": None
+            if status is None
+            else {
+                "state": status.state.value,
+                "publisher": status.publisher.value,
+                "targets": [
+                    {"target": t.target, "state": t.state.value, "reconnects": t.reconnects} for t in status.targets
+                ],
+                "frames_sent": status.frames_sent,
+                "late_frames": status.late_frames,
+                "repeated_frames": status.repeated_frames,
+                "dropped_pairs": status.dropped_pairs,
+                "queue_s": round(status.queue_s, 3),
+                "encoder_speed": round(status.encoder_speed, 3),
+                "encoder_restarts": status.encoder_restarts,
+                "preview_readers": status.preview_readers,
+            },
+        }

@@ -1,0 +1,261 @@
+"""The command line `latentsync-realtime`. What a command needs is imported when it runs, so that --help is quick."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from orchestrator.settings import Settings
+    from orchestrator.stop_signals import StopSignals
+
+app = typer.Typer(
+    help="A live-streaming server for 2D digital humans: speech in, a talking avatar on the stream out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+_OUR_PACKAGES = ("orchestrator", "streaming", "export", "latentsync")
+avatar_app = typer.Typer(help="Avatars: prepare, list and remove them.", no_args_is_help=True)
+app.add_typer(avatar_app, name="avatar")
+bench_app = typer.Typer(help="Measure this machine, through the Triton that is running.", no_args_is_help=True)
+app.add_typer(bench_app, name="bench")
+
+Host = Annotated[str | None, typer.Option(help="Address that the HTTP server listens on.")]
+HttpPort = Annotated[int | None, typer.Option(help="Port of the HTTP server.")]
+Rtmp = Annotated[str | None, typer.Option(help="Publish the stream here, rtmp:// or rtmps://.")]
+DataDir = Annotated[Path | None, typer.Option(help="Folder for everything that is written.")]
+AvatarName = Annotated[str | None, typer.Option(help="Name of a prepared avatar; else the channel's.")]
+Audio = Annotated[Path, typer.Option(help="Speech.", exists=True, dir_okay=False)]
+Steps = Annotated[int | None, typer.Option(min=1, help="Denoising steps; else the checkpoint's own.")]
+Guidance = Annotated[float | None, typer.Option(min=1, help="Guidance scale; else the checkpoint's own.")]
+CheckpointDir = Annotated[Path | None, typer.Option("--checkpoint", help="Checkpoint folder.")]
+
+
+@app.command()
+def demo(host: Host = None, port: HttpPort = None, rtmp: Rtmp = None, data_dir: DataDir = None) -> None:
+    """Run the whole product on the demo avatar, on the CPU, in this one command."""
+    settings = _settings(http_host=host, http_port=port, rtmp_url=rtmp, data_dir=data_dir)
+    from orchestrator.demo import demo as run_demo
+    from orchestrator.logs import log_to_stderr
+
+    log_to_stderr()
+    _run_until_signal(partial(run_demo, settings, typer.echo))
+
+
+@app.command()
+def serve(host: Host = None, port: HttpPort = None, rtmp: Rtmp = None, data_dir: DataDir = None) -> None:
+    """Run the orchestrator; Triton is run by `triton`, or elsewhere."""
+    settings = _settings(http_host=host, http_port=port, rtmp_url=rtmp, data_dir=data_dir)
+    from orchestrator.logs import log_to_stderr
+    from orchestrator.serving import serve as run_serve
+
+    log_to_stderr()
+    _run_until_signal(partial(run_serve, settings))
+
+
+@app.command()
+def triton(
+    binary: Annotated[Path | None, typer.Option(help="tritonserver to run; else from PATH, else embedded.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Run a tritonserver on the exported model repository."""
+    settings = _settings(triton_binary=binary, data_dir=data_dir)
+    from orchestrator.serving import run_triton
+
+    def ready() -> None:
+        typer.echo(f"Triton is ready, gRPC at {settings.triton_host}:{settings.triton_grpc_port}")
+
+    _run_until_signal(partial(run_triton, settings, ready))
+
+
+@app.command()
+def export(
+    checkpoint: CheckpointDir = None,
+    output: Annotated[Path | None, typer.Option(help="Model repository to write.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32, float16 or bfloat16.")] = "auto",
+    cpu_threads: Annotated[int | None, typer.Option(help="Threads of each model process on a CPU.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Write the Triton model repository from a checkpoint folder."""
+    settings = _settings(checkpoint_dir=checkpoint, cpu_threads=cpu_threads, data_dir=data_dir)
+    from export.repository import export_repository
+
+    target = output or settings.model_repository
+    with _errors():
+        written = export_repository(
+            settings.checkpoint_dir, target, device=device, dtype=dtype, cpu_threads=settings.cpu_threads
+        )
+    typer.echo(f"{target} {'is written' if written else 'was up to date'}")
+
+
+@app.command()
+def fetch(checkpoint: CheckpointDir = None) -> None:
+    """Fetch the third-party files that the demo checkpoint needs, checked by sha256."""
+    settings = _settings(checkpoint_dir=checkpoint)
+    from export.fetch import ensure_demo_files
+
+    with _errors():
+        for path in ensure_demo_files(settings.checkpoint_dir.parent):
+            typer.echo(path)
+
+
+@avatar_app.command("add")
+def avatar_add(
+    video: Annotated[Path, typer.Argument(help="Video of one face, seen in every frame.", exists=True, dir_okay=False)],
+    name: Annotated[str, typer.Option(help="Name of the avatar: a-z, 0-9, - and _.")],
+    max_height: Annotated[int | None, typer.Option(help="Scale down to this height in pixels.")] = None,
+    loop: Annotated[str | None, typer.Option(help="cycle or pingpong; else found out.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Prepare an avatar from a video, through the Triton that is running."""
+    settings = _settings(data_dir=data_dir)
+    from latentsync.avatar import Loop
+    from orchestrator.avatar_commands import add_avatar
+    from orchestrator.avatars.prepare import PrepareOptions
+
+    with _errors():
+        try:
+            options = PrepareOptions(max_height=max_height, loop=Loop(loop) if loop else None)
+        except ValueError:
+            _fail(f"--loop is {loop!r} and must be cycle or pingpong")
+        shown = sys.stderr.isatty()
+
+        def progress(frames: int) -> None:
+            if shown:
+                typer.echo(f"\r{frames} frames", nl=False, err=True)
+
+        avatar = asyncio.run(add_avatar(settings, video, name, options, progress))
+    typer.echo(f"{avatar.directory}: {avatar.frame_count} frames of {'×'.join(map(str, avatar.frame_size))}")
+
+
+@avatar_app.command("list")
+def avatar_list(data_dir: DataDir = None) -> None:
+    """List the prepared avatars."""
+    settings = _settings(data_dir=data_dir)
+    from orchestrator.avatars.store import list_avatars
+
+    for avatar in list_avatars(settings.avatars_dir):
+        width, height = avatar.frame_size
+        typer.echo(f"{avatar.name}\t{width}×{height}\t{avatar.frame_count} frames\tfaces of {avatar.resolution}")
+
+
+@avatar_app.command("remove")
+def avatar_remove(name: str, data_dir: DataDir = None) -> None:
+    """Delete a prepared avatar."""
+    settings = _settings(data_dir=data_dir)
+    from orchestrator.avatars.store import remove_avatar
+
+    with _errors():
+        remove_avatar(settings.avatars_dir, name)
+
+
+@app.command()
+def render(
+    audio: Audio,
+    output: Annotated[Path, typer.Option(help="The mp4 to write.", dir_okay=False)],
+    avatar: AvatarName = None,
+    steps: Steps = None,
+    guidance: Guidance = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the noise.")] = 0,
+    data_dir: DataDir = None,
+) -> None:
+    """Render a speech into an mp4, offline, through the Triton that is running."""
+    settings = _settings(data_dir=data_dir)
+    from orchestrator.offline_commands import render_options, render_speech
+
+    with _errors():
+        options = render_options(settings, steps, guidance, seed)
+        report = asyncio.run(render_speech(settings, avatar or settings.avatar, audio, output, options))
+    typer.echo(f"{output}: {report.frames} frames in {report.elapsed_s:.1f} s")
+
+
+@bench_app.command("render")
+def bench_render(
+    audio: Audio,
+    avatar: AvatarName = None,
+    steps: Steps = None,
+    guidance: Guidance = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Measure frames/s of a render and the time of each stage."""
+    settings = _settings(data_dir=data_dir)
+    from orchestrator.offline_commands import bench_speech, render_options
+
+    with _errors():
+        options = render_options(settings, steps, guidance, seed=0)
+        record = asyncio.run(bench_speech(settings, avatar or settings.avatar, audio, options))
+    if as_json:
+        typer.echo(record.to_json())
+        return
+    typer.echo(f"{record.frames_per_s:.1f} frames/s, {record.times_real_time:.2f} times real time")
+    for stage, ms in record.stage_ms_per_frame.items():
+        typer.echo(f"  {stage:12} {ms:6.2f} ms a frame")
+
+
+@app.command()
+def config() -> None:
+    """Print every setting as TOML; fails with each wrong value named."""
+    settings = _settings()
+    from orchestrator.settings import ENV_PREFIX
+
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        typer.echo(f"# {field.description} [{ENV_PREFIX}{name.upper()}]")
+        typer.echo(f"{name} = {_as_toml(value)}" if value is not None else f"# {name} =")
+
+
+def _settings(**overrides: Any) -> Settings:
+    from orchestrator.settings import SettingsError, load_settings
+
+    try:
+        return load_settings(**overrides)
+    except SettingsError as error:
+        _fail(str(error))
+
+
+def _as_toml(value: object) -> str:
+    return str(value) if isinstance(value, (int, float)) else json.dumps(str(value))
+
+
+def _run_until_signal(work: Callable[[StopSignals], Coroutine[Any, Any, None]]) -> None:
+    from orchestrator.stop_signals import run_until_signal
+
+    with _errors():
+        asyncio.run(run_until_signal(work))
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """Errors of our own packages are sentences for the person at the terminal; all others keep their traceback."""
+    try:
+        yield
+    except Exception as error:  # the one place that turns errors into an exit code
+        cause = _innermost(error)
+        if type(cause).__module__.partition(".")[0] not in _OUR_PACKAGES:
+            raise
+        _fail(str(cause))
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """The one error in a task group's group."""
+    inner: tuple[BaseException, ...] = getattr(error, "exceptions", ())
+    return _innermost(inner[0]) if len(inner) == 1 else error
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(message, err=True)
+    raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,74 @@
+"""`demo`: the whole product on the demo avatar, from nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+
+import anyio
+
+from export.fetch import ensure_demo_files
+from export.launcher import TritonServer
+from export.repository import export_repository
+from orchestrator.avatar_commands import add_avatar
+from orchestrator.service import Service
+from orchestrator.serving import ServerFailed, run_server, triton_options
+from orchestrator.settings import Settings
+from orchestrator.stop_signals import StopSignals
+
+Tell = Callable[[str], None]
+
+
+async def demo(settings: Settings, tell: Tell, signals: StopSignals) -> None:
+    """Fetch, export, start Triton, prepare the avatar, serve; returns after a signal, with everything stopped.
+
+    Each step is done once: a second start finds its results. Raises what the steps raise, with nothing left running.
+    """
+    await _prepare_files(settings, tell)
+    tell("Starting Triton …")
+    triton = await TritonServer.start(triton_options(settings))
+    try:
+        tell("Preparing the avatar …")
+        await add_avatar(settings, settings.checkpoint_dir / "avatar" / "idle.mp4", settings.avatar)
+        await _serve(settings, triton, tell, signals)
+    finally:
+        signals.ignore()
+        tell("Stopping …")
+        await triton.aclose()
+
+
+async def _prepare_files(settings: Settings, tell: Tell) -> None:
+    # In threads, so that a signal is heard meanwhile.
+    tell("Checking the files that the demo needs …")
+    await asyncio.to_thread(ensure_demo_files, settings.checkpoint_dir.parent)
+    tell("Exporting the checkpoint for Triton …")
+    export = partial(
+        export_repository, settings.checkpoint_dir, settings.model_repository, cpu_threads=settings.cpu_threads
+    )
+    await asyncio.to_thread(export)
+
+
+async def _serve(settings: Settings, triton: TritonServer, tell: Tell, signals: StopSignals) -> None:
+    service = Service(settings)
+    async with anyio.create_task_group() as group:
+        group.start_soon(_watch, triton)
+        await run_server(service, signals, lambda: tell(_welcome(settings)))
+        group.cancel_scope.cancel()
+
+
+async def _watch(triton: TritonServer) -> None:
+    status = await triton.wait()
+    raise ServerFailed(f"tritonserver ended with status {status}; the end of its log:\n{triton.log_tail()}")
+
+
+def _welcome(settings: Settings) -> str:
+    address = f"http://{settings.http_host}:{settings.http_port}"
+    lines = [
+        "",
+        f"  The avatar is live:  {address}/",
+        f"  Let it speak:        curl -F audio_file=@speech.wav {address}/generate_video",
+    ]
+    if settings.rtmp_url is not None:
+        lines.append("  Also published to the given RTMP address.")
+    return "\n".join([*lines, "  Ctrl-C stops everything.", ""])

@@ -1,0 +1,1 @@
+"""The HTTP side: requests in, JSON, events and pictures out."""

@@ -1,0 +1,79 @@
+"""Errors as clients see them: `{"error": {"code", "message"}}` with the right status."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+
+from orchestrator.audio.errors import AudioError, DecodeTimeout, TooLarge, TooLong
+
+logger = logging.getLogger(__name__)
+
+
+class ApiError(Exception):
+    """A request that is refused: status, a stable code, and a message that says what to do."""
+
+    def __init__(self, status: HTTPStatus, code: str, message: str, retry_after_s: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.retry_after_s = retry_after_s
+        self.closes = False
+
+
+def from_audio_error(error: AudioError) -> ApiError:
+    """The answer to an upload that is no speech."""
+    large = isinstance(error, (TooLarge, TooLong))
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE if large else HTTPStatus.UNPROCESSABLE_ENTITY
+    if isinstance(error, DecodeTimeout):
+        status = HTTPStatus.UNPROCESSABLE_ENTITY
+    return ApiError(status, error.code, error.message)
+
+
+def error_response(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """The body that every error has."""
+    return JSONResponse({"error": {"code": code, "message": message}}, status, headers=headers)
+
+
+async def _on_api_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
+    headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
+    if error.closes:
+        headers["Connection"] = "close"  # else the server would go on reading what is refused
+    return error_response(error.status, error.code, error.message, headers)
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        return error_response(404, "not_found", f"There is nothing at {request.url.path}; /openapi.json lists the API.")
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        allowed = (error.headers or {}).get("Allow", "")
+        message = f"{request.method} is not possible at {request.url.path}; {allowed} is."
+        return error_response(405, "method_not_allowed", message, error.headers)
+    code = HTTPStatus(error.status_code).name.lower()
+    return error_response(error.status_code, code, error.detail, error.headers)
+
+
+async def _on_disconnect(request: Request, error: Exception) -> Response:
+    # Nobody reads this answer; it keeps a client that went away from counting as a fault of the server.
+    return error_response(400, "client_disconnected", "The request was not sent to its end.")
+
+
+async def _on_fault(request: Request, error: Exception) -> Response:
+    # Starlette logs the traceback; what went wrong inside is no business of the client.
+    return error_response(500, "internal_error", "The server failed at this request. Its log says why.")
+
+
+EXCEPTION_HANDLERS = {
+    ApiError: _on_api_error,
+    HTTPException: _on_http_exception,
+    ClientDisconnect: _on_disconnect,
+    Exception: _on_fault,
+}

@@ -1,0 +1,77 @@
+"""Changes as server-sent events."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import anyio
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from orchestrator.broadcast import Notice, Subscription
+from orchestrator.http.task_routes import find_task
+from orchestrator.service import Service
+from orchestrator.tasks.task import Task
+
+_KEEPALIVE_S = 15.0
+_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+_BACKLOG = 20
+
+
+async def task_events(request: Request) -> Response:
+    """One task's changes from now on, its present state first; the stream ends with the final state."""
+    service: Service = request.app.state.service
+    await find_task(request)  # an unknown one is refused before the stream begins
+
+    async def messages() -> AsyncIterator[bytes]:
+        with service.notices.subscribe() as subscription:
+            task = await find_task(request)
+            yield _message(task)
+            if task.state.final:
+                return
+            async for notice in _with_keepalive(subscription):
+                if notice is None:
+                    yield b": still here\n\n"
+                elif isinstance(notice, Task) and notice.id == task.id:
+                    yield _message(notice)
+                    if notice.state.final:
+                        return
+
+    return StreamingResponse(messages(), media_type="text/event-stream", headers=_HEADERS)
+
+
+async def all_events(request: Request) -> Response:
+    """Changes of all tasks and channels, beginning with the channels and the latest tasks as they are."""
+    service: Service = request.app.state.service
+
+    async def messages() -> AsyncIterator[bytes]:
+        with service.notices.subscribe() as subscription:
+            for channel in service.channels.values():
+                yield _message(channel.view)
+            for task in reversed(await service.board.newest(_BACKLOG)):
+                yield _message(task)
+            async for notice in _with_keepalive(subscription):
+                yield b": still here\n\n" if notice is None else _message(notice)
+
+    return StreamingResponse(messages(), media_type="text/event-stream", headers=_HEADERS)
+
+
+async def _with_keepalive(subscription: Subscription) -> AsyncIterator[Notice | None]:
+    """The notices, and None after a while without any, so that dead connections are noticed."""
+    while True:
+        with anyio.move_on_after(_KEEPALIVE_S) as scope:
+            notices = await subscription.next()
+        if scope.cancelled_caught:
+            yield None
+            continue
+        if notices is None:
+            return
+        for notice in notices:
+            yield notice
+
+
+def _message(notice: Notice) -> bytes:
+    data: dict[str, Any] = notice.as_json()
+    return f"event: {notice.kind}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n".encode()

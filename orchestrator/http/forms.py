@@ -1,0 +1,145 @@
+"""The upload form, parsed while it arrives: fields in memory, the audio handed on block by block."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from http import HTTPStatus
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.requests import Request
+
+from orchestrator.audio.errors import TooLarge
+from orchestrator.http.errors import ApiError
+
+AUDIO_FIELD = "audio_file"
+_MAX_FIELD_BYTES = 1024
+_MAX_PARTS = 32
+
+
+class SpeechForm:
+    """A multipart form with one file, `audio_file`, and text fields before or after it."""
+
+    def __init__(self, request: Request, max_bytes: int) -> None:
+        """`max_bytes` bounds the whole request. Raises ApiError for a request that is no multipart form."""
+        kind, options = parse_options_header(request.headers.get("content-type"))
+        boundary = options.get(b"boundary")
+        if kind != b"multipart/form-data" or not boundary:
+            raise ApiError(
+                HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+                "not_a_form",
+                f"Send a multipart form with the file in {AUDIO_FIELD}: curl -F {AUDIO_FIELD}=@speech.wav",
+            )
+        self.fields: dict[str, str] = {}
+        self._max_bytes = max_bytes
+        self._request = request
+        self._parser = _parser(boundary, self)
+        self._header_name = b""
+        self._header_value = b""
+        self._disposition = b""
+        self._name = ""
+        self._is_file = False
+        self._text = bytearray()
+        self._audio: list[bytes] = []
+        self._parts: list[str] = []
+        self._complete = False
+
+    async def audio_blocks(self) -> AsyncIterator[bytes]:
+        """The audio file's bytes; after the last one `fields` holds all text fields.
+
+        Raises ApiError for a broken form and for one without the file, `TooLarge` as soon as the limit is passed.
+        """
+        try:
+            size = 0
+            async for data in self._request.stream():
+                size += len(data)
+                if size > self._max_bytes:
+                    raise TooLarge(f"The request is larger than {self._max_bytes / 1e6:g} MB. Send a shorter file.")
+                self._parser.write(data)
+                for block in self._audio:
+                    yield block
+                self._audio.clear()
+            self._parser.finalize()
+        except FormParserError:
+            raise _broken() from None
+        if not self._complete:
+            raise _broken()
+        if self._parts.count(f"{AUDIO_FIELD} (file)") != 1:
+            raise self._audio_missing()
+
+    def _audio_missing(self) -> ApiError:
+        hint = f"curl -F {AUDIO_FIELD}=@speech.wav"
+        if AUDIO_FIELD in self.fields:
+            message = f"{AUDIO_FIELD} is text and must be a file: put @ before the file's name, {hint}"
+        elif self._parts.count(f"{AUDIO_FIELD} (file)") > 1:
+            message = f"The form has more than one {AUDIO_FIELD}; send one file a task."
+        else:
+            sent = ", ".join(self._parts) or "nothing"
+            message = f"The form has no file field {AUDIO_FIELD}; it has {sent}. Example: {hint}"
+        return ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, "audio_file_missing", message)
+
+    def on_part_begin(self) -> None:
+        self._disposition = b""
+        self._text = bytearray()
+        if len(self._parts) >= _MAX_PARTS:
+            raise ApiError(HTTPStatus.BAD_REQUEST, "form_too_large", f"The form has more than {_MAX_PARTS} fields.")
+
+    def on_header_field(self, data: bytes, start: int, end: int) -> None:
+        self._header_name += data[start:end]
+
+    def on_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._header_value += data[start:end]
+
+    def on_header_end(self) -> None:
+        if self._header_name.lower() == b"content-disposition":
+            self._disposition = self._header_value
+        self._header_name = self._header_value = b""
+
+    def on_headers_finished(self) -> None:
+        _, options = parse_options_header(self._disposition)
+        self._name = options.get(b"name", b"").decode(errors="replace")[:64]
+        self._is_file = b"filename" in options
+        self._parts.append(f"{self._name} (file)" if self._is_file else self._name)
+
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        if self._is_file:
+            if self._name == AUDIO_FIELD:
+                self._audio.append(data[start:end])
+            # A file that nobody asked for is read over; the request's own size is limited.
+            return
+        if len(self._text) + end - start > _MAX_FIELD_BYTES:
+            message = f"Field {self._name!r} is longer than {_MAX_FIELD_BYTES} bytes."
+            raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, "field_too_long", message)
+        self._text += data[start:end]
+
+    def on_part_end(self) -> None:
+        if not self._is_file:
+            self.fields[self._name] = self._text.decode(errors="replace")
+
+    def on_end(self) -> None:
+        self._complete = True
+
+
+def _parser(boundary: bytes, form: SpeechForm) -> MultipartParser:
+    try:
+        return MultipartParser(
+            boundary,
+            {
+                "on_part_begin": form.on_part_begin,
+                "on_header_field": form.on_header_field,
+                "on_header_value": form.on_header_value,
+                "on_header_end": form.on_header_end,
+                "on_headers_finished": form.on_headers_finished,
+                "on_part_data": form.on_part_data,
+                "on_part_end": form.on_part_end,
+                "on_end": form.on_end,
+            },
+        )
+    except FormParserError:
+        raise _broken() from None
+
+
+def _broken() -> ApiError:
+    return ApiError(
+        HTTPStatus.BAD_REQUEST, "broken_form", "The multipart form is broken or ends too early. Send it again."
+    )

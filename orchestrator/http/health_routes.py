@@ -1,0 +1,33 @@
+"""Health and metrics."""
+
+from __future__ import annotations
+
+from prometheus_client.exposition import choose_encoder
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from orchestrator.service import Service
+
+
+async def live(request: Request) -> Response:
+    """200 while the process answers at all."""
+    return JSONResponse({"status": "live"})
+
+
+async def ready(request: Request) -> Response:
+    """200 when a speech would be taken and played, 503 otherwise; names each part and its state."""
+    service: Service = request.app.state.service
+    parts = service.health()
+    is_ready = all(part.ready for part in parts.values())
+    body = {
+        "status": "ready" if is_ready else "not ready",
+        "parts": {name: {"ready": part.ready, "message": part.message} for name, part in parts.items()},
+    }
+    return JSONResponse(body, 200 if is_ready else 503, headers={} if is_ready else {"Retry-After": "2"})
+
+
+async def metrics(request: Request) -> Response:
+    """The metrics in the format that the client asks for."""
+    service: Service = request.app.state.service
+    encode, content_type = choose_encoder(request.headers.get("accept", ""))
+    return Response(encode(service.metrics.registry), headers={"Content-Type": content_type})

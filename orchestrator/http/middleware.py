@@ -1,0 +1,72 @@
+"""What every request goes through: its id, security headers, the check of its origin, and the metrics."""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from orchestrator.http.errors import error_response
+from orchestrator.http.page_routes import CONTENT_SECURITY_POLICY
+from orchestrator.metrics import Metrics
+
+_SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+_SECURITY_HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(self)",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+logger = logging.getLogger(__name__)
+
+
+class RequestMiddleware:
+    """Wraps the whole application."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, clock: Callable[[], float] = time.monotonic) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id, began = uuid.uuid4().hex[:12], self._clock()
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-ID"] = request_id
+                for name, value in _SECURITY_HEADERS.items():
+                    headers[name] = value
+                self._count(scope, message["status"], self._clock() - began)
+                logger.info("%s %s %s %d", request_id, scope["method"], scope["path"], message["status"])
+            await send(message)
+
+        if scope["method"] not in _SAFE_METHODS and not _same_origin(Headers(scope=scope)):
+            message = "Requests that change something are not taken from other sites' pages."
+            await error_response(403, "foreign_origin", message)(scope, receive, send_with_headers)
+            return
+        await self._app(scope, receive, send_with_headers)
+
+    def _count(self, scope: Scope, status: int, duration_s: float) -> None:
+        # The route's pattern, not the path: an unbounded set of paths must not become labels.
+        route = getattr(scope.get("route"), "path", "none")
+        self._metrics.requests.labels(scope["method"] if route != "none" else "any", route, status).inc()
+        self._metrics.request_s.labels(route).observe(duration_s)
+
+
+def _same_origin(headers: Headers) -> bool:
+    """False for a browser that sends a form from another site's page: a form needs no permission to be sent."""
+    origin = headers.get("origin")
+    return origin is None or urlsplit(origin).netloc == headers.get("host")

@@ -1,0 +1,200 @@
+"""The API's description, for machines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+Schema = dict[str, Any]
+
+
+def _string(**more: Any) -> Schema:
+    return {"type": "string", **more}
+
+
+def _object(properties: Schema, required: list[str] | None = None) -> Schema:
+    return {"type": "object", "properties": properties, "required": required or list(properties)}
+
+
+def _ref(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+_INTEGER, _NUMBER, _BOOLEAN = {"type": "integer"}, {"type": "number"}, {"type": "boolean"}
+_FINAL_AND_NOT = ["queued", "inferring", "streaming", "done", "failed", "cancelled"]
+
+_SCHEMAS: Schema = {
+    "Error": _object({"error": _object({"code": _string(), "message": _string()})}),
+    "Accepted": _object({"status": _string(const="processing_started"), "task_id": _string()}),
+    "Task": _object(
+        {
+            "task_id": _string(),
+            "channel": _string(),
+            "state": _string(enum=_FINAL_AND_NOT),
+            "progress": {"type": "number", "minimum": 0, "maximum": 1},
+            "duration_s": _NUMBER,
+            "num_inference_steps": _INTEGER,
+            "guidance_scale": _NUMBER,
+            "seed": _INTEGER,
+            "attempts": _INTEGER,
+            "frames": _object({"total": _INTEGER, "generated": _INTEGER, "played": _INTEGER}),
+            "created_at": _string(format="date-time"),
+            "timings_s": {"type": "object", "additionalProperties": _NUMBER},
+            "error": {"anyOf": [{"type": "null"}, _object({"code": _string(), "message": _string()})]},
+        }
+    ),
+    "Channel": _object(
+        {
+            "channel": _string(),
+            "avatar": _string(),
+            "state": _string(enum=["starting", "running", "restarting", "closed"]),
+            "problem": {"type": ["string", "null"]},
+            "restarts": _INTEGER,
+            "playing": {"type": ["string", "null"]},
+            "preparing": {"type": "array", "items": _string()},
+            "waiting": _INTEGER,
+            "preview": _string(),
+            "preview_codecs": _string(),
+            "stream": {"type": ["object", "null"]},
+        }
+    ),
+    "Health": _object(
+        {
+            "status": _string(),
+            "parts": {
+                "type": "object",
+                "additionalProperties": _object({"ready": _BOOLEAN, "message": _string()}),
+            },
+        }
+    ),
+    "SpeechForm": _object(
+        {
+            "audio_file": _string(contentMediaType="application/octet-stream"),
+            "guidance_scale": {"type": "number", "minimum": 1},
+            "num_inference_steps": {"type": "integer", "minimum": 1},
+            "seed": {"type": "integer", "minimum": 0, "maximum": 2**31 - 1},
+            "channel": _string(),
+        },
+        required=["audio_file"],
+    ),
+}
+
+
+def _json(schema: Schema, description: str) -> Schema:
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def _errors(*statuses: int) -> Schema:
+    return {str(status): {"$ref": "#/components/responses/Error"} for status in statuses}
+
+
+def _path_parameter(name: str) -> Schema:
+    return {"name": name, "in": "path", "required": True, "schema": _string()}
+
+
+def _get(summary: str, response: Schema, *errors: int, **more: Any) -> Schema:
+    return {"get": {"summary": summary, "responses": {"200": response, **_errors(*errors)}, **more}}
+
+
+def _media(media_type: str, description: str) -> Schema:
+    return {"description": description, "content": {media_type: {}}}
+
+
+def _submit(operation: str) -> Schema:
+    return {
+        "summary": "Say a speech",
+        "operationId": operation,
+        "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _ref("SpeechForm")}}},
+        "responses": {
+            "200": _json(_ref("Accepted"), "The task is stored and will be said"),
+            **_errors(400, 403, 404, 413, 415, 422, 429, 503),
+        },
+    }
+
+
+_TASK_ID, _CHANNEL_ID = _path_parameter("task_id"), _path_parameter("channel_id")
+_LIMIT = {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": 1000, "default": 50}}
+_QUEUE = {"name": "queue", "in": "query", "schema": _string(enum=["true", "false"])}
+
+
+def _list_of(name: str, item: Schema) -> Schema:
+    return _object({name: {"type": "array", "items": item}})
+
+
+_PATHS: Schema = {
+    "/generate_video": {"post": _submit("generate_video")},
+    "/v1/tasks": {
+        "post": _submit("create_task"),
+        **_get("The latest tasks", _json(_list_of("tasks", _ref("Task")), "Newest first"), 422, parameters=[_LIMIT]),
+    },
+    "/v1/tasks/{task_id}": {
+        "parameters": [_TASK_ID],
+        **_get("One task", _json(_ref("Task"), "The task"), 404),
+        "delete": {
+            "summary": "Cancel a task",
+            "responses": {"200": _json(_ref("Task"), "The task, which is over"), **_errors(403, 404)},
+        },
+    },
+    "/v1/tasks/{task_id}/events": {
+        "parameters": [_TASK_ID],
+        **_get("One task's changes", _media("text/event-stream", "Events named task, each with a Task"), 404),
+    },
+    "/v1/events": _get("All changes", _media("text/event-stream", "Events named task and channel")),
+    "/v1/channels": _get("All channels", _json(_list_of("channels", _ref("Channel")), "The channels")),
+    "/v1/channels/{channel_id}": {
+        "parameters": [_CHANNEL_ID],
+        **_get("One channel", _json(_ref("Channel"), "The channel"), 404),
+    },
+    "/v1/channels/{channel_id}/interrupt": {
+        "parameters": [_CHANNEL_ID],
+        "post": {
+            "summary": "Cancel the present speech",
+            "parameters": [_QUEUE],
+            "responses": {
+                "200": _json(_list_of("cancelled", _string()), "Ids of the cancelled tasks"),
+                **_errors(403, 404),
+            },
+        },
+    },
+    "/v1/channels/{channel_id}/preview.mp4": {
+        "parameters": [_CHANNEL_ID],
+        **_get("The stream, live", _media("video/mp4", "Endless fragmented MP4"), 404, 503),
+    },
+    "/v1/avatars": _get("All avatars", _json(_list_of("avatars", {"type": "object"}), "The avatars")),
+    "/v1/avatars/{name}/preview.png": {
+        "parameters": [_path_parameter("name")],
+        **_get("An avatar's picture", _media("image/png", "The picture"), 404),
+    },
+    "/health/live": _get("Does the process answer?", _json({"type": "object"}, "It does")),
+    "/health/ready": {
+        "get": {
+            "summary": "Would a speech be played?",
+            "responses": {
+                "200": _json(_ref("Health"), "It would"),
+                "503": _json(_ref("Health"), "It would not; the parts say why"),
+            },
+        }
+    },
+    "/metrics": _get("Metrics", _media("text/plain", "Prometheus text format")),
+}
+
+DOCUMENT: Schema = {
+    "openapi": "3.1.0",
+    "info": {
+        "title": "latentsync-realtime",
+        "version": "1",
+        "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+    },
+    "paths": _PATHS,
+    "components": {
+        "schemas": _SCHEMAS,
+        "responses": {"Error": _json(_ref("Error"), "What was wrong, and what to do")},
+    },
+}
+
+
+async def document(request: Request) -> Response:
+    """OpenAPI 3.1."""
+    return JSONResponse(DOCUMENT)

@@ -1,0 +1,126 @@
+"""Tasks over HTTP: upload, list, look, cancel."""
+
+from __future__ import annotations
+
+import uuid
+from http import HTTPStatus
+
+import numpy as np
+from numpy.typing import NDArray
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from orchestrator.audio.decoder import SAMPLE_RATE_HZ, decode_upload
+from orchestrator.audio.errors import AudioError
+from orchestrator.audio.spool import spool_upload
+from orchestrator.http.errors import ApiError, from_audio_error
+from orchestrator.http.forms import SpeechForm
+from orchestrator.http.parameters import SpeechParameters, speech_parameters
+from orchestrator.http.unread import read_rest
+from orchestrator.service import Service
+from orchestrator.tasks.board import QueueFull
+from orchestrator.tasks.task import Stage, Task
+
+_FORM_BYTES = 1_000_000  # what a form may weigh beside its audio
+_UNREAD_BYTES = 256_000_000  # read over and thrown away, so that the sender sees why
+_LIST_LIMIT = 1000
+_RETRY_TRITON_S = 5
+_RETRY_STOPPING_S = 30
+_RETRY_FULL_S = 10
+
+
+async def submit(request: Request) -> Response:
+    """Take an upload as a task."""
+    service: Service = request.app.state.service
+    try:
+        task = await _accepted(request, service)
+    except (ApiError, AudioError) as error:
+        refusal = from_audio_error(error) if isinstance(error, AudioError) else error
+        refusal.closes = not await read_rest(request, _UNREAD_BYTES)
+        raise refusal from None
+    return JSONResponse(
+        {"status": "processing_started", "task_id": task.id}, headers={"Location": f"/v1/tasks/{task.id}"}
+    )
+
+
+async def list_tasks(request: Request) -> Response:
+    """The newest tasks, newest first."""
+    service: Service = request.app.state.service
+    text = request.query_params.get("limit", "50")
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= _LIST_LIMIT):
+        message = f"limit is {text[:20]!r} and must be a whole number from 1 to {_LIST_LIMIT}."
+        raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, "bad_limit", message)
+    tasks = await service.board.newest(int(text))
+    return JSONResponse({"tasks": [task.as_json() for task in tasks]})
+
+
+async def show_task(request: Request) -> Response:
+    """One task."""
+    return JSONResponse((await find_task(request)).as_json())
+
+
+async def cancel_task(request: Request) -> Response:
+    """Cancel a task; one that is over already stays as it is."""
+    service: Service = request.app.state.service
+    task = await find_task(request)
+    if not task.state.final:
+        await service.channels[task.channel].cancel(task.id)
+        task = await find_task(request)
+    return JSONResponse(task.as_json())
+
+
+async def find_task(request: Request) -> Task:
+    """The task that the path names; raises ApiError (404)."""
+    service: Service = request.app.state.service
+    task_id = request.path_params["task_id"]
+    task = await service.board.get(task_id)
+    if task is None:
+        message = f"There is no task {task_id[:64]!r}; /v1/tasks lists the latest {service.settings.task_history}."
+        raise ApiError(HTTPStatus.NOT_FOUND, "unknown_task", message)
+    return task
+
+
+async def _accepted(request: Request, service: Service) -> Task:
+    require_ready(service)
+    form = SpeechForm(request, service.settings.upload_limit_bytes + _FORM_BYTES)
+    blocks = form.audio_blocks()
+    async with spool_upload(blocks, service.files.incoming, service.settings.upload_limit_bytes) as path:
+        arrived_at = service.clock()
+        service.metrics.upload_bytes.inc(path.stat().st_size)
+        parameters = speech_parameters(form.fields, service.defaults)
+        if parameters.channel not in service.channels:
+            message = f"There is no channel {parameters.channel[:64]!r}; there is {', '.join(service.channels)}."
+            raise ApiError(HTTPStatus.NOT_FOUND, "unknown_channel", message)
+        pcm = await decode_upload(path, service.decode_limits)
+    task = _task(parameters, pcm, arrived_at, service)
+    try:
+        await service.board.submit(task, np.rint(pcm * 32768).astype(np.int16))
+    except QueueFull as error:
+        message = f"Too much is waiting: {error}. Try again later."
+        raise ApiError(HTTPStatus.TOO_MANY_REQUESTS, "queue_full", message, _RETRY_FULL_S) from None
+    service.metrics.speech_s.inc(task.duration_s)
+    return task
+
+
+def require_ready(service: Service) -> None:
+    """Raises ApiError (503) while no speech can be taken."""
+    if not service.accepting:
+        message = "The server is stopping and takes no more tasks."
+        raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "stopping", message, _RETRY_STOPPING_S)
+    health = service.triton.health
+    if not health.ready:
+        message = f"No speech can be generated now: {health.message}."
+        raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "triton_unavailable", message, _RETRY_TRITON_S)
+
+
+def _task(parameters: SpeechParameters, pcm: NDArray[np.float32], arrived_at: float, service: Service) -> Task:
+    return Task(
+        id=str(uuid.uuid4()),
+        channel=parameters.channel,
+        steps=parameters.steps,
+        guidance=parameters.guidance,
+        seed=parameters.seed,
+        duration_s=len(pcm) / SAMPLE_RATE_HZ,
+        created_at=arrived_at,
+        stamps={Stage.DECODED.value: service.clock()},
+    )

@@ -1,0 +1,30 @@
+"""The rest of a request that was refused before it had arrived."""
+
+from __future__ import annotations
+
+import anyio
+from starlette.requests import ClientDisconnect, Request
+
+_LONGEST_S = 3.0
+
+
+async def read_rest(request: Request, max_bytes: int) -> bool:
+    """Read on and throw away, up to `max_bytes` and three seconds; True when the request has come to its end.
+
+    A connection that is closed with unread bytes is reset, and many clients then never see the answer.
+    """
+    if "expect" in request.headers:
+        return False  # a client that asks first sends nothing after a refusal
+    size = 0
+    with anyio.move_on_after(_LONGEST_S):
+        try:
+            async for data in request.stream():
+                size += len(data)
+                if size > max_bytes:
+                    return False
+            return True
+        except ClientDisconnect:
+            return True
+        except RuntimeError:
+            return True  # Starlette's word for a body that was read before
+    return False

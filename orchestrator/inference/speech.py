@@ -1,0 +1,204 @@
+"""One speech generated: chunks of frames asked for concurrently, a bounded number ahead, and given back in order."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentsync.scheduler import task_noise
+from orchestrator.audio.frames import frame_audio, pad_to_frames
+from orchestrator.inference.attempts import attempt
+from orchestrator.inference.client import CHUNK_FRAMES
+from orchestrator.inference.features import FeatureModel, SpeechFeatures
+from orchestrator.inference.pacing import RateMeter, wait_before_start_s
+
+
+class SpeechModels(FeatureModel, Protocol):
+    """What generation needs of Triton; `TritonClient` is one."""
+
+    async def faces(
+        self,
+        noise: NDArray[np.float32],
+        condition: NDArray[np.float16],
+        audio: NDArray[np.float16],
+        steps: int,
+        guidance: float,
+    ) -> NDArray[np.uint8]:
+        """Faces [16, R, R, 3] of one chunk."""
+        ...
+
+
+class SpokenAvatar(Protocol):
+    """What generation needs of an avatar; `latentsync.avatar.PreparedAvatar` is one."""
+
+    @property
+    def condition(self) -> NDArray[np.float16]:
+        """Mask, masked-image latents and reference latents of every frame, [N, 9, h, w]."""
+        ...
+
+    def frame_index(self, position: int) -> int:
+        """The frame at a position of the unbounded path."""
+        ...
+
+
+@dataclass(frozen=True)
+class SpeechRequest:
+    """What to say from which position on, and how.
+
+    `pcm` is float32 [samples] at 16 kHz with the silence for the crossfades in it (`pad_to_frames`); the seed fixes
+    the one noise of the whole speech.
+    """
+
+    pcm: NDArray[np.float32]
+    first_position: int
+    seed: int
+    steps: int
+    guidance: float
+
+
+@dataclass(frozen=True)
+class SpeechChunk:
+    """The next frames: faces uint8 RGB [k, R, R, 3] and their audio int16 [k, 640], from frame `first_frame` on."""
+
+    first_frame: int
+    faces: NDArray[np.uint8]
+    audio: NDArray[np.int16]
+
+
+@dataclass(frozen=True)
+class GenerationSettings:
+    """How much of a speech is asked for or held at once, and how often one failing request is sent."""
+
+    chunks_ahead: int = 4
+    windows_ahead: int = 1
+    attempts: int = 2
+
+    def __post_init__(self) -> None:
+        if min(self.chunks_ahead, self.attempts) < 1 or self.windows_ahead < 0:
+            raise ValueError(f"chunks_ahead and attempts must be at least 1, windows_ahead at least 0: {self}")
+
+
+@dataclass(frozen=True)
+class GenerationTimings:
+    """Seconds since the generation began, sums over requests, and frames/s while requests were out."""
+
+    frames: int
+    first_chunk_s: float | None
+    elapsed_s: float
+    whisper_s: float
+    chunks_s: float
+    frames_per_s: float | None
+
+
+class SpeechGeneration:
+    """The generation of one speech; iterate `chunks()` once, with `contextlib.aclosing` or to its end."""
+
+    def __init__(
+        self,
+        models: SpeechModels,
+        avatar: SpokenAvatar,
+        request: SpeechRequest,
+        settings: GenerationSettings | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if not len(request.pcm):
+            raise ValueError("the speech has no samples")
+        self._models = models
+        self._avatar = avatar
+        self._request = request
+        self._settings = settings or GenerationSettings()
+        self._clock = clock
+        self._pcm = pad_to_frames(request.pcm, silent_frames=0)
+        self._audio = frame_audio(self._pcm)
+        self._noise = task_noise(request.seed, avatar.condition.shape[-1])
+        self._meter = RateMeter(clock)
+        self._began = clock()
+        self._first_chunk_s: float | None = None
+        self._chunks_s = 0.0
+        self._whisper_s: list[float] = []
+        self._given = 0
+
+    @property
+    def frame_count(self) -> int:
+        """Frames of the whole speech."""
+        return len(self._audio)
+
+    @property
+    def timings(self) -> GenerationTimings:
+        """How it went until now."""
+        return GenerationTimings(
+            frames=self._given,
+            first_chunk_s=self._first_chunk_s,
+            elapsed_s=self._clock() - self._began,
+            whisper_s=sum(self._whisper_s),
+            chunks_s=self._chunks_s,
+            frames_per_s=self._meter.frames_per_s,
+        )
+
+    def wait_before_start_s(self, expected_rate: float | None = None) -> float | None:
+        """Seconds until the speech may start and play through; None while no rate is known.
+
+        The measured rate counts; `expected_rate`, of an earlier speech, stands in until the first chunk is there.
+        """
+        rate = self._meter.frames_per_s or expected_rate
+        return None if rate is None else wait_before_start_s(rate, self._given, self.frame_count, CHUNK_FRAMES)
+
+    async def chunks(self) -> AsyncGenerator[SpeechChunk, None]:
+        """The speech's chunks in order, of 16 frames and a shorter last one.
+
+        At most `chunks_ahead` are asked for or held ahead of the reader. Leaving early cancels what is out. Raises
+        `InferenceFailed` or `TritonUnavailable` when a chunk could not be made; nothing comes after that.
+        """
+        settings, total = self._settings, math.ceil(self.frame_count / CHUNK_FRAMES)
+        features = SpeechFeatures(self._models, self._pcm, settings.windows_ahead, settings.attempts, self._clock)
+        self._whisper_s = features.whisper_s
+        self._began = self._clock()
+        ahead: deque[asyncio.Task[SpeechChunk]] = deque()
+        asked = 0
+        try:
+            while asked < total or ahead:
+                while asked < total and len(ahead) < settings.chunks_ahead:
+                    ahead.append(asyncio.create_task(self._chunk(features, asked)))
+                    asked += 1
+                chunk = await ahead[0]
+                ahead.popleft()
+                if self._first_chunk_s is None:
+                    self._first_chunk_s = self._clock() - self._began
+                self._given += len(chunk.faces)
+                features.move_on(chunk.first_frame + CHUNK_FRAMES)
+                yield chunk
+        finally:
+            for task in ahead:
+                task.cancel()
+            await asyncio.gather(*ahead, return_exceptions=True)
+            await features.aclose()
+
+    async def _chunk(self, features: SpeechFeatures, index: int) -> SpeechChunk:
+        first = index * CHUNK_FRAMES
+        count = min(CHUNK_FRAMES, self.frame_count - first)
+        # The last chunk is filled up with its last frame, and cut again below.
+        frames = np.minimum(np.arange(CHUNK_FRAMES), count - 1)
+        audio = (await features.for_frames(first, first + count - 1))[frames]
+        rows = [self._avatar.frame_index(self._request.first_position + first + int(frame)) for frame in frames]
+        condition = np.ascontiguousarray(self._avatar.condition[rows])
+        self._meter.started()
+        begun, made = self._clock(), 0
+        try:
+            faces = await attempt(lambda: self._faces(condition, audio), f"chunk {index}", self._settings.attempts)
+            made = count
+        finally:
+            self._meter.ended(made)
+            self._chunks_s += self._clock() - begun
+        return SpeechChunk(first, faces[:count], self._audio[first : first + count])
+
+    async def _faces(self, condition: NDArray[np.float16], audio: NDArray[np.float16]) -> NDArray[np.uint8]:
+        request = self._request
+        return await self._models.faces(self._noise, condition, audio, request.steps, request.guidance)

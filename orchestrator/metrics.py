@@ -1,0 +1,81 @@
+"""What Prometheus reads at /metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from orchestrator.channels.view import ChannelState, ChannelView
+
+_PREFIX = "latentsync"
+_STATUS_COUNTERS = (
+    "frames_sent",
+    "late_waits",
+    "late_frames",
+    "repeated_frames",
+    "dropped_pairs",
+    "stalls",
+    "reconnects",
+    "encoder_restarts",
+)
+_STATUS_GAUGES = ("queue_s", "buffered_frames", "encoder_speed", "preview_readers")
+
+
+class Metrics:
+    """The metrics of one server, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            f"{_PREFIX}_http_requests", "HTTP requests", ["method", "route", "status"], registry=self.registry
+        )
+        self.request_s = Histogram(
+            f"{_PREFIX}_http_request_seconds", "Time to the first byte of the answer", ["route"], registry=self.registry
+        )
+        self.upload_bytes = Counter(f"{_PREFIX}_upload_bytes", "Bytes of uploads read", registry=self.registry)
+        self.tasks = Counter(f"{_PREFIX}_tasks", "Tasks by final state", ["state"], registry=self.registry)
+        self.speech_s = Counter(f"{_PREFIX}_speech_seconds", "Seconds of speech accepted", registry=self.registry)
+        self.first_frame_s = Histogram(
+            f"{_PREFIX}_first_frame_seconds",
+            "From the end of the upload to the first spoken frame on the stream",
+            buckets=(0.25, 0.5, 1, 1.5, 2, 2.5, 3, 4, 5, 7.5, 10, 20, 40, 80),
+            registry=self.registry,
+        )
+        self.triton_up = Gauge(f"{_PREFIX}_triton_up", "1 while Triton is ready for speech", registry=self.registry)
+        self.channel_restarts = Counter(
+            f"{_PREFIX}_channel_restarts", "Restarts of a channel's process", ["channel"], registry=self.registry
+        )
+
+    def watch_channels(self, views: Callable[[], Iterable[ChannelView]]) -> None:
+        """Report what the channels themselves count."""
+        self.registry.register(_ChannelCollector(views))
+
+
+class _ChannelCollector(Collector):
+    """Reads the channels' last status at each scrape."""
+
+    def __init__(self, views: Callable[[], Iterable[ChannelView]]) -> None:
+        self._views = views
+
+    def collect(self) -> Iterable[Metric]:
+        views = list(self._views())
+        running = GaugeMetricFamily(f"{_PREFIX}_channel_running", "1 while the process runs", labels=["channel"])
+        waiting = GaugeMetricFamily(f"{_PREFIX}_channel_waiting_tasks", "Tasks that wait", labels=["channel"])
+        state = GaugeMetricFamily(f"{_PREFIX}_channel_state", "1 for the present state", labels=["channel", "state"])
+        for view in views:
+            running.add_metric([view.id], view.state is ChannelState.RUNNING)
+            waiting.add_metric([view.id], view.waiting)
+            if view.status is not None:
+                state.add_metric([view.id, view.status.state.value], 1)
+        yield from (running, waiting, state)
+        for name in (*_STATUS_COUNTERS, *_STATUS_GAUGES):
+            family = CounterMetricFamily if name in _STATUS_COUNTERS else GaugeMetricFamily
+            full_name = f"{_PREFIX}_channel_{name.removesuffix('_s')}" + ("_seconds" if name.endswith("_s") else "")
+            metric = family(full_name, f"The channel's own {name.replace('_', ' ')}", labels=["channel"])
+            for view in views:
+                if view.status is not None:
+                    metric.add_metric([view.id], float(getattr(view.status, name)))
+            yield metric

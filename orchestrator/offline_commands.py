@@ -1,0 +1,43 @@
+"""What `render` and `bench render` do with the settings: open, connect, run."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from pathlib import Path
+
+from rich.console import Console
+
+from latentsync.avatar import PreparedAvatar
+from latentsync.checkpoint import Checkpoint
+from orchestrator.avatars.store import avatar_directory
+from orchestrator.bench.render import RenderBench, bench_render
+from orchestrator.inference.client import TritonClient
+from orchestrator.inference.transport import TritonSettings
+from orchestrator.render import RenderOptions, RenderReport, render_in_terminal
+from orchestrator.settings import Settings
+
+
+async def render_speech(
+    settings: Settings, avatar: str, audio: Path, output: Path, options: RenderOptions
+) -> RenderReport:
+    """Render a speech into `output` with a progress bar on stderr; raises what `orchestrator.render.render` does."""
+    prepared = PreparedAvatar.open(avatar_directory(settings.avatars_dir, avatar))
+    async with TritonClient(TritonSettings(url=settings.triton_grpc_url)) as client:
+        return await render_in_terminal(prepared, audio, output, client, options, Console(stderr=True))
+
+
+async def bench_speech(settings: Settings, avatar: str, audio: Path, options: RenderOptions) -> RenderBench:
+    """Measure the render of a speech; raises what `orchestrator.render.render` does."""
+    prepared = PreparedAvatar.open(avatar_directory(settings.avatars_dir, avatar))
+    async with TritonClient(TritonSettings(url=settings.triton_grpc_url)) as client:
+        return await bench_render(prepared, audio, client, options, datetime.now(timezone.utc))
+
+
+def render_options(settings: Settings, steps: int | None, guidance: float | None, seed: int) -> RenderOptions:
+    """Options from the command line, or else the settings, or else the checkpoint."""
+    scheduler = Checkpoint.open(settings.checkpoint_dir).scheduler
+    return RenderOptions(
+        steps=steps or settings.default_steps or scheduler.default_steps,
+        guidance=guidance or settings.default_guidance or scheduler.default_guidance,
+        seed=seed,
+    )

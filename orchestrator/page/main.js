@@ -1,0 +1,101 @@
+// Puts the page together: the player, the upload, the list of tasks, and the server's events.
+
+import { LivePlayer } from "./player.js";
+import { Speaker } from "./speak.js";
+import { TaskList } from "./tasks.js";
+
+const MOODS = {
+  idle: "idle",
+  fading_in: "beginning to speak",
+  speaking: "speaking",
+  waiting: "waiting for frames",
+  fading_out: "falling silent",
+};
+
+const channelId = new URLSearchParams(location.search).get("channel") ?? "main";
+const channelUrl = `/v1/channels/${encodeURIComponent(channelId)}`;
+const element = (id) => document.getElementById(id);
+
+function say(text, fine = false) {
+  const message = element("message");
+  message.hidden = !text;
+  message.textContent = text ?? "";
+  message.classList.toggle("fine", fine);
+}
+
+async function ask(url, method) {
+  try {
+    const response = await fetch(url, { method });
+    const answer = await response.json();
+    if (!response.ok) say(answer.error.message);
+    return answer;
+  } catch {
+    say("The server does not answer. Is it still running?");
+    return null;
+  }
+}
+
+async function codecs() {
+  const response = await fetch(channelUrl, { cache: "no-store" });
+  const answer = await response.json();
+  if (!response.ok) throw new Error(answer.error.message);
+  return answer.preview_codecs;
+}
+
+function showPlayer(live, reason) {
+  const badge = element("live");
+  badge.textContent = live ? "LIVE" : "offline";
+  badge.classList.toggle("on", live);
+  const offline = element("offline");
+  offline.hidden = live;
+  if (!live) offline.textContent = reason;
+}
+
+function showChannel(channel) {
+  if (channel.channel !== channelId) return;
+  const { stream } = channel;
+  const mood = element("mood");
+  mood.hidden = !stream;
+  mood.textContent = stream ? MOODS[stream.state] ?? stream.state : "";
+  element("interrupt").disabled = !channel.playing && !channel.preparing.length;
+  const figures = [["avatar", channel.avatar], ["waiting", channel.waiting]];
+  if (stream) {
+    figures.push(["late frames", stream.late_frames]);
+    for (const target of stream.targets) figures.push([target.target, target.state.replace("_", " ")]);
+  } else {
+    figures.push(["channel", channel.problem ?? channel.state]);
+  }
+  element("figures").replaceChildren(...figures.map(([name, value]) => figure(name, value)));
+}
+
+function figure(name, value) {
+  const box = document.createElement("div");
+  const [term, description] = [document.createElement("dt"), document.createElement("dd")];
+  term.textContent = name;
+  description.textContent = value;
+  box.append(term, description);
+  return box;
+}
+
+function listen(tasks) {
+  const events = new EventSource("/v1/events");
+  events.addEventListener("task", (event) => tasks.show(JSON.parse(event.data)));
+  events.addEventListener("channel", (event) => showChannel(JSON.parse(event.data)));
+  events.onopen = () => { element("connection").textContent = ""; };
+  events.onerror = () => {
+    element("connection").textContent = "Connection lost, trying again …";
+    // A refused connection is final for EventSource; a lost one it mends itself.
+    if (events.readyState === EventSource.CLOSED) setTimeout(() => listen(tasks), 2000);
+  };
+}
+
+const video = element("video");
+element("sound").addEventListener("click", () => {
+  video.muted = !video.muted;
+  element("sound").textContent = video.muted ? "Turn sound on" : "Turn sound off";
+  element("sound").setAttribute("aria-pressed", String(!video.muted));
+});
+element("interrupt").addEventListener("click", () => ask(`${channelUrl}/interrupt`, "POST"));
+new Speaker(say);
+listen(new TaskList((taskId) => ask(`/v1/tasks/${encodeURIComponent(taskId)}`, "DELETE")));
+new LivePlayer(video, `${channelUrl}/preview.mp4`, codecs, showPlayer).run();

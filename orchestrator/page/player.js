@@ -1,0 +1,129 @@
+// Plays an endless fragmented MP4 near its live edge, and begins anew after whatever went wrong.
+
+const TARGET_S = 0.4;     // how far behind the live edge playback sits
+const HURRY_S = 1.0;      // beyond this it plays slightly faster
+const JUMP_S = 3.0;       // beyond this it jumps
+const KEEP_S = 10;        // what is kept behind the playhead
+const SILENT_MS = 6000;   // a connection without data for so long is dead
+const RETRY_MS = [500, 1000, 2000, 4000];
+
+export class LivePlayer {
+  // `codecs` resolves to the stream's codecs; `onstate(live, reason)` hears of changes.
+  constructor(video, url, codecs, onstate) {
+    Object.assign(this, { video, url, codecs, onstate });
+  }
+
+  async run() {
+    for (let failures = 0; ; ) {
+      const began = performance.now();
+      let reason = "the stream ended";
+      try {
+        await this.#play();
+      } catch (error) {
+        reason = error.message || String(error);
+      }
+      this.onstate(false, reason);
+      failures = performance.now() - began > 10_000 ? 0 : failures + 1;
+      await sleep(RETRY_MS[Math.min(failures, RETRY_MS.length - 1)]);
+    }
+  }
+
+  async #play() {
+    const codecs = await this.codecs();
+    if (!codecs) throw new Error("The stream is starting …");
+    const type = `video/mp4; codecs="${codecs}"`;
+    if (!window.MediaSource?.isTypeSupported(type)) throw new Error(`This browser can't play ${codecs}.`);
+
+    const stop = new AbortController();
+    const source = new MediaSource();
+    const address = URL.createObjectURL(source);
+    const failed = new Promise((_, reject) => {
+      this.video.onerror = () => reject(new Error(this.video.error?.message || "The picture can't be decoded."));
+    });
+    failed.catch(() => {});
+    this.video.src = address;
+    const watch = setInterval(() => this.#stayLive(), 250);
+    try {
+      await once(source, "sourceopen");
+      const buffer = source.addSourceBuffer(type);
+      await Promise.race([failed, this.#feed(source, buffer, stop.signal)]);
+    } finally {
+      clearInterval(watch);
+      stop.abort();
+      this.video.onerror = null;
+      URL.revokeObjectURL(address);
+    }
+  }
+
+  async #feed(source, buffer, signal) {
+    const response = await fetch(this.url, { signal, cache: "no-store" });
+    if (!response.ok) {
+      const answer = await response.json().catch(() => null);
+      throw new Error(answer?.error?.message ?? `The server answered ${response.status}.`);
+    }
+    const reader = response.body.getReader();
+    for (;;) {
+      const { done, value } = await inTime(reader.read(), SILENT_MS);
+      if (done) return;
+      if (source.readyState !== "open") throw new Error("The player was closed.");
+      buffer.appendBuffer(value);
+      await once(buffer, "updateend");
+      this.#start();
+      await this.#trim(buffer);
+    }
+  }
+
+  #start() {
+    const { video } = this;
+    if (!video.buffered.length) return;
+    if (video.readyState < 2 && video.currentTime < video.buffered.start(0)) {
+      video.currentTime = video.buffered.start(0);
+    }
+    if (video.paused) video.play().catch(() => {});
+    if (video.readyState >= 2) this.onstate(true, "");
+  }
+
+  #stayLive() {
+    const { video } = this;
+    const ranges = video.buffered;
+    if (!ranges.length || video.readyState < 1) return;
+    const edge = ranges.end(ranges.length - 1);
+    const behind = edge - video.currentTime;
+    if (behind > JUMP_S || behind < 0 || this.#inGap()) {
+      video.currentTime = Math.max(ranges.start(ranges.length - 1), edge - TARGET_S);
+    }
+    video.playbackRate = behind > HURRY_S ? 1.08 : behind < TARGET_S / 3 ? 0.97 : 1;
+  }
+
+  #inGap() {
+    const { buffered, currentTime } = this.video;
+    for (let i = 0; i < buffered.length; i++) {
+      if (currentTime >= buffered.start(i) - 0.1 && currentTime <= buffered.end(i)) return false;
+    }
+    return true;
+  }
+
+  async #trim(buffer) {
+    const { buffered, currentTime } = this.video;
+    if (buffered.length && currentTime - buffered.start(0) > 2 * KEEP_S) {
+      buffer.remove(buffered.start(0), currentTime - KEEP_S);
+      await once(buffer, "updateend");
+    }
+  }
+}
+
+function once(target, event) {
+  return new Promise((resolve) => target.addEventListener(event, resolve, { once: true }));
+}
+
+function sleep(ms) {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+function inTime(promise, ms) {
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error("No picture came for a while.")), ms);
+  });
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}

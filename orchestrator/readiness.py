@@ -1,0 +1,72 @@
+"""Whether Triton can take a speech now."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import anyio
+
+from orchestrator.inference.client import TritonClient
+from orchestrator.inference.errors import InferenceError
+from orchestrator.metrics import Metrics
+
+_POLL_S = 1.0
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PartHealth:
+    """One part of the server for /health/ready."""
+
+    ready: bool
+    message: str
+
+
+class TritonReadiness:
+    """Asks Triton once a second; also refuses one whose checkpoint doesn't fit the avatar."""
+
+    def __init__(self, client: TritonClient, url: str, resolution: int, metrics: Metrics) -> None:
+        self._client = client
+        self._url = url
+        self._resolution = resolution
+        self._metrics = metrics
+        self._ready = anyio.Event()
+        self.health = PartHealth(False, f"not asked yet: {url}")
+
+    async def watch(self) -> None:
+        """Keep asking, until cancelled."""
+        while True:
+            self._note(await self._ask())
+            await anyio.sleep(_POLL_S)
+
+    async def wait(self) -> None:
+        """Return once Triton is ready."""
+        await self._ready.wait()
+
+    async def _ask(self) -> PartHealth:
+        try:
+            if not await self._client.is_ready():
+                return PartHealth(False, f"Triton at {self._url} is not ready: start it, or wait for its models")
+            if not self.health.ready:
+                served = (await self._client.face_model()).resolution
+                if served != self._resolution:
+                    return PartHealth(
+                        False,
+                        f"Triton at {self._url} makes faces of {served} pixels and the avatar has {self._resolution}:"
+                        " add the avatar again with the served checkpoint",
+                    )
+        except InferenceError as error:
+            return PartHealth(False, error.message)
+        return PartHealth(True, f"Triton at {self._url} is ready")
+
+    def _note(self, health: PartHealth) -> None:
+        if health.ready != self.health.ready:
+            logger.log(logging.INFO if health.ready else logging.WARNING, "%s", health.message)
+        self.health = health
+        self._metrics.triton_up.set(health.ready)
+        if health.ready:
+            self._ready.set()
+        elif self._ready.is_set():
+            self._ready = anyio.Event()

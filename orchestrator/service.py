@@ -1,0 +1,173 @@
+"""The orchestrator as a whole: its parts, in the order in which they start, and stop the other way round."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+
+from latentsync.avatar import PreparedAvatar
+from latentsync.checkpoint import Checkpoint
+from orchestrator.audio.decoder import DecodeLimits, ffmpeg_binary
+from orchestrator.broadcast import Broadcast
+from orchestrator.channels.channel import Channel
+from orchestrator.channels.speaking import SpeechMaker
+from orchestrator.channels.view import ChannelState
+from orchestrator.clock import Clock, anchored_clock
+from orchestrator.http.parameters import SpeechDefaults
+from orchestrator.inference.client import TritonClient
+from orchestrator.inference.speech import GenerationSettings
+from orchestrator.inference.transport import TritonSettings
+from orchestrator.metrics import Metrics
+from orchestrator.readiness import PartHealth, TritonReadiness
+from orchestrator.settings import Settings, SettingsError
+from orchestrator.tasks.board import TaskBoard
+from orchestrator.tasks.speech_files import SpeechFiles
+from orchestrator.tasks.store import TaskStore
+from orchestrator.tasks.task import Task
+from streaming.config import ChannelConfig
+
+# sockaddr_un holds 107 bytes and an end mark.
+_SOCKET_PATH_BYTES = 107
+
+logger = logging.getLogger(__name__)
+
+
+class Service:
+    """Everything that the HTTP routes work with."""
+
+    def __init__(self, settings: Settings, clock: Clock | None = None, client: TritonClient | None = None) -> None:
+        """Checks that the avatar and the checkpoint are there.
+
+        Raises SettingsError, AvatarError or CheckpointError, which say what to do.
+        """
+        self.settings = settings
+        self.clock = clock or anchored_clock()
+        self.metrics = Metrics()
+        self.notices = Broadcast()
+        self.files = SpeechFiles(settings.tasks_dir)
+        self.board = TaskBoard(
+            TaskStore(settings.tasks_dir / "tasks.sqlite3"),
+            self.files,
+            self.notices,
+            self.clock,
+            settings.queue_limit,
+            settings.task_history,
+            self._count_finished,
+        )
+        self.defaults = _speech_defaults(settings)
+        self.decode_limits = DecodeLimits(max_duration_s=settings.speech_limit_s)
+        self.accepting = True
+        self.streams_open = True
+        self._avatar = _open_avatar(settings)
+        self._client = client or TritonClient(TritonSettings(url=settings.triton_grpc_url))
+        self.triton = TritonReadiness(self._client, settings.triton_grpc_url, self._avatar.resolution, self.metrics)
+        self.channels = {settings.channel_id: self._channel()}
+        self.metrics.watch_channels(lambda: [channel.view for channel in self.channels.values()])
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Everything runs inside; at the end what is unfinished is kept for the next start."""
+        for folder in (self.settings.run_dir, self.settings.log_dir, self.settings.avatars_dir):
+            folder.mkdir(parents=True, exist_ok=True)
+        async with self._client:
+            await self.board.open()
+            try:
+                async with anyio.create_task_group() as group:
+                    group.start_soon(self.triton.watch)
+                    for channel in self.channels.values():
+                        group.start_soon(channel.run)
+                    yield
+                    self.stop_accepting()
+                    group.cancel_scope.cancel()
+            finally:
+                self.end_streams()
+                with anyio.CancelScope(shield=True):
+                    await self.board.aclose()
+
+    def stop_accepting(self) -> None:
+        """Refuse new tasks from now on."""
+        self.accepting = False
+
+    def end_streams(self) -> None:
+        """End all event streams and previews, which would go on for ever."""
+        self.streams_open = False
+        self.notices.close()
+
+    async def drain(self, limit_s: float) -> None:
+        """Let the speeches that have begun play to their end, for at most `limit_s`."""
+        with anyio.move_on_after(limit_s) as scope:
+            async with anyio.create_task_group() as group:
+                for channel in self.channels.values():
+                    group.start_soon(channel.drain)
+        if scope.cancelled_caught:
+            logger.warning("speeches still played after %.0f s; they will be said again after the next start", limit_s)
+
+    def health(self) -> Mapping[str, PartHealth]:
+        """Every part by its name."""
+        parts = {
+            "accepting": PartHealth(self.accepting, "takes tasks" if self.accepting else "the server is stopping"),
+            "triton": self.triton.health,
+        }
+        for channel in self.channels.values():
+            view = channel.view
+            message = view.problem or view.state.value
+            parts[f"channel {view.id}"] = PartHealth(view.state is ChannelState.RUNNING, message)
+        return parts
+
+    def _channel(self) -> Channel:
+        settings = self.settings
+        rtmp = settings.rtmp_url
+        config = ChannelConfig(
+            id=settings.channel_id,
+            avatar_dir=str(settings.avatars_dir / settings.avatar),
+            preview_socket=str(_socket_path(settings)),
+            targets=() if rtmp is None else (rtmp.get_secret_value(),),
+            fade_frames=settings.fade_frames,
+            video_bitrate_kbps=settings.video_bitrate_kbps,
+            x264_preset=settings.x264_preset,
+            ffmpeg=str(settings.ffmpeg or ffmpeg_binary()),
+            log_dir=str(settings.log_dir),
+        )
+        maker = SpeechMaker(
+            self._client, self._avatar, self.board, settings.fade_frames, self.clock, GenerationSettings()
+        )
+        return Channel(config, self.board, maker, self.triton.wait, self.notices, self.metrics)
+
+    def _count_finished(self, task: Task) -> None:
+        self.metrics.tasks.labels(task.state.value).inc()
+
+
+def _open_avatar(settings: Settings) -> PreparedAvatar:
+    folder = settings.avatars_dir / settings.avatar
+    if not folder.is_dir():
+        raise SettingsError(
+            f"avatar: {settings.avatar!r} is not in {settings.avatars_dir}; "
+            f"`latentsync-realtime avatar add VIDEO --name {settings.avatar}` prepares one"
+        )
+    return PreparedAvatar.open(folder)
+
+
+def _speech_defaults(settings: Settings) -> SpeechDefaults:
+    scheduler = Checkpoint.open(settings.checkpoint_dir).scheduler
+    return SpeechDefaults(
+        steps=settings.default_steps or scheduler.default_steps,
+        guidance=settings.default_guidance or scheduler.default_guidance,
+        max_steps=settings.max_steps,
+        max_guidance=settings.max_guidance,
+        channel=settings.channel_id,
+    )
+
+
+def _socket_path(settings: Settings) -> Path:
+    path = settings.run_dir / f"{settings.channel_id}.preview.sock"
+    if len(bytes(path)) <= _SOCKET_PATH_BYTES:
+        return path
+    # A data folder deep down: the socket goes where paths are short, under a name that belongs to the folder.
+    digest = hashlib.sha256(bytes(path)).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"latentsync-{digest}.sock"

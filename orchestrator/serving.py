@@ -1,0 +1,60 @@
+"""`serve` and `triton`: a server until SIGINT or SIGTERM."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from export.launcher import TritonOptions, TritonServer
+from orchestrator.server import OrchestratorServer
+from orchestrator.service import Service
+from orchestrator.settings import Settings
+from orchestrator.stop_signals import StopSignals
+
+
+class ServerFailed(RuntimeError):
+    """A server ended, or didn't start; the log says why."""
+
+
+async def serve(settings: Settings, signals: StopSignals) -> None:
+    """Run the orchestrator until a signal; raises SettingsError, AvatarError, CheckpointError, ServerFailed."""
+    await run_server(Service(settings), signals)
+
+
+async def run_server(service: Service, signals: StopSignals, started: Callable[[], None] = lambda: None) -> None:
+    """Run the HTTP server until a signal; calls `started` once it listens."""
+    server = OrchestratorServer(service, started)
+    signals.action = server.stop
+    try:
+        await server.serve()
+    except SystemExit:  # uvicorn's way to fail, which would pass over all that is to be closed
+        address = f"{service.settings.http_host}:{service.settings.http_port}"
+        raise ServerFailed(f"the server did not start on {address}; the log says why") from None
+    finally:
+        signals.ignore()
+
+
+async def run_triton(settings: Settings, ready: Callable[[], None], signals: StopSignals) -> None:
+    """Run tritonserver until a signal; raises TritonLaunchError, ServerFailed."""
+    triton = await TritonServer.start(triton_options(settings))
+    try:
+        ready()
+        status = await triton.wait()
+        raise ServerFailed(f"tritonserver ended with status {status}; the end of its log:\n{triton.log_tail()}")
+    finally:
+        signals.ignore()
+        await triton.aclose()
+
+
+def triton_options(settings: Settings) -> TritonOptions:
+    """How to run the tritonserver of these settings."""
+    return TritonOptions(
+        model_repository=settings.model_repository,
+        run_dir=settings.run_dir,
+        log_dir=settings.log_dir,
+        binary=settings.triton_binary,
+        host=settings.triton_host,
+        http_port=settings.triton_http_port,
+        grpc_port=settings.triton_grpc_port,
+        metrics_port=settings.triton_metrics_port,
+        cpu_threads=settings.cpu_threads,
+    )

@@ -1,0 +1,185 @@
+"""Everything that can be set, from the environment (`LATENTSYNC_*`) or a TOML file, checked at start."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+ENV_PREFIX = "LATENTSYNC_"
+CONFIG_VARIABLE = "LATENTSYNC_CONFIG"
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class SettingsError(ValueError):
+    """One or more settings are wrong; the message names each of them, its value and what is allowed."""
+
+
+class Settings(BaseSettings):
+    """The settings of one server. Arguments beat the environment, which beats the TOML file, which beats the defaults.
+
+    Relative paths are relative to the current directory and become absolute here.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True)
+
+    http_host: str = Field("127.0.0.1", description="address that the HTTP server listens on")
+    http_port: Port = Field(11001, description="port of the HTTP server")
+    triton_host: str = Field("127.0.0.1", description="address that a tritonserver started here listens on")
+    triton_http_port: Port = Field(8000, description="HTTP port of a tritonserver started here")
+    triton_grpc_port: Port = Field(8001, description="gRPC port of a tritonserver started here")
+    triton_metrics_port: Port = Field(8002, description="metrics port of a tritonserver started here")
+    triton_url: str | None = Field(
+        None, description="gRPC address of the Triton to use, host:port or dns:///name:port; none: the one started here"
+    )
+    triton_binary: Path | None = Field(
+        None, description="tritonserver to start; none: from PATH, else the embedded one"
+    )
+    data_dir: Path = Field(Path("var"), description="model repository, avatars, tasks, sockets, logs")
+    checkpoint_dir: Path = Field(CHECKOUT / "checkpoints" / "demo", description="checkpoint to export and to serve")
+    cpu_threads: int = Field(
+        default_factory=lambda: len(os.sched_getaffinity(0)),
+        ge=1,
+        le=1024,
+        description="threads that the models on the CPU may use together",
+    )
+    default_steps: int | None = Field(None, ge=1, le=100, description="denoising steps; none: the checkpoint's own")
+    default_guidance: float | None = Field(None, ge=1, le=10, description="guidance scale; none: the checkpoint's own")
+    max_steps: int = Field(50, ge=1, le=1000, description="most denoising steps that a task may ask for")
+    max_guidance: float = Field(5.0, ge=1, le=100, description="largest guidance scale that a task may ask for")
+    upload_limit_bytes: int = Field(64_000_000, ge=1_000, description="largest upload")
+    speech_limit_s: float = Field(300.0, gt=0, le=7200, description="longest speech")
+    queue_limit: int = Field(100, ge=1, le=100_000, description="tasks that may wait for one channel")
+    task_history: int = Field(1000, ge=1, description="finished tasks that stay listed")
+    drain_limit_s: float = Field(20.0, ge=0, le=3600, description="how long a speech may play on after SIGTERM")
+    channel_id: str = Field("main", pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$", description="name of the channel")
+    avatar: str = Field("demo", pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$", description="avatar that the channel shows")
+    fade_frames: int = Field(5, ge=0, le=25, description="length of the crossfades in frames of 40 ms")
+    rtmp_url: SecretStr | None = Field(None, description="where the channel is published, rtmp:// or rtmps://")
+    video_bitrate_kbps: int = Field(2500, ge=100, le=50_000, description="bitrate of the stream's video")
+    x264_preset: str = Field("veryfast", pattern=r"^[a-z]+$", description="x264's trade of quality for time")
+    ffmpeg: Path | None = Field(None, description="ffmpeg binary; none: from PATH, else imageio-ffmpeg's")
+    preview_viewers: int = Field(16, ge=1, le=1000, description="pages that may play one channel's preview at once")
+
+    @field_validator("triton_url")
+    @classmethod
+    def _is_address(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        host, _, port = value.removeprefix("dns:///").rpartition(":")
+        if not host or "/" in host or not port.isdigit():
+            raise ValueError("must be host:port, such as 127.0.0.1:8001, or dns:///name:port")
+        return value
+
+    @field_validator("rtmp_url")
+    @classmethod
+    def _is_rtmp(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().startswith(("rtmp://", "rtmps://")):
+            # The value itself may hold a stream key, and is not repeated.
+            raise ValueError("must begin with rtmp:// or rtmps://")
+        return value
+
+    @field_validator("data_dir", "checkpoint_dir", "triton_binary", "ffmpeg")
+    @classmethod
+    def _absolute(cls, value: Path | None) -> Path | None:
+        return None if value is None else value.expanduser().absolute()
+
+    @model_validator(mode="after")
+    def _ports_differ(self) -> Settings:
+        ports = (self.http_port, self.triton_http_port, self.triton_grpc_port, self.triton_metrics_port)
+        if len(set(ports)) < len(ports):
+            raise ValueError(f"http_port and triton_*_port must differ, and are {ports}")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        file = os.environ.get(CONFIG_VARIABLE)
+        toml = (TomlConfigSettingsSource(settings_cls, Path(file)),) if file else ()
+        return (init_settings, env_settings, *toml)
+
+    @property
+    def triton_grpc_url(self) -> str:
+        """The gRPC address in use."""
+        return self.triton_url or f"{self.triton_host}:{self.triton_grpc_port}"
+
+    @property
+    def model_repository(self) -> Path:
+        """What tritonserver serves."""
+        return self.data_dir / "model_repository"
+
+    @property
+    def avatars_dir(self) -> Path:
+        """One folder for each prepared avatar."""
+        return self.data_dir / "avatars"
+
+    @property
+    def tasks_dir(self) -> Path:
+        """The task store and the speech of tasks that are not finished."""
+        return self.data_dir / "tasks"
+
+    @property
+    def run_dir(self) -> Path:
+        """Sockets."""
+        return self.data_dir / "run"
+
+    @property
+    def log_dir(self) -> Path:
+        """Logs of the child processes."""
+        return self.data_dir / "log"
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read and check the settings; `overrides` that are None count as not given.
+
+    Raises `SettingsError`, which names every wrong value and every `LATENTSYNC_*` variable that means nothing.
+    """
+    problems = _unknown_variables(os.environ)
+    file = os.environ.get(CONFIG_VARIABLE)
+    if file and not Path(file).is_file():
+        raise SettingsError(f"{CONFIG_VARIABLE}={file}: there is no such file")
+    try:
+        settings = Settings(**{name: value for name, value in overrides.items() if value is not None})
+    except ValidationError as error:
+        problems += [_sentence(item) for item in error.errors(include_url=False)]
+    except ValueError as error:  # tomllib's own error, which says the line
+        problems.append(f"{file}: {error}")
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return settings
+
+
+def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    known = {ENV_PREFIX + name.upper() for name in Settings.model_fields} | {CONFIG_VARIABLE}
+    problems = []
+    for name in sorted(environ):
+        if name.startswith(ENV_PREFIX) and name.upper() not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            problems.append(f"{name}: there is no such setting" + (f"; {near[0]} is meant?" if near else ""))
+    return problems
+
+
+def _sentence(item: Mapping[str, Any]) -> str:
+    name = ".".join(str(part) for part in item["loc"])
+    if not name:
+        return str(item["msg"])
+    shown = "" if name == "rtmp_url" or item["type"] == "extra_forbidden" else f" (it is {item['input']!r})"
+    return f"{name}: {item['msg']}{shown}"

@@ -1,0 +1,208 @@
+"""The board on which all tasks stand: accepted by HTTP, taken by channels, watched by whoever asks."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.broadcast import Broadcast
+from orchestrator.clock import Clock
+from orchestrator.tasks.speech_files import SpeechFiles
+from orchestrator.tasks.store import TaskStore
+from orchestrator.tasks.task import Failure, Stage, Task, TaskState
+
+# A task that was interrupted so often is more likely the cause than the victim.
+MAX_ATTEMPTS = 3
+
+logger = logging.getLogger(__name__)
+
+
+class QueueFull(RuntimeError):
+    """The channel has as many tasks waiting as it may have."""
+
+
+class TaskBoard:
+    """Tasks that are not finished live here and in the store; finished ones only in the store.
+
+    The rule for a restart: queued tasks stay queued, in order. A task that was inferring or streaming is said again
+    from its beginning, at most `MAX_ATTEMPTS` times in all; then it is reported as failed.
+    """
+
+    def __init__(
+        self,
+        store: TaskStore,
+        files: SpeechFiles,
+        notices: Broadcast,
+        clock: Clock,
+        queue_limit: int,
+        history: int,
+        finished: Callable[[Task], None] = lambda task: None,
+    ) -> None:
+        self._store = store
+        self._files = files
+        self._clock = clock
+        self._queue_limit = queue_limit
+        self._history = history
+        self._finished = finished
+        self._live: dict[str, Task] = {}
+        self._arriving: dict[str, int] = {}
+        self._arrived = anyio.Event()
+        self._notices = notices
+
+    async def open(self) -> None:
+        """Take up what an earlier run left; raises `sqlite3.DatabaseError` for an unreadable store."""
+        await self._store.open()
+        unfinished = await self._store.unfinished()
+        await asyncio.to_thread(self._files.open, {task.id for task in unfinished})
+        for task in unfinished:
+            self._live[task.id] = task
+            if task.state is not TaskState.QUEUED:
+                await self.requeue(task.id, "the server was interrupted")
+
+    async def aclose(self) -> None:
+        """Close the store."""
+        await self._store.aclose()
+
+    async def submit(self, task: Task, pcm: NDArray[np.int16]) -> None:
+        """Accept a task; on return it and its speech, int16 [samples] at 16 kHz, are on the disk. Raises QueueFull."""
+        arriving = self._arriving.get(task.channel, 0)
+        waiting = self.waiting(task.channel) + arriving
+        if waiting >= self._queue_limit:
+            raise QueueFull(f"channel {task.channel!r} has {waiting} tasks waiting")
+        # Counted at once, so that requests arriving together can't all see the last free place.
+        self._arriving[task.channel] = arriving + 1
+        try:
+            await asyncio.to_thread(self._files.write, task.id, pcm)
+            await self._store.add(task)
+        except BaseException:
+            self._files.delete(task.id)
+            raise
+        finally:
+            self._arriving[task.channel] -= 1
+        self._live[task.id] = task
+        self._notices.send(task)
+        self._wake()
+
+    async def take(self, channel: str) -> tuple[Task, NDArray[np.int16]]:
+        """Wait for the channel's oldest queued task; it is `inferring` on return, with its speech."""
+        while True:
+            queued = (t for t in self._live.values() if t.channel == channel and t.state is TaskState.QUEUED)
+            task = next(queued, None)
+            if task is None:
+                await self._arrived.wait()
+                continue
+            try:
+                pcm = await asyncio.to_thread(self._files.read, task.id)
+            except FileNotFoundError:
+                if task.id in self._live:
+                    await self.finish(task.id, TaskState.FAILED, Failure("speech_lost", "The speech's file is gone."))
+                continue
+            if self._live.get(task.id) is not task:
+                continue  # cancelled while its file was read
+            taken = await self._change(
+                task.id,
+                state=TaskState.INFERRING,
+                attempts=task.attempts + 1,
+                stamps={**_kept(task), Stage.STARTED.value: self._clock()},
+            )
+            if not self._live.get(task.id, taken).state.final:
+                return taken, pcm
+
+    async def stamp(self, task_id: str, stage: Stage, state: TaskState | None = None) -> None:
+        """Note that a live task has reached a stage, and a new state with it."""
+        task = self._live.get(task_id)
+        if task is not None and not task.state.final:
+            stamps = {**task.stamps, stage.value: self._clock()}
+            await self._change(task_id, stamps=stamps, state=state or task.state)
+
+    def progress(self, task_id: str, **frames: int) -> None:
+        """Update `frames_total`, `frames_generated` or `frames_played`; kept in memory, written with the next state."""
+        task = self._live.get(task_id)
+        if task is not None and not task.state.final:
+            changed = dataclasses.replace(task, **frames)  # type: ignore[arg-type]
+            self._live[task_id] = dataclasses.replace(
+                changed, frames_played=min(changed.frames_played, changed.frames_total)
+            )
+            self._notices.send(self._live[task_id])
+
+    async def finish(self, task_id: str, state: TaskState, failure: Failure | None = None) -> None:
+        """Give a live task its final state, and delete its speech; a task that is final already stays as it is."""
+        task = self._live.get(task_id)
+        if task is None or task.state.final:
+            return
+        stamps = {**task.stamps, Stage.DONE.value: self._clock()}
+        self._finished(await self._change(task_id, state=state, failure=failure, stamps=stamps))
+        self._live.pop(task_id, None)
+        await asyncio.to_thread(self._files.delete, task_id)
+        await self._store.forget_finished(self._history)
+        logger.info("task %s is %s%s", task_id, state.value, f": {failure.message}" if failure else "")
+
+    async def requeue(self, task_id: str, reason: str, blameless: bool = False) -> None:
+        """Put an interrupted task back into its place in the queue, or fail it after too many attempts.
+
+        A `blameless` interruption, as by an ordered stop, doesn't count as an attempt.
+        """
+        task = self._live.get(task_id)
+        if task is None or task.state.final:
+            return
+        attempts = task.attempts - 1 if blameless else task.attempts
+        if attempts >= MAX_ATTEMPTS:
+            message = f"Interrupted {attempts} times, the last time because {reason}."
+            await self.finish(task_id, TaskState.FAILED, Failure("interrupted", message))
+            return
+        await self._change(
+            task_id,
+            state=TaskState.QUEUED,
+            attempts=attempts,
+            stamps=_kept(task),
+            frames_generated=0,
+            frames_played=0,
+        )
+        self._wake()
+
+    async def get(self, task_id: str) -> Task | None:
+        """The task, live or finished, or None."""
+        return self._live.get(task_id) or await self._store.get(task_id)
+
+    async def newest(self, limit: int) -> list[Task]:
+        """The last tasks, newest first, with their present progress."""
+        return [self._live.get(task.id, task) for task in await self._store.newest(limit)]
+
+    def waiting(self, channel: str) -> int:
+        """How many tasks are queued for the channel."""
+        return sum(t.channel == channel and t.state is TaskState.QUEUED for t in self._live.values())
+
+    def queued(self, channel: str) -> list[str]:
+        """The ids of the channel's queued tasks, oldest first."""
+        return [t.id for t in self._live.values() if t.channel == channel and t.state is TaskState.QUEUED]
+
+    def taken(self, channel: str) -> list[str]:
+        """The ids of the channel's tasks that are neither queued nor finished, oldest first."""
+        return [
+            t.id
+            for t in self._live.values()
+            if t.channel == channel and t.state is not TaskState.QUEUED and not t.state.final
+        ]
+
+    async def _change(self, task_id: str, **changes: Any) -> Task:
+        task = dataclasses.replace(self._live[task_id], **changes)
+        self._live[task_id] = task
+        await self._store.save(task)
+        self._notices.send(self._live.get(task_id, task))
+        return task
+
+    def _wake(self) -> None:
+        arrived, self._arrived = self._arrived, anyio.Event()
+        arrived.set()
+
+
+def _kept(task: Task) -> dict[str, float]:
+    """The stamps that a new attempt doesn't undo."""
+    return {stage: at for stage, at in task.stamps.items() if stage == Stage.DECODED.value}

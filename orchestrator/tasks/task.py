@@ -1,0 +1,102 @@
+"""A task: one speech on one channel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from enum import Enum
+from typing import Any
+
+
+class TaskState(str, Enum):
+    """Where a task is; the last three are final."""
+
+    QUEUED = "queued"
+    INFERRING = "inferring"
+    STREAMING = "streaming"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        """Nothing follows this state."""
+        return self in (TaskState.DONE, TaskState.FAILED, TaskState.CANCELLED)
+
+
+class Stage(str, Enum):
+    """What a task is stamped with, in the order in which it happens."""
+
+    DECODED = "decoded"
+    STARTED = "started"
+    FEATURES = "features"
+    FIRST_FACE = "first_face"
+    FIRST_FRAME = "first_frame"
+    DONE = "done"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a task failed: a stable code and a sentence."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """One speech; `created_at` and `stamps` are Unix seconds, `created_at` is when the upload had arrived whole."""
+
+    id: str
+    channel: str
+    steps: int
+    guidance: float
+    seed: int
+    duration_s: float
+    created_at: float
+    state: TaskState = TaskState.QUEUED
+    attempts: int = 0
+    frames_total: int = 0
+    frames_generated: int = 0
+    frames_played: int = 0
+    failure: Failure | None = None
+    stamps: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        """What the notices of a task are called."""
+        return "task"
+
+    @property
+    def progress(self) -> float:
+        """From 0 to 1: half of it is frames generated, half is frames played."""
+        if self.state is TaskState.DONE:
+            return 1.0
+        return (self.frames_generated + self.frames_played) / (2 * self.frames_total) if self.frames_total else 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        """The task as the API shows it; timings in seconds after the upload had arrived."""
+        return {
+            "task_id": self.id,
+            "channel": self.channel,
+            "state": self.state.value,
+            "progress": round(self.progress, 3),
+            "duration_s": round(self.duration_s, 3),
+            "num_inference_steps": self.steps,
+            "guidance_scale": self.guidance,
+            "seed": self.seed,
+            "attempts": self.attempts,
+            "frames": {
+                "total": self.frames_total,
+                "generated": self.frames_generated,
+                "played": self.frames_played,
+            },
+            "created_at": datetime.fromtimestamp(self.created_at, timezone.utc).isoformat(timespec="milliseconds"),
+            "timings_s": {
+                stage.value: round(self.stamps[stage.value] - self.created_at, 3)
+                for stage in Stage
+                if stage.value in self.stamps
+            },
+            "error": None if self.failure is None else {"code": self.failure.code, "message": self.failure.message},
+        }

@@ -1,0 +1,44 @@
+"""The sound of one frame: gain ramps, and no click where speech breaks off or goes on."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streaming.config import FRAME_SAMPLES, SAMPLE_RATE_HZ
+
+_DECLICK_SAMPLES = SAMPLE_RATE_HZ // 200  # 5 ms
+_SILENCE = bytes(FRAME_SAMPLES * 2)
+
+
+class AudioMixer:
+    """Turns a frame of speech, or its absence, into the 640 samples that go out."""
+
+    def __init__(self) -> None:
+        self._ramp = np.arange(1, FRAME_SAMPLES + 1, dtype=np.float32) / FRAME_SAMPLES
+        self._fall = (0.5 + 0.5 * np.cos(np.linspace(0, np.pi, _DECLICK_SAMPLES))).astype(np.float32)
+        self._last = 0
+
+    def silence(self) -> bytes:
+        """A frame without speech: s16le [640]; speech that broke off just before dies away in 5 ms."""
+        if not self._last:
+            return _SILENCE
+        out = np.zeros(FRAME_SAMPLES, np.int16)
+        out[:_DECLICK_SAMPLES] = self._last * self._fall
+        self._last = 0
+        return out.tobytes()
+
+    def speech(self, samples: NDArray[np.int16], gain_from: float, gain_to: float, resumed: bool = False) -> bytes:
+        """A frame of speech, int16 [640] to s16le, its gain going evenly from `gain_from` to `gain_to`.
+
+        `resumed` says that it follows silence in the middle of a word: it rises in 5 ms.
+        """
+        if gain_from == gain_to == 1.0 and not resumed:
+            self._last = int(samples[-1])
+            return samples.tobytes()
+        out = samples * (gain_from + (gain_to - gain_from) * self._ramp)
+        if resumed:
+            out[:_DECLICK_SAMPLES] *= self._fall[::-1]
+        result = out.astype(np.int16)
+        self._last = int(result[-1])
+        return result.tobytes()

@@ -1,0 +1,191 @@
+"""The channel process: one loop on the frame clock that mixes, composes and publishes.
+
+`python -m streaming.channel CONFIG.json` plays idle by itself; `-` takes the configuration from the parent.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from streaming import pattern
+from streaming.audio import AudioMixer
+from streaming.clock import FrameClock
+from streaming.compositor import Compositor
+from streaming.config import FPS, ChannelConfig
+from streaming.control import ControlPort, Request
+from streaming.events import Status
+from streaming.mixer import Mixer, Tick
+from streaming.pairs import Pair
+from streaming.preview import PreviewServer
+from streaming.publisher import Publisher
+from streaming.ring import FrameRing
+from streaming.speech_reader import SpeechReader
+
+_log = logging.getLogger("streaming.channel")
+
+
+class Channel:
+    """Everything that one channel process holds, and one frame of its life."""
+
+    def __init__(self, config: ChannelConfig, port: ControlPort | None, ring: FrameRing | None) -> None:
+        self._config = config
+        self._port = port
+        self._compositor = Compositor.open(Path(config.avatar_dir))
+        size = (self._compositor.width, self._compositor.height)
+        self._mixer = Mixer(config.fade_frames, config.linger_frames, self._compositor.period)
+        self._reader = SpeechReader(ring, self._mixer)
+        self._audio = AudioMixer()
+        self._sounding = False
+        self._preview = PreviewServer(Path(config.preview_socket))
+        try:
+            self._publisher = Publisher(config, size, self._preview.attach)
+        except BaseException:
+            self._preview.close()
+            raise
+        self._frames_sent = 0
+
+    def frame(self, clock: FrameClock) -> None:
+        """Waits for the next frame's time, and publishes it."""
+        number = clock.wait()
+        for request in self._port.requests() if self._port else ():
+            self._answer(request)
+        self._reader.poll()
+        tick = self._mixer.tick()
+        self._publish(number, tick)
+        self._reader.release(tick)
+        if self._port:
+            for event in tick.events:
+                self._port.emit(event)
+            if number % FPS == 0:
+                self._port.emit(self._status(clock))
+
+    def close(self) -> None:
+        """Ends the stream properly."""
+        self._publisher.close()
+        self._preview.close()
+
+    def _publish(self, number: int, tick: Tick) -> None:
+        sound = self._sound(tick)
+        pooled = tick.face is not None or self._config.test_pattern
+        if not pooled:
+            picture = self._compositor.idle(tick.position)
+        else:
+            picture = self._publisher.pool.take()
+            if tick.face is not None:
+                face = self._reader.face(tick)
+                self._compositor.speaking(tick.position, face, tick.opacity, picture)
+            else:
+                picture[...] = self._compositor.idle(tick.position)
+            if self._config.test_pattern:
+                pattern.stamp(picture, number)
+                sound = pattern.sound(sound, number)
+        self._frames_sent += self._publisher.submit(Pair(number, picture, sound, pooled))
+
+    def _sound(self, tick: Tick) -> bytes:
+        resumed = not self._sounding
+        self._sounding = tick.audio is not None
+        if tick.audio is None:
+            return self._audio.silence()
+        return self._audio.speech(self._reader.samples(tick), tick.gain_from, tick.gain_to, resumed)
+
+    def _answer(self, request: Request) -> None:
+        assert self._port is not None
+        try:
+            self._port.reply(request, **self._perform(request.values))
+        except (ValueError, KeyError) as error:
+            self._port.reply(request, error=str(error))
+
+    def _perform(self, values: dict[str, Any]) -> dict[str, Any]:
+        match values["op"]:
+            case "reserve":
+                speech = values["speech"]
+                position = self._mixer.reserve(
+                    speech, values["frame_count"], values["lead_frames"], values["start_after"]
+                )
+                self._reader.register(values["number"], speech)
+                return {"position": position}
+            case "finish":
+                self._reader.poll()  # frames pushed before this request are in the ring: they count
+                self._mixer.finish(values["speech"], values["frame_count"])
+            case "drop":
+                self._mixer.drop(values["speech"])
+            case "interrupt":
+                self._mixer.interrupt()
+            case unknown:
+                raise ValueError(f"unknown operation {unknown!r}")
+        return {}
+
+    def _status(self, clock: FrameClock) -> Status:
+        counters, publisher = self._mixer.counters, self._publisher
+        return Status(
+            state=self._mixer.state,
+            position=self._mixer.position,
+            frames_sent=self._frames_sent,
+            late_waits=counters.late_waits,
+            late_frames=counters.late_frames,
+            repeated_frames=counters.repeated_frames,
+            dropped_pairs=publisher.dropped,
+            stalls=clock.stalls,
+            queue_s=publisher.queue_s,
+            buffered_frames=self._reader.buffered,
+            publisher=publisher.state,
+            targets=publisher.targets,
+            reconnects=publisher.reconnects,
+            encoder_restarts=max(0, publisher.restarts),
+            encoder_speed=round(publisher.speed, 3),
+            preview_readers=self._preview.readers,
+            preview_codecs=self._preview.codecs,
+        )
+
+
+def main(arguments: list[str]) -> int:
+    """Runs a channel until its parent goes or a signal comes; the exit code of the process."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s", level=logging.INFO)
+    cv2.setNumThreads(1)  # a face is too small to share out, and the cores belong to the models
+    if len(arguments) != 1:
+        print("usage: python -m streaming.channel CONFIG.json | -", file=sys.stderr)
+        return 2
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    if arguments[0] != "-":
+        return _play(Channel(ChannelConfig.load(Path(arguments[0])), None, None), None, stop)
+    port = ControlPort(sys.stdin.buffer, sys.stdout.buffer)
+    request = port.wait_request()
+    if request is None:
+        return 0
+    ring = FrameRing(request.values["ring_fd"], request.values["slots"], request.values["resolution"])
+    os.set_inheritable(ring.fd, False)  # ffmpeg must not keep the ring alive
+    try:
+        channel = Channel(ChannelConfig.from_json(request.values["config"]), port, ring)
+    except (ValueError, OSError) as error:
+        port.reply(request, error=str(error))
+        port.close()
+        return 1
+    port.reply(request)
+    return _play(channel, port, stop)
+
+
+def _play(channel: Channel, port: ControlPort | None, stop: threading.Event) -> int:
+    clock = FrameClock(time.monotonic, time.sleep)
+    try:
+        while not (stop.is_set() or (port is not None and port.closed)):
+            channel.frame(clock)
+    finally:
+        channel.close()
+        if port is not None:
+            port.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

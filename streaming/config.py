@@ -1,0 +1,87 @@
+"""What one channel needs to know before it starts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+FPS = 25
+SAMPLE_RATE_HZ = 16_000
+FRAME_SAMPLES = SAMPLE_RATE_HZ // FPS
+"""PCM samples that one video frame lasts."""
+
+
+@dataclass(frozen=True)
+class ChannelConfig:
+    """One channel: its avatar, fades, encoder and targets; carries only values that JSON can hold.
+
+    Raises ValueError when a number is outside its range.
+    """
+
+    id: str
+    avatar_dir: str
+    preview_socket: str
+    targets: tuple[str, ...] = ()
+    fade_frames: int = 5
+    prebuffer_frames: int = 16
+    """Frames of a speech that must be there before it starts, unless its reservation says another number."""
+    linger_frames: int = 4
+    """Half the width, in positions, of the band in which idle waits for a speech."""
+    ring_frames: int = 250
+    """Frames of speech that may lie between orchestrator and channel (10 s)."""
+    queue_frames: int = 75
+    """Pairs of picture and sound that may wait for ffmpeg (3 s)."""
+    video_bitrate_kbps: int = 2500
+    x264_preset: str = "veryfast"
+    encoder_threads: int = 1
+    gop_frames: int = 25
+    fragment_ms: int = 200
+    ffmpeg: str = "ffmpeg"
+    log_dir: str | None = None
+    """Folder for `<id>.log`; None writes the log to the standard error output of the parent."""
+    test_pattern: bool = field(default=False)
+    """Stamps the frame number, and a flash and a beep each second, so that a receiver can check the stream."""
+
+    def __post_init__(self) -> None:
+        for name, low, high in _RANGES:
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ValueError(f"channel {self.id!r}: {name} must lie in {low}..{high}, got {value}")
+        if not self.id or "/" in self.id:
+            raise ValueError(f"channel id must be a plain name, got {self.id!r}")
+        if self.prebuffer_frames > self.ring_frames:
+            raise ValueError(
+                f"channel {self.id!r}: prebuffer_frames {self.prebuffer_frames} exceeds ring_frames {self.ring_frames}"
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """All values as JSON can hold them."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> ChannelConfig:
+        """The inverse of `to_json`; raises ValueError for a name that does not exist."""
+        unknown = values.keys() - {f.name for f in fields(cls)}
+        if unknown:
+            raise ValueError(f"unknown channel settings: {', '.join(sorted(unknown))}")
+        return cls(**{**values, "targets": tuple(values.get("targets", ()))})
+
+    @classmethod
+    def load(cls, path: Path) -> ChannelConfig:
+        """Reads a JSON file written from `to_json`."""
+        return cls.from_json(json.loads(path.read_text()))
+
+
+_RANGES = (
+    ("fade_frames", 0, 25),
+    ("prebuffer_frames", 1, 15_000),
+    ("linger_frames", 2, 25),
+    ("ring_frames", 16, 15_000),
+    ("queue_frames", 50, 1500),
+    ("video_bitrate_kbps", 100, 50_000),
+    ("encoder_threads", 1, 64),
+    ("gop_frames", 5, 250),
+    ("fragment_ms", 40, 2000),
+)

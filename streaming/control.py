@@ -1,0 +1,96 @@
+"""The channel's end of the control protocol: requests as JSON lines in, replies and events as JSON lines out."""
+
+from __future__ import annotations
+
+import json
+import queue
+import threading
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from streaming.events import ChannelEvent, Status, event_to_json
+
+_QUEUE = 1024
+
+
+@dataclass(frozen=True)
+class Request:
+    """One line from the parent; every one gets exactly one reply."""
+
+    number: int
+    values: dict[str, Any]
+
+
+class ControlPort:
+    """Reads requests and writes replies in two threads of its own; `closed` when the parent's end is gone."""
+
+    def __init__(self, source: BinaryIO, sink: BinaryIO) -> None:
+        self._requests: queue.Queue[Request] = queue.Queue(_QUEUE)
+        self._messages: queue.Queue[bytes | None] = queue.Queue(_QUEUE)
+        self._closed = threading.Event()
+        self._source = source
+        self._sink = sink
+        threading.Thread(target=self._read, name="control-in", daemon=True).start()
+        self._writer = threading.Thread(target=self._write, name="control-out", daemon=True)
+        self._writer.start()
+
+    @property
+    def closed(self) -> bool:
+        """True once the parent closed its end, or died."""
+        return self._closed.is_set()
+
+    def requests(self) -> list[Request]:
+        """What has come since the last call, in order."""
+        taken = []
+        while True:
+            try:
+                taken.append(self._requests.get_nowait())
+            except queue.Empty:
+                return taken
+
+    def wait_request(self) -> Request | None:
+        """The next request; None when the parent is gone."""
+        while not self.closed:
+            try:
+                return self._requests.get(timeout=0.2)
+            except queue.Empty:
+                continue
+        return None
+
+    def reply(self, request: Request, **values: Any) -> None:
+        """Answers a request."""
+        self._send({"reply": request.number, **values})
+
+    def emit(self, event: ChannelEvent) -> None:
+        """Sends an event; a Status is left out when the parent reads too slowly."""
+        if not (isinstance(event, Status) and self._messages.qsize() > _QUEUE // 2):
+            self._send(event_to_json(event))
+
+    def close(self) -> None:
+        """Waits, not for long, until what was said is written."""
+        try:
+            self._messages.put(None, timeout=0.5)
+        except queue.Full:
+            return  # the parent does not read any more
+        self._writer.join(1.0)
+
+    def _send(self, message: dict[str, Any]) -> None:
+        try:
+            self._messages.put_nowait(json.dumps(message).encode() + b"\n")
+        except queue.Full:
+            self._closed.set()  # a parent that has read nothing for so long is as good as dead
+
+    def _read(self) -> None:
+        for line in self._source:
+            values = json.loads(line)
+            self._requests.put(Request(values.pop("request"), values))
+        self._closed.set()
+
+    def _write(self) -> None:
+        while (message := self._messages.get()) is not None:
+            try:
+                self._sink.write(message)
+                self._sink.flush()
+            except OSError:
+                self._closed.set()
+                return

@@ -1,0 +1,129 @@
+"""One run of ffmpeg: its process, its pipes, and a named thread for each of them."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streaming.config import ChannelConfig
+from streaming.ffmpeg_command import EncoderPipes, encoder_command
+from streaming.pairs import Lane, PairQueue
+from streaming.targets import unused
+
+_log = logging.getLogger(__name__)
+
+_PIPE_BYTES = 1 << 20
+
+
+class EncoderRun:
+    """An ffmpeg that takes the pairs of one queue run until it ends, or the queue closes."""
+
+    def __init__(
+        self,
+        config: ChannelConfig,
+        size: tuple[int, int],
+        queue: PairQueue,
+        run: int,
+        first_tick: int,
+        on_line: Callable[[str], None],
+        on_progress: Callable[[dict[str, str]], None],
+    ) -> None:
+        self._queue = queue
+        self._run = run
+        video_read, self._video = os.pipe()
+        audio_read, self._audio = os.pipe()
+        self.preview, preview_write = os.pipe()
+        progress, progress_write = os.pipe()
+        with contextlib.suppress(OSError):  # a small pipe costs system calls, nothing else
+            fcntl.fcntl(self._video, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        theirs = (video_read, audio_read, preview_write, progress_write)
+        try:
+            config = replace(config, targets=tuple(map(unused, config.targets)))
+            command = encoder_command(config, *size, EncoderPipes(*theirs), first_tick)
+            self.process = subprocess.Popen(
+                command, pass_fds=theirs, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+            )
+        except BaseException:
+            for fd in (self._video, self._audio, self.preview, progress):
+                os.close(fd)
+            raise
+        finally:
+            for fd in theirs:
+                os.close(fd)
+        self.started = time.monotonic()
+        name = f"ffmpeg-{self.process.pid}"
+        self._threads = [
+            threading.Thread(target=self._write, args=(Lane.VIDEO, self._video), name=f"{name}-video"),
+            threading.Thread(target=self._write, args=(Lane.AUDIO, self._audio), name=f"{name}-audio"),
+            threading.Thread(target=self._read_log, args=(on_line,), name=f"{name}-log"),
+            threading.Thread(target=_read_progress, args=(progress, on_progress), name=f"{name}-progress"),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def wait(self, timeout_s: float) -> int | None:
+        """ffmpeg's return code, or None when it still runs after `timeout_s`."""
+        try:
+            return self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def kill(self) -> None:
+        """Ends ffmpeg at once, also a stopped one."""
+        self.process.kill()
+
+    def close(self, timeout_s: float) -> None:
+        """Waits for ffmpeg to end by itself once its input has ended, then asks, then kills; joins the threads."""
+        if self.wait(timeout_s) is None:
+            self.process.terminate()
+            if self.wait(1.0) is None:
+                self.process.kill()
+        self.process.wait()
+        self._queue.end_run(self._run)
+        for thread in self._threads:
+            thread.join()
+
+    def _write(self, lane: Lane, fd: int) -> None:
+        try:
+            while (pair := self._queue.take(lane, self._run)) is not None:
+                _write_all(fd, _flat(pair.picture) if lane is Lane.VIDEO else memoryview(pair.sound))
+        except BrokenPipeError:
+            pass  # ffmpeg is gone: the publisher sees it end and starts another
+        finally:
+            os.close(fd)
+
+    def _read_log(self, on_line: Callable[[str], None]) -> None:
+        assert self.process.stderr is not None
+        with self.process.stderr as stderr:
+            for line in stderr:
+                on_line(line.decode(errors="replace").rstrip())
+
+
+def _read_progress(fd: int, on_progress: Callable[[dict[str, str]], None]) -> None:
+    values: dict[str, str] = {}
+    with os.fdopen(fd) as lines:
+        for line in lines:
+            key, _, value = line.strip().partition("=")
+            values[key] = value.strip()
+            if key == "progress":
+                on_progress(values)
+                values = {}
+
+
+def _flat(picture: NDArray[np.uint8]) -> memoryview:
+    return np.ascontiguousarray(picture).reshape(-1).data
+
+
+def _write_all(fd: int, data: memoryview) -> None:
+    while len(data):
+        data = data[os.write(fd, data) :]

@@ -1,0 +1,141 @@
+"""What a channel tells its orchestrator, and how each event travels as one JSON line."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import Enum
+from typing import Any
+
+
+class MixerState(str, Enum):
+    """What the viewer sees."""
+
+    IDLE = "idle"
+    FADING_IN = "fading_in"
+    SPEAKING = "speaking"
+    WAITING = "waiting"
+    FADING_OUT = "fading_out"
+
+
+class PublisherState(str, Enum):
+    """How a target, or the encoder itself, is doing."""
+
+    CONNECTING = "connecting"
+    ON_AIR = "on_air"
+    RECONNECTING = "reconnecting"
+    CLOSED = "closed"
+
+
+class EndReason(str, Enum):
+    """Why a speech is over."""
+
+    COMPLETED = "completed"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True)
+class SpeechStarted:
+    """The first frame of a speech was handed to the encoder, as frame `tick` of the channel."""
+
+    speech_id: str
+    tick: int
+    position: int
+
+
+@dataclass(frozen=True)
+class SpeechWaiting:
+    """Frame `frame` of a running speech was not there in time; idle motion and silence until it comes."""
+
+    speech_id: str
+    frame: int
+
+
+@dataclass(frozen=True)
+class SpeechResumed:
+    """A waiting speech goes on with `frame`, `late_frames` after its time."""
+
+    speech_id: str
+    frame: int
+    late_frames: int
+
+
+@dataclass(frozen=True)
+class SpeechEnded:
+    """A speech is over: `played_frames` of its frames were shown; zero when it never started."""
+
+    speech_id: str
+    played_frames: int
+    reason: EndReason
+    tick: int
+
+
+@dataclass(frozen=True)
+class TargetStatus:
+    """One target; `target` is its address with the stream key masked."""
+
+    target: str
+    state: PublisherState
+    reconnects: int
+
+
+@dataclass(frozen=True)
+class Status:
+    """The channel's counters, sent each second; all counts are since the channel started."""
+
+    state: MixerState
+    position: int
+    frames_sent: int
+    late_waits: int
+    late_frames: int
+    repeated_frames: int
+    dropped_pairs: int
+    stalls: int
+    queue_s: float
+    buffered_frames: int
+    publisher: PublisherState
+    targets: tuple[TargetStatus, ...]
+    reconnects: int
+    encoder_restarts: int
+    encoder_speed: float
+    preview_readers: int
+    preview_codecs: str
+    """Codecs of the preview as MediaSource wants them, such as `avc1.64001f,mp4a.40.2`; empty until known."""
+
+
+@dataclass(frozen=True)
+class ChannelDied:
+    """The channel process is gone; always the last event. `return_code` is negative for a signal."""
+
+    return_code: int
+    message: str
+
+
+ChannelEvent = SpeechStarted | SpeechWaiting | SpeechResumed | SpeechEnded | Status | ChannelDied
+MixerEvent = SpeechStarted | SpeechWaiting | SpeechResumed | SpeechEnded
+
+_TYPES: dict[str, type[Any]] = {
+    t.__name__: t for t in (SpeechStarted, SpeechWaiting, SpeechResumed, SpeechEnded, Status, ChannelDied)
+}
+
+
+def event_to_json(event: ChannelEvent) -> dict[str, Any]:
+    """The event's values with its class name under `event`."""
+    return {"event": type(event).__name__, **asdict(event)}
+
+
+def event_from_json(message: dict[str, Any]) -> ChannelEvent:
+    """The inverse of `event_to_json`; raises ValueError for an unknown event."""
+    values = dict(message)
+    name = values.pop("event", None)
+    if name not in _TYPES:
+        raise ValueError(f"unknown channel event {name!r}")
+    if name == "SpeechEnded":
+        values["reason"] = EndReason(values["reason"])
+    if name == "Status":
+        values["state"] = MixerState(values["state"])
+        values["publisher"] = PublisherState(values["publisher"])
+        values["targets"] = tuple(
+            TargetStatus(t["target"], PublisherState(t["state"]), t["reconnects"]) for t in values["targets"]
+        )
+    event: ChannelEvent = _TYPES[name](**values)
+    return event

@@ -1,0 +1,91 @@
+"""The command line of the encoder: two raw pipes in, one encode out to every target and to the preview."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import ffmpeg
+
+from streaming.config import FPS, SAMPLE_RATE_HZ, ChannelConfig
+from streaming.targets import slave, tee_slave
+
+_START_S = 1.0  # the AAC encoder's priming lies before the first frame: no timestamp becomes negative
+
+
+@dataclass(frozen=True)
+class EncoderPipes:
+    """Descriptors that ffmpeg inherits: raw picture and sound in, preview and progress out."""
+
+    video: int
+    audio: int
+    preview: int
+    progress: int
+
+
+def encoder_command(config: ChannelConfig, width: int, height: int, pipes: EncoderPipes, first_tick: int) -> list[str]:
+    """ffmpeg's arguments for a run that begins with frame `first_tick`; its timestamps begin there too.
+
+    Raises ValueError for a target of no known kind.
+    """
+    # No `fflags nobuffer`: it throws away the packets that ffmpeg looked at when it opened the pipe.
+    low_latency = {"probesize": 32, "analyzeduration": 0}
+    picture = ffmpeg.input(
+        f"pipe:{pipes.video}", format="rawvideo", pix_fmt="rgb24", s=f"{width}x{height}", framerate=FPS,
+        thread_queue_size=8, **low_latency,
+    ).video  # fmt: skip
+    sound = ffmpeg.input(
+        f"pipe:{pipes.audio}", format="s16le", ar=SAMPLE_RATE_HZ, ac=1, thread_queue_size=64, **low_latency
+    ).audio
+    if width % 2 or height % 2:
+        picture = picture.filter("crop", width // 2 * 2, height // 2 * 2, 0, 0)
+    picture = picture.filter("scale", out_color_matrix="bt709", out_range="tv", flags="fast_bilinear")
+    picture = picture.filter("format", "yuv420p")
+    preview = slave(
+        {
+            "f": "mp4",
+            "movflags": "+empty_moov+default_base_moof+frag_keyframe",
+            "frag_duration": str(config.fragment_ms * 1000),
+            "flush_packets": "1",
+        },
+        f"pipe:{pipes.preview}",
+    )
+    output = ffmpeg.output(
+        picture, sound, "|".join([preview, *map(tee_slave, config.targets)]), format="tee",
+        output_ts_offset=f"{_START_S + first_tick / FPS:.3f}",
+        **_encoder_options(config),
+    )  # fmt: skip
+    output = output.global_args(
+        "-hide_banner", "-nostdin", "-nostats", "-loglevel", "level+verbose",
+        "-stats_period", "1", "-progress", f"pipe:{pipes.progress}",
+    )  # fmt: skip
+    arguments: list[str] = output.compile(cmd=config.ffmpeg)
+    return arguments
+
+
+def _encoder_options(config: ChannelConfig) -> dict[str, str]:
+    rate = f"{config.video_bitrate_kbps}k"
+    return {
+        "c:v": "libx264",
+        "preset": config.x264_preset,
+        "tune": "zerolatency",
+        "bf": "0",
+        "g": str(config.gop_frames),
+        "keyint_min": str(config.gop_frames),
+        "sc_threshold": "0",
+        "b:v": rate,
+        "minrate": rate,
+        "maxrate": rate,
+        "bufsize": rate,
+        "x264-params": "nal-hrd=cbr:force-cfr=1",
+        "threads:v": str(config.encoder_threads),
+        "fps_mode": "passthrough",
+        "colorspace": "bt709",
+        "color_primaries": "bt709",
+        "color_trc": "bt709",
+        "color_range": "tv",
+        "c:a": "aac",
+        "ar": "44100",
+        "ac": "2",
+        "b:a": "128k",
+        "flags": "+global_header",
+    }

@@ -1,0 +1,139 @@
+"""Queue of (picture, sound) pairs that two writers drain, each its own half, and that only ever loses whole pairs."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Lane(IntEnum):
+    """The half of a pair that a writer takes."""
+
+    VIDEO = 0
+    AUDIO = 1
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Frame `tick` of the stream: uint8 [H, W, 3] and s16le [640]; `pooled` pictures go back to the pool."""
+
+    tick: int
+    picture: NDArray[np.uint8]
+    sound: bytes
+    pooled: bool
+
+
+class FramePool:
+    """Reused picture buffers, made as they are needed; the latest used is used first, since it is in the cache."""
+
+    def __init__(self, height: int, width: int) -> None:
+        self._shape = (height, width, 3)
+        self._free: deque[NDArray[np.uint8]] = deque(maxlen=8)  # after an outage the others go
+
+    def take(self) -> NDArray[np.uint8]:
+        """A buffer uint8 [H, W, 3] with anything in it."""
+        try:
+            return self._free.pop()
+        except IndexError:
+            return np.empty(self._shape, np.uint8)
+
+    def give_back(self, buffer: NDArray[np.uint8]) -> None:
+        """Makes a buffer free again."""
+        self._free.append(buffer)
+
+
+class PairQueue:
+    """Bounded queue between the frame clock and one run of the encoder after another.
+
+    A run is a lease: `begin_run` sets both lanes to the same pair, so that picture and sound start together whatever
+    the run before had taken of either.
+    """
+
+    def __init__(self, capacity: int, pool: FramePool) -> None:
+        self.dropped = 0
+        self._capacity = capacity
+        self._pool = pool
+        self._pairs: deque[Pair] = deque()
+        self._first = 0  # serial number of the leftmost pair
+        self._taken = [0, 0]  # serial number that each lane takes next
+        self._done = [0, 0]  # serial number up to which each lane has written everything
+        self._run = 0
+        self._closed = False
+        self._changed = threading.Condition()
+
+    def __len__(self) -> int:
+        """Pairs of which the picture was not taken yet."""
+        with self._changed:
+            return self._first + len(self._pairs) - self._taken[Lane.VIDEO]
+
+    @property
+    def taken(self) -> int:
+        """Pairs whose picture was taken or passed over, since the start."""
+        return self._taken[Lane.VIDEO]
+
+    def put(self, pair: Pair) -> bool:
+        """Queues a pair; when the queue is full the pair is dropped, counted, and the answer is False."""
+        with self._changed:
+            if len(self._pairs) >= self._capacity or self._closed:
+                self.dropped += 1
+                self._recycle(pair)
+                return False
+            self._pairs.append(pair)
+            self._changed.notify_all()
+            return True
+
+    def begin_run(self, timeout_s: float) -> tuple[int, int] | None:
+        """Starts a new run at the first whole pair: its number and that pair's tick; None when none came in time."""
+        with self._changed:
+            self._run += 1
+            self._taken = [max(self._taken)] * 2
+            self._done = list(self._taken)
+            self._shed()
+            self._changed.notify_all()
+            if not self._changed.wait_for(lambda: self._pairs or self._closed, timeout_s) or not self._pairs:
+                return None
+            return self._run, self._pairs[0].tick
+
+    def take(self, lane: Lane, run: int) -> Pair | None:
+        """The next pair for one lane, which has done with the one before; None ends the run."""
+        with self._changed:
+            if run == self._run:
+                self._done[lane] = self._taken[lane]
+                self._shed()
+            self._changed.wait_for(lambda: run != self._run or self._closed or self._taken[lane] < self._end)
+            if run != self._run or self._taken[lane] >= self._end:
+                return None
+            pair = self._pairs[self._taken[lane] - self._first]
+            self._taken[lane] += 1
+            return pair
+
+    def end_run(self, run: int) -> None:
+        """Lets the lanes of a run whose encoder is gone return; what they did not take stays for the next run."""
+        with self._changed:
+            if run == self._run:
+                self._run += 1
+                self._changed.notify_all()
+
+    def close(self) -> None:
+        """Takes no more pairs; the lanes drain what is queued and end."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    @property
+    def _end(self) -> int:
+        return self._first + len(self._pairs)
+
+    def _shed(self) -> None:
+        while self._first < min(self._done):
+            self._recycle(self._pairs.popleft())
+            self._first += 1
+
+    def _recycle(self, pair: Pair) -> None:
+        if pair.pooled:
+            self._pool.give_back(pair.picture)

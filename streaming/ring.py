@@ -1,0 +1,108 @@
+"""Bounded ring of speech frames in anonymous shared memory, between one producer and one consumer process."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streaming.config import FRAME_SAMPLES
+
+_LINE = 64  # the two indices lie in cache lines of their own
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One speech frame; `face` uint8 [R, R, 3] and `audio` int16 [640] are views that die with `release`."""
+
+    speech: int
+    frame: int
+    face: NDArray[np.uint8]
+    audio: NDArray[np.int16]
+
+
+class FrameRing:
+    """Single-producer, single-consumer ring of (speech number, frame number, face, 640 samples).
+
+    The memory has no name: it lives as long as a process holds its descriptor, so that no crash can leak it.
+    """
+
+    def __init__(self, fd: int, slots: int, resolution: int) -> None:
+        self.fd = fd
+        self.slots = slots
+        self.resolution = resolution
+        dtype = _slot_dtype(resolution)
+        self._memory = mmap.mmap(fd, 2 * _LINE + slots * dtype.itemsize)
+        self._written: NDArray[np.int64] = np.ndarray(1, np.int64, self._memory, 0)
+        self._read: NDArray[np.int64] = np.ndarray(1, np.int64, self._memory, _LINE)
+        self._array: NDArray[Any] = np.ndarray(slots, dtype, self._memory, 2 * _LINE)
+        self._barrier = threading.Lock()
+
+    @classmethod
+    def create(cls, slots: int, resolution: int) -> FrameRing:
+        """A new empty ring whose descriptor `fd` a child process may inherit."""
+        fd = os.memfd_create("latentsync-ring", os.MFD_CLOEXEC)
+        os.ftruncate(fd, 2 * _LINE + slots * _slot_dtype(resolution).itemsize)
+        return cls(fd, slots, resolution)
+
+    @property
+    def free(self) -> int:
+        """Frames that can be pushed now."""
+        return self.slots - len(self)
+
+    def __len__(self) -> int:
+        return int(self._written[0] - self._read[0])
+
+    def push(self, speech: int, frame: int, face: NDArray[np.uint8], audio: NDArray[np.int16]) -> bool:
+        """Copies one frame in; False when the ring is full."""
+        if self.free <= 0:
+            return False
+        index = int(self._written[0])
+        slot = self._array[index % self.slots]
+        slot["speech"] = speech
+        slot["frame"] = frame
+        slot["face"][...] = face
+        slot["audio"][...] = audio
+        self._publish(self._written, index + 1)
+        return True
+
+    def peek(self, ahead: int = 0) -> Slot | None:
+        """The frame `ahead` places after the oldest, not released; None when it is not there yet."""
+        if ahead >= len(self):
+            return None
+        slot = self._array[(int(self._read[0]) + ahead) % self.slots]
+        return Slot(int(slot["speech"]), int(slot["frame"]), slot["face"], slot["audio"])
+
+    def release(self) -> None:
+        """Gives the oldest frame's place back to the producer; raises IndexError when the ring is empty."""
+        if not len(self):
+            raise IndexError("the ring is empty")
+        self._publish(self._read, int(self._read[0]) + 1)
+
+    def close(self) -> None:
+        """Closes this process's descriptor; the memory goes when nobody maps it any more."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def _publish(self, index: NDArray[np.int64], value: int) -> None:
+        # A lock is a memory barrier on every processor: the slot's bytes are visible before its index is.
+        with self._barrier:
+            index[0] = value
+
+
+def _slot_dtype(resolution: int) -> np.dtype[Any]:
+    return np.dtype(
+        [
+            ("speech", np.int64),
+            ("frame", np.int64),
+            ("audio", np.int16, (FRAME_SAMPLES,)),
+            ("face", np.uint8, (resolution, resolution, 3)),
+        ],
+        align=True,
+    )

@@ -1,0 +1,16 @@
+"""Fixtures that every area's tests use."""
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of reference numbers and local media beside the checkout; skips where it is absent."""
+    folder = ROOT.parent / "shared"
+    if not (folder / "fixtures").is_dir():
+        pytest.skip("the reference fixtures (../shared) are not on this machine")
+    return folder

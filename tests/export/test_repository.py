@@ -1,0 +1,141 @@
+"""An export is complete, movable, quick the second time, and never half there."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from export.repository import ExportError, export_repository
+from latentsync.checkpoint import Checkpoint, CheckpointError
+from tests.triton.tiny_checkpoint import write_tiny_checkpoint
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_checkpoint(tmp_path_factory.mktemp("checkpoints"))
+
+
+@pytest.fixture
+def checkpoint_dir(tiny: Path, tmp_path: Path) -> Path:
+    """A copy that a test may spoil."""
+    shutil.copytree(tiny.parent, tmp_path / "checkpoints")
+    return tmp_path / "checkpoints" / tiny.name
+
+
+def test_an_export_has_every_model_and_no_path_of_this_machine(tiny, tmp_path):
+    output = tmp_path / "repository"
+
+    assert export_repository(tiny, output, device="cpu")
+
+    assert {path.parent.name for path in output.glob("*/config.pbtxt")} == {
+        "whisper",
+        "vae_encoder",
+        "unet",
+        "vae_decoder",
+        "lipsync",
+    }
+    for path in output.glob("*/config.pbtxt"):
+        assert "$" not in path.read_text()
+        assert str(tmp_path) not in path.read_text()
+        assert (path.parent / "1").is_dir()
+    assert Checkpoint.open(output / "unet" / ".." / "lipsync" / "1" / "checkpoint").load_whisper()
+
+
+def test_the_same_inputs_are_not_exported_twice(tiny, tmp_path):
+    output = tmp_path / "repository"
+    export_repository(tiny, output, device="cpu", cpu_threads=1)
+
+    assert not export_repository(tiny, output, device="cpu", cpu_threads=1)
+    assert export_repository(tiny, output, device="cpu", cpu_threads=2)
+
+
+def test_changed_weights_are_exported_again(checkpoint_dir, tmp_path):
+    output = tmp_path / "repository"
+    export_repository(checkpoint_dir, output, device="cpu")
+    (checkpoint_dir / "unet.safetensors").touch()
+
+    assert export_repository(checkpoint_dir, output, device="cpu")
+
+
+def test_the_configuration_says_what_was_asked_for(tiny, tmp_path):
+    output = tmp_path / "repository"
+
+    export_repository(
+        tiny, output, device="cuda", dtype="bfloat16", cpu_threads=3, instances={"vae_decoder": 2}, unet_batch=8
+    )
+
+    unet, decoder = ((output / model / "config.pbtxt").read_text() for model in ("unet", "vae_decoder"))
+    assert "instance_group [ { count: 1 kind: KIND_GPU } ]" in unet
+    assert "instance_group [ { count: 2 kind: KIND_GPU } ]" in decoder
+    assert "max_batch_size: 8" in unet
+    assert 'parameters { key: "dtype" value { string_value: "bfloat16" } }' in unet
+    assert 'parameters { key: "cpu_threads" value { string_value: "3" } }' in decoder
+    assert "dims: [ 16, 64, 64, 3 ]" in decoder
+
+
+def test_weights_in_a_pt_file_become_safetensors(checkpoint_dir, tmp_path):
+    tensors = load_file(checkpoint_dir / "unet.safetensors")
+    (checkpoint_dir / "unet.safetensors").unlink()
+    torch.save({"global_step": 1, "state_dict": tensors}, checkpoint_dir / "unet.pt")
+    output = tmp_path / "repository"
+
+    export_repository(checkpoint_dir, output, device="cpu")
+
+    exported = load_file(output / "lipsync" / "1" / "checkpoint" / "unet.safetensors")
+    assert exported.keys() == tensors.keys()
+    assert all(torch.equal(exported[name], tensor) for name, tensor in tensors.items())
+
+
+def test_a_failed_export_leaves_the_old_one(checkpoint_dir, tmp_path):
+    output = tmp_path / "repository"
+    export_repository(checkpoint_dir, output, device="cpu")
+    record = (output / "export.json").read_text()
+    (checkpoint_dir / "vae.safetensors").write_bytes(b"truncated")
+
+    with pytest.raises(CheckpointError, match=r"vae\.safetensors"):
+        export_repository(checkpoint_dir, output, device="cpu")
+
+    assert (output / "export.json").read_text() == record
+    assert [path.name for path in tmp_path.iterdir() if "repository" in path.name] == ["repository"]
+
+
+def test_a_folder_of_somebody_else_is_not_replaced(tiny, tmp_path):
+    (tmp_path / "holiday.jpg").touch()
+
+    with pytest.raises(ExportError, match="not written by an export"):
+        export_repository(tiny, tmp_path, device="cpu")
+
+    assert (tmp_path / "holiday.jpg").exists()
+
+
+def test_missing_weights_are_named_with_the_command_that_fetches_them(checkpoint_dir, tmp_path):
+    shutil.rmtree(checkpoint_dir.parent / "whisper-tiny")
+
+    with pytest.raises(ExportError, match=r"whisper-tiny holds none of encoder\.safetensors, tiny\.pt.*fetch"):
+        export_repository(checkpoint_dir, tmp_path / "repository", device="cpu")
+
+
+def test_a_whisper_folder_outside_the_checkpoints_is_refused(checkpoint_dir, tmp_path):
+    path = checkpoint_dir / "config.json"
+    config = json.loads(path.read_text())
+    config["whisper"]["path"] = "../elsewhere"
+    path.write_text(json.dumps(config))
+
+    with pytest.raises(ExportError, match=r"whisper\.path"):
+        export_repository(checkpoint_dir, tmp_path / "repository", device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"instances": {"vae": 1}}, "instances names vae; the models are whisper"),
+        ({"instances": {"unet": 0}}, "instances of unet is 0"),
+        ({"cpu_threads": 0}, "cpu_threads is 0"),
+    ],
+)
+def test_impossible_options_are_named(tiny, tmp_path, options, message):
+    with pytest.raises(ExportError, match=message):
+        export_repository(tiny, tmp_path / "repository", device="cpu", **options)

@@ -1,0 +1,130 @@
+"""Speech to features: the windows, Whisper's hidden states, and each frame's share of them."""
+
+import wave
+
+import numpy as np
+import pytest
+import torch
+
+from latentsync.audio import (
+    SAMPLES_PER_FRAME,
+    WINDOW_SAMPLES,
+    frame_count,
+    frame_windows,
+    join_features,
+    split_windows,
+)
+from latentsync.whisper import AudioEncoder, WhisperConfig
+from tests.latentsync.reference import recipe
+
+RECORDINGS = ["speech_zh_4s", "speech_zh_42s"]
+
+
+@pytest.fixture(scope="module")
+def encoder() -> AudioEncoder:
+    config = WhisperConfig()
+    state = {
+        f"encoder.{key}": value
+        if key == "positional_embedding"
+        else torch.from_numpy(recipe(f"encoder.{key}", tuple(value.shape)))
+        for key, value in AudioEncoder(config).encoder.state_dict().items()
+    }
+    return AudioEncoder.from_state_dict(state, config)
+
+
+def pcm_of(path):
+    with wave.open(str(path)) as recording:
+        assert recording.getframerate() == 16000
+        samples = np.frombuffer(recording.readframes(recording.getnframes()), dtype=np.int16)
+    return samples.astype(np.float32) / 32768
+
+
+@pytest.mark.parametrize("name", RECORDINGS)
+@torch.inference_mode()
+def test_features_match_the_original(shared, encoder, name):
+    reference = np.load(shared / "fixtures" / "whisper_features.npz")
+    features = encoder.encode(torch.from_numpy(pcm_of(shared / "media" / f"{name}.wav"))).numpy()
+    assert len(features) == reference[f"{name}_num_features"]
+    rows = reference[f"{name}_rows"]
+    assert np.abs(features[rows] - reference[f"{name}_features"]).max() <= 1e-4
+
+
+@torch.inference_mode()
+def test_a_window_of_short_speech_matches_the_original(shared, encoder):
+    reference = np.load(shared / "fixtures" / "whisper_features.npz")
+    windows, counts = split_windows(pcm_of(shared / "media" / "speech_zh_4s.wav"))
+    features = join_features(list(encoder(torch.from_numpy(windows)).numpy()), counts)
+    rows = reference["speech_zh_4s_rows"]
+    assert np.abs(features[rows] - reference["speech_zh_4s_features"]).max() <= 1e-4
+
+
+@torch.inference_mode()
+def test_windows_of_long_speech_differ_from_the_original_at_their_seam_only(shared, encoder):
+    pcm = pcm_of(shared / "media" / "speech_zh_42s.wav")
+    windows, counts = split_windows(pcm)
+    assert counts == [1500, 624]
+    features = join_features(list(encoder(torch.from_numpy(windows)).numpy()), counts)
+    difference = np.abs(features - encoder.encode(torch.from_numpy(pcm)).numpy()).max(axis=(1, 2))
+    assert len(difference) == 2124
+    assert np.median(difference) < 0.02  # a loudness floor for each window
+    assert difference.max() < 0.2
+
+
+@pytest.mark.parametrize("name", RECORDINGS)
+def test_frames_use_the_features_that_the_original_uses(shared, name):
+    reference = np.load(shared / "fixtures" / "whisper_features.npz")
+    count = int(reference[f"{name}_num_features"])
+    features = np.broadcast_to(np.arange(count, dtype=np.float32)[:, None, None], (count, 5, 384))
+    chunks = int(reference[f"{name}_num_chunks"])
+    for frames, expected in ((range(3), "first"), (range(chunks - 3, chunks), "last")):
+        windows = frame_windows(features, frames)
+        assert windows.shape == (3, 50, 384)
+        np.testing.assert_array_equal(windows[:, ::5, 0], reference[f"{name}_window_{expected}"])
+
+
+def test_the_five_hidden_states_of_a_feature_stay_together():
+    features = np.arange(4 * 5 * 2, dtype=np.float32).reshape(4, 5, 2)
+    np.testing.assert_array_equal(frame_windows(features, [1])[0, 20:25], features[2])
+
+
+@pytest.mark.parametrize(("samples", "frames"), [(0, 0), (1, 1), (640, 1), (641, 2), (16000, 25), (679800, 1063)])
+def test_every_sample_is_covered_by_a_frame(samples, frames):
+    assert frame_count(samples) == frames
+    assert frames * SAMPLES_PER_FRAME >= samples
+
+
+@pytest.mark.parametrize(
+    ("samples", "counts"),
+    [
+        (0, [1]),
+        (100, [1]),
+        (16000, [50]),
+        (WINDOW_SAMPLES, [1500]),
+        (WINDOW_SAMPLES + 319, [1500]),
+        (WINDOW_SAMPLES + 320, [1500, 1]),
+        (3 * WINDOW_SAMPLES, [1500] * 3),
+    ],
+)
+@torch.inference_mode()
+def test_windows_count_the_features_that_are_speech(samples, counts):
+    pcm = np.random.default_rng(0).uniform(-1, 1, samples).astype(np.float32)
+    windows, found = split_windows(pcm)
+    assert found == counts
+    assert windows.shape == (len(counts), WINDOW_SAMPLES)
+    kept = windows[~np.isnan(windows)]
+    np.testing.assert_array_equal(kept, pcm[: len(counts) * WINDOW_SAMPLES])
+
+
+@torch.inference_mode()
+def test_windows_of_a_batch_do_not_touch_each_other(encoder):
+    pcm = np.random.default_rng(0).uniform(-0.5, 0.5, 32000).astype(np.float32)
+    speech = torch.from_numpy(split_windows(pcm)[0])
+    short = torch.from_numpy(split_windows(pcm[:3])[0])
+    together = encoder(torch.cat([speech, short]))
+    assert together.isfinite().all()
+    torch.testing.assert_close(together[:1], encoder(speech), rtol=0, atol=1e-4)
+
+
+def test_a_window_of_another_length_is_refused(encoder):
+    with pytest.raises(ValueError, match="480000"):
+        encoder(torch.zeros(1, 16000))

@@ -1,0 +1,184 @@
+"""Checkpoint folders: what loads, and what is refused with a message that names the file."""
+
+import json
+
+import pytest
+import torch
+from diffusers import AutoencoderKL, AutoencoderTiny
+from safetensors.torch import save_file
+
+from latentsync.checkpoint import Checkpoint, CheckpointError
+from latentsync.denoising import PredictionType, TimestepSpacing
+from latentsync.unet import LatentSyncUNet, upstream_state_dict
+from latentsync.whisper import AudioEncoder, WhisperConfig
+from tests.latentsync.reference import TINY_UNET, recipe_weights, shapes_of
+
+TINY_VAE = {
+    "encoder_block_out_channels": [8, 8, 8, 8],
+    "decoder_block_out_channels": [8, 8, 8, 8],
+    "num_encoder_blocks": [1, 1, 1, 1],
+    "num_decoder_blocks": [1, 1, 1, 1],
+}
+WHISPER = WhisperConfig(n_audio_state=16, n_audio_head=2, n_audio_layer=4)
+CONFIG = {
+    "name": "test",
+    "resolution": 64,
+    "scheduler": {"prediction_type": "sample", "timestep_spacing": "trailing", "default_steps": 2},
+    "unet": {key: list(value) if isinstance(value, tuple) else value for key, value in vars(TINY_UNET).items()},
+    "vae": {"type": "AutoencoderTiny", "scaling_factor": 0.5, "config": TINY_VAE},
+    "whisper": {"path": "whisper", **vars(WHISPER)},
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A small whole checkpoint, saved as training saves one."""
+    torch.manual_seed(0)
+    directory = tmp_path / "test"
+    directory.mkdir()
+    (tmp_path / "whisper").mkdir()
+    (directory / "config.json").write_text(json.dumps(CONFIG))
+    shapes = shapes_of(upstream_state_dict(LatentSyncUNet(TINY_UNET)))
+    save_file(recipe_weights(shapes), directory / "unet.safetensors")
+    save_file(AutoencoderTiny(**TINY_VAE).state_dict(), directory / "vae.safetensors")
+    encoder = AudioEncoder(WHISPER).encoder.state_dict()
+    weights = {f"encoder.{key}": value.contiguous() for key, value in encoder.items()}
+    save_file(weights, tmp_path / "whisper" / "encoder.safetensors")
+    return directory
+
+
+def rewrite_config(folder, **changes):
+    (folder / "config.json").write_text(json.dumps(CONFIG | changes))
+
+
+@torch.inference_mode()
+def test_a_saved_checkpoint_opens_and_its_models_run(folder):
+    checkpoint = Checkpoint.open(folder)
+    assert (checkpoint.name, checkpoint.resolution, checkpoint.latent_size) == ("test", 64, 8)
+    assert checkpoint.scheduler.prediction_type is PredictionType.SAMPLE
+    assert checkpoint.scheduler.timestep_spacing is TimestepSpacing.TRAILING
+    assert checkpoint.scheduler.set_alpha_to_one
+    unet = checkpoint.load_unet(dtype=torch.bfloat16)
+    assert unet.dtype == torch.bfloat16
+    assert unet(torch.randn(1, 13, 2, 8, 8), 1, torch.randn(1, 2, 50, 384)).shape == (1, 4, 2, 8, 8)
+    vae = checkpoint.load_vae()
+    latents = vae.encode(torch.rand(2, 3, 64, 64) * 2 - 1)
+    assert latents.shape == (2, 4, 8, 8)
+    assert vae.decode(latents).shape == (2, 3, 64, 64)
+    assert checkpoint.load_whisper()(torch.zeros(1, 480000)).shape == (1, 1500, 5, 16)
+
+
+@torch.inference_mode()
+def test_latents_are_scaled_and_pixels_clamped(folder):
+    vae = Checkpoint.open(folder).load_vae()
+    pixels = torch.rand(1, 3, 64, 64) * 2 - 1
+    torch.testing.assert_close(vae.encode(pixels), vae.autoencoder.encoder(pixels) * 0.5)
+    latents = torch.randn(1, 4, 8, 8)
+    exact = vae.autoencoder.decoder(latents / 0.5)
+    torch.testing.assert_close(vae.decode(latents), exact.clamp(-1, 1))
+    vae.autoencoder.decoder.layers[-1].bias += 100
+    assert vae.decode(latents).max() == 1
+
+
+def test_the_official_kind_of_checkpoint_opens(folder):
+    """The original's .pt with its wrapping, and Stable Diffusion's VAE with its old attention names."""
+    config = {"block_out_channels": [8, 8, 8, 8], "norm_num_groups": 4, "layers_per_block": 1,
+              "down_block_types": ["DownEncoderBlock2D"] * 4, "up_block_types": ["UpDecoderBlock2D"] * 4}  # fmt: skip
+    rewrite_config(folder, scheduler={}, vae={"type": "AutoencoderKL", "scaling_factor": 0.18215, "config": config})
+    torch.manual_seed(1)
+    expected = AutoencoderKL(**config)
+    old = {}
+    for key, value in expected.state_dict().items():
+        is_old = ".attentions." in key
+        for new, name in (("to_q", "query"), ("to_k", "key"), ("to_v", "value"), ("to_out.0", "proj_attn")):
+            key = key.replace(f".{new}.", f".{name}.") if is_old else key
+        old[key] = value.contiguous()
+    assert any(".query." in key for key in old)
+    save_file(old, folder / "vae.safetensors")
+    state = recipe_weights(shapes_of(upstream_state_dict(LatentSyncUNet(TINY_UNET))))
+    (folder / "unet.safetensors").unlink()
+    torch.save({"global_step": 1, "state_dict": state}, folder / "unet.pt")
+
+    checkpoint = Checkpoint.open(folder)
+    assert checkpoint.scheduler.prediction_type is PredictionType.EPSILON
+    assert checkpoint.scheduler.default_steps == 20
+    assert not checkpoint.scheduler.set_alpha_to_one
+    checkpoint.load_unet()
+    vae = checkpoint.load_vae()
+    pixels = torch.rand(1, 3, 64, 64) * 2 - 1
+    with torch.inference_mode():
+        latents = expected.encode(pixels).latent_dist.mode() * 0.18215
+        torch.testing.assert_close(vae.encode(pixels), latents, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            vae.decode(latents), expected.decode(latents / 0.18215).sample.clamp(-1, 1), rtol=1e-4, atol=1e-4
+        )
+
+
+def test_a_later_version_is_refused_by_name(folder):
+    state = upstream_state_dict(LatentSyncUNet(TINY_UNET))
+    state["down_blocks.0.motion_modules.0.weight"] = torch.zeros(1)
+    save_file({key: value.contiguous() for key, value in state.items()}, folder / "unet.safetensors")
+    with pytest.raises(CheckpointError, match=r"unet\.safetensors: .*1\.5 or 1\.6"):
+        Checkpoint.open(folder).load_unet()
+
+
+@pytest.mark.parametrize("name", ["unet.safetensors", "vae.safetensors"])
+def test_a_truncated_file_is_named(folder, name):
+    path = folder / name
+    path.write_bytes(path.read_bytes()[:-1000])
+    checkpoint = Checkpoint.open(folder)
+    with pytest.raises(CheckpointError, match=f"{name} is truncated"):
+        checkpoint.load_unet() if name.startswith("unet") else checkpoint.load_vae()
+
+
+def test_a_truncated_pt_file_is_named(folder):
+    path = folder / "unet.pt"
+    torch.save({"state_dict": upstream_state_dict(LatentSyncUNet(TINY_UNET))}, path)
+    path.write_bytes(path.read_bytes()[:-1000])
+    (folder / "unet.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"unet\.pt is truncated"):
+        Checkpoint.open(folder).load_unet()
+
+
+def test_pickled_code_is_not_run(folder):
+    (folder / "unet.safetensors").unlink()
+    torch.save({"state_dict": {"weight": pytest.raises}}, folder / "unet.pt")
+    with pytest.raises(CheckpointError, match=r"unet\.pt"):
+        Checkpoint.open(folder).load_unet()
+
+
+def test_weights_of_another_size_are_refused(folder):
+    rewrite_config(folder, unet=CONFIG["unet"] | {"block_out_channels": [32, 64]})
+    with pytest.raises(CheckpointError, match="size mismatch"):
+        Checkpoint.open(folder).load_unet()
+    rewrite_config(folder, whisper=CONFIG["whisper"] | {"n_audio_state": 32})
+    with pytest.raises(CheckpointError, match="size mismatch"):
+        Checkpoint.open(folder).load_whisper()
+
+
+def test_missing_weights_say_where_they_belong(folder):
+    (folder.parent / "whisper" / "encoder.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"whisper holds none of encoder\.safetensors"):
+        Checkpoint.open(folder).load_whisper()
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ("{", "not JSON"),
+        ("{}", "lacks the setting 'name'"),
+        (json.dumps(CONFIG | {"resolution": 100}), "multiple of 8"),
+        (json.dumps(CONFIG | {"whisper": {}}), r"whisper\.path"),
+        (json.dumps(CONFIG | {"scheduler": {"prediction_type": "velocity"}}), "velocity"),
+        (json.dumps(CONFIG | {"scheduler": {"steps": 3}}), "unknown scheduler settings: steps"),
+    ],
+)
+def test_a_wrong_configuration_is_refused(folder, content, named):
+    (folder / "config.json").write_text(content)
+    with pytest.raises(CheckpointError, match=named):
+        Checkpoint.open(folder)
+
+
+def test_a_folder_without_configuration_is_no_checkpoint(tmp_path):
+    with pytest.raises(CheckpointError, match="is this a checkpoint folder"):
+        Checkpoint.open(tmp_path)

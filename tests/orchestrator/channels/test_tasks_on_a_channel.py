@@ -1,0 +1,178 @@
+"""What becomes of accepted tasks: states, order, cancelling, failing. The channel and its ffmpeg are real."""
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from tests.orchestrator.running_server import RunningServer, running, settings_in
+from tests.orchestrator.speech_samples import wav
+
+pytestmark = pytest.mark.timeout(60)
+
+
+@pytest_asyncio.fixture
+async def server(tmp_path: Path) -> AsyncIterator[RunningServer]:
+    async with running(settings_in(tmp_path, queue_limit=2)) as started:
+        await started.ready()
+        yield started
+
+
+async def say(server: RunningServer, seconds: float = 0.5) -> str:
+    answer = await server.http.post("/generate_video", files={"audio_file": ("speech.wav", wav(seconds))})
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["status"] == "processing_started"
+    task_id: str = answer.json()["task_id"]
+    return task_id
+
+
+async def events(server: RunningServer, task_id: str) -> list[dict[str, Any]]:
+    """All events of a task, to the end of its stream."""
+    found = []
+    async with server.http.stream("GET", f"/v1/tasks/{task_id}/events") as stream:
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        async for line in stream.aiter_lines():
+            if line.startswith("data: "):
+                found.append(json.loads(line.removeprefix("data: ")))
+    return found
+
+
+async def test_task_goes_from_queued_to_done_and_says_how_far_it_is(server: RunningServer) -> None:
+    server.models.gate.clear()
+    task_id = await say(server, seconds=1.0)
+    await server.task(task_id, "inferring")
+    server.models.gate.set()
+    seen = await events(server, task_id)
+
+    states = [event["state"] for event in seen]
+    assert list(dict.fromkeys(states)) == ["inferring", "streaming", "done"]
+    progress = [event["progress"] for event in seen]
+    assert progress == sorted(progress) and progress[-1] == 1.0
+    timings = seen[-1]["timings_s"]
+    assert list(timings) == ["decoded", "started", "features", "first_face", "first_frame", "done"]
+    assert list(timings.values()) == sorted(timings.values())
+    # One second of speech is 25 frames, and the fades' silence adds five at each end.
+    assert seen[-1]["frames"] == {"total": 35, "generated": 35, "played": 35}
+    assert list(server.service.settings.tasks_dir.glob("*.pcm")) == []
+
+
+async def test_defaults_come_from_the_checkpoint_and_the_form_beats_them(server: RunningServer) -> None:
+    default = (await server.http.get(f"/v1/tasks/{await say(server)}")).json()
+    assert (default["num_inference_steps"], default["guidance_scale"]) == (2, 1.0)
+    fields = {"num_inference_steps": "4", "guidance_scale": "1.5", "seed": "7"}
+    answer = await server.http.post("/v1/tasks", files={"audio_file": ("a.wav", wav(0.5))}, data=fields)
+    asked = (await server.http.get(answer.headers["Location"])).json()
+    assert (asked["num_inference_steps"], asked["guidance_scale"], asked["seed"]) == (4, 1.5, 7)
+
+
+async def test_tasks_play_one_after_another_in_the_order_of_their_acceptance(server: RunningServer) -> None:
+    task_ids = [await say(server) for _ in range(3)]
+    tasks = [await server.task(task_id, "done") for task_id in task_ids]
+    assert [task["frames"]["played"] for task in tasks] == [23, 23, 23]
+    listed = (await server.http.get("/v1/tasks", params={"limit": 3})).json()["tasks"]
+    assert [task["task_id"] for task in listed] == task_ids[::-1]
+
+
+async def test_next_task_is_generated_while_the_present_one_plays(server: RunningServer) -> None:
+    first = await say(server, seconds=4.0)
+    await server.task(first, "streaming")
+    second = await say(server)
+    while True:
+        frames = (await server.http.get(f"/v1/tasks/{second}")).json()["frames"]
+        if frames["generated"] == frames["total"] > 0:
+            break
+        await asyncio.sleep(0.05)
+    assert (await server.http.get(f"/v1/tasks/{first}")).json()["state"] == "streaming"
+    await server.task(second, "done")
+
+
+async def test_full_queue_is_refused_with_a_time_to_come_back(server: RunningServer) -> None:
+    server.models.gate.clear()
+    first = await say(server)
+    await server.task(first, "inferring")
+    waiting = [await say(server), await say(server)]
+    answer = await server.http.post("/v1/tasks", files={"audio_file": ("a.wav", wav(0.5))})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (429, "queue_full")
+    assert int(answer.headers["Retry-After"]) > 0
+    for task_id in (*waiting, first):
+        assert (await server.http.delete(f"/v1/tasks/{task_id}")).json()["state"] == "cancelled"
+
+
+async def test_cancelling_a_task_in_inference_stops_its_requests_and_the_next_one_plays(server: RunningServer) -> None:
+    server.models.gate.clear()
+    first, second = await say(server), await say(server)
+    await server.task(first, "inferring")
+    while not server.models.running:
+        await asyncio.sleep(0.01)
+    cancelled = await server.http.delete(f"/v1/tasks/{first}")
+    assert cancelled.json()["state"] == "cancelled"
+    while not server.models.cancelled:
+        await asyncio.sleep(0.01)
+    server.models.gate.set()
+    await server.task(second, "done")
+    assert (await server.http.delete(f"/v1/tasks/{second}")).json()["state"] == "done"
+
+
+async def test_interrupt_cancels_what_plays_and_leaves_the_queue(server: RunningServer) -> None:
+    first, second = await say(server, seconds=8.0), await say(server)
+    await server.task(first, "streaming")
+    answer = await server.http.post("/v1/channels/main/interrupt")
+    assert answer.json() == {"cancelled": [first]}
+    assert (await server.http.get(f"/v1/tasks/{first}")).json()["state"] == "cancelled"
+    await server.task(second, "done")
+
+
+async def test_interrupt_with_queue_cancels_everything(server: RunningServer) -> None:
+    first, second = await say(server, seconds=8.0), await say(server)
+    await server.task(first, "streaming")
+    answer = await server.http.post("/v1/channels/main/interrupt", params={"queue": "true"})
+    assert set(answer.json()["cancelled"]) == {first, second}
+
+
+async def test_failed_inference_ends_its_task_with_the_reason_and_the_next_one_plays(server: RunningServer) -> None:
+    server.models.failing = True
+    first = await say(server)
+    failed = await server.task(first, "failed")
+    assert failed["error"]["code"] == "inference_failed"
+    assert "the model said no" in failed["error"]["message"]
+    server.models.failing = False
+    await server.task(await say(server), "done")
+
+
+async def test_killed_channel_process_comes_back_and_says_the_speech_again(server: RunningServer) -> None:
+    task_id = await say(server, seconds=3.0)
+    await server.task(task_id, "streaming")
+    channel = server.service.channels["main"]
+    os.kill(channel.pid, signal.SIGKILL)
+    task = await server.task(task_id, "done")
+    assert task["attempts"] == 2
+    assert (await server.http.get("/v1/channels/main")).json()["restarts"] == 1
+
+
+async def test_all_events_show_channels_and_tasks(server: RunningServer) -> None:
+    kinds = set()
+    async with server.http.stream("GET", "/v1/events") as stream:
+        lines = stream.aiter_lines()
+        task_id = await say(server)
+        async for line in lines:
+            if line.startswith("event: "):
+                kinds.add(line.removeprefix("event: "))
+            if line.startswith("data: ") and json.loads(line[6:]).get("task_id") == task_id:
+                break
+    assert kinds == {"channel", "task"}
+
+
+async def test_metrics_count_tasks_and_the_channels_frames(server: RunningServer) -> None:
+    await server.task(await say(server), "done")
+    text = (await server.http.get("/metrics")).text
+    assert 'latentsync_tasks_total{state="done"} 1.0' in text
+    assert "latentsync_first_frame_seconds_count 1.0" in text
+    frames = next(line for line in text.splitlines() if line.startswith("latentsync_channel_frames_sent_total{"))
+    assert float(frames.split()[-1]) > 0
+    assert 'route="/v1/tasks/{task_id}"' in text

@@ -1,0 +1,146 @@
+"""Typed calls against a real tritonserver, through shared memory and through gRPC."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tritonclient.grpc.aio import InferenceServerClient
+
+from export.launcher import TritonServer
+from orchestrator.inference.client import TritonClient
+from orchestrator.inference.errors import InferenceFailed, TritonUnavailable
+from orchestrator.inference.retry import RetryPolicy
+from orchestrator.inference.transport import TritonSettings
+from tests.triton.tiny_checkpoint import LATENT_SIZE, RESOLUTION
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+def regions() -> set[str]:
+    return {path.name for path in Path("/dev/shm").glob(f"latentsync-{os.getpid()}-*")}
+
+
+def settings(server: TritonServer, **others: object) -> TritonSettings:
+    return TritonSettings(f"127.0.0.1:{server.options.grpc_port}", **others)  # type: ignore[arg-type]
+
+
+def chunk(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    random = np.random.default_rng(seed)
+    return (
+        random.standard_normal((4, LATENT_SIZE, LATENT_SIZE), np.float32),
+        random.standard_normal((16, 9, LATENT_SIZE, LATENT_SIZE), np.float32).astype(np.float16),
+        random.standard_normal((16, 50, 384), np.float32).astype(np.float16),
+    )
+
+
+@pytest.mark.parametrize("shared_memory", [True, False])
+async def test_every_model_answers_with_its_type_and_shape(triton_server: TritonServer, shared_memory: bool) -> None:
+    async with TritonClient(settings(triton_server, shared_memory=shared_memory)) as client:
+        assert await client.is_ready()
+        model = await client.face_model()
+        assert (model.resolution, model.latent_size) == (RESOLUTION, LATENT_SIZE)
+        features = await client.features(np.zeros(480_000, np.float32))
+        assert (features.dtype, features.shape) == (np.float16, (1500, 5, 384))
+        faces = await client.faces(*chunk(0), steps=2, guidance=1.0)
+        assert (faces.dtype, faces.shape) == (np.uint8, (16, RESOLUTION, RESOLUTION, 3))
+        pixels = np.zeros((await client.encoder_batch(), 3, RESOLUTION, RESOLUTION), np.float16)
+        latents = await client.encode(pixels)
+        assert (latents.dtype, latents.shape) == (np.float16, (len(pixels), 4, LATENT_SIZE, LATENT_SIZE))
+        assert bool(regions()) == shared_memory
+    assert regions() == set()
+
+
+async def test_shared_memory_and_grpc_give_the_same_faces(triton_server: TritonServer) -> None:
+    async with (
+        TritonClient(settings(triton_server)) as memory,
+        TritonClient(settings(triton_server, shared_memory=False)) as grpc,
+    ):
+        for seed in range(2):
+            through_memory = await memory.faces(*chunk(seed), steps=2, guidance=1.5)
+            through_grpc = await grpc.faces(*chunk(seed), steps=2, guidance=1.5)
+            np.testing.assert_array_equal(through_memory, through_grpc)
+
+
+async def test_concurrent_requests_never_share_a_region(triton_server: TritonServer) -> None:
+    async with TritonClient(settings(triton_server, max_in_flight=4)) as client:
+        alone = [await client.faces(*chunk(seed), steps=1, guidance=1.0) for seed in range(4)]
+        assert len(regions()) == 1, "one after another need one region"
+        for _ in range(2):
+            together = await asyncio.gather(*(client.faces(*chunk(i % 4), steps=1, guidance=1.0) for i in range(8)))
+            for index, faces in enumerate(together):
+                # Batched and alone differ by rounding only; another chunk's faces differ everywhere.
+                assert np.abs(faces.astype(int) - alone[index % 4]).max() <= 2
+        assert len(regions()) <= 4
+
+
+async def test_cancelled_request_gives_its_region_up(triton_server: TritonServer) -> None:
+    async with TritonClient(settings(triton_server)) as client:
+        at_first = (await client.statistics())["unet"].compute_s
+        await client.faces(*chunk(0), steps=20, guidance=1.0)
+        before_s = (await client.statistics())["unet"].compute_s
+        (before,) = regions()
+        task = asyncio.create_task(client.faces(*chunk(0), steps=500, guidance=1.0))
+        await asyncio.sleep(0.2)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert before not in regions(), "Triton may still write there"
+        await client.faces(*chunk(0), steps=1, guidance=1.0)
+        spent_s = (await client.statistics())["unet"].compute_s - before_s
+        assert spent_s < (before_s - at_first) * 500 / 20 / 2, "Triton finished a request that nobody waits for"
+    assert regions() == set()
+    async with TritonClient(settings(triton_server)) as client:
+        assert await client.is_ready(), "unregistering a region in use must not harm Triton"
+        await client.faces(*chunk(0), steps=1, guidance=1.0)
+
+
+async def test_wrong_tensor_is_named_before_anything_is_sent(triton_server: TritonServer) -> None:
+    noise, condition, audio = chunk(0)
+    async with TritonClient(settings(triton_server)) as client:
+        with pytest.raises(ValueError, match=r"CONDITION must be float16 \[16, 9"):
+            await client.faces(noise, condition[:5], audio, steps=1, guidance=1.0)
+
+
+async def test_refused_request_fails_with_tritons_reason_and_the_next_works(triton_server: TritonServer) -> None:
+    async with TritonClient(settings(triton_server)) as client:
+        with pytest.raises(InferenceFailed, match="steps must be"):
+            await client.faces(*chunk(0), steps=0, guidance=1.0)
+        await client.faces(*chunk(0), steps=1, guidance=1.0)
+
+
+async def test_answer_that_takes_too_long_is_a_typed_error(triton_server: TritonServer) -> None:
+    async with TritonClient(settings(triton_server, request_timeout_s=0.2)) as client:
+        with pytest.raises(InferenceFailed, match="in time"):
+            await client.faces(*chunk(0), steps=500, guidance=1.0)
+
+
+async def test_no_triton_is_a_typed_error_after_the_retries() -> None:
+    policy = RetryPolicy(attempts=2, first_delay_s=0.01)
+    async with TritonClient(TritonSettings("127.0.0.1:19599", retry=policy)) as client:
+        assert not await client.is_ready()
+        with pytest.raises(TritonUnavailable, match="Check that tritonserver runs"):
+            await client.features(np.zeros(480_000, np.float32))
+
+
+async def test_region_that_triton_has_forgotten_is_registered_anew(triton_server: TritonServer) -> None:
+    async with TritonClient(settings(triton_server)) as client:
+        expected = await client.faces(*chunk(0), steps=2, guidance=1.0)
+        before = regions()
+        async with InferenceServerClient(f"127.0.0.1:{triton_server.options.grpc_port}") as direct:
+            await direct.unregister_system_shared_memory()  # all of them, as a restart would
+        np.testing.assert_array_equal(await client.faces(*chunk(0), steps=2, guidance=1.0), expected)
+        assert len(regions()) == 1
+        assert regions() != before
+
+
+async def test_statistics_count_what_was_asked(triton_server: TritonServer) -> None:
+    async with TritonClient(settings(triton_server)) as client:
+        before = await client.statistics()
+        await client.faces(*chunk(0), steps=1, guidance=1.0)
+        after = await client.statistics()
+        for name in ("unet", "vae_decoder"):
+            assert after[name].inferences == before[name].inferences + 1
+            assert after[name].compute_s > before[name].compute_s
+        assert (await client.server_version()).startswith("triton ")

@@ -1,0 +1,148 @@
+"""Accepted tasks outlive the process: what a restart finds, and what it does with it."""
+
+import asyncio
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from orchestrator.broadcast import Broadcast
+from orchestrator.tasks.board import MAX_ATTEMPTS, QueueFull, TaskBoard
+from orchestrator.tasks.speech_files import SpeechFiles
+from orchestrator.tasks.store import TaskStore
+from orchestrator.tasks.task import Stage, Task, TaskState
+
+SPEECH = np.arange(-800, 800, dtype=np.int16)
+
+
+def board_in(folder: Path, queue_limit: int = 10, history: int = 10) -> TaskBoard:
+    store = TaskStore(folder / "tasks.sqlite3")
+    return TaskBoard(store, SpeechFiles(folder), Broadcast(), lambda: 1000.0, queue_limit, history)
+
+
+def task(task_id: str) -> Task:
+    return Task(id=task_id, channel="main", steps=2, guidance=1.0, seed=1, duration_s=0.1, created_at=999.0)
+
+
+KILLED = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from tests.orchestrator.tasks.test_durable_tasks import SPEECH, board_in, task
+
+async def main():
+    board = board_in(Path(sys.argv[1]))
+    await board.open()
+    for name in ("first", "second", "third"):
+        await board.submit(task(name), SPEECH)
+    await board.take("main")
+    (Path(sys.argv[1]) / "incoming" / "half an upload").write_bytes(b"RIFF")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(main())
+"""
+
+
+async def test_killed_server_loses_no_task_and_begins_the_interrupted_one_again(tmp_path: Path) -> None:
+    root = Path(__file__).parents[3]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", KILLED, str(tmp_path), cwd=root, stderr=subprocess.DEVNULL
+    )
+    assert await process.wait() == -9
+
+    board = board_in(tmp_path)
+    await board.open()
+    assert list((tmp_path / "incoming").iterdir()) == []
+    for name, attempts in (("first", 2), ("second", 1), ("third", 1)):
+        taken, pcm = await board.take("main")
+        assert (taken.id, taken.attempts) == (name, attempts)
+        np.testing.assert_array_equal(pcm, SPEECH)
+    await board.aclose()
+
+
+async def test_task_that_is_interrupted_again_and_again_is_reported(tmp_path: Path) -> None:
+    board = board_in(tmp_path)
+    await board.open()
+    await board.submit(task("poison"), SPEECH)
+    for _ in range(MAX_ATTEMPTS):
+        await board.take("main")
+        await board.requeue("poison", "its channel stopped")
+    found = await board.get("poison")
+    assert found is not None and found.state is TaskState.FAILED
+    assert found.failure is not None and found.failure.code == "interrupted"
+    await board.aclose()
+
+
+async def test_ordered_stop_does_not_count_as_an_attempt(tmp_path: Path) -> None:
+    board = board_in(tmp_path)
+    await board.open()
+    await board.submit(task("patient"), SPEECH)
+    for _ in range(MAX_ATTEMPTS + 1):
+        taken, _pcm = await board.take("main")
+        assert taken.attempts == 1
+        await board.requeue("patient", "the server stops", blameless=True)
+    await board.aclose()
+
+
+async def test_finished_task_leaves_no_speech_and_keeps_its_timings(tmp_path: Path) -> None:
+    board = board_in(tmp_path)
+    await board.open()
+    await board.submit(task("short"), SPEECH)
+    await board.take("main")
+    await board.stamp("short", Stage.FIRST_FRAME, TaskState.STREAMING)
+    await board.finish("short", TaskState.DONE)
+    await board.finish("short", TaskState.FAILED)
+    assert list(tmp_path.glob("*.pcm")) == []
+    await board.aclose()
+
+    board = board_in(tmp_path)
+    await board.open()
+    found = await board.get("short")
+    assert found is not None and found.state is TaskState.DONE
+    assert found.as_json()["timings_s"]["first_frame"] == 1.0
+    await board.aclose()
+
+
+async def test_history_is_bounded_and_waiting_tasks_stay(tmp_path: Path) -> None:
+    board = board_in(tmp_path, history=2)
+    await board.open()
+    for number in range(5):
+        await board.submit(task(f"t{number}"), SPEECH)
+    for number in range(4):
+        await board.finish(f"t{number}", TaskState.CANCELLED)
+    assert [each.id for each in await board.newest(10)] == ["t4", "t3", "t2"]
+    await board.aclose()
+
+
+async def test_places_in_the_queue_are_not_given_twice(tmp_path: Path) -> None:
+    board = board_in(tmp_path, queue_limit=3)
+    await board.open()
+    outcomes = await asyncio.gather(
+        *(board.submit(task(f"t{number}"), SPEECH) for number in range(8)), return_exceptions=True
+    )
+    assert sum(outcome is None for outcome in outcomes) == 3
+    assert sum(isinstance(outcome, QueueFull) for outcome in outcomes) == 5
+    await board.aclose()
+
+
+async def test_task_cancelled_while_it_is_taken_is_not_handed_out(tmp_path: Path) -> None:
+    board = board_in(tmp_path)
+    await board.open()
+    await board.submit(task("gone"), SPEECH)
+    await board.submit(task("kept"), SPEECH)
+    taking = asyncio.create_task(board.take("main"))
+    await asyncio.sleep(0)
+    await board.finish("gone", TaskState.CANCELLED)
+    taken, _pcm = await taking
+    assert taken.id == "kept"
+    await board.aclose()
+
+
+async def test_store_of_another_version_is_refused_by_name(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "tasks.sqlite3") as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(sqlite3.DatabaseError, match="version 99"):
+        await board_in(tmp_path).open()

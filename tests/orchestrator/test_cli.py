@@ -1,0 +1,48 @@
+"""The command line: quick help, settings in and out, errors as sentences."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def cli(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "orchestrator.cli", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env={"PATH": "/usr/bin:/bin", **environment})
+
+
+def test_help_names_every_command_and_imports_nothing_heavy() -> None:
+    program = "import sys; sys.argv = ['x', '--help']\ntry:\n    import orchestrator.cli as c; c.app()\n"
+    program += "except SystemExit: pass\nprint(sorted({m.partition('.')[0] for m in sys.modules}))"
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    for command in ("demo", "serve", "triton", "export", "avatar", "render", "fetch", "bench", "config"):
+        assert command in answer
+    for heavy in ("torch", "cv2", "numpy", "uvicorn", "tritonclient"):
+        assert f"'{heavy}'" not in answer
+
+
+def test_config_prints_a_file_that_can_be_read_again(tmp_path: Path) -> None:
+    printed = cli("config", LATENTSYNC_FADE_FRAMES="3", LATENTSYNC_DATA_DIR=str(tmp_path / 'with "quotes"'))
+    file = tmp_path / "settings.toml"
+    file.write_text(printed.stdout)
+    assert cli("config", LATENTSYNC_CONFIG=str(file)).stdout == printed.stdout
+    assert "fade_frames = 3\n" in printed.stdout
+
+
+def test_config_hides_the_stream_key() -> None:
+    assert "s3cret" not in cli("config", LATENTSYNC_RTMP_URL="rtmp://live.example/app/s3cret").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["serve"], "avatar add"),
+        (["triton"], "latentsync-realtime export"),
+        (["avatar", "remove", "nobody"], "no avatar 'nobody'"),
+    ],
+)
+def test_what_is_missing_is_said_in_one_sentence(tmp_path: Path, arguments: list[str], said: str) -> None:
+    answer = cli(*arguments, LATENTSYNC_DATA_DIR=str(tmp_path))
+    assert answer.returncode == 1
+    assert said in answer.stderr and "Traceback" not in answer.stderr

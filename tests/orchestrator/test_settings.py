@@ -1,0 +1,76 @@
+"""Settings: where they come from, and how wrong ones are named."""
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.settings import SettingsError, load_settings
+
+
+def test_defaults_listen_on_loopback_and_write_below_the_current_directory(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = load_settings()
+    assert (settings.http_host, settings.http_port) == ("127.0.0.1", 11001)
+    assert settings.triton_grpc_url == "127.0.0.1:8001"
+    assert settings.model_repository == tmp_path / "var" / "model_repository"
+    assert settings.rtmp_url is None
+
+
+def test_argument_beats_environment_beats_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text('http_port = 1111\nfade_frames = 7\nchannel_id = "studio"\n')
+    monkeypatch.setenv("LATENTSYNC_CONFIG", str(file))
+    monkeypatch.setenv("LATENTSYNC_HTTP_PORT", "2222")
+    monkeypatch.setenv("LATENTSYNC_FADE_FRAMES", "9")
+    settings = load_settings(http_port=3333)
+    assert (settings.http_port, settings.fade_frames, settings.channel_id) == (3333, 9, "studio")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "named"),
+    [
+        ("HTTP_PORT", "99999", "http_port"),
+        ("FADE_FRAMES", "26", "fade_frames"),
+        ("CPU_THREADS", "0", "cpu_threads"),
+        ("SPEECH_LIMIT_S", "long", "speech_limit_s"),
+        ("CHANNEL_ID", "../main", "channel_id"),
+        ("TRITON_URL", "http://127.0.0.1:8001", "triton_url"),
+        ("HTTP_PORT", "8001", "must differ"),
+        ("HTP_PORT", "8080", "LATENTSYNC_HTTP_PORT is meant"),
+    ],
+)
+def test_wrong_value_is_named(monkeypatch: pytest.MonkeyPatch, variable: str, value: str, named: str) -> None:
+    monkeypatch.setenv(f"LATENTSYNC_{variable}", value)
+    with pytest.raises(SettingsError, match=named):
+        load_settings()
+
+
+def test_all_wrong_values_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LATENTSYNC_HTTP_PORT", "0")
+    monkeypatch.setenv("LATENTSYNC_QUEUE_LIMIT", "none")
+    with pytest.raises(SettingsError) as raised:
+        load_settings()
+    assert "http_port" in str(raised.value) and "queue_limit" in str(raised.value)
+
+
+def test_stream_key_appears_in_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LATENTSYNC_RTMP_URL", "rtmp//live.example/app/s3cret")
+    with pytest.raises(SettingsError) as raised:
+        load_settings()
+    assert "rtmp_url" in str(raised.value) and "s3cret" not in str(raised.value)
+    assert "s3cret" not in repr(load_settings(rtmp_url="rtmp://live.example/app/s3cret"))
+
+
+def test_file_with_an_unknown_name_or_bad_toml_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    monkeypatch.setenv("LATENTSYNC_CONFIG", str(file))
+    with pytest.raises(SettingsError, match="no such file"):
+        load_settings()
+    file.write_text("http_prot = 1\n")
+    with pytest.raises(SettingsError, match="http_prot"):
+        load_settings()
+    file.write_text("http_port = \n")
+    with pytest.raises(SettingsError, match="line 1"):
+        load_settings()

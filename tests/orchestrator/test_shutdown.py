@@ -1,0 +1,93 @@
+"""`serve` as a process: SIGTERM ends it in order, with exit code 0 and nothing left running."""
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.orchestrator.running_server import running, settings_in
+from tests.orchestrator.speech_samples import wav
+from tests.orchestrator.synthetic_avatar import write_avatar
+
+pytestmark = pytest.mark.timeout(60)
+
+
+def processes_of_session_or_group(parent: int) -> list[int]:
+    """The children of a process, also in sessions of their own."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(fields[1]) == parent:
+                found.append(int(entry.name))
+    return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_signal_ends_the_server_with_viewers_connected(tmp_path: Path, number: signal.Signals) -> None:
+    settings = settings_in(tmp_path)
+    write_avatar(settings.avatars_dir)
+    environment = {
+        **os.environ,
+        "LATENTSYNC_DATA_DIR": str(settings.data_dir),
+        "LATENTSYNC_CHECKPOINT_DIR": str(settings.checkpoint_dir),
+        "LATENTSYNC_HTTP_PORT": str(settings.http_port),
+        "LATENTSYNC_TRITON_URL": "127.0.0.1:9",
+    }
+    command = [sys.executable, "-m", "orchestrator.cli", "serve"]
+    process = await asyncio.create_subprocess_exec(*command, env=environment, stderr=asyncio.subprocess.PIPE)
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{settings.http_port}", timeout=30) as http:
+        while True:
+            try:
+                channel = (await http.get("/v1/channels/main")).json()
+            except httpx.TransportError:
+                channel = {}
+            if channel.get("preview_codecs"):
+                break
+            await asyncio.sleep(0.1)
+        children = processes_of_session_or_group(process.pid)
+        async with (
+            http.stream("GET", "/v1/channels/main/preview.mp4") as preview,
+            http.stream("GET", "/v1/events") as sse,
+        ):
+            pictures, events = preview.aiter_bytes(), sse.aiter_lines()
+            assert (await anext(pictures))[4:8] == b"ftyp"
+            assert await anext(events) == "event: channel"
+            process.send_signal(number)
+            async for _ in pictures:
+                pass
+            async for _ in events:
+                pass
+        _, log = await process.communicate()
+    assert process.returncode == 0, log.decode()
+    assert b"Traceback" not in log, log.decode()
+    assert children and not any(Path(f"/proc/{pid}").exists() for pid in children)
+
+
+async def test_speech_that_plays_is_played_and_the_next_is_kept_for_the_next_start(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path, drain_limit_s=20.0)
+    async with running(settings) as server:
+        await server.ready()
+        files = {"audio_file": ("speech.wav", wav(1.5))}
+        playing = (await server.http.post("/v1/tasks", files=files)).json()["task_id"]
+        await server.task(playing, "streaming")
+        server.models.gate.clear()
+        kept = []
+        for _ in range(2):
+            kept.append((await server.http.post("/v1/tasks", files=files)).json()["task_id"])
+        await server.http.delete(f"/v1/tasks/{kept[0]}")
+        server.service.stop_accepting()
+        refused = await server.http.post("/v1/tasks", files=files)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "stopping")
+        assert "Retry-After" in refused.headers
+        server.models.gate.set()
+    async with running(settings) as server:
+        assert (await server.http.get(f"/v1/tasks/{playing}")).json()["state"] == "done"
+        assert (await server.task(kept[1], "done"))["attempts"] == 1

@@ -1,0 +1,303 @@
+"""A channel process as the orchestrator uses it, with a real ffmpeg and a real RTMP server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+
+from latentsync.avatar import PreparedAvatar
+from streaming.channel_process import ChannelError, ChannelProcess
+from streaming.config import FRAME_SAMPLES, ChannelConfig
+from streaming.events import (
+    ChannelDied,
+    ChannelEvent,
+    EndReason,
+    MixerState,
+    PublisherState,
+    SpeechEnded,
+    SpeechStarted,
+    SpeechWaiting,
+    Status,
+)
+from tests.streaming.conftest import RESOLUTION, RtmpServer
+from tests.streaming.receiver import Recording, read
+
+SYSTEM_FFMPEG = "ffmpeg"
+STATIC_FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
+
+
+class Watched:
+    """A channel whose events are collected."""
+
+    def __init__(self, channel: ChannelProcess) -> None:
+        self.channel = channel
+        self.events: list[ChannelEvent] = []
+        self._changed = asyncio.Condition()
+        self._task = asyncio.create_task(self._collect())
+
+    async def _collect(self) -> None:
+        async for event in self.channel.events():
+            async with self._changed:
+                self.events.append(event)
+                self._changed.notify_all()
+
+    async def until(self, condition: Callable[[ChannelEvent], bool]) -> ChannelEvent:
+        """The next event from now on for which the condition holds."""
+        return await asyncio.wait_for(self._next(condition), 30)
+
+    async def _next(self, condition: Callable[[ChannelEvent], bool]) -> ChannelEvent:
+        seen = len(self.events)
+        async with self._changed:
+            while True:
+                for event in self.events[seen:]:
+                    if condition(event):
+                        return event
+                seen = len(self.events)
+                await self._changed.wait()
+
+    async def close(self) -> None:
+        await self.channel.aclose()
+        await self._task
+
+
+@contextlib.asynccontextmanager
+async def running(avatar: PreparedAvatar, folder: Path, **settings: object) -> AsyncIterator[Watched]:
+    config = ChannelConfig(
+        **{
+            "id": "c", "avatar_dir": str(avatar.directory), "preview_socket": str(folder / "preview.sock"),
+            "log_dir": str(folder), "video_bitrate_kbps": 800, "test_pattern": True, **settings,
+        }
+    )  # fmt: skip
+    watched = Watched(await ChannelProcess.start(config))
+    try:
+        yield watched
+    finally:
+        await watched.close()
+
+
+def is_state(state: PublisherState) -> Callable[[ChannelEvent], bool]:
+    return lambda event: isinstance(event, Status) and event.publisher is state
+
+
+def is_kind(kind: type) -> Callable[[ChannelEvent], bool]:
+    return lambda event: isinstance(event, kind)
+
+
+def speech(frames: int) -> tuple[np.ndarray, np.ndarray]:
+    return (
+        np.full((frames, RESOLUTION, RESOLUTION, 3), 250, np.uint8),
+        np.full((frames, FRAME_SAMPLES), 700, np.int16),
+    )
+
+
+async def say(channel: ChannelProcess, speech_id: str, frames: int, lead_s: float = 0.2) -> int:
+    start = await channel.reserve(speech_id, frames, lead_s)
+    for first in range(0, frames, 16):
+        await channel.push(speech_id, first, *speech(min(16, frames - first)))
+    await channel.finish(speech_id)
+    return start
+
+
+def ffmpeg_of(channel: ChannelProcess) -> int:
+    """Process id of the channel's ffmpeg."""
+    found = subprocess.run(["pgrep", "-P", str(channel.pid)], capture_output=True, text=True, check=True)
+    (pid,) = found.stdout.split()
+    return int(pid)
+
+
+@pytest.mark.parametrize("ffmpeg", [SYSTEM_FFMPEG, STATIC_FFMPEG], ids=["system", "static"])
+async def test_received_stream_has_every_frame_once_with_its_sound(
+    avatar: PreparedAvatar, rtmp: RtmpServer, tmp_path: Path, ffmpeg: str
+) -> None:
+    url = rtmp.url("s3cr3t")
+    async with running(avatar, tmp_path, targets=(url,), ffmpeg=ffmpeg) as watched:
+        await watched.until(is_state(PublisherState.ON_AIR))
+        recording = Recording(url, tmp_path / "received.flv")
+        await say(watched.channel, "a", 60)
+        await watched.until(is_kind(SpeechEnded))
+        await asyncio.sleep(2)
+        await asyncio.to_thread(recording.stop)
+    received = read(tmp_path / "received.flv", *avatar.frame_size)
+    assert len(received.numbers) > 60
+    assert received.missing == [] and received.out_of_turn == []
+    assert np.allclose(np.diff(received.pts_s), 0.04, atol=0.0011)
+    assert len(received.offsets_s) >= 2
+    assert max(map(abs, received.offsets_s)) <= 0.020
+    statuses = [e for e in watched.events if isinstance(e, Status)]
+    assert statuses[-1].dropped_pairs == statuses[-1].late_waits == 0
+    assert "s3cr3t" not in (tmp_path / "c.log").read_text()
+
+
+async def test_stream_recovers_from_a_restarted_server_with_monotonic_timestamps(
+    avatar: PreparedAvatar, rtmp: RtmpServer, tmp_path: Path
+) -> None:
+    url = rtmp.url("key")
+    async with running(avatar, tmp_path, targets=(url,)) as watched:
+        await watched.until(is_state(PublisherState.ON_AIR))
+        first = Recording(url, tmp_path / "first.flv")
+        await asyncio.sleep(2)
+        rtmp.stop()
+        await asyncio.to_thread(first.wait)
+        await watched.until(is_state(PublisherState.RECONNECTING))
+        rtmp.start()
+        status = await watched.until(is_state(PublisherState.ON_AIR))
+        second = Recording(url, tmp_path / "second.flv")
+        await asyncio.sleep(3.5)
+        await asyncio.to_thread(second.stop)
+    assert isinstance(status, Status) and status.reconnects == 1 and status.encoder_restarts == 0
+    before, after = (read(tmp_path / f"{name}.flv", *avatar.frame_size) for name in ("first", "second"))
+    assert after.missing == [] and after.out_of_turn == []
+    assert max(map(abs, after.offsets_s)) <= 0.020
+    # Timestamps go on with the frame clock, so the outage is as long in them as in the frame numbers.
+    gap = after.numbers[0] - before.numbers[-1]
+    assert gap > 0
+    assert after.pts_s[0] - before.pts_s[-1] == pytest.approx(gap / 25, abs=0.002)
+
+
+async def test_a_killed_ffmpeg_is_replaced_and_the_preview_goes_on(avatar: PreparedAvatar, tmp_path: Path) -> None:
+    async with running(avatar, tmp_path, targets=(str(tmp_path / "out.flv"),)) as watched:
+        preview = asyncio.create_task(asyncio.to_thread(read_socket, tmp_path / "preview.sock", 6.0))
+        await asyncio.sleep(2.5)
+        os.kill(ffmpeg_of(watched.channel), signal.SIGKILL)
+        await watched.until(lambda e: isinstance(e, Status) and e.encoder_restarts == 1)
+        (tmp_path / "preview.mp4").write_bytes(await preview)
+    received = read(tmp_path / "preview.mp4", *avatar.frame_size)
+    steps = np.diff(received.numbers)
+    assert (steps >= 1).all() and (steps > 1).sum() <= 1, "only the outage may lose frames"
+    assert steps.max() < 25
+    # In an MP4 the first picture of each encoder is 23 ms early, stretched over the priming of its sound.
+    assert np.allclose(np.diff(received.pts_s), steps / 25, atol=0.024), "timestamps follow the frame clock"
+    assert received.pts_s[-1] - received.pts_s[1] == pytest.approx(
+        (received.numbers[-1] - received.numbers[1]) / 25, abs=0.002
+    )
+    assert max(map(abs, received.offsets_s)) <= 0.020
+    for name in ("out.flv", "out-1.flv"):
+        recorded = read(tmp_path / name, *avatar.frame_size)
+        assert np.allclose(recorded.pts_s, 1 + np.array(recorded.numbers) / 25, atol=0.002), name
+
+
+def read_socket(path: Path, seconds: float) -> bytes:
+    data = b""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as reader:
+        reader.connect(str(path))
+        reader.settimeout(seconds)
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            data += reader.recv(1 << 16)
+    return data
+
+
+async def test_late_faces_make_the_channel_wait_and_lose_nothing(avatar: PreparedAvatar, tmp_path: Path) -> None:
+    async with running(avatar, tmp_path) as watched:
+        channel = watched.channel
+        await channel.reserve("a", 60, 0.1)
+        await channel.push("a", 0, *speech(20))
+        await watched.until(is_kind(SpeechWaiting))
+        await channel.push("a", 20, *speech(40))
+        await channel.finish("a")
+        ended = await watched.until(is_kind(SpeechEnded))
+        status = await watched.until(is_kind(Status))
+    assert isinstance(ended, SpeechEnded) and isinstance(status, Status)
+    assert (ended.played_frames, ended.reason) == (60, EndReason.COMPLETED)
+    assert status.late_waits == 1 and status.late_frames > 0
+
+
+async def test_an_interrupt_ends_the_speech_and_frees_a_waiting_push(avatar: PreparedAvatar, tmp_path: Path) -> None:
+    async with running(avatar, tmp_path, ring_frames=32) as watched:
+        channel = watched.channel
+        await channel.reserve("a", 400, 0.1)
+        push = asyncio.create_task(channel.push("a", 0, *speech(400)))
+        started = await watched.until(is_kind(SpeechStarted))
+        waiting = asyncio.create_task(say(channel, "b", 40))
+        await asyncio.sleep(0.5)
+        await channel.interrupt()
+        ended = await watched.until(lambda e: isinstance(e, SpeechEnded) and e.speech_id == "a")
+        await asyncio.wait_for(asyncio.gather(push, waiting, return_exceptions=True), 5)
+        assert isinstance(started, SpeechStarted) and isinstance(ended, SpeechEnded)
+        assert ended.reason is EndReason.INTERRUPTED
+        assert 0 < ended.played_frames < 60
+        await say(channel, "c", 40)
+        again = await watched.until(is_kind(SpeechEnded))
+    assert again == SpeechEnded("c", 40, EndReason.COMPLETED, again.tick)
+
+
+async def test_two_speeches_pushed_at_once_play_one_after_the_other(avatar: PreparedAvatar, tmp_path: Path) -> None:
+    async with running(avatar, tmp_path, ring_frames=32) as watched:
+        channel = watched.channel
+        starts = [await channel.reserve(name, 48, 0.1) for name in "ab"]
+        assert starts[1] == starts[0] + 48
+
+        async def push(name: str) -> None:
+            for first in range(0, 48, 16):
+                await channel.push(name, first, *speech(16))
+            await channel.finish(name)
+
+        await asyncio.gather(push("b"), push("a"))
+        await watched.until(lambda e: isinstance(e, SpeechEnded) and e.speech_id == "b")
+    order = [(type(e).__name__, e.speech_id) for e in watched.events if isinstance(e, SpeechStarted | SpeechEnded)]
+    assert order == [("SpeechStarted", "a"), ("SpeechEnded", "a"), ("SpeechStarted", "b"), ("SpeechEnded", "b")]
+
+
+async def test_a_killed_channel_is_reported_and_its_ffmpeg_goes_with_it(avatar: PreparedAvatar, tmp_path: Path) -> None:
+    async with running(avatar, tmp_path) as watched:
+        await watched.until(is_kind(Status))
+        await asyncio.sleep(0.5)
+        ffmpeg = ffmpeg_of(watched.channel)
+        os.kill(watched.channel.pid, signal.SIGKILL)
+        died = await watched.until(is_kind(ChannelDied))
+        assert isinstance(died, ChannelDied) and died.return_code == -signal.SIGKILL
+        with pytest.raises(ChannelError, match="signal 9"):
+            await watched.channel.reserve("a", 10, 0.1)
+        for _ in range(100):
+            if not Path(f"/proc/{ffmpeg}").exists():
+                break
+            await asyncio.sleep(0.05)
+        assert not Path(f"/proc/{ffmpeg}").exists()
+
+
+async def test_the_channel_leaves_when_its_parent_does_and_closes_the_stream(
+    avatar: PreparedAvatar, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.flv"
+    async with running(avatar, tmp_path, targets=(str(out),)) as watched:
+        await watched.until(lambda e: isinstance(e, Status) and e.frames_sent > 25)
+    last = [e for e in watched.events if isinstance(e, Status)][-1]
+    assert watched.channel.alive is False
+    assert not any(isinstance(e, ChannelDied) for e in watched.events), "it was asked to"
+    assert not (tmp_path / "preview.sock").exists()
+    received = read(out, *avatar.frame_size)
+    assert received.numbers[0] == 0 and received.missing == []
+    assert len(received.numbers) >= last.frames_sent, "everything that was queued went out"
+
+
+async def test_a_channel_that_cannot_start_says_why(tmp_path: Path) -> None:
+    config = ChannelConfig("c", str(tmp_path / "nobody"), str(tmp_path / "preview.sock"))
+    with pytest.raises(ChannelError, match="no prepared avatar"):
+        await ChannelProcess.start(config)
+
+
+async def test_wrong_targets_and_shapes_are_refused(avatar: PreparedAvatar, tmp_path: Path) -> None:
+    with pytest.raises(ChannelError, match="must be one of"):
+        async with running(avatar, tmp_path, targets=("gopher://h/a/k",)):
+            pass
+    async with running(avatar, tmp_path) as watched:
+        await watched.channel.reserve("a", 40, 5.0)
+        with pytest.raises(ValueError, match=r"faces must be \[k, 128, 128, 3\]"):
+            await watched.channel.push("a", 0, np.zeros((1, 8, 8, 3), np.uint8), np.zeros((1, 640), np.int16))
+        with pytest.raises(ValueError, match="next frame is 0, got 5"):
+            await watched.channel.push("a", 5, *speech(1))
+        with pytest.raises(ChannelError, match="at least one frame"):
+            await watched.channel.reserve("b", 0, 0.1)
+        status = await watched.until(is_kind(Status))
+        assert isinstance(status, Status) and status.state is MixerState.IDLE

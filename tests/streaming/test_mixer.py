@@ -1,0 +1,272 @@
+"""The mixer's specification, on frame numbers alone."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from streaming.events import EndReason, MixerState, SpeechEnded, SpeechResumed, SpeechStarted, SpeechWaiting
+from streaming.mixer import Mixer, Tick
+
+PERIOD = 500
+
+
+def make_mixer(fade_frames: int = 5, position: int = 0) -> Mixer:
+    return Mixer(fade_frames, linger_frames=4, period=PERIOD, position=position)
+
+
+def run(mixer: Mixer, frames: int) -> list[Tick]:
+    return [mixer.tick() for _ in range(frames)]
+
+
+def run_until(mixer: Mixer, state: MixerState, limit: int = 400) -> list[Tick]:
+    ticks = []
+    while not ticks or ticks[-1].state is not state:
+        ticks.append(mixer.tick())
+        assert len(ticks) < limit, f"never {state}"
+    return ticks
+
+
+def say(mixer: Mixer, speech: str, frames: int, lead: int = 3) -> int:
+    """Reserves a speech and makes all of it available."""
+    start = mixer.reserve(speech, frames, lead, start_after=16)
+    mixer.available(speech, frames)
+    mixer.finish(speech, frames)
+    return start
+
+
+def played(ticks: list[Tick], speech: str) -> list[int]:
+    return [t.audio for t in ticks if t.audio is not None and t.speech == speech]
+
+
+def events(ticks: list[Tick], kind: type) -> list:
+    return [e for t in ticks for e in t.events if isinstance(e, kind)]
+
+
+def assert_body_never_jumps(ticks: list[Tick]) -> None:
+    assert {b.position - a.position for a, b in pairwise(ticks)} <= {-1, 0, 1}
+
+
+def assert_audio_has_its_lips(ticks: list[Tick]) -> None:
+    assert all(t.audio is None or t.audio == t.face for t in ticks)
+
+
+def test_idle_walks_one_position_a_frame() -> None:
+    ticks = run(make_mixer(), 50)
+    assert [t.position for t in ticks] == list(range(1, 51))
+    assert all(t.face is None and t.audio is None and t.state is MixerState.IDLE for t in ticks)
+
+
+@pytest.mark.parametrize("fade", [0, 1, 5, 25])
+def test_fades_last_exactly_as_configured_and_cover_nothing_else(fade: int) -> None:
+    mixer = make_mixer(fade)
+    say(mixer, "a", 80)
+    ticks = [t for t in run(mixer, 120) if t.audio is not None]
+    opacities = [t.opacity for t in ticks]
+    assert len(ticks) == 80
+    assert all(0 < o < 1 for o in opacities[:fade] + opacities[80 - fade :])
+    assert opacities[fade : 80 - fade] == [1.0] * (80 - 2 * fade)
+    assert [t.state for t in ticks].count(MixerState.FADING_IN) == fade
+    assert [t.state for t in ticks].count(MixerState.FADING_OUT) == fade
+    assert sorted(opacities[:fade]) == opacities[:fade]
+
+
+def test_audio_fades_with_equal_power_and_without_steps() -> None:
+    mixer = make_mixer(5)
+    say(mixer, "a", 40)
+    ticks = [t for t in run(mixer, 80) if t.audio is not None]
+    assert all(a.gain_to == pytest.approx(b.gain_from) for a, b in pairwise(ticks))
+    assert ticks[0].gain_from == 0 and ticks[-1].gain_to == pytest.approx(0)
+    # The gain that rises and the gain of what it replaces, its mirror image, share the power: sin² + cos² = 1.
+    rising = [ticks[0].gain_from] + [t.gain_to for t in ticks[:5]]
+    assert all(gain**2 + mirrored**2 == pytest.approx(1) for gain, mirrored in zip(rising, rising[::-1], strict=True))
+
+
+def test_speech_starts_at_its_reserved_position_and_idle_goes_on_where_it_ended() -> None:
+    mixer = make_mixer()
+    start = say(mixer, "a", 40, lead=7)
+    ticks = run(mixer, 80)
+    spoken = [t for t in ticks if t.audio is not None]
+    assert start == 8
+    assert [t.position for t in spoken] == list(range(start, start + 40))
+    assert ticks[ticks.index(spoken[-1]) + 1].position == start + 40
+    assert {b.position - a.position for a, b in pairwise(ticks)} == {1}
+
+
+def test_idle_lingers_near_the_reserved_position_until_frames_come() -> None:
+    mixer = make_mixer()
+    start = mixer.reserve("a", 40, 20, start_after=16)
+    waiting = run(mixer, 200)
+    assert_body_never_jumps(waiting)
+    assert all(t.face is None for t in waiting)
+    assert all(start - 10 <= t.position <= start for t in waiting[25:])
+    mixer.available("a", 15)
+    assert all(t.face is None for t in run(mixer, 30))
+    mixer.available("a", 16)
+    ticks = run_until(mixer, MixerState.FADING_IN)
+    assert len(ticks) <= 16
+    assert ticks[-1].position == start
+    assert_body_never_jumps(waiting + ticks)
+
+
+def test_a_short_speech_starts_when_it_is_complete() -> None:
+    mixer = make_mixer()
+    mixer.reserve("a", 12, 2, start_after=16)
+    mixer.available("a", 12)
+    assert played(run(mixer, 40), "a") == list(range(12))
+
+
+@pytest.mark.parametrize("late", [1, 2, 5, 6, 20, 100])
+@pytest.mark.parametrize("at", [16, 20, 37])
+def test_late_frames_skip_nothing_and_never_part_audio_from_lips(at: int, late: int) -> None:
+    mixer = make_mixer()
+    start = mixer.reserve("a", 60, 5, start_after=16)
+    mixer.available("a", at)
+    ticks = run_until(mixer, MixerState.WAITING)
+    ticks += run(mixer, late - 1)
+    mixer.available("a", 60)
+    mixer.finish("a", 60)
+    ticks += run(mixer, 150)
+    assert played(ticks, "a") == list(range(60))
+    assert all(t.position == start + t.audio for t in ticks if t.audio is not None)
+    assert_audio_has_its_lips(ticks)
+    assert_body_never_jumps(ticks)
+    assert mixer.counters.late_waits == len(events(ticks, SpeechWaiting)) == 1
+    assert events(ticks, SpeechResumed)[0].frame == at
+    waited = [t for t in ticks if t.state is MixerState.WAITING]
+    assert len(waited) == mixer.counters.late_frames == events(ticks, SpeechResumed)[0].late_frames
+
+
+def test_a_late_face_fades_away_and_is_whole_again_before_its_sound_goes_on() -> None:
+    mixer = make_mixer(5)
+    mixer.reserve("a", 60, 5, start_after=16)
+    mixer.available("a", 30)
+    ticks = run_until(mixer, MixerState.WAITING) + run(mixer, 40)
+    mixer.available("a", 60)
+    ticks += run_until(mixer, MixerState.SPEAKING)
+    opacities = [t.opacity for t in ticks]
+    assert all(abs(a - b) <= 1 / 6 + 1e-9 for a, b in pairwise(opacities))
+    assert min(opacities[-30:]) == 0
+    assert all(t.opacity == 1 for t in ticks if t.state is MixerState.SPEAKING)
+
+
+def test_a_speech_resumes_only_when_enough_is_there_to_go_on() -> None:
+    mixer = make_mixer()
+    mixer.reserve("a", 60, 5, start_after=16)
+    mixer.available("a", 16)
+    run_until(mixer, MixerState.WAITING)
+    mixer.available("a", 31)
+    assert all(t.state is MixerState.WAITING for t in run(mixer, 60))
+    mixer.available("a", 32)
+    run_until(mixer, MixerState.SPEAKING, limit=40)
+
+
+def test_interrupt_brings_idle_back_within_300_ms() -> None:
+    for fade in (0, 5, 25):
+        for after in range(1, 60, 7):
+            mixer = make_mixer(fade)
+            start = say(mixer, "a", 200)
+            before = run(mixer, 5 + after)
+            mixer.interrupt()
+            ticks = run(mixer, 30)
+            assert all(t.face is None for t in ticks[7:]), "seven frames last 280 ms"
+            assert_body_never_jumps(before + ticks)
+            assert_audio_has_its_lips(ticks)
+            assert all(t.position == start + t.audio for t in ticks if t.audio is not None)
+            (end,) = events(ticks, SpeechEnded)
+            assert end.reason is EndReason.INTERRUPTED
+            assert end.played_frames == len(played(before + ticks, "a"))
+            opacities = [before[-1].opacity] + [t.opacity for t in ticks]
+            assert sorted(opacities, reverse=True) == opacities
+
+
+@pytest.mark.parametrize("waited", range(1, 40, 3))
+def test_interrupting_a_waiting_speech_only_shows_faces_that_are_at_hand(waited: int) -> None:
+    mixer = make_mixer()
+    mixer.reserve("a", 60, 5, start_after=16)
+    mixer.available("a", 20)
+    ticks = run_until(mixer, MixerState.WAITING) + run(mixer, 10)
+    mixer.available("a", 60)
+    ticks += run(mixer, waited)
+    held = ticks[-1].face
+    speaking = ticks[-1].state is not MixerState.WAITING
+    mixer.interrupt()
+    closing = run(mixer, 10)
+    assert all(t.face is None for t in closing[7:])
+    if not speaking:
+        assert {t.face for t in closing} <= {held, None}
+        assert all(t.audio is None for t in closing)
+    assert_body_never_jumps(ticks + closing)
+
+
+def test_interrupt_drops_every_waiting_speech() -> None:
+    mixer = make_mixer()
+    say(mixer, "a", 100)
+    say(mixer, "b", 100)
+    run(mixer, 20)
+    mixer.interrupt()
+    ticks = run(mixer, 300)
+    assert {e.speech_id: e.played_frames > 0 for e in events(ticks, SpeechEnded)} == {"a": True, "b": False}
+    assert all(t.face is None for t in ticks[7:])
+
+
+def test_speeches_play_one_after_another_and_are_never_mixed() -> None:
+    mixer = make_mixer()
+    starts = [say(mixer, name, 40) for name in "abc"]
+    ticks = run(mixer, 200)
+    assert starts == [4, 44, 84]
+    spoken = [(t.speech, t.audio) for t in ticks if t.audio is not None]
+    assert spoken == [(name, i) for name in "abc" for i in range(40)]
+    assert [e.speech_id for e in events(ticks, SpeechStarted)] == ["a", "b", "c"]
+    assert [t.position for t in ticks if t.audio is not None] == list(range(4, 124)), "back to back"
+    assert_body_never_jumps(ticks)
+
+
+def test_dropping_a_speech_leaves_the_next_one_to_play() -> None:
+    mixer = make_mixer()
+    say(mixer, "a", 450)
+    start_b = say(mixer, "b", 40)
+    ticks = run(mixer, 50)
+    mixer.drop("a")
+    ticks += run(mixer, 101 + 5 + 40 + 20)  # idle walks back over the 101 positions that are the shorter way
+    assert played(ticks, "b") == list(range(40))
+    positions = [t.position for t in ticks if t.speech == "b"]
+    assert (positions[0] - start_b) % PERIOD == 0, "the same avatar frames that the faces were made for"
+    assert_body_never_jumps(ticks)
+
+
+def test_dropping_a_waiting_speech_lets_idle_walk_on() -> None:
+    mixer = make_mixer()
+    mixer.reserve("a", 40, 10, start_after=16)
+    run(mixer, 60)
+    mixer.drop("a")
+    ticks = run(mixer, 60)
+    assert [b.position - a.position for a, b in pairwise(ticks[8:])] == [1] * 51
+
+
+def test_a_speech_without_frames_can_be_reserved_again_for_a_later_place() -> None:
+    mixer = make_mixer()
+    mixer.reserve("a", 40, 10, start_after=16)
+    run(mixer, 30)
+    again = mixer.reserve("a", 40, 50, start_after=16)
+    mixer.available("a", 40)
+    mixer.finish("a", 40)
+    ticks = run(mixer, 140)
+    assert [t.position for t in ticks if t.audio == 0] == [again]
+    with pytest.raises(ValueError, match="at least one frame"):
+        mixer.reserve("b", 0, 10, start_after=16)
+
+
+def test_a_speech_that_turns_out_shorter_ends_at_its_last_frame() -> None:
+    mixer = make_mixer()
+    mixer.reserve("a", 60, 5, start_after=16)
+    mixer.available("a", 30)
+    ticks = run_until(mixer, MixerState.WAITING)
+    mixer.finish("a", 30)
+    ticks += run(mixer, 30)
+    assert events(ticks, SpeechEnded)[0].played_frames == 30
+    assert ticks[-1].state is MixerState.IDLE
+    mixer.reserve("b", 60, 5, start_after=16)
+    mixer.finish("b", 0)
+    assert events(run(mixer, 2), SpeechEnded)[0].played_frames == 0

@@ -1,0 +1,86 @@
+"""The queue that keeps picture and sound together."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+
+from streaming.pairs import FramePool, Lane, Pair, PairQueue
+
+
+def pair(tick: int, pooled: bool = False, pool: FramePool | None = None) -> Pair:
+    picture = pool.take() if pool else np.zeros((2, 2, 3), np.uint8)
+    return Pair(tick, picture, b"", pooled)
+
+
+def test_both_lanes_see_the_same_pairs_each_at_its_own_pace() -> None:
+    queue = PairQueue(10, FramePool(2, 2))
+    for tick in range(5):
+        queue.put(pair(tick))
+    run, first = queue.begin_run(0.1)
+    assert first == 0
+    assert [queue.take(Lane.AUDIO, run).tick for _ in range(4)] == [0, 1, 2, 3]
+    assert [queue.take(Lane.VIDEO, run).tick for _ in range(2)] == [0, 1]
+    assert len(queue) == 3
+
+
+def test_a_full_queue_drops_whole_pairs_and_counts_them() -> None:
+    queue = PairQueue(3, FramePool(2, 2))
+    assert [queue.put(pair(tick)) for tick in range(5)] == [True] * 3 + [False] * 2
+    assert queue.dropped == 2
+    run, _ = queue.begin_run(0.1)
+    for lane in Lane:
+        assert [queue.take(lane, run).tick for _ in range(3)] == [0, 1, 2]
+
+
+def test_a_new_run_starts_both_lanes_at_the_same_pair() -> None:
+    queue = PairQueue(20, FramePool(2, 2))
+    for tick in range(10):
+        queue.put(pair(tick))
+    run, _ = queue.begin_run(0.1)
+    for _ in range(7):
+        queue.take(Lane.AUDIO, run)
+    for _ in range(2):
+        queue.take(Lane.VIDEO, run)
+    again, first = queue.begin_run(0.1)
+    assert first == 7
+    assert queue.take(Lane.VIDEO, run) is None, "the old run is over"
+    assert queue.take(Lane.VIDEO, again).tick == queue.take(Lane.AUDIO, again).tick == 7
+
+
+def test_a_run_begins_only_with_a_pair_to_begin_with() -> None:
+    queue = PairQueue(20, FramePool(2, 2))
+    assert queue.begin_run(0.01) is None
+    queue.put(pair(5))
+    run, first = queue.begin_run(0.01)
+    queue.take(Lane.VIDEO, run)
+    assert first == 5
+    assert queue.begin_run(0.01) is None, "a pair that was taken is not a beginning"
+
+
+def test_picture_buffers_are_reused_but_not_while_they_are_written() -> None:
+    pool = FramePool(2, 2)
+    queue = PairQueue(10, pool)
+    first = pair(0, pooled=True, pool=pool)
+    queue.put(first)
+    queue.put(pair(1, pooled=True, pool=pool))
+    run, _ = queue.begin_run(0.1)
+    queue.take(Lane.VIDEO, run)
+    queue.take(Lane.AUDIO, run)
+    queue.take(Lane.AUDIO, run)
+    assert pool.take() is not first.picture
+    queue.take(Lane.VIDEO, run)
+    assert pool.take() is first.picture
+
+
+def test_closing_lets_the_lanes_drain() -> None:
+    queue = PairQueue(10, FramePool(2, 2))
+    queue.put(pair(0))
+    run, _ = queue.begin_run(0.1)
+    taken: list[Pair | None] = []
+    lane = threading.Thread(target=lambda: taken.extend(queue.take(Lane.VIDEO, run) for _ in range(2)))
+    lane.start()
+    queue.close()
+    lane.join(5)
+    assert [p and p.tick for p in taken] == [0, None]

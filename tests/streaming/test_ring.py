@@ -1,0 +1,75 @@
+"""The ring of speech frames between two processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from streaming.config import FRAME_SAMPLES
+from streaming.ring import FrameRing
+
+R = 16
+
+
+def frame(n: int) -> tuple[np.ndarray, np.ndarray]:
+    return np.full((R, R, 3), n % 251, np.uint8), np.full(FRAME_SAMPLES, n, np.int16)
+
+
+def consume(fd: int, slots: int, count: int, result: multiprocessing.Queue) -> None:
+    ring = FrameRing(fd, slots, R)
+    wrong = 0
+    for n in range(count):
+        while (slot := ring.peek()) is None:
+            pass
+        face, audio = frame(n)
+        wrong += (slot.speech, slot.frame) != (n // 100, n % 100)
+        wrong += not (np.array_equal(slot.face, face) and np.array_equal(slot.audio, audio))
+        ring.release()
+    result.put(wrong)
+
+
+def test_frames_arrive_whole_and_in_order_in_another_process() -> None:
+    ring = FrameRing.create(8, R)
+    fork = multiprocessing.get_context("fork")
+    result = fork.Queue()
+    consumer = fork.Process(target=consume, args=(ring.fd, 8, 1000, result))
+    consumer.start()
+    for n in range(1000):
+        while not ring.push(n // 100, n % 100, *frame(n)):
+            pass
+    assert result.get(timeout=30) == 0
+    consumer.join()
+    ring.close()
+
+
+def test_a_full_ring_refuses_and_loses_nothing() -> None:
+    ring = FrameRing.create(4, R)
+    assert [ring.push(1, n, *frame(n)) for n in range(6)] == [True] * 4 + [False] * 2
+    assert (len(ring), ring.free) == (4, 0)
+    ring.release()
+    assert ring.push(1, 4, *frame(4))
+    assert [ring.peek(i).frame for i in range(4)] == [1, 2, 3, 4]
+    assert ring.peek(4) is None
+    ring.close()
+
+
+def test_an_empty_ring_has_nothing_to_release() -> None:
+    ring = FrameRing.create(4, R)
+    assert ring.peek() is None
+    with pytest.raises(IndexError):
+        ring.release()
+    ring.close()
+
+
+def test_the_memory_has_no_name_that_a_crash_could_leave_behind() -> None:
+    before = set(Path("/dev/shm").iterdir())
+    ring = FrameRing.create(64, R)
+    ring.push(1, 0, *frame(0))
+    assert set(Path("/dev/shm").iterdir()) <= before
+    link = Path(f"/proc/self/fd/{ring.fd}")
+    assert "memfd" in str(link.readlink())
+    ring.close()
+    ring.close()

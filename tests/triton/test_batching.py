@@ -1,0 +1,127 @@
+"""Requests share a batch when they can, and never spoil each other's answers."""
+
+import asyncio
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from tritonclient.utils import InferenceServerException
+
+from tests.triton.chunks import infer, random_chunk
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+BLOCKER_STEPS = 30  # long enough for what is sent meanwhile to queue up behind it
+
+
+async def batches(client, model: str) -> dict[int, int]:
+    """How often the model ran, by batch size."""
+    statistics = await client.get_inference_statistics(model, as_json=True)
+    entries = statistics["model_stats"][0].get("batch_stats", [])
+    return {int(entry["batch_size"]): int(entry["compute_infer"]["count"]) for entry in entries}
+
+
+async def queued_together(client, chunks):
+    """Answers (or errors) to requests that wait behind a longer one, so that they are ready to be batched."""
+    blocker = asyncio.create_task(infer(client, "unet", random_chunk(0, steps=BLOCKER_STEPS).arrays()))
+    await asyncio.sleep(0.1)
+    answers = await asyncio.gather(*(infer(client, "unet", chunk.arrays()) for chunk in chunks), return_exceptions=True)
+    await blocker
+    return answers
+
+
+async def test_concurrent_chunks_are_denoised_in_one_batch(client):
+    before = await batches(client, "unet")
+
+    await queued_together(client, [random_chunk(seed) for seed in range(4)])
+
+    after = await batches(client, "unet")
+    assert sum(size * (count - before.get(size, 0)) for size, count in after.items()) == 5
+    assert sum(after.values()) - sum(before.values()) < 5
+
+
+async def test_a_batch_answers_each_chunk_as_if_it_were_alone(client):
+    chunks = [random_chunk(seed) for seed in range(4)]
+    alone = [await infer(client, "unet", chunk.arrays()) for chunk in chunks]
+
+    together = await queued_together(client, chunks)
+
+    assert_allclose(together, alone, rtol=5e-3, atol=5e-3)
+
+
+async def test_chunks_with_other_steps_or_guidance_in_a_batch_are_kept_apart(client):
+    base = random_chunk(seed=5)
+    chunks = [base.with_settings(1), base.with_settings(4), base.with_settings(1, guidance=2.5), base.with_settings(1)]
+    alone = [await infer(client, "unet", chunk.arrays()) for chunk in chunks]
+    assert np.abs(alone[0] - alone[1]).max() > 0.05
+    assert np.abs(alone[0] - alone[2]).max() > 0.05
+    before = await batches(client, "unet")
+
+    together = await queued_together(client, chunks)
+
+    assert (await batches(client, "unet")).get(4, 0) == before.get(4, 0) + 1
+    assert_allclose(together, alone, rtol=5e-3, atol=5e-3)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"AUDIO": np.full((16, 50, 384), np.nan, np.float16)}, "AUDIO has 307200 of 307200 values that are NaN"),
+        ({"GUIDANCE": np.array([np.inf], np.float32)}, "GUIDANCE has 1 of 1 values that are NaN or infinite"),
+        ({"GUIDANCE": np.array([-1], np.float32)}, "GUIDANCE is -1, expected 0 or more"),
+        ({"STEPS": np.array([0], np.int32)}, "must be 1 to 1000, not 0"),
+        ({"STEPS": np.array([1000], np.int32)}, "STEPS is 1000, too many"),
+    ],
+)
+async def test_a_bad_tensor_fails_its_own_request_only(client, change, message):
+    good = random_chunk(seed=6)
+    expected = await infer(client, "unet", good.arrays())
+    blocker = asyncio.create_task(infer(client, "unet", random_chunk(0, steps=BLOCKER_STEPS).arrays()))
+    await asyncio.sleep(0.1)
+
+    first, bad, second = await asyncio.gather(
+        infer(client, "unet", good.arrays()),
+        infer(client, "unet", good.arrays() | change),
+        infer(client, "unet", good.arrays()),
+        return_exceptions=True,
+    )
+
+    await blocker
+    assert isinstance(bad, InferenceServerException)
+    assert bad.status() == "StatusCode.INVALID_ARGUMENT"
+    assert message in bad.message()
+    assert_allclose([first, second], [expected, expected], rtol=5e-3, atol=5e-3)
+
+
+async def test_a_tensor_of_another_shape_is_refused_with_both_shapes(client):
+    chunk = random_chunk(seed=7).arrays()
+    chunk["NOISE"] = np.zeros((4, 7, 7), np.float32)
+
+    with pytest.raises(InferenceServerException, match=r"Expected \[-1,4,8,8\], got \[1,4,7,7\]") as refused:
+        await infer(client, "unet", chunk)
+
+    assert refused.value.status() == "StatusCode.INVALID_ARGUMENT"
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "good", "bad", "message"),
+    [
+        ("whisper", "PCM", np.zeros(480_000, np.float32), np.full(480_000, np.inf, np.float32), "infinite"),
+        ("whisper", "PCM", np.zeros(480_000, np.float32), np.r_[np.nan, np.zeros(479_999)].astype("f4"), "NaN"),
+        ("vae_encoder", "PIXELS", np.zeros((3, 64, 64), "f2"), np.full((3, 64, 64), np.nan, "f2"), "NaN"),
+        ("vae_decoder", "LATENTS", np.zeros((16, 4, 8, 8), "f2"), np.full((16, 4, 8, 8), np.inf, "f2"), "NaN"),
+    ],
+)
+async def test_the_other_models_name_what_is_wrong_and_serve_on(client, model, name, good, bad, message):
+    answers = await asyncio.gather(
+        infer(client, model, {name: good}),
+        infer(client, model, {name: bad}),
+        infer(client, model, {name: good}),
+        return_exceptions=True,
+    )
+
+    assert isinstance(answers[1], InferenceServerException)
+    assert answers[1].status() == "StatusCode.INVALID_ARGUMENT"
+    assert name in answers[1].message()
+    assert message in answers[1].message()
+    np.testing.assert_array_equal(answers[0], answers[2])

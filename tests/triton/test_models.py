@@ -1,0 +1,63 @@
+"""Each served model answers what latentsync computes when it is called directly."""
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose
+
+from latentsync.denoising import denoise
+from latentsync.vae import pixels_to_uint8
+from latentsync.whisper import split_windows
+from tests.triton.chunks import Chunk, infer, random_chunk
+from tests.triton.tiny_checkpoint import RESOLUTION
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+def denoised(checkpoint, chunk: Chunk) -> torch.Tensor:
+    tensors = (torch.from_numpy(array)[None] for array in (chunk.noise, chunk.condition, chunk.audio))
+    with torch.inference_mode():
+        return denoise(checkpoint.load_unet(), *tensors, chunk.steps, chunk.guidance, checkpoint.scheduler)[0]
+
+
+async def test_whisper_gives_the_features_of_a_window_that_ends_early(client, checkpoint):
+    speech = np.random.default_rng(0).uniform(-0.3, 0.3, 50_000).astype(np.float32)
+    windows, _ = split_windows(speech)
+    with torch.inference_mode():
+        expected = checkpoint.load_whisper()(torch.from_numpy(windows))[0]
+
+    features = await infer(client, "whisper", {"PCM": windows[0]})
+
+    assert features.dtype == np.float16
+    assert_allclose(features, expected, rtol=2e-3, atol=2e-3)
+
+
+async def test_vae_encoder_gives_scaled_latents(client, checkpoint):
+    pixels = np.random.default_rng(1).uniform(-1, 1, (3, RESOLUTION, RESOLUTION)).astype(np.float16)
+    with torch.inference_mode():
+        expected = checkpoint.load_vae().encode(torch.from_numpy(pixels)[None])[0]
+
+    latents = await infer(client, "vae_encoder", {"PIXELS": pixels})
+
+    assert_allclose(latents, expected, rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize(("steps", "guidance"), [(1, 1.0), (3, 1.0), (2, 1.5)])
+async def test_unet_gives_the_latents_of_a_chunk(client, checkpoint, steps, guidance):
+    chunk = random_chunk(seed=2, steps=steps, guidance=guidance)
+
+    latents = await infer(client, "unet", chunk.arrays())
+
+    assert_allclose(latents, denoised(checkpoint, chunk), rtol=5e-3, atol=5e-3)
+
+
+async def test_lipsync_gives_the_faces_of_a_chunk(client, checkpoint):
+    chunk = random_chunk(seed=3)
+    with torch.inference_mode():
+        expected = pixels_to_uint8(checkpoint.load_vae().decode(denoised(checkpoint, chunk).half()))
+
+    faces = await infer(client, "lipsync", chunk.arrays())
+
+    assert faces.shape == (16, RESOLUTION, RESOLUTION, 3)
+    assert faces.std() > 1  # not one flat colour, which would match anything
+    assert_allclose(faces.astype(int), expected.int(), atol=2)

@@ -1,0 +1,69 @@
+"""A checkpoint with LatentSync 1.0's contract and random weights, small enough to serve in a test."""
+
+import json
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderTiny
+from safetensors.torch import save_file
+from whisper.model import AudioEncoder
+
+from latentsync.unet import LatentSyncUNet, UNetConfig, upstream_state_dict
+
+RESOLUTION = 64
+LATENT_SIZE = RESOLUTION // 8
+
+UNET = {
+    "block_out_channels": [16, 32],
+    "layers_per_block": 1,
+    "attention_head_dim": 4,
+    "norm_num_groups": 8,
+    "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"],
+    "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"],
+    "cross_attention_dim": 384,
+}
+VAE = {
+    "encoder_block_out_channels": [16, 16, 16, 16],
+    "decoder_block_out_channels": [16, 16, 16, 16],
+    "num_encoder_blocks": [1, 1, 1, 1],
+    "num_decoder_blocks": [1, 1, 1, 1],
+}
+CONFIG = {
+    "name": "tiny",
+    "resolution": RESOLUTION,
+    "scheduler": {
+        "prediction_type": "sample",
+        "timestep_spacing": "leading",
+        "num_train_timesteps": 1000,
+        "beta_start": 0.00085,
+        "beta_end": 0.012,
+        "steps_offset": 1,
+        "default_steps": 2,
+        "default_guidance": 1.0,
+    },
+    "unet": UNET,
+    "vae": {"type": "AutoencoderTiny", "scaling_factor": 1.0, "config": VAE},
+    "whisper": {
+        "path": "whisper-tiny",
+        "n_mels": 80,
+        "n_audio_state": 384,
+        "n_audio_head": 6,
+        "n_audio_layer": 4,
+    },
+}
+
+
+def write_tiny_checkpoint(parent: Path) -> Path:
+    """Writes parent/tiny (UNet, VAE) and parent/whisper-tiny (audio encoder); returns parent/tiny."""
+    torch.manual_seed(0)
+    checkpoint, whisper = parent / "tiny", parent / "whisper-tiny"
+    for folder in (checkpoint, whisper):
+        folder.mkdir(parents=True)
+    (checkpoint / "config.json").write_text(json.dumps(CONFIG))
+    config = UNetConfig(**{name: tuple(v) if isinstance(v, list) else v for name, v in UNET.items()})
+    unet = upstream_state_dict(LatentSyncUNet(config))
+    save_file({name: tensor.contiguous() for name, tensor in unet.items()}, checkpoint / "unet.safetensors")
+    save_file(AutoencoderTiny(**VAE).state_dict(), checkpoint / "vae.safetensors")
+    encoder = AudioEncoder(80, 1500, 384, 6, 4).state_dict()
+    save_file({f"encoder.{name}": tensor for name, tensor in encoder.items()}, whisper / "encoder.safetensors")
+    return checkpoint

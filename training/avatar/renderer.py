@@ -1,0 +1,233 @@
+"""The presenter, rendered headless: whole frames, and the aligned face crop alone for making training data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import moderngl
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from training.avatar import makehuman, projection
+from training.avatar.backdrop import Backdrop
+from training.avatar.clothes import Clothes
+from training.avatar.gpu_head import GpuHead, Morph, triangles
+from training.avatar.hair import Hair
+from training.avatar.head_mesh import HeadMesh, Part, build_head_mesh
+from training.avatar.light_bake import LightBake
+from training.avatar.motion import IDLE_FRAMES, Pose, idle_state, talking_state
+from training.avatar.scalp import follow, scalp_height
+from training.avatar.skin_paint import EXTENT, ORIGIN, paint_skin
+
+FloatArray = NDArray[np.float32]
+Picture = NDArray[np.uint8]
+
+IRIS_COLOUR = (0.135, 0.088, 0.046)
+HAIR_COLOUR = (0.060, 0.031, 0.017)
+SAMPLES, SUPERSAMPLING, CROP_SUPERSAMPLING = 4, 2, 2
+MASKS = ("lips", "eyelids", "inside-mouth")
+PARTING = ("mouthLowerDownLeft", "mouthLowerDownRight", "mouthUpperUpLeft", "mouthUpperUpRight")
+# The part of the head that speech moves, and the neck that a moving chin covers and bares.
+SPEECH_LOW, SPEECH_HIGH = (-0.74, -1.00, -0.05), (0.74, 0.14, 2.0)
+BAKED_FACES: tuple[dict[str, float], ...] = (
+    {"jawOpen": 0.10},
+    {"jawOpen": 0.22, "eyeBlinkLeft": 1.0, "eyeBlinkRight": 1.0},
+)
+
+
+class Drawable(Protocol):
+    """Something drawn with its own programs, all of which take the head's uniforms."""
+
+    @property
+    def programs(self) -> list[moderngl.Program]: ...
+
+    def draw(self) -> None: ...
+
+
+class Renderer:
+    """Renders the presenter at `projection.FRAME_SIZE`; everything in it follows from fixed seeds."""
+
+    def __init__(self) -> None:
+        self._context = moderngl.create_standalone_context(backend="egl")
+        self._context.enable(moderngl.DEPTH_TEST)
+        mesh = build_head_mesh()
+        bake = _bake(self._context, mesh)
+        self._targets: dict[tuple[int, int, int], tuple[moderngl.Framebuffer, moderngl.Framebuffer]] = {}
+        self._whole = GpuHead(self._context, mesh, bake)
+        self._mouth = _speech_part(self._context, mesh, bake)
+        self._worn: list[Drawable] = [Clothes(self._context, mesh, bake), Hair(self._context, mesh)]
+        self._backdrop = Backdrop(self._context)
+        self._plate: tuple[int, Picture] | None = None
+        self._load_textures()
+        self._set_materials([*self._whole.programs, *self._mouth.programs, *(p for d in self._worn for p in d.programs)])
+
+    def render(
+        self,
+        face_units: dict[str, float],
+        pose: Pose,
+        view: NDArray[np.float64] | None = None,
+        size: tuple[int, int] | None = None,
+    ) -> Picture:
+        """One frame as RGB uint8 [H, W, 3].
+
+        `view` [2, 3] maps pixels of the whole frame to those of a picture of `size` (width, height), in OpenCV's
+        convention; left out, the picture is the whole frame.
+        """
+        self._whole.morph(face_units, pose)
+        drawn = [self._whole, *self._worn]
+        size = size or (projection.FRAME_SIZE, projection.FRAME_SIZE)
+        return self._draw(drawn, face_units, pose, view, size, SAMPLES, SUPERSAMPLING)
+
+    def render_idle(self, index: int, count: int = IDLE_FRAMES) -> Picture:
+        """Frame `index` of the idle clip, RGB uint8 [640, 640, 3]."""
+        state = idle_state(index, count)
+        return self.render(state.units, state.pose)
+
+    def render_crop(
+        self,
+        face_units: dict[str, float],
+        index: int,
+        matrix: NDArray[np.float64],
+        size: int = 128,
+        plate: Picture | None = None,
+    ) -> Picture:
+        """The aligned face of idle frame `index` with this mouth, RGB uint8 [size, size, 3].
+
+        `matrix` [2, 3] maps frame pixels to the 210×280 face template, as LatentSync aligns; the template is
+        squeezed to the square crop. `plate` is the idle frame [640, 640, 3], rendered or decoded from the clip: only
+        what speech moves is drawn over it. Left out, the frame is rendered once and kept for calls that follow.
+        Equals warping the whole talking frame, up to the sampling of edges.
+        """
+        if plate is None:
+            if self._plate is None or self._plate[0] != index:
+                self._plate = (index, self.render_idle(index))
+            plate = self._plate[1]
+        state = talking_state(index, face_units)
+        self._mouth.morph(state.units, state.pose)
+        view = projection.crop_view(matrix, size)
+        self._backdrop.show(plate)
+        crop = self._draw([self._mouth], state.units, state.pose, view, (size, size), 0, CROP_SUPERSAMPLING)
+        self._backdrop.show(None)
+        return crop
+
+    def _draw(
+        self,
+        drawn: Sequence[Drawable],
+        units: dict[str, float],
+        pose: Pose,
+        view: NDArray[np.float64] | None,
+        size: tuple[int, int],
+        samples: int,
+        scale: int,
+    ) -> Picture:
+        cut = projection.view_clip(view, size)
+        clip = (cut @ projection.camera_clip()).T.astype("f4").tobytes()
+        turn = projection.head_transform(pose).T.astype("f4").tobytes()
+        for program in (p for d in drawn for p in d.programs):
+            _write(program, "clip", clip)
+            _write(program, "head", turn)
+            _set(program, "breath", (0.028 * pose.breath, 0.030 * pose.breath, 0.0))
+            _set(program, "opening", _opening(units))
+        pixels = (size[0] * scale, size[1] * scale)
+        target, resolved = self._framebuffers(pixels, samples)
+        target.use()
+        target.clear(depth=1.0)
+        self._backdrop.draw(cut)
+        for each in drawn:
+            each.draw()
+        if samples:
+            self._context.copy_framebuffer(resolved, target)
+        data = np.frombuffer(resolved.read(components=3, alignment=1), np.uint8)
+        return _shrunk(data.reshape(pixels[1], pixels[0], 3)[::-1], scale)
+
+    def _framebuffers(self, size: tuple[int, int], samples: int) -> tuple[moderngl.Framebuffer, moderngl.Framebuffer]:
+        key = (*size, samples)
+        if key not in self._targets:
+            plain = self._context.simple_framebuffer(size, components=3)
+            drawn = self._context.simple_framebuffer(size, components=3, samples=samples) if samples else plain
+            self._targets[key] = (drawn, plain)
+        return self._targets[key]
+
+    def _texture(self, picture: Picture, unit: int) -> None:
+        flipped = np.ascontiguousarray(picture[::-1])
+        size = (picture.shape[1], picture.shape[0])
+        texture = self._context.texture(size, picture.shape[2], flipped.tobytes(), alignment=1)
+        texture.repeat_x = texture.repeat_y = False
+        texture.build_mipmaps()
+        texture.filter = (moderngl.LINEAR_MIPMAP_LINEAR, moderngl.LINEAR)
+        texture.use(unit)
+
+    def _load_textures(self) -> None:
+        self._texture(paint_skin(), 0)
+        masks = [np.asarray(Image.open(makehuman.texture_path(m)).convert("L")) for m in MASKS]
+        self._texture(np.stack(masks, axis=-1), 1)
+
+    def _set_materials(self, programs: Sequence[moderngl.Program]) -> None:
+        for program in programs:
+            _set(program, "paint", 0)
+            _set(program, "masks", 1)
+            _set(program, "paint_origin", ORIGIN)
+            _set(program, "paint_scale", (1 / EXTENT[0], 1 / EXTENT[1]))
+            _set(program, "eye_point", tuple(projection.CAMERA))
+            _set(program, "iris_colour", IRIS_COLOUR)
+            _set(program, "hair_colour", HAIR_COLOUR)
+
+
+def _speech_part(context: moderngl.Context, mesh: HeadMesh, bake: FloatArray) -> GpuHead:
+    """The faces that speech moves; those around them are kept for smooth normals, and not drawn."""
+    near = ((mesh.rest > np.array(SPEECH_LOW) - 0.15) & (mesh.rest < np.array(SPEECH_HIGH) + 0.15)).all(axis=1)
+    for part in (Part.LASH, Part.EYE):
+        near[mesh.vertices_of(part)] = False
+    used = np.unique(np.concatenate([q[near[q].all(axis=1)].ravel() for q in mesh.quads.values()]))
+    part = mesh.subset(near)
+    shown = ((part.rest > SPEECH_LOW) & (part.rest < SPEECH_HIGH)).all(axis=1)
+    # The roof of the mouth would show where the face is cut off above it.
+    shown &= ~((part.rest[:, 1] > -0.14) & (part.rest[:, 2] < 0.60) & (np.abs(part.rest[:, 0]) < 0.46))
+    return GpuHead(context, part, bake[used], shown)
+
+
+def _set(program: moderngl.Program, name: str, value: object) -> None:
+    if name in program:
+        program[name].value = value
+
+
+def _write(program: moderngl.Program, name: str, data: bytes) -> None:
+    if name in program:
+        program[name].write(data)
+
+
+def _shrunk(large: Picture, scale: int) -> Picture:
+    """The mean of every block of `scale`² pixels."""
+    total = np.zeros((large.shape[0] // scale, large.shape[1] // scale, 3), np.uint16)
+    for y in range(scale):
+        for x in range(scale):
+            total += large[y::scale, x::scale]
+    return ((total + scale**2 // 2) // scale**2).astype(np.uint8)
+
+
+def _opening(units: dict[str, float]) -> float:
+    """How much light the parted lips let onto the teeth, 0..1."""
+    lips = sum(units.get(name, 0.0) for name in PARTING)
+    return float(np.clip(units.get("jawOpen", 0.0) / 0.28 + 0.35 * lips, 0.0, 1.0))
+
+
+def _bake(context: moderngl.Context, mesh: HeadMesh) -> FloatArray:
+    """Occlusion, key light, share of the head's turn and scalp height of every vertex, [n, 4].
+
+    Light is averaged over open and closed lids and two openings of the jaw, since it does not follow them.
+    """
+    morph = Morph(mesh)
+    solid = triangles(np.concatenate([mesh.quads[p] for p in (Part.SKIN, Part.EYE)]))
+    ambient, key = np.zeros(len(mesh.rest), np.float32), np.zeros(len(mesh.rest), np.float32)
+    for units in BAKED_FACES:
+        positions = morph.positions(units, (0.0, 0.0))
+        light = LightBake(context, positions, solid)
+        ambient += light.ambient(morph.normals(positions)) / len(BAKED_FACES)
+        key += light.key() / len(BAKED_FACES)
+    scalp = scalp_height(mesh.rest)
+    ears = np.asarray(Image.open(makehuman.texture_path("ears")).convert("L"))
+    place = np.clip(mesh.uvs * ears.shape[0], 0, ears.shape[0] - 1).astype(int)
+    scalp[ears[ears.shape[0] - 1 - place[:, 1], place[:, 0]] > 100] = -1.0
+    return np.stack([ambient, key, follow(mesh.rest), scalp], axis=1).astype(np.float32)

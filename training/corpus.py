@@ -1,0 +1,104 @@
+"""The data set in memory: what was said, what it looked like, and what the networks are to learn from it.
+
+A data set folder holds
+    speech.json     clips: id, voice, group ("train" or "held…"), text, phones, n_frames
+    wav/<id>.wav    16 kHz mono, 640 samples a frame
+    curves.npz      face units of each clip
+    idle.npy        uint8 [N, R, R, 3]: the aligned face of each frame of the idle clip
+    truth/<id>.npy  uint8 [n_frames, R, R, 3]: the face saying the clip
+    starts.json     id → idle frame at which the clip starts
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from latentsync.audio import PAST_END
+from latentsync.whisper import AudioEncoder
+from training.augment import vary
+
+WINDOW = 480_000
+
+
+@dataclass(frozen=True)
+class Clip:
+    id: str
+    group: str
+    frames: int
+    start: int
+
+
+@dataclass(frozen=True)
+class Corpus:
+    folder: Path
+    clips: list[Clip]
+    idle: NDArray[np.uint8]
+
+    @classmethod
+    def open(cls, folder: Path) -> "Corpus":
+        starts = json.loads((folder / "starts.json").read_text())
+        entries = json.loads((folder / "speech.json").read_text())
+        clips = [
+            Clip(str(e["id"]), e["group"], int(e["n_frames"]), starts[str(e["id"])])
+            for e in entries
+            if str(e["id"]) in starts
+        ]
+        return cls(folder, clips, np.load(folder / "idle.npy"))
+
+    def training_clips(self) -> list[Clip]:
+        return [clip for clip in self.clips if clip.group == "train"]
+
+    def truth(self, clip: Clip) -> NDArray[np.uint8]:
+        """uint8 [frames, R, R, 3], memory-mapped."""
+        return np.load(self.folder / "truth" / f"{clip.id}.npy", mmap_mode="r")
+
+    def pcm(self, clip: Clip) -> NDArray[np.float32]:
+        samples, _ = soundfile.read(self.folder / "wav" / f"{clip.id}.wav", dtype="float32")
+        return samples
+
+    def idle_indices(self, clip: Clip) -> NDArray[np.int64]:
+        return (clip.start + np.arange(clip.frames)) % len(self.idle)
+
+
+@torch.inference_mode()
+def audio_features(
+    corpus: Corpus, clips: list[Clip], encoder: AudioEncoder, variants: int, seed: int, device: str
+) -> Tensor:
+    """Whisper features of every clip as it is and in `variants` − 1 disguises: float16 [variants, 2·frames, 5·384].
+
+    The disguised clips share 30 s windows, since Whisper's positions depend on where in the window a sound lies and an
+    upload can be of any length.
+    """
+    rng = np.random.default_rng(seed)
+    rows = []
+    for variant in range(variants):
+        found: dict[str, Tensor] = {}
+        order = list(clips) if variant == 0 else [clips[i] for i in rng.permutation(len(clips))]
+        for batch in _windows(order, shared=variant > 0):
+            pcm = [torch.from_numpy(corpus.pcm(clip)).to(device) for clip in batch]
+            if variant:
+                pcm = [vary(one, rng, pitch=variant % 2 == 1) for one in pcm]
+            window = F.pad(torch.cat(pcm), (0, WINDOW), value=PAST_END)[:WINDOW]
+            features = encoder(window[None])[0].flatten(1).half().cpu()
+            sizes = [2 * clip.frames for clip in batch]
+            found |= zip((clip.id for clip in batch), features[: sum(sizes)].split(sizes), strict=True)
+        rows.append(torch.cat([found[clip.id] for clip in clips]))
+    return torch.stack(rows)
+
+
+def _windows(clips: list[Clip], shared: bool) -> Iterator[list[Clip]]:
+    batch: list[Clip] = []
+    for clip in clips:
+        if batch and (not shared or sum(c.frames for c in batch) + clip.frames > WINDOW // 640):
+            yield batch
+            batch = []
+        batch.append(clip)
+    yield batch

@@ -1,0 +1,253 @@
+"""Measures a checkpoint on sentences that training never saw:
+
+    python -m training.evaluate DATA --checkpoint checkpoints/demo --json docs/benchmarks/demo_checkpoint.json
+
+DATA holds
+    speech.json, wav/<id>.wav, curves.npz   as `training.speech.make` writes them
+    idle.npy                                uint8 [N, R, R, 3], the aligned face of each idle frame
+    starts.json                             id → the idle frame at which the clip starts
+    truth/<id>.npy                          uint8 [n_frames, R, R, 3], the face that says the clip
+
+Each clip is generated with its own sound and with the sound of another held-out clip. A repainted face is laid over
+the idle frame as the product does it, and all is measured on that picture.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from latentsync.mask import face_mask, paste_mask
+from training.lip_landmarks import LipLandmarks
+from training.lip_measures import (
+    Count,
+    FrameSteps,
+    Scale,
+    amplitude_ratio,
+    chin_band,
+    closures,
+    correlation,
+    edge_band,
+    frame_steps,
+    peak_lag,
+    psnr,
+    seam,
+    silence_opening,
+    silent_frames,
+)
+from training.speech.clip import HELD_OUT, KNOWN_VOICE, UNSEEN_SYNTHESISER, UNSEEN_VOICE, Clip, read_clips
+from training.verdict import ALL, GroupMeasures, table, verdicts
+
+Generate = Callable[[NDArray[np.float32], NDArray[np.int64]], NDArray[np.uint8]]
+"""(mono 16 kHz PCM, idle frame of each video frame [n]) → decoded faces uint8 [n, R, R, 3]."""
+TITLES = {
+    KNOWN_VOICE: "known voices",
+    UNSEEN_VOICE: "unseen voice",
+    UNSEEN_SYNTHESISER: "unseen synthesiser",
+}
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The held-out part of a data set folder."""
+
+    folder: Path
+    clips: list[Clip]
+    idle: NDArray[np.uint8]
+    starts: dict[str, int]
+
+    @classmethod
+    def open(cls, folder: Path) -> "HeldOut":
+        """Raises FileNotFoundError when a clip's truth has not been rendered."""
+        clips = [clip for clip in read_clips(folder / "speech.json") if clip.group in HELD_OUT]
+        absent = [clip.id for clip in clips if not (folder / "truth" / f"{clip.id}.npy").is_file()]
+        if absent:
+            raise FileNotFoundError(f"{folder}/truth lacks {', '.join(absent)}: render the data set first")
+        return cls(folder, clips, np.load(folder / "idle.npy"), json.loads((folder / "starts.json").read_text()))
+
+    def pcm(self, clip: Clip) -> NDArray[np.float32]:
+        samples, _ = soundfile.read(self.folder / "wav" / f"{clip.id}.wav", dtype="float32")
+        return np.asarray(samples, np.float32)
+
+    def truth(self, clip: Clip) -> NDArray[np.uint8]:
+        return np.asarray(np.load(self.folder / "truth" / f"{clip.id}.npy"))
+
+    def idle_indices(self, clip: Clip) -> NDArray[np.int64]:
+        return (self.starts[clip.id] + np.arange(clip.n_frames, dtype=np.int64)) % len(self.idle)
+
+    def jaw(self, clip: Clip) -> NDArray[np.float64]:
+        with np.load(self.folder / "curves.npz") as curves:
+            return np.asarray(curves[clip.id][:, list(curves["names"]).index("jawOpen")], np.float64)
+
+
+@dataclass(frozen=True)
+class ClipMeasures:
+    """What was measured on one held-out clip; openings are those of `LipLandmarks`."""
+
+    id: str
+    voice: str
+    group: str
+    r: float
+    lag: int
+    amplitude: float
+    closed: Count
+    closed_in_truth: Count
+    silence: float
+    silence_in_truth: float
+    psnr_db: float
+    psnr_of_idle_db: float
+    seam: float
+    chin_seam: float
+    steps: FrameSteps
+    steps_in_truth: FrameSteps
+    r_other_sound: float
+    r_other_sound_to_its_own_truth: float
+    r_of_truth_to_jaw: float
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Generates and measures clips."""
+
+    data: HeldOut
+    generate: Generate
+    landmarks: LipLandmarks
+
+    def compose(self, made: NDArray[np.uint8], idle: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The repainted region of `made` over `idle`, its edge softened as in the product."""
+        weight = paste_mask(made.shape[1])[None, :, :, None]
+        return np.round(made * weight + idle * (1 - weight)).astype(np.uint8)
+
+    def measure(self, clip: Clip, other: Clip) -> ClipMeasures:
+        """All measures of `clip`, also with the sound of `other`."""
+        truth, indices = self.data.truth(clip), self.data.idle_indices(clip)
+        idle = self.data.idle[indices]
+        made = self.compose(self.generate(self.data.pcm(clip), indices), idle)
+        wrong = self.compose(self.generate(self._cut(self.data.pcm(other), len(indices)), indices), idle)
+        mask = face_mask(truth.shape[1])
+        opening, true_opening = self.landmarks.openings(made), self.landmarks.openings(truth)
+        wrong_opening = self.landmarks.openings(wrong)
+        silent = silent_frames(clip.phones, clip.n_frames)
+        scale = Scale.of(true_opening, silent)
+        other_truth = self.landmarks.openings(self.data.truth(other))
+        return ClipMeasures(
+            id=clip.id,
+            voice=clip.voice,
+            group=clip.group,
+            r=correlation(opening, true_opening),
+            lag=peak_lag(opening, true_opening),
+            amplitude=amplitude_ratio(opening, true_opening),
+            closed=closures(opening, clip.phones, scale),
+            closed_in_truth=closures(true_opening, clip.phones, scale),
+            silence=silence_opening(opening, silent, scale),
+            silence_in_truth=silence_opening(true_opening, silent, scale),
+            psnr_db=psnr(made, truth, mask),
+            psnr_of_idle_db=psnr(idle, truth, mask),
+            seam=seam(made, truth, edge_band(mask)),
+            chin_seam=seam(made, truth, chin_band(mask)),
+            steps=frame_steps(made, mask),
+            steps_in_truth=frame_steps(truth, mask),
+            r_other_sound=correlation(wrong_opening, true_opening),
+            r_other_sound_to_its_own_truth=correlation(wrong_opening, other_truth),
+            r_of_truth_to_jaw=correlation(true_opening, self.data.jaw(clip)),
+        )
+
+    @staticmethod
+    def _cut(pcm: NDArray[np.float32], frames: int) -> NDArray[np.float32]:
+        """`pcm` for exactly so many frames, silence added at its end where it is shorter."""
+        return np.pad(pcm, (0, max(0, frames * 640 - len(pcm))))[: frames * 640]
+
+
+def group_measures(name: str, clips: Sequence[ClipMeasures]) -> GroupMeasures:
+    """The clips of one group taken together."""
+
+    def mean(values: Sequence[float]) -> float:
+        return float(np.nanmean(values))
+
+    steps = steps_in_truth = FrameSteps((), ())
+    closed = closed_in_truth = Count(0, 0)
+    for clip in clips:
+        steps, closed = steps + clip.steps, closed + clip.closed
+        closed_in_truth = closed_in_truth + clip.closed_in_truth
+        steps_in_truth = steps_in_truth + clip.steps_in_truth
+    return GroupMeasures(
+        name=name,
+        clips=len(clips),
+        r=mean([c.r for c in clips]),
+        worst_r=min(c.r for c in clips),
+        worst_lag=max((c.lag for c in clips), key=abs),
+        amplitude=mean([c.amplitude for c in clips]),
+        closed=closed.rate,
+        closed_of=closed.total,
+        closed_in_truth=closed_in_truth.rate,
+        silence=mean([c.silence for c in clips]),
+        worst_silence=float(np.nanmax([c.silence for c in clips])),
+        silence_in_truth=mean([c.silence_in_truth for c in clips]),
+        psnr_db=mean([c.psnr_db for c in clips]),
+        psnr_of_idle_db=mean([c.psnr_of_idle_db for c in clips]),
+        seam=mean([c.seam for c in clips]),
+        chin_seam=mean([c.chin_seam for c in clips]),
+        flicker=steps.flicker,
+        flicker_in_truth=steps_in_truth.flicker,
+        r_other_sound=mean([c.r_other_sound for c in clips]),
+        r_other_sound_to_its_own_truth=mean([c.r_other_sound_to_its_own_truth for c in clips]),
+        r_of_truth_to_jaw=mean([c.r_of_truth_to_jaw for c in clips]),
+    )
+
+
+def evaluate(judge: Judge) -> tuple[list[GroupMeasures], list[ClipMeasures]]:
+    """Measures of each group, the last being all clips, and of each clip. The other sound is that of the clip half
+    the list further on."""
+    clips = judge.data.clips
+    measured = []
+    for i, clip in enumerate(clips):
+        measured.append(judge.measure(clip, clips[(i + max(1, len(clips) // 2)) % len(clips)]))
+        print(f"{clip.id} {clip.voice}: r {measured[-1].r:.3f}, {measured[-1].psnr_db:.1f} dB", flush=True)
+    groups = [
+        group_measures(TITLES[group], [m for m in measured if m.group == group])
+        for group in HELD_OUT
+        if any(m.group == group for m in measured)
+    ]
+    return [*groups, group_measures(ALL, measured)], measured
+
+
+def main() -> None:
+    from training.generate import CheckpointGenerator  # brings torch: what is above measures without it
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--checkpoint", type=Path, default=Path("checkpoints/demo"))
+    parser.add_argument("--landmarks", type=Path, default=Path("checkpoints/face/face_landmark.tflite"))
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 …")
+    parser.add_argument("--steps", type=int, help="as the checkpoint says, if not given")
+    parser.add_argument("--guidance", type=float, help="as the checkpoint says, if not given")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, help="write everything there")
+    arguments = parser.parse_args()
+    data = HeldOut.open(arguments.data)
+    generator = CheckpointGenerator(
+        arguments.checkpoint, data.idle, arguments.device, arguments.steps, arguments.guidance, arguments.seed
+    )
+    groups, clips = evaluate(Judge(data, generator, LipLandmarks(arguments.landmarks)))
+    checks = verdicts(groups)
+    print(table(groups, checks))
+    if arguments.json:
+        settings = {"checkpoint": str(arguments.checkpoint), "device": arguments.device, "seed": arguments.seed}
+        settings |= {"steps": generator.steps, "guidance": generator.guidance}
+        report = {
+            "settings": settings,
+            "groups": [asdict(group) for group in groups],
+            "verdicts": [asdict(check) for check in checks],
+            "clips": [asdict(clip) for clip in clips],
+        }
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        arguments.json.write_text(json.dumps(report, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""The faces that a checkpoint makes of a clip, through the product's own package."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from latentsync.checkpoint import Checkpoint
+from latentsync.condition import face_condition
+from latentsync.denoising import denoise, task_noise
+from latentsync.vae import pixels_to_uint8
+from latentsync.whisper import frame_windows, join_features, split_windows
+
+CHUNK = 16
+
+
+class CheckpointGenerator:
+    """What `training.evaluate` measures: a checkpoint folder, run on "cpu" or "cuda"."""
+
+    def __init__(
+        self,
+        checkpoint: Path,
+        idle: NDArray[np.uint8],
+        device: str,
+        steps: int | None = None,
+        guidance: float | None = None,
+        seed: int = 0,
+    ) -> None:
+        """Load the models and encode the idle clip, uint8 [N, R, R, 3]. Raises CheckpointError, and ValueError when
+        the idle clip has another resolution than the checkpoint."""
+        opened = Checkpoint.open(checkpoint)
+        if idle.shape[1] != opened.resolution:
+            raise ValueError(f"the idle clip has {idle.shape[1]} px faces, the checkpoint {opened.resolution}")
+        self.scheduler = opened.scheduler
+        self.steps = steps or opened.scheduler.default_steps
+        self.guidance = opened.scheduler.default_guidance if guidance is None else guidance
+        self._device = device
+        self._unet = opened.load_unet(device)
+        self._vae = opened.load_vae(device)
+        self._whisper = opened.load_whisper(device)
+        self._noise = torch.from_numpy(task_noise(seed, opened.latent_size)).to(device)
+        self._condition = face_condition(self._vae, idle)
+
+    @torch.inference_mode()
+    def __call__(self, pcm: NDArray[np.float32], idle_indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Decoded faces uint8 [n, R, R, 3] for mono 16 kHz `pcm` over the idle frames [n]."""
+        windows, counts = split_windows(pcm)
+        encoded = [self._whisper(torch.from_numpy(window[None]).to(self._device))[0] for window in windows]
+        features = join_features([one.float().cpu().numpy() for one in encoded], counts)
+        wanted = len(idle_indices)
+        chunks = math.ceil(wanted / CHUNK)
+        frames = np.minimum(np.arange(chunks * CHUNK), wanted - 1)  # the last chunk repeats its last frame
+        audio = torch.from_numpy(frame_windows(features, frames))
+        condition = torch.from_numpy(self._condition[idle_indices[frames]])
+        faces = []
+        for start in range(0, len(frames), CHUNK):
+            latents = denoise(
+                self._unet,
+                self._noise[None],
+                condition[None, start : start + CHUNK].to(self._device),
+                audio[None, start : start + CHUNK].to(self._device),
+                self.steps,
+                self.guidance,
+                self.scheduler,
+            )
+            faces.append(pixels_to_uint8(self._vae.decode(latents[0])).cpu().numpy())
+        return np.asarray(np.concatenate(faces)[:wanted])

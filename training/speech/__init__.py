@@ -1,0 +1,1 @@
+"""Speech with known phone timings, and the face curves that go with it."""

@@ -1,0 +1,213 @@
+"""Train the demo's UNet: python -m training.train_unet DATA OUT [--minutes 10] [--resume]
+
+LatentSync 1.0's contract at a small width: 13 channels (noisy latents 4, mask 1, masked image 4, reference 4), Whisper
+windows [50, 384] by cross-attention, group norms over all frames of a chunk, one noise frame per chunk. It predicts
+x0. Masked image and reference both come from the idle frame of that pose and the target is the talking frame: that
+is the condition at inference, and nothing of the target's chin can leak.
+
+Sampling starts from pure noise at t = 999 ("trailing" spacing), also with a single step; half of the training does so.
+There is nothing in the network that knows the order of frames, so half of the chunks are strided: sixteen frames
+further apart teach more than sixteen neighbours.
+"""
+
+import argparse
+import copy
+import json
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from latentsync.condition import face_condition
+from latentsync.mask import face_mask
+from latentsync.scheduler import SchedulerConfig
+from latentsync.unet import LatentSyncUNet, UNetConfig, upstream_state_dict
+from latentsync.vae import Vae
+from training.corpus import Clip, Corpus, audio_features
+from training.train_vae import pixels
+from training.write_checkpoint import SCHEDULER, UNET, load_encoder, load_vae
+
+CHUNK = 16
+
+
+@dataclass(frozen=True)
+class Material:
+    """Everything the loop draws from, on the device.
+
+    latents [T, 4, h, w] of the talking frames; condition [N, 9, h, w] of the idle frames; features float16
+    [variants, 2T, 1920]; first [clips] first frame of each clip in latents; length, start [clips].
+    """
+
+    latents: Tensor
+    condition: Tensor
+    features: Tensor
+    first: Tensor
+    length: Tensor
+    start: Tensor
+    frames: list[Clip]
+
+
+@torch.inference_mode()
+def prepare(corpus: Corpus, vae: Vae, variants: int, seed: int, device: str, checkpoints: Path) -> Material:
+    clips = [clip for clip in corpus.training_clips() if clip.frames >= CHUNK]
+    features = audio_features(corpus, clips, load_encoder(checkpoints, device), variants, seed, device)
+    print(f"features {tuple(features.shape)}", flush=True)
+    parts = (part for clip in clips for part in np.array_split(corpus.truth(clip), -(-clip.frames // 64)))
+    latents = torch.cat([vae.encode(pixels(part, device)) for part in parts])
+    print(f"latents {tuple(latents.shape)} std {latents.std().item():.3f}", flush=True)
+    length = torch.tensor([clip.frames for clip in clips], device=device)
+    start = torch.tensor([clip.start for clip in clips], device=device)
+    condition = torch.from_numpy(face_condition(vae, corpus.idle)).float().to(device)
+    return Material(latents, condition, features.to(device), length.cumsum(0) - length, length, start, clips)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """audio [B, 16, 50, 384], condition [B, 9, 16, h, w], target [B, 4, 16, h, w], row [B, 16] into latents."""
+
+    audio: Tensor
+    condition: Tensor
+    target: Tensor
+    row: Tensor
+
+
+def draw(material: Material, batch: int, generator: torch.Generator) -> Batch:
+    device = material.latents.device
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=generator).to(device)
+
+    clip = torch.multinomial(material.length.float().cpu(), batch, True, generator=generator).to(device)
+    length = material.length[clip][:, None]
+    stride = 1 + (uniform(batch, 1) * ((length - 1) // (CHUNK - 1)).clamp(max=4) * (uniform(batch, 1) < 0.5)).long()
+    stride = stride.minimum((length - 1) // (CHUNK - 1))
+    begin = (uniform(batch, 1) * (length - stride * (CHUNK - 1))).long()
+    frame = begin + stride * torch.arange(CHUNK, device=device)
+    row = material.first[clip][:, None] + frame
+    at = (2 * frame[..., None] + torch.arange(-4, 6, device=device)).clamp(min=0)
+    at = at.minimum(2 * length[..., None] - 1) + 2 * material.first[clip][:, None, None]
+    variant = (uniform(batch) * len(material.features)).long()
+    audio = material.features[variant[:, None, None], at].float().reshape(batch, CHUNK, 50, 384)
+    audio = audio * (uniform(batch, 1, 1, 1) > 0.05)
+    pose = (material.start[clip][:, None] + frame) % len(material.condition)
+    return Batch(audio, material.condition[pose].transpose(1, 2), material.latents[row].transpose(1, 2), row)
+
+
+def corrupt(target: Tensor, abar: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """(noisy latents, timestep [B]): half of the chunks are pure noise at t = 999, where sampling starts."""
+    batch, device = len(target), target.device
+    timestep = torch.randint(0, 1000, (batch,), generator=generator)
+    timestep[: batch // 2] = 999
+    noise = torch.randn(batch, 4, 1, *target.shape[-2:], generator=generator).to(device)
+    level = abar[timestep].to(device).view(-1, 1, 1, 1, 1)
+    noisy = level.sqrt() * target + (1 - level).sqrt() * noise
+    noisy[: batch // 2] = noise[: batch // 2].expand_as(target[: batch // 2])
+    return noisy, timestep.to(device)
+
+
+class PixelLoss:
+    """L1 in the repainted region, through the frozen decoder, on a few frames of each batch.
+
+    Only the rows of latents that the mask touches are decoded: the upper face would be thrown away.
+    """
+
+    def __init__(self, corpus: Corpus, clips: list[Clip], vae: Vae, frames: int, device: str) -> None:
+        self.truths = [corpus.truth(clip) for clip in clips]
+        self.ends = np.cumsum([len(truth) for truth in self.truths])
+        self.vae, self.frames, self.device = vae, frames, device
+        weight = torch.from_numpy(1 - face_mask(corpus.idle.shape[1])).to(device)
+        self.top = max(0, int(weight.amax(1).nonzero()[0]) // 8 - 1)
+        self.weight = weight[self.top * 8 :]
+
+    def __call__(self, made: Tensor, row: Tensor, generator: torch.Generator) -> Tensor:
+        flat, rows = made.transpose(1, 2).flatten(0, 1), row.flatten().cpu()
+        pick = torch.randperm(len(rows), generator=generator)[: self.frames]
+        which = np.searchsorted(self.ends, rows[pick].numpy(), side="right")
+        offset = [int(r) - (int(self.ends[w - 1]) if w else 0) for r, w in zip(rows[pick], which, strict=True)]
+        truth = np.stack([self.truths[w][o][self.top * 8 :] for w, o in zip(which, offset, strict=True)])
+        error = (self.vae.decode(flat[pick.to(self.device), :, self.top :]) - pixels(truth, self.device)).abs()
+        return (error * self.weight).sum() / (self.weight.sum() * 3 * len(pick))
+
+
+def train(
+    unet: LatentSyncUNet, material: Material, pixel_loss: PixelLoss, seconds: float, batch: int, seed: int, save: Path
+) -> LatentSyncUNet:
+    """Train `unet` for `seconds` and return its moving average; writes it to `save` every two minutes."""
+    device = material.latents.device.type
+    gpu = device == "cuda"
+    generator = torch.Generator().manual_seed(seed)
+    average = copy.deepcopy(unet).eval().requires_grad_(False)
+    optimiser = torch.optim.AdamW(unet.parameters(), lr=1e-3, betas=(0.9, 0.99), weight_decay=0.01)
+    abar = torch.from_numpy(SchedulerConfig(**SCHEDULER).alphas_cumprod()).float()
+    side = material.latents.shape[-1]
+    weight = 0.15 + 0.85 * (1 - material.condition[0, 0].view(1, 1, 1, side, side))
+    began = saved = time.monotonic()
+    step, seen = 0, torch.zeros(2)
+    while (progress := (time.monotonic() - began) / seconds) < 1:
+        for group in optimiser.param_groups:
+            group["lr"] = 1e-3 * min(1, (step + 1) / 200) * (0.5 * (1 + math.cos(math.pi * progress)) + 0.01)
+        drawn = draw(material, batch, generator)
+        noisy, timestep = corrupt(drawn.target, abar, generator)
+        with torch.autocast(device, torch.bfloat16, enabled=gpu):
+            made = unet(torch.cat([noisy, drawn.condition], 1), timestep, drawn.audio).float()
+        latent = ((made - drawn.target).square() * weight).mean() / weight.mean()
+        with torch.autocast(device, torch.bfloat16, enabled=gpu):
+            pixel = pixel_loss(made, drawn.row, generator).float()
+        optimiser.zero_grad()
+        (latent + 0.5 * pixel).backward()
+        torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
+        optimiser.step()
+        step += 1
+        with torch.no_grad():
+            keep = min(0.998, (1 + step) / (10 + step))
+            torch._foreach_lerp_(list(average.parameters()), list(unet.parameters()), 1 - keep)
+        seen = 0.98 * seen + 0.02 * torch.tensor([latent.item(), pixel.item()])
+        if step % 50 == 0:
+            rate = (time.monotonic() - began) / step
+            print(f"unet step {step} {progress:.1%} latent {seen[0]:.4f} pixel {seen[1]:.4f} {rate:.2f} s", flush=True)
+        if time.monotonic() - saved > 120:
+            saved = time.monotonic()
+            write(average, save)
+    return average
+
+
+def write(unet: LatentSyncUNet, path: Path) -> None:
+    save_file({key: value.half().contiguous().cpu() for key, value in upstream_state_dict(unet).items()}, path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path, help="folder with vae.safetensors; unet.safetensors is written there")
+    parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints"), help="where whisper-tiny.en lies")
+    parser.add_argument("--minutes", type=float, default=5.0)
+    parser.add_argument("--batch", type=int, default=0, help="chunks of 16 frames; 32 on a GPU, 8 on a CPU")
+    parser.add_argument("--variants", type=int, default=0, help="of each clip's sound; 8 on a GPU, 4 on a CPU")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--resume", action="store_true", help="start from the unet.safetensors that is there")
+    arguments = parser.parse_args()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    gpu = device == "cuda"
+    torch.manual_seed(arguments.seed)
+    corpus, vae = Corpus.open(arguments.data), load_vae(arguments.out, device)
+    variants = arguments.variants or (8 if gpu else 4)
+    material = prepare(corpus, vae, variants, arguments.seed, device, arguments.checkpoints)
+    target = arguments.out / "unet.safetensors"
+    if arguments.resume:
+        unet = LatentSyncUNet.from_upstream({k: v.float() for k, v in load_file(target).items()}, **UNET)
+    else:
+        unet = LatentSyncUNet(UNetConfig(**UNET))
+    unet = unet.requires_grad_(True).to(device, memory_format=torch.channels_last).train()
+    print(json.dumps({"parameters": sum(p.numel() for p in unet.parameters()), "device": device}), flush=True)
+    pixel_loss = PixelLoss(corpus, material.frames, vae, 64 if gpu else 6, device)
+    batch = arguments.batch or (32 if gpu else 8)
+    write(train(unet, material, pixel_loss, 60 * arguments.minutes, batch, arguments.seed, target), target)
+
+
+if __name__ == "__main__":
+    main()
