@@ -220,7 +220,6 @@ def _template_values(resolution: int, latent_size: int, options: _Options) -> di
     from latentsync.cpu import preferred_dtype
 
     on_gpu = options.device is Device.CUDA
-    whisper_dtype = Dtype.FLOAT16 if on_gpu else Dtype.FLOAT32
     dtype = options.dtype
     if dtype is Dtype.AUTO:
         dtype = Dtype.FLOAT16 if on_gpu else Dtype(str(preferred_dtype()).removeprefix("torch."))
@@ -233,7 +232,8 @@ def _template_values(resolution: int, latent_size: int, options: _Options) -> di
         "inputs_on_cpu": "no" if on_gpu else "yes",
         "unet_dtype": dtype.value,
         "vae_dtype": dtype.value,
-        "whisper_dtype": whisper_dtype.value,
+        # OpenAI's layer norms compute in float32 and fail with weights of another type; the model is small.
+        "whisper_dtype": Dtype.FLOAT32.value,
         "unet_batch": options.unet_batch,
         "vae_decoder_batch": options.unet_batch,
         "vae_encoder_batch": 16,

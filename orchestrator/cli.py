@@ -42,7 +42,8 @@ CheckpointDir = Annotated[Path | None, typer.Option("--checkpoint", help="Checkp
 @app.command()
 def demo(host: Host = None, port: HttpPort = None, rtmp: Rtmp = None, data_dir: DataDir = None) -> None:
     """Run the whole product on the demo avatar, on the CPU, in this one command."""
-    settings = _settings(http_host=host, http_port=port, rtmp_url=rtmp, data_dir=data_dir)
+    # Whoever presses Ctrl-C in a demo doesn't want to hear the speech to its end.
+    settings = _settings(http_host=host, http_port=port, rtmp_url=rtmp, data_dir=data_dir, drain_limit_s=0)
     from orchestrator.demo import demo as run_demo
     from orchestrator.logs import log_to_stderr
 

@@ -105,8 +105,9 @@ class Service:
             async with anyio.create_task_group() as group:
                 for channel in self.channels.values():
                     group.start_soon(channel.drain)
-        if scope.cancelled_caught:
-            logger.warning("speeches still played after %.0f s; they will be said again after the next start", limit_s)
+        cut_off = [task_id for channel in self.channels.values() for task_id in channel.active]
+        if scope.cancelled_caught and cut_off:
+            logger.warning("cut off after %.0f s, said again after the next start: %s", limit_s, ", ".join(cut_off))
 
     def health(self) -> Mapping[str, PartHealth]:
         """Every part by its name."""

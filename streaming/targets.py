@@ -23,9 +23,10 @@ _NETWORK_MUXERS = {
     "srt": ("mpegts", ""),
     "udp": ("mpegts", ""),
 }
+_FLUSH = {"flush_packets": "1"}  # what was recorded survives a killed encoder
 _FILE_MUXERS = {
-    ".flv": {"f": "flv", "flvflags": "no_duration_filesize"},
-    ".ts": {"f": "mpegts"},
+    ".flv": {"f": "flv", "flvflags": "no_duration_filesize", **_FLUSH},
+    ".ts": {"f": "mpegts", **_FLUSH},
     ".mp4": {"f": "mp4", "movflags": "+frag_keyframe+empty_moov+default_base_moof"},
     ".m3u8": {
         "f": "hls",

@@ -14,7 +14,7 @@ the idle frame as the product does it, and all is measured on that picture.
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from latentsync.mask import face_mask, paste_mask
 from training.lip_landmarks import LipLandmarks
 from training.lip_measures import (
     Count,
+    Curve,
     FrameSteps,
     Scale,
     amplitude_ratio,
@@ -123,18 +124,17 @@ class Judge:
         weight = paste_mask(made.shape[1])[None, :, :, None]
         return np.round(made * weight + idle * (1 - weight)).astype(np.uint8)
 
-    def measure(self, clip: Clip, other: Clip) -> ClipMeasures:
-        """All measures of `clip`, also with the sound of `other`."""
+    def measure(self, clip: Clip, other: Clip, true_openings: Mapping[str, Curve]) -> ClipMeasures:
+        """All measures of `clip`, also with the sound of `other`; `true_openings` of both by their ids."""
         truth, indices = self.data.truth(clip), self.data.idle_indices(clip)
         idle = self.data.idle[indices]
         made = self.compose(self.generate(self.data.pcm(clip), indices), idle)
         wrong = self.compose(self.generate(self._cut(self.data.pcm(other), len(indices)), indices), idle)
         mask = face_mask(truth.shape[1])
-        opening, true_opening = self.landmarks.openings(made), self.landmarks.openings(truth)
-        wrong_opening = self.landmarks.openings(wrong)
+        opening, wrong_opening = self.landmarks.openings(made), self.landmarks.openings(wrong)
+        true_opening = true_openings[clip.id]
         silent = silent_frames(clip.phones, clip.n_frames)
         scale = Scale.of(true_opening, silent)
-        other_truth = self.landmarks.openings(self.data.truth(other))
         return ClipMeasures(
             id=clip.id,
             voice=clip.voice,
@@ -153,7 +153,7 @@ class Judge:
             steps=frame_steps(made, mask),
             steps_in_truth=frame_steps(truth, mask),
             r_other_sound=correlation(wrong_opening, true_opening),
-            r_other_sound_to_its_own_truth=correlation(wrong_opening, other_truth),
+            r_other_sound_to_its_own_truth=correlation(wrong_opening, true_openings[other.id]),
             r_of_truth_to_jaw=correlation(true_opening, self.data.jaw(clip)),
         )
 
@@ -194,6 +194,7 @@ def group_measures(name: str, clips: Sequence[ClipMeasures]) -> GroupMeasures:
         chin_seam=mean([c.chin_seam for c in clips]),
         flicker=steps.flicker,
         flicker_in_truth=steps_in_truth.flicker,
+        flicker_against_truth=steps.flicker / steps_in_truth.flicker,
         r_other_sound=mean([c.r_other_sound for c in clips]),
         r_other_sound_to_its_own_truth=mean([c.r_other_sound_to_its_own_truth for c in clips]),
         r_of_truth_to_jaw=mean([c.r_of_truth_to_jaw for c in clips]),
@@ -204,9 +205,10 @@ def evaluate(judge: Judge) -> tuple[list[GroupMeasures], list[ClipMeasures]]:
     """Measures of each group, the last being all clips, and of each clip. The other sound is that of the clip half
     the list further on."""
     clips = judge.data.clips
+    true_openings = {clip.id: judge.landmarks.openings(judge.data.truth(clip)) for clip in clips}
     measured = []
     for i, clip in enumerate(clips):
-        measured.append(judge.measure(clip, clips[(i + max(1, len(clips) // 2)) % len(clips)]))
+        measured.append(judge.measure(clip, clips[(i + max(1, len(clips) // 2)) % len(clips)], true_openings))
         print(f"{clip.id} {clip.voice}: r {measured[-1].r:.3f}, {measured[-1].psnr_db:.1f} dB", flush=True)
     groups = [
         group_measures(TITLES[group], [m for m in measured if m.group == group])

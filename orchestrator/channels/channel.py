@@ -88,6 +88,11 @@ class Channel:
         )
 
     @property
+    def active(self) -> list[str]:
+        """Ids of the tasks that are in preparation or play."""
+        return list(self._active)
+
+    @property
     def pid(self) -> int | None:
         """Process id of the channel's process, None while there is none."""
         return self._process.pid if self._process is not None else None

@@ -16,6 +16,7 @@ from orchestrator.http.page_routes import CONTENT_SECURITY_POLICY
 from orchestrator.metrics import Metrics
 
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+_POLLED = ("/health/", "/metrics")  # asked every few seconds, for ever
 _SECURITY_HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -50,7 +51,8 @@ class RequestMiddleware:
                 for name, value in _SECURITY_HEADERS.items():
                     headers[name] = value
                 self._count(scope, message["status"], self._clock() - began)
-                logger.info("%s %s %s %d", request_id, scope["method"], scope["path"], message["status"])
+                level = logging.DEBUG if scope["path"].startswith(_POLLED) else logging.INFO
+                logger.log(level, "%s %s %s %d", request_id, scope["method"], scope["path"], message["status"])
             await send(message)
 
         if scope["method"] not in _SAFE_METHODS and not _same_origin(Headers(scope=scope)):

@@ -138,9 +138,13 @@ class TaskBoard:
         if task is None or task.state.final:
             return
         stamps = {**task.stamps, Stage.DONE.value: self._clock()}
-        self._finished(await self._change(task_id, state=state, failure=failure, stamps=stamps))
-        self._live.pop(task_id, None)
+        final = dataclasses.replace(task, state=state, failure=failure, stamps=stamps)
+        self._live[task_id] = final  # at once, so that nothing changes it any more
+        self._finished(final)
+        await self._store.save(final)
         await asyncio.to_thread(self._files.delete, task_id)
+        self._live.pop(task_id, None)
+        self._notices.send(final)
         await self._store.forget_finished(self._history)
         logger.info("task %s is %s%s", task_id, state.value, f": {failure.message}" if failure else "")
 

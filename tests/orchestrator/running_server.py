@@ -14,7 +14,7 @@ import httpx
 from orchestrator.server import OrchestratorServer
 from orchestrator.service import Service
 from orchestrator.settings import Settings
-from tests.orchestrator.controlled_models import ControlledModels
+from tests.orchestrator.controlled_models import RESOLUTION, ControlledModels
 from tests.orchestrator.synthetic_avatar import write_avatar
 from tests.triton.tiny_checkpoint import CONFIG
 
@@ -53,21 +53,24 @@ def settings_in(folder: Path, **changes: Any) -> Settings:
     checkpoint = folder / "checkpoints" / "tiny"
     checkpoint.mkdir(parents=True, exist_ok=True)
     (checkpoint / "config.json").write_text(json.dumps(CONFIG))
-    return Settings(
-        data_dir=folder / "var",
-        checkpoint_dir=checkpoint,
-        http_port=free_port(),
-        cpu_threads=1,
-        x264_preset="ultrafast",
-        **{"drain_limit_s": 5.0, **changes},
-    )
+    defaults = {
+        "data_dir": folder / "var",
+        "checkpoint_dir": checkpoint,
+        "http_port": free_port(),
+        "cpu_threads": 1,
+        "x264_preset": "ultrafast",
+        "drain_limit_s": 5.0,
+    }
+    return Settings(**{**defaults, **changes})
 
 
 @asynccontextmanager
-async def running(settings: Settings, real_client: bool = False) -> AsyncIterator[RunningServer]:
+async def running(
+    settings: Settings, real_client: bool = False, resolution: int = RESOLUTION
+) -> AsyncIterator[RunningServer]:
     """Run a server with a drawn avatar, and controlled models or the client of a real Triton."""
     if not (settings.avatars_dir / settings.avatar).exists():
-        write_avatar(settings.avatars_dir, settings.avatar)
+        write_avatar(settings.avatars_dir, settings.avatar, resolution)
     models = ControlledModels()
     service = Service(settings) if real_client else Service(settings, client=models)  # type: ignore[arg-type]
     started = asyncio.Event()

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.orchestrator.running_server import settings_in
+
 
 def cli(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "orchestrator.cli", *arguments]
@@ -43,6 +45,8 @@ def test_config_hides_the_stream_key() -> None:
     ],
 )
 def test_what_is_missing_is_said_in_one_sentence(tmp_path: Path, arguments: list[str], said: str) -> None:
-    answer = cli(*arguments, LATENTSYNC_DATA_DIR=str(tmp_path))
+    settings = settings_in(tmp_path)
+    folders = {"DATA_DIR": settings.data_dir, "CHECKPOINT_DIR": settings.checkpoint_dir}
+    answer = cli(*arguments, **{f"LATENTSYNC_{name}": str(folder) for name, folder in folders.items()})
     assert answer.returncode == 1
     assert said in answer.stderr and "Traceback" not in answer.stderr

@@ -40,7 +40,6 @@ class Backdrop:
         self._array.render(moderngl.TRIANGLE_STRIP)
 
 
-
 def paint_backdrop(size: int = FRAME_SIZE, seed: int = 3) -> NDArray[np.uint8]:
     """The backdrop as RGB uint8 [size, size, 3], top row first."""
     rng = np.random.default_rng(seed)
@@ -57,9 +56,8 @@ def paint_backdrop(size: int = FRAME_SIZE, seed: int = 3) -> NDArray[np.uint8]:
         tone = (255, 176, 104) if warm else (120, 180, 255)
         disc = Image.new("RGB", (size, size))
         box = [cx - radius, cy - radius, cx + radius, cy + radius]
-        ImageDraw.Draw(disc).ellipse(
-            box, fill=tuple(int(c * power * 0.55) for c in tone), outline=tuple(int(c * power * 0.8) for c in tone), width=2
-        )
+        inner, edge = (tuple(int(c * power * share) for c in tone) for share in (0.55, 0.8))
+        ImageDraw.Draw(disc).ellipse(box, fill=inner, outline=edge, width=2)
         disc = disc.filter(ImageFilter.GaussianBlur(size / 130))
         lamps = Image.fromarray(np.maximum(np.asarray(lamps), np.asarray(disc)))
     light = light + (np.asarray(lamps, np.float64) / 255) ** 2.2 * 0.55

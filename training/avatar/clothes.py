@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from training.avatar import shaders
-from training.avatar.gpu_head import Morph, triangles
+from training.avatar.gpu_head import Morph, triangles, vertex_layout
 from training.avatar.head_mesh import HeadMesh, Part
 from training.avatar.scalp import follow
 
@@ -29,7 +29,7 @@ void main() {
     float relief = 0.5 + 0.22 * wale + 0.20 * course;
     normal = normalize(normal + vec3(0.16 * wale, 0.10 * course, 0.0));
     vec3 albedo = vec3(0.62, 0.575, 0.50) * mix(0.84, 1.03, relief);
-    float edge = smoothstep(-0.010, -0.10, line) * 0.0 + mix(0.80, 1.0, smoothstep(-0.085, -0.105, line) + rib);
+    float edge = mix(0.80, 1.0, smoothstep(-0.085, -0.105, line) + rib);
     float round = mix(1.0, 0.72 + 0.28 * sin(3.1416 * clamp(-line / 0.085, 0.0, 1.0)), rib);
     vec3 c = albedo * edge * round * diffuse(normal, b.x, b.y, vec3(0.30, 0.28, 0.26));
     c += albedo * 0.22 * pow(1.0 - clamp(dot(normal, v), 0.0, 1.0), 3.0) * b.x;
@@ -111,12 +111,12 @@ class Clothes:
             light[:, 2] = 0.4 * follow(positions) if not collar else 0.0
             data = np.concatenate([positions, turned, positions, light], axis=1).astype("f4")
             program = context.program(
-                vertex_shader=shaders.VERSION + shaders.VERTEX.replace("in vec2 uv; ", "").replace("t = uv;", "t = vec2(0);"),
-                fragment_shader=shaders.fragment(material),
+                vertex_shader=shaders.VERSION + shaders.VERTEX, fragment_shader=shaders.fragment(material)
             )
             if "collar" in program:
                 program["collar"].value = collar
-            layout = (context.buffer(data.tobytes()), "3f 3f 3f 4f", "position", "normal", "local", "bake")
+            fields = (("3f", "position"), ("3f", "normal"), ("3f", "local"), ("4f", "bake"))
+            layout = vertex_layout(program, context.buffer(data.tobytes()), fields)
             index = context.buffer(triangles(quads).tobytes())
             self._programs.append(program)
             self._arrays.append(context.vertex_array(program, [layout], index))

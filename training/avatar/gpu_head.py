@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import moderngl
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +28,15 @@ NEGLIGIBLE = 1e-4
 def triangles(quads: NDArray[np.int64]) -> NDArray[np.int32]:
     """Two triangles for each quad, [2k, 3]."""
     return np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]]).astype(np.int32)
+
+
+def vertex_layout(
+    program: moderngl.Program, buffer: moderngl.Buffer, fields: Sequence[tuple[str, str]]
+) -> tuple[moderngl.Buffer | str, ...]:
+    """A buffer's format for `vertex_array`, with padding in place of what the program's compiler has removed."""
+    padding = {"2f": "8x", "3f": "12x", "4f": "16x"}
+    formats = [kind if name in program else padding[kind] for kind, name in fields]
+    return (buffer, " ".join(formats), *(name for _, name in fields if name in program))
 
 
 class Morph:
@@ -95,21 +106,12 @@ class GpuHead:
                 vertex_shader=shaders.VERSION + shaders.VERTEX, fragment_shader=shaders.fragment(material)
             )
             content = [
-                self._layout(program, self._moving, (("3f", "position"), ("3f", "normal"))),
-                self._layout(program, fixed, (("2f", "uv"), ("3f", "local"), ("4f", "bake"))),
+                vertex_layout(program, self._moving, (("3f", "position"), ("3f", "normal"))),
+                vertex_layout(program, fixed, (("2f", "uv"), ("3f", "local"), ("4f", "bake"))),
             ]
             index = context.buffer(triangles(quads).tobytes())
             self._programs.append(program)
             self._arrays.append((part, context.vertex_array(program, [c for c in content if len(c) > 2], index)))
-
-    @staticmethod
-    def _layout(
-        program: moderngl.Program, buffer: moderngl.Buffer, fields: tuple[tuple[str, str], ...]
-    ) -> tuple[moderngl.Buffer | str, ...]:
-        """A buffer's format, with padding in place of what this program's compiler has removed."""
-        sizes = {"2f": "8x", "3f": "12x", "4f": "16x"}
-        formats = [kind if name in program else sizes[kind] for kind, name in fields]
-        return (buffer, " ".join(formats), *(name for _, name in fields if name in program))
 
     @property
     def programs(self) -> list[moderngl.Program]:

@@ -73,7 +73,7 @@ def _roots(mesh: HeadMesh, count: int, rng: np.random.Generator) -> tuple[NDArra
     corners = corners[inside]
     area = np.linalg.norm(np.cross(corners[:, 2] - corners[:, 0], corners[:, 3] - corners[:, 1]), axis=1)
     # The hairline shows most: more strands there.
-    area = area * (1 + 2.5 * np.exp(-(scalp_height(centre[inside]) / 0.10) ** 2))
+    area = area * (1 + 2.5 * np.exp(-((scalp_height(centre[inside]) / 0.10) ** 2)))
     pick = rng.choice(len(corners), count, p=area / area.sum())
     a, b = rng.random((2, count, 1))
     p = corners[pick]
@@ -178,7 +178,8 @@ class Hair:
         tangent = _unit(np.gradient(points, axis=1))
         across = _unit(np.cross(tangent, _unit(np.array([0, 0, 10.0]) - points)))
         t = np.broadcast_to(np.linspace(0, 1, POINTS), (count, POINTS))
-        width = 0.0068 * rng.uniform(0.7, 1.25, (count, 1)) * np.clip(0.12 + t * 4.5, 0, 1) * np.clip((1.02 - t) * 6, 0, 1)
+        taper = np.clip(0.12 + t * 4.5, 0, 1) * np.clip((1.02 - t) * 6, 0, 1)
+        width = 0.0068 * rng.uniform(0.7, 1.25, (count, 1)) * taper
         tone = np.broadcast_to(np.clip(rng.normal(0.42, 0.20, (count, 1)), 0, 1), (count, POINTS))
         stick = np.maximum(follow(points.reshape(-1, 3)).reshape(count, POINTS), 1 - 1.0 * (points[..., 1] < -0.3))
         strand = np.stack([t, tone, light, stick], axis=-1)

@@ -44,9 +44,7 @@ def grow(mesh: BaseMesh, positions: FloatArray, rng: np.random.Generator) -> Ite
         yield _strip(mesh, positions, f"helper-{side}-eyelashes-1", LOWER, rng)
 
 
-def _strip(
-    mesh: BaseMesh, positions: FloatArray, group: str, style: LashStyle, rng: np.random.Generator
-) -> LashStrip:
+def _strip(mesh: BaseMesh, positions: FloatArray, group: str, style: LashStyle, rng: np.random.Generator) -> LashStrip:
     count = style.count
     grid = _grid(mesh.quads[group], positions)
     along = np.linspace(0.02, 0.985, count) + rng.uniform(-0.005, 0.005, count)
@@ -83,7 +81,8 @@ def _grid(quads: IntArray, positions: FloatArray) -> IntArray:
     if grid.shape[0] > grid.shape[1]:
         grid = grid.T
     eye = positions[grid].mean(axis=(0, 1)) - np.array([0, 0, 0.25])
-    if np.linalg.norm(positions[grid[0]] - eye, axis=1).mean() > np.linalg.norm(positions[grid[-1]] - eye, axis=1).mean():
+    first, last = (np.linalg.norm(positions[grid[row]] - eye, axis=1).mean() for row in (0, -1))
+    if first > last:
         grid = grid[::-1]
     if abs(positions[grid[0, 0], 0]) > abs(positions[grid[0, -1], 0]):
         grid = grid[:, ::-1]
@@ -92,10 +91,10 @@ def _grid(quads: IntArray, positions: FloatArray) -> IntArray:
 
 def _walk(faces_at: dict[int, list[list[int]]], start: int, along: int, across: int) -> tuple[list[int], list[int]]:
     """A row of vertices from `start` through `along`, and the row beside it that begins with `across`."""
-    row, beside, used = [start, along], [across], set()
+    row, beside = [start, along], [across]
+    used: set[tuple[int, ...]] = set()
     while True:
-        face = next((f for f in faces_at[row[-2]] if {row[-2], row[-1], beside[-1]} <= set(f)), None)
-        assert face is not None
+        face = next(f for f in faces_at[row[-2]] if {row[-2], row[-1], beside[-1]} <= set(f))
         used.add(tuple(face))
         beside.append(next(v for v in face if v not in (row[-2], row[-1], beside[-1])))
         step = [f for f in faces_at[row[-1]] if beside[-1] in f and tuple(f) not in used]
@@ -106,9 +105,7 @@ def _walk(faces_at: dict[int, list[list[int]]], start: int, along: int, across: 
         row.append(neighbours[0] if neighbours[1] == beside[-1] else neighbours[1])
 
 
-def _walk_next(
-    faces_at: dict[int, list[list[int]]], below: list[int], row: list[int]
-) -> tuple[list[int], list[int]]:
+def _walk_next(faces_at: dict[int, list[list[int]]], below: list[int], row: list[int]) -> tuple[list[int], list[int]]:
     """The row above `row`, which lies above `below`; empty where the strip ends."""
     fresh = [f for f in faces_at[row[0]] if row[1] in f and below[0] not in f]
     if not fresh:

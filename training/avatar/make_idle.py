@@ -14,7 +14,7 @@ from training.avatar.projection import FRAME_SIZE
 from training.avatar.renderer import Renderer
 
 OUTPUT = Path(__file__).parents[2] / "checkpoints" / "demo" / "avatar" / "idle.mp4"
-CRF = 16
+CRF = 12
 
 
 def encoder(output: Path) -> list[str]:

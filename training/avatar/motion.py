@@ -52,7 +52,12 @@ VISEMES: dict[str, dict[str, float]] = {
     "UU": {"jawOpen": 0.08, "mouthPucker": 0.80, "mouthFunnel": 0.15},
     "MM": {**_both("mouthPress", 0.50), "mouthRollLower": 0.25, "mouthRollUpper": 0.25},
     "FF": {"jawOpen": 0.08, "mouthRollLower": 0.60, **_both("mouthUpperUp", 0.35)},
-    "SS": {"jawOpen": 0.05, **_both("mouthStretch", 0.25), **_both("mouthLowerDown", 0.35), **_both("mouthUpperUp", 0.28)},
+    "SS": {
+        "jawOpen": 0.05,
+        **_both("mouthStretch", 0.25),
+        **_both("mouthLowerDown", 0.35),
+        **_both("mouthUpperUp", 0.28),
+    },
     "SH": {"jawOpen": 0.10, "mouthFunnel": 0.50, **_both("mouthLowerDown", 0.22), **_both("mouthUpperUp", 0.15)},
     "TH": {"jawOpen": 0.15, **_both("mouthLowerDown", 0.25), **_both("mouthUpperUp", 0.22), "tongueOut": 0.25},
 }

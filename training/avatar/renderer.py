@@ -26,7 +26,10 @@ Picture = NDArray[np.uint8]
 
 IRIS_COLOUR = (0.135, 0.088, 0.046)
 HAIR_COLOUR = (0.060, 0.031, 0.017)
-SAMPLES, SUPERSAMPLING, CROP_SUPERSAMPLING = 4, 2, 2
+SAMPLES = 4
+SUPERSAMPLING = (2, 2)
+# The template loses more rows than columns when it is squeezed to the square crop.
+CROP_SUPERSAMPLING = (2, 3)
 MASKS = ("lips", "eyelids", "inside-mouth")
 PARTING = ("mouthLowerDownLeft", "mouthLowerDownRight", "mouthUpperUpLeft", "mouthUpperUpRight")
 # The part of the head that speech moves, and the neck that a moving chin covers and bares.
@@ -61,7 +64,7 @@ class Renderer:
         self._backdrop = Backdrop(self._context)
         self._plate: tuple[int, Picture] | None = None
         self._load_textures()
-        self._set_materials([*self._whole.programs, *self._mouth.programs, *(p for d in self._worn for p in d.programs)])
+        self._set_materials([p for d in (self._whole, self._mouth, *self._worn) for p in d.programs])
 
     def render(
         self,
@@ -120,7 +123,7 @@ class Renderer:
         view: NDArray[np.float64] | None,
         size: tuple[int, int],
         samples: int,
-        scale: int,
+        scale: tuple[int, int],
     ) -> Picture:
         cut = projection.view_clip(view, size)
         clip = (cut @ projection.camera_clip()).T.astype("f4").tobytes()
@@ -130,7 +133,7 @@ class Renderer:
             _write(program, "head", turn)
             _set(program, "breath", (0.028 * pose.breath, 0.030 * pose.breath, 0.0))
             _set(program, "opening", _opening(units))
-        pixels = (size[0] * scale, size[1] * scale)
+        pixels = (size[0] * scale[0], size[1] * scale[1])
         target, resolved = self._framebuffers(pixels, samples)
         target.use()
         target.clear(depth=1.0)
@@ -181,11 +184,13 @@ def _speech_part(context: moderngl.Context, mesh: HeadMesh, bake: FloatArray) ->
     for part in (Part.LASH, Part.EYE):
         near[mesh.vertices_of(part)] = False
     used = np.unique(np.concatenate([q[near[q].all(axis=1)].ravel() for q in mesh.quads.values()]))
-    part = mesh.subset(near)
-    shown = ((part.rest > SPEECH_LOW) & (part.rest < SPEECH_HIGH)).all(axis=1)
-    # The roof of the mouth would show where the face is cut off above it.
-    shown &= ~((part.rest[:, 1] > -0.14) & (part.rest[:, 2] < 0.60) & (np.abs(part.rest[:, 0]) < 0.46))
-    return GpuHead(context, part, bake[used], shown)
+    face = mesh.subset(near)
+    shown = ((face.rest > SPEECH_LOW) & (face.rest < SPEECH_HIGH)).all(axis=1)
+    x, y, z = np.abs(face.rest[:, 0]), face.rest[:, 1], face.rest[:, 2]
+    # The roof of the mouth, the eye sockets and the ears would show where the face is cut off.
+    shown &= ~((y > -0.14) & (z < 0.60) & (x < 0.46)) & ~((y > 0.02) & (z < 0.74) & (x < 0.42))
+    shown &= ~((y > -0.16) & (x > 0.66))
+    return GpuHead(context, face, bake[used], shown)
 
 
 def _set(program: moderngl.Program, name: str, value: object) -> None:
@@ -198,13 +203,14 @@ def _write(program: moderngl.Program, name: str, data: bytes) -> None:
         program[name].write(data)
 
 
-def _shrunk(large: Picture, scale: int) -> Picture:
-    """The mean of every block of `scale`² pixels."""
-    total = np.zeros((large.shape[0] // scale, large.shape[1] // scale, 3), np.uint16)
-    for y in range(scale):
-        for x in range(scale):
-            total += large[y::scale, x::scale]
-    return ((total + scale**2 // 2) // scale**2).astype(np.uint8)
+def _shrunk(large: Picture, scale: tuple[int, int]) -> Picture:
+    """The mean of every block of `scale` (columns, rows) pixels."""
+    columns, rows = scale
+    total = np.zeros((large.shape[0] // rows, large.shape[1] // columns, 3), np.uint16)
+    for y in range(rows):
+        for x in range(columns):
+            total += large[y::rows, x::columns]
+    return ((total + rows * columns // 2) // (rows * columns)).astype(np.uint8)
 
 
 def _opening(units: dict[str, float]) -> float:

@@ -120,10 +120,11 @@ void main() {
     float lid = smoothstep(0.60, 0.02, l.y + 0.16 * l.x * l.x) * smoothstep(1.05, 0.55, abs(l.x));
     lid = 0.22 + 0.78 * lid;
     vec3 c = albedo * diffuse(normal, lid, lid, vec3(0.45, 0.38, 0.36)) * 0.92;
-    vec3 bulge = mat3(1) * normalize(normal + vec3(l.xy, 0) * 0.55 * smoothstep(0.62, 0.30, r));
+    vec3 bulge = normalize(normal + vec3(l.xy, 0) * 0.55 * smoothstep(0.62, 0.30, r));
     vec3 mirrored = reflect(-v, bulge);
     float cornea = smoothstep(0.62, 0.5, r);
-    c += vec3(1.0, 0.98, 0.95) * window(mirrored, normalize(vec3(-0.50, 0.56, 0.66)), 0.20, 0.22) * (0.25 + 2.3 * cornea);
+    float lamp = window(mirrored, normalize(vec3(-0.50, 0.56, 0.66)), 0.20, 0.22);
+    c += vec3(1.0, 0.98, 0.95) * lamp * (0.25 + 2.3 * cornea);
     c += vec3(0.75, 0.86, 1.0) * window(mirrored, normalize(vec3(0.62, 0.10, 0.78)), 0.10, 0.26) * 0.22 * cornea;
     c += vec3(gloss(normal, v, lid, lid, 0.22)) * 0.5 * (1.0 - cornea);
     colour = filmic(c);

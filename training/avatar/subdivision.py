@@ -51,9 +51,9 @@ def catmull_clark(quads: IntArray, vertex_count: int) -> Subdivision:
     border = np.asarray(edge_faces.sum(axis=1)).ravel() < 2
     inner = sparse.diags((~border).astype(np.float32))
     midpoints = edge_ends * 0.5
-    edge_points = inner @ ((edge_ends + edge_faces @ face_points) * 0.25) + sparse.diags(
-        border.astype(np.float32)
-    ) @ midpoints
+    edge_points = (
+        inner @ ((edge_ends + edge_faces @ face_points) * 0.25) + sparse.diags(border.astype(np.float32)) @ midpoints
+    )
 
     vertex_faces = _incidence(quads, face_rows, (n, k))
     valence = np.maximum(np.asarray(vertex_faces.sum(axis=1)).ravel(), 1.0)

@@ -1,4 +1,4 @@
-"""The page at / in a real Chromium: it plays the stream, takes a file and a recording, and shows what becomes of them."""
+"""The page at / in a real Chromium: plays the stream, takes a file and a recording, shows what becomes of them."""
 
 import asyncio
 import os

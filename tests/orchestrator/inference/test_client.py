@@ -66,13 +66,13 @@ async def test_shared_memory_and_grpc_give_the_same_faces(triton_server: TritonS
 async def test_concurrent_requests_never_share_a_region(triton_server: TritonServer) -> None:
     async with TritonClient(settings(triton_server, max_in_flight=4)) as client:
         alone = [await client.faces(*chunk(seed), steps=1, guidance=1.0) for seed in range(4)]
-        assert len(regions()) == 1, "one after another need one region"
+        assert len(regions()) == 2, "one after another, the UNet and the decoder need one region each"
         for _ in range(2):
             together = await asyncio.gather(*(client.faces(*chunk(i % 4), steps=1, guidance=1.0) for i in range(8)))
             for index, faces in enumerate(together):
                 # Batched and alone differ by rounding only; another chunk's faces differ everywhere.
                 assert np.abs(faces.astype(int) - alone[index % 4]).max() <= 2
-        assert len(regions()) <= 4
+        assert len(regions()) <= 8
 
 
 async def test_cancelled_request_gives_its_region_up(triton_server: TritonServer) -> None:
@@ -80,13 +80,13 @@ async def test_cancelled_request_gives_its_region_up(triton_server: TritonServer
         at_first = (await client.statistics())["unet"].compute_s
         await client.faces(*chunk(0), steps=20, guidance=1.0)
         before_s = (await client.statistics())["unet"].compute_s
-        (before,) = regions()
+        before = regions()
         task = asyncio.create_task(client.faces(*chunk(0), steps=500, guidance=1.0))
         await asyncio.sleep(0.2)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert before not in regions(), "Triton may still write there"
+        assert len(before - regions()) == 1, "Triton may still write there"
         await client.faces(*chunk(0), steps=1, guidance=1.0)
         spent_s = (await client.statistics())["unet"].compute_s - before_s
         assert spent_s < (before_s - at_first) * 500 / 20 / 2, "Triton finished a request that nobody waits for"
@@ -131,8 +131,8 @@ async def test_region_that_triton_has_forgotten_is_registered_anew(triton_server
         async with InferenceServerClient(f"127.0.0.1:{triton_server.options.grpc_port}") as direct:
             await direct.unregister_system_shared_memory()  # all of them, as a restart would
         np.testing.assert_array_equal(await client.faces(*chunk(0), steps=2, guidance=1.0), expected)
-        assert len(regions()) == 1
-        assert regions() != before
+        assert len(regions()) == 2
+        assert not regions() & before
 
 
 async def test_statistics_count_what_was_asked(triton_server: TritonServer) -> None:

@@ -1,0 +1,42 @@
+# make demo: set up, then run the whole product on the demo avatar.  make test: set up, then test it.
+# Both work in .venv and need no root; a second run finds everything in place.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint clean
+
+help:
+	@echo "make demo    run the whole product on the demo avatar (ARGS='--rtmp rtmp://…' publishes it too)"
+	@echo "make test    lint, type-check and test everything"
+	@echo "make lint    lint and type-check only"
+	@echo "make clean   remove the environment, caches and everything that was written to var/"
+
+demo: $(VENV)/.installed
+	@exec $(BIN)/latentsync-realtime demo $(ARGS)
+
+test: lint
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.installed-for-tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/mypy
+
+# Editable, so that only a change of pyproject.toml asks for another installation.
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.installed-for-tests: pyproject.toml | $(BIN)/python
+	$(PIP) --editable '.[test]'
+	@touch $@ $(VENV)/.installed
+
+$(BIN)/python:
+	@python=$$(tools/find_python.sh) && echo "setting up $(VENV) with $$python, this takes some minutes" && $$python -m venv $(VENV)
+
+clean:
+	rm -rf $(VENV) var build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
