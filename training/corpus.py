@@ -49,7 +49,7 @@ class Corpus:
         clips = [
             Clip(str(e["id"]), e["group"], int(e["n_frames"]), starts[str(e["id"])])
             for e in entries
-            if str(e["id"]) in starts
+            if (folder / "truth" / f"{e['id']}.npy").exists()
         ]
         return cls(folder, clips, np.load(folder / "idle.npy"))
 

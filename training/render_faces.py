@@ -1,8 +1,8 @@
 """Render what the networks learn from: python -m training.render_faces DATA --idle checkpoints/demo/avatar/idle.mp4
 
 Aligns the idle clip as the product does, then renders the aligned face of each speech clip directly, through the
-alignment matrix of the idle frame on which it is said. Writes idle.npy, matrices.npy, starts.json and truth/ (see
-training.corpus). Clips that are there already are left alone, so an interrupted run goes on where it stopped.
+alignment matrix of the idle frame on which it is said. Writes idle.npy, plates.npy, matrices.npy, starts.json and
+truth/ (see training.corpus). Clips that are there already are left alone, so an interrupted run goes on where it stopped.
 """
 
 import argparse
@@ -11,24 +11,23 @@ import multiprocessing
 import time
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from latentsync.alignment import FaceAligner, crop_face
 from latentsync.landmarks import FaceLandmarker
+from orchestrator.avatars.video import read_frames
 from training.write_checkpoint import RESOLUTION
 
 
 def align_idle(video: Path, face_models: Path) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """(faces uint8 [N, R, R, 3], matrices [N, 2, 3]) of the idle clip."""
-    capture, landmarker, aligner = cv2.VideoCapture(str(video)), FaceLandmarker(face_models), FaceAligner()
-    faces, matrices = [], []
-    while (read := capture.read())[0]:
-        frame = cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB)
-        matrices.append(aligner.align(landmarker.detect(frame)[0].landmarks))
-        faces.append(crop_face(frame, matrices[-1], RESOLUTION))
-    return np.stack(faces), np.stack(matrices)
+    """(frames uint8 [N, H, W, 3], affines [N, 2, 3] to the face template) of the idle clip, as an avatar is prepared.
+
+    ffmpeg decodes, since OpenCV ignores the clip's colour matrix and would make plate and talking face differ in hue.
+    """
+    landmarker, aligner = FaceLandmarker(face_models), FaceAligner()
+    frames = np.stack(list(read_frames(video, max_frames=2000)))
+    return frames, np.stack([aligner.align(landmarker.detect(frame)[0].landmarks) for frame in frames])
 
 
 def render_clips(data: Path, share: int, shares: int) -> None:
@@ -36,7 +35,7 @@ def render_clips(data: Path, share: int, shares: int) -> None:
 
     curves = np.load(data / "curves.npz")
     names = [str(name) for name in curves["names"]]
-    matrices = np.load(data / "matrices.npy")
+    plates, matrices = np.load(data / "plates.npy", mmap_mode="r"), np.load(data / "matrices.npy")
     starts = json.loads((data / "starts.json").read_text())
     renderer = Renderer()
     began, done = time.monotonic(), 0
@@ -48,7 +47,7 @@ def render_clips(data: Path, share: int, shares: int) -> None:
         for offset, row in enumerate(curves[clip]):
             index = (start + offset) % len(matrices)
             units = dict(zip(names, map(float, row), strict=True))
-            frames.append(renderer.render_crop(units, index, matrices[index], RESOLUTION))
+            frames.append(renderer.render_crop(units, index, matrices[index], RESOLUTION, plates[index]))
         np.save(target.with_suffix(".part.npy"), np.stack(frames))
         target.with_suffix(".part.npy").rename(target)
         done += len(frames)
@@ -64,7 +63,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=5)
     arguments = parser.parse_args()
     data: Path = arguments.data
-    faces, matrices = align_idle(arguments.idle, arguments.face_models)
+    plates, matrices = align_idle(arguments.idle, arguments.face_models)
+    faces = np.stack([crop_face(plate, matrix, RESOLUTION) for plate, matrix in zip(plates, matrices, strict=True)])
+    np.save(data / "plates.npy", plates)
     np.save(data / "idle.npy", faces)
     np.save(data / "matrices.npy", matrices)
     clips = json.loads((data / "speech.json").read_text())

@@ -75,7 +75,7 @@ def train(corpus: Corpus, seconds: float, device: str, seed: int) -> Autoencoder
     torch.manual_seed(seed)
     gpu = device == "cuda"
     vae = AutoencoderTiny(**CONFIG).to(device, memory_format=torch.channels_last)
-    sample = FaceSampler(corpus, batch=96 if gpu else 24, crop=None if gpu else 64, device=device, seed=seed)
+    sample = FaceSampler(corpus, batch=96 if gpu else 8, crop=None if gpu else 64, device=device, seed=seed)
     optimiser = torch.optim.AdamW(vae.parameters(), lr=1e-3, weight_decay=1e-4)
     began, step = time.monotonic(), 0
     while (progress := (time.monotonic() - began) / seconds) < 1:
