@@ -18,6 +18,7 @@ demo: $(VENV)/.installed
 	@exec $(BIN)/latentsync-realtime demo $(ARGS)
 
 test: lint
+	$(BIN)/latentsync-realtime fetch
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(VENV)/.installed-for-tests

@@ -155,7 +155,7 @@ def launch_command(options: TritonOptions) -> tuple[list[str], dict[str, str]]:
             f"{options.model_repository} does not exist: `latentsync-realtime export` writes a model repository"
         )
     # The models' threads share the cores with each other and with the encoder: a thread that spins while it waits for
-    # its team takes the core from the one that is waited for, and everything runs ten times slower.
+    # its team takes the core from the one that is waited for, and everything runs several times slower.
     environment = {"OMP_WAIT_POLICY": "PASSIVE"} | dict(os.environ)
     if options.cpu_threads is not None:
         environment |= {"OMP_NUM_THREADS": str(options.cpu_threads), "MKL_NUM_THREADS": str(options.cpu_threads)}

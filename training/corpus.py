@@ -82,7 +82,7 @@ def audio_features(
     for variant in range(variants):
         found: dict[str, Tensor] = {}
         order = list(clips) if variant == 0 else [clips[i] for i in rng.permutation(len(clips))]
-        for batch in _windows(order, shared=variant > 0):
+        for batch in _windows(order, shared=variant > 0 or device == "cpu"):
             pcm = [torch.from_numpy(corpus.pcm(clip)).to(device) for clip in batch]
             if variant:
                 pcm = [vary(one, rng, pitch=variant % 2 == 1) for one in pcm]

@@ -194,7 +194,7 @@ def group_measures(name: str, clips: Sequence[ClipMeasures]) -> GroupMeasures:
         chin_seam=mean([c.chin_seam for c in clips]),
         flicker=steps.flicker,
         flicker_in_truth=steps_in_truth.flicker,
-        flicker_against_truth=steps.flicker / steps_in_truth.flicker,
+        flicker_against_truth=steps.flicker / max(1e-9, steps_in_truth.flicker),
         r_other_sound=mean([c.r_other_sound for c in clips]),
         r_other_sound_to_its_own_truth=mean([c.r_other_sound_to_its_own_truth for c in clips]),
         r_of_truth_to_jaw=mean([c.r_of_truth_to_jaw for c in clips]),

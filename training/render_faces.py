@@ -2,7 +2,7 @@
 
 Aligns the idle clip as the product does, then renders the aligned face of each speech clip directly, through the
 alignment matrix of the idle frame on which it is said. Writes idle.npy, plates.npy, matrices.npy, starts.json and
-truth/ (see training.corpus). Clips that are there already are left alone, so an interrupted run goes on where it stopped.
+truth/ (see training.corpus). Clips that are there already are left alone: an interrupted run goes on where it stopped.
 """
 
 import argparse

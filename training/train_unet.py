@@ -24,6 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from latentsync.condition import face_condition
+from latentsync.denoising import alphas_cumprod
 from latentsync.mask import face_mask
 from latentsync.scheduler import SchedulerConfig
 from latentsync.unet import LatentSyncUNet, UNetConfig, upstream_state_dict
@@ -39,31 +40,43 @@ CHUNK = 16
 class Material:
     """Everything the loop draws from, on the device.
 
-    latents [T, 4, h, w] of the talking frames; condition [N, 9, h, w] of the idle frames; features float16
-    [variants, 2T, 1920]; first [clips] first frame of each clip in latents; length, start [clips].
+    latents [T, 4, h, w] of every `stride`-th talking frame; condition [N, 9, h, w] of the idle frames; features float16
+    [variants, 2·frames, 1920]; row, sound [clips]: where each clip begins in latents and, in frames, in features;
+    count [clips] latents of each clip; start [clips] idle frames.
     """
 
     latents: Tensor
     condition: Tensor
     features: Tensor
-    first: Tensor
-    length: Tensor
+    row: Tensor
+    sound: Tensor
+    count: Tensor
     start: Tensor
-    frames: list[Clip]
+    clips: list[Clip]
+    stride: int
 
 
 @torch.inference_mode()
-def prepare(corpus: Corpus, vae: Vae, variants: int, seed: int, device: str, checkpoints: Path) -> Material:
-    clips = [clip for clip in corpus.training_clips() if clip.frames >= CHUNK]
+def prepare(
+    corpus: Corpus, vae: Vae, variants: int, seed: int, device: str, checkpoints: Path, stride: int
+) -> Material:
+    clips = [clip for clip in corpus.training_clips() if clip.frames >= CHUNK * stride]
     features = audio_features(corpus, clips, load_encoder(checkpoints, device), variants, seed, device)
     print(f"features {tuple(features.shape)}", flush=True)
-    parts = (part for clip in clips for part in np.array_split(corpus.truth(clip), -(-clip.frames // 64)))
+    counts = [-(-clip.frames // stride) for clip in clips]
+    parts = (
+        part
+        for clip, count in zip(clips, counts, strict=True)
+        for part in np.array_split(corpus.truth(clip)[::stride], -(-count // 64))
+    )
     latents = torch.cat([vae.encode(pixels(part, device)) for part in parts])
     print(f"latents {tuple(latents.shape)} std {latents.std().item():.3f}", flush=True)
-    length = torch.tensor([clip.frames for clip in clips], device=device)
+    frames = torch.tensor([clip.frames for clip in clips], device=device)
+    count = torch.tensor(counts, device=device)
     start = torch.tensor([clip.start for clip in clips], device=device)
     condition = torch.from_numpy(face_condition(vae, corpus.idle)).float().to(device)
-    return Material(latents, condition, features.to(device), length.cumsum(0) - length, length, start, clips)
+    row, sound = count.cumsum(0) - count, frames.cumsum(0) - frames
+    return Material(latents, condition, features.to(device), row, sound, count, start, clips, stride)
 
 
 @dataclass(frozen=True)
@@ -82,15 +95,16 @@ def draw(material: Material, batch: int, generator: torch.Generator) -> Batch:
     def uniform(*shape: int) -> Tensor:
         return torch.rand(*shape, generator=generator).to(device)
 
-    clip = torch.multinomial(material.length.float().cpu(), batch, True, generator=generator).to(device)
-    length = material.length[clip][:, None]
-    stride = 1 + (uniform(batch, 1) * ((length - 1) // (CHUNK - 1)).clamp(max=4) * (uniform(batch, 1) < 0.5)).long()
-    stride = stride.minimum((length - 1) // (CHUNK - 1))
-    begin = (uniform(batch, 1) * (length - stride * (CHUNK - 1))).long()
-    frame = begin + stride * torch.arange(CHUNK, device=device)
-    row = material.first[clip][:, None] + frame
+    clip = torch.multinomial(material.count.float().cpu(), batch, True, generator=generator).to(device)
+    count = material.count[clip][:, None]
+    reach = ((count - 1) // (CHUNK - 1)).clamp(max=5)
+    stride = torch.where(uniform(batch, 1) < 0.5, 1, 1 + (uniform(batch, 1) * reach).long().clamp(max=4)).minimum(reach)
+    begin = (uniform(batch, 1) * (count - stride * (CHUNK - 1))).long()
+    place = begin + stride * torch.arange(CHUNK, device=device)
+    row, frame = material.row[clip][:, None] + place, place * material.stride
     at = (2 * frame[..., None] + torch.arange(-4, 6, device=device)).clamp(min=0)
-    at = at.minimum(2 * length[..., None] - 1) + 2 * material.first[clip][:, None, None]
+    last = torch.tensor([2 * material.clips[c].frames - 1 for c in clip.tolist()], device=device)
+    at = at.minimum(last[:, None, None]) + 2 * material.sound[clip][:, None, None]
     variant = (uniform(batch) * len(material.features)).long()
     audio = material.features[variant[:, None, None], at].float().reshape(batch, CHUNK, 50, 384)
     audio = audio * (uniform(batch, 1, 1, 1) > 0.05)
@@ -116,8 +130,9 @@ class PixelLoss:
     Only the rows of latents that the mask touches are decoded: the upper face would be thrown away.
     """
 
-    def __init__(self, corpus: Corpus, clips: list[Clip], vae: Vae, frames: int, device: str) -> None:
-        self.truths = [corpus.truth(clip) for clip in clips]
+    def __init__(self, corpus: Corpus, material: Material, vae: Vae, frames: int) -> None:
+        device = material.latents.device
+        self.truths = [corpus.truth(clip)[:: material.stride] for clip in material.clips]
         self.ends = np.cumsum([len(truth) for truth in self.truths])
         self.vae, self.frames, self.device = vae, frames, device
         weight = torch.from_numpy(1 - face_mask(corpus.idle.shape[1])).to(device)
@@ -143,7 +158,7 @@ def train(
     generator = torch.Generator().manual_seed(seed)
     average = copy.deepcopy(unet).eval().requires_grad_(False)
     optimiser = torch.optim.AdamW(unet.parameters(), lr=1e-3, betas=(0.9, 0.99), weight_decay=0.01)
-    abar = torch.from_numpy(SchedulerConfig(**SCHEDULER).alphas_cumprod()).float()
+    abar = alphas_cumprod(SchedulerConfig(**SCHEDULER))
     side = material.latents.shape[-1]
     weight = 0.15 + 0.85 * (1 - material.condition[0, 0].view(1, 1, 1, side, side))
     began = saved = time.monotonic()
@@ -186,8 +201,9 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="folder with vae.safetensors; unet.safetensors is written there")
     parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints"), help="where whisper-tiny.en lies")
     parser.add_argument("--minutes", type=float, default=5.0)
-    parser.add_argument("--batch", type=int, default=0, help="chunks of 16 frames; 32 on a GPU, 8 on a CPU")
+    parser.add_argument("--batch", type=int, default=0, help="chunks of 16 frames; 32 on a GPU, 6 on a CPU")
     parser.add_argument("--variants", type=int, default=0, help="of each clip's sound; 8 on a GPU, 4 on a CPU")
+    parser.add_argument("--stride", type=int, default=0, help="encode every n-th frame; 1 on a GPU, 4 on a CPU")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true", help="start from the unet.safetensors that is there")
     arguments = parser.parse_args()
@@ -196,7 +212,8 @@ def main() -> None:
     torch.manual_seed(arguments.seed)
     corpus, vae = Corpus.open(arguments.data), load_vae(arguments.out, device)
     variants = arguments.variants or (8 if gpu else 4)
-    material = prepare(corpus, vae, variants, arguments.seed, device, arguments.checkpoints)
+    stride = arguments.stride or (1 if gpu else 4)
+    material = prepare(corpus, vae, variants, arguments.seed, device, arguments.checkpoints, stride)
     target = arguments.out / "unet.safetensors"
     if arguments.resume:
         unet = LatentSyncUNet.from_upstream({k: v.float() for k, v in load_file(target).items()}, **UNET)
@@ -204,8 +221,8 @@ def main() -> None:
         unet = LatentSyncUNet(UNetConfig(**UNET))
     unet = unet.requires_grad_(True).to(device, memory_format=torch.channels_last).train()
     print(json.dumps({"parameters": sum(p.numel() for p in unet.parameters()), "device": device}), flush=True)
-    pixel_loss = PixelLoss(corpus, material.frames, vae, 64 if gpu else 6, device)
-    batch = arguments.batch or (32 if gpu else 8)
+    pixel_loss = PixelLoss(corpus, material, vae, 64 if gpu else 2)
+    batch = arguments.batch or (32 if gpu else 6)
     write(train(unet, material, pixel_loss, 60 * arguments.minutes, batch, arguments.seed, target), target)
 
 

@@ -7,11 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from training.speech.alignment import cover, doubt
+from training.speech.alignment import Aligner, cover, doubt
 from training.speech.backgrounds import KINDS, background
 from training.speech.clip import Clip, Phone, read_clips, write_clips
 from training.speech.held_out import TEXTS, held_out_sentences
 from training.speech.sentences import PATTERNS, TWISTERS, WORDS, SentenceMaker, spoken_words
+from training.speech.voices import missing, open_voice
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +80,18 @@ def test_an_alignment_beside_its_sound_is_doubted():
     assert "least possible length" in doubt(cover(crammed, 2.0), samples)
     assert "0.90 s" in doubt(cover([Phone("AA", 0.5, 1.4)], 2.0), samples)
     assert doubt(cover([], 2.0), samples) == "nothing spoken"
+
+
+def test_timings_do_not_depend_on_what_was_aligned_before():
+    pytest.importorskip("pocketsphinx")
+    if missing(["espeak"]):
+        pytest.skip("espeak-ng is not installed")
+    speak = open_voice("espeak")
+    said = [(text, speak(text, 0.8 + 0.1 * i, 0)) for i, text in enumerate(TEXTS[:8])]
+    said = [(text, samples * 10 ** (i - 4)) for i, (text, samples) in enumerate(said)]
+    forwards, backwards = Aligner(), Aligner()
+    first = {text: forwards(samples, text) for text, samples in said}
+    assert first == {text: backwards(samples, text) for text, samples in reversed(said)}
 
 
 def test_vowels_over_silence_are_doubted():

@@ -70,6 +70,8 @@ class Aligner:
         return cover(found, len(samples) / SAMPLE_RATE)
 
     def _pass(self, pcm: bytes) -> None:
+        # Forgets the level and noise of what was aligned before: timings must not depend on the order of the clips.
+        self._decoder.reinit_feat()
         self._decoder.start_utt()
         try:
             self._decoder.process_raw(pcm, full_utt=True)

@@ -170,7 +170,9 @@ def join(parts: list[tuple[Samples, list[Phone]]], rng: np.random.Generator) -> 
     for samples, own in parts:
         phones += [Phone(p.name, p.start_s + at, p.end_s + at) for p in own if p.name != SILENCE]
         at += len(samples) / SAMPLE_RATE
-    return mixed, cover(phones, length / SAMPLE_RATE)
+    # Rounded as speech.json rounds them, so that curves made anew from it are the same.
+    covered = cover(phones, length / SAMPLE_RATE)
+    return mixed, [Phone(p.name, round(p.start_s, 4), round(p.end_s, 4)) for p in covered]
 
 
 def _pause(duration_s: float) -> tuple[Samples, list[Phone]]:
