@@ -146,9 +146,12 @@ class SpeechGeneration:
     def wait_before_start_s(self, expected_rate: float | None = None) -> float | None:
         """Seconds until the speech may start and play through; None while no rate is known.
 
-        The measured rate counts; `expected_rate`, of an earlier speech, stands in until the first chunk is there.
+        `expected_rate`, of an earlier speech, stands in until there is more to measure than the first chunks, whose
+        time is mostly the pipeline's latency and says little about its rate.
         """
-        rate = self._meter.frames_per_s or expected_rate
+        measured = self._meter.frames_per_s
+        early = self._given <= (1 + self._settings.chunks_ahead) * CHUNK_FRAMES
+        rate = (expected_rate or measured) if early else (measured or expected_rate)
         return None if rate is None else wait_before_start_s(rate, self._given, self.frame_count, CHUNK_FRAMES)
 
     async def chunks(self) -> AsyncGenerator[SpeechChunk, None]:
