@@ -68,6 +68,22 @@ class Corpus:
         return (clip.start + np.arange(clip.frames)) % len(self.idle)
 
 
+class TruthFrames:
+    """The talking faces of several clips as one sequence, every `stride`-th of each clip, memory-mapped."""
+
+    def __init__(self, corpus: Corpus, clips: list[Clip], stride: int = 1) -> None:
+        self._clips = [corpus.truth(clip)[::stride] for clip in clips]
+        self._ends = np.cumsum([len(frames) for frames in self._clips])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, row: int) -> NDArray[np.uint8]:
+        """uint8 [R, R, 3]."""
+        which = int(np.searchsorted(self._ends, row, side="right"))
+        return self._clips[which][row - self._ends[which]]  # counted from the clip's end
+
+
 @torch.inference_mode()
 def audio_features(
     corpus: Corpus, clips: list[Clip], encoder: AudioEncoder, variants: int, seed: int, device: str
@@ -75,7 +91,7 @@ def audio_features(
     """Whisper features of every clip as it is and in `variants` − 1 disguises: float16 [variants, 2·frames, 5·384].
 
     The disguised clips share 30 s windows, since Whisper's positions depend on where in the window a sound lies and an
-    upload can be of any length.
+    upload can be of any length. On a CPU all do: a window costs the same however little is said in it.
     """
     rng = np.random.default_rng(seed)
     rows = []

@@ -29,7 +29,7 @@ from latentsync.mask import face_mask
 from latentsync.scheduler import SchedulerConfig
 from latentsync.unet import LatentSyncUNet, UNetConfig, upstream_state_dict
 from latentsync.vae import Vae
-from training.corpus import Clip, Corpus, audio_features
+from training.corpus import Clip, Corpus, TruthFrames, audio_features
 from training.train_vae import pixels
 from training.write_checkpoint import SCHEDULER, UNET, load_encoder, load_vae
 
@@ -42,7 +42,7 @@ class Material:
 
     latents [T, 4, h, w] of every `stride`-th talking frame; condition [N, 9, h, w] of the idle frames; features float16
     [variants, 2·frames, 1920]; row, sound [clips]: where each clip begins in latents and, in frames, in features;
-    count [clips] latents of each clip; start [clips] idle frames.
+    count, frames [clips]: latents and frames of each clip; start [clips]: the idle frame at which it begins.
     """
 
     latents: Tensor
@@ -51,6 +51,7 @@ class Material:
     row: Tensor
     sound: Tensor
     count: Tensor
+    frames: Tensor
     start: Tensor
     clips: list[Clip]
     stride: int
@@ -76,7 +77,7 @@ def prepare(
     start = torch.tensor([clip.start for clip in clips], device=device)
     condition = torch.from_numpy(face_condition(vae, corpus.idle)).float().to(device)
     row, sound = count.cumsum(0) - count, frames.cumsum(0) - frames
-    return Material(latents, condition, features.to(device), row, sound, count, start, clips, stride)
+    return Material(latents, condition, features.to(device), row, sound, count, frames, start, clips, stride)
 
 
 @dataclass(frozen=True)
@@ -98,13 +99,12 @@ def draw(material: Material, batch: int, generator: torch.Generator) -> Batch:
     clip = torch.multinomial(material.count.float().cpu(), batch, True, generator=generator).to(device)
     count = material.count[clip][:, None]
     reach = ((count - 1) // (CHUNK - 1)).clamp(max=5)
-    stride = torch.where(uniform(batch, 1) < 0.5, 1, 1 + (uniform(batch, 1) * reach).long().clamp(max=4)).minimum(reach)
+    stride = torch.where(uniform(batch, 1) < 0.5, 1, 1 + (uniform(batch, 1) * reach).long())
     begin = (uniform(batch, 1) * (count - stride * (CHUNK - 1))).long()
     place = begin + stride * torch.arange(CHUNK, device=device)
     row, frame = material.row[clip][:, None] + place, place * material.stride
     at = (2 * frame[..., None] + torch.arange(-4, 6, device=device)).clamp(min=0)
-    last = torch.tensor([2 * material.clips[c].frames - 1 for c in clip.tolist()], device=device)
-    at = at.minimum(last[:, None, None]) + 2 * material.sound[clip][:, None, None]
+    at = at.minimum((2 * material.frames[clip] - 1)[:, None, None]) + 2 * material.sound[clip][:, None, None]
     variant = (uniform(batch) * len(material.features)).long()
     audio = material.features[variant[:, None, None], at].float().reshape(batch, CHUNK, 50, 384)
     audio = audio * (uniform(batch, 1, 1, 1) > 0.05)
@@ -132,8 +132,7 @@ class PixelLoss:
 
     def __init__(self, corpus: Corpus, material: Material, vae: Vae, frames: int) -> None:
         device = material.latents.device
-        self.truths = [corpus.truth(clip)[:: material.stride] for clip in material.clips]
-        self.ends = np.cumsum([len(truth) for truth in self.truths])
+        self.truth = TruthFrames(corpus, material.clips, material.stride)
         self.vae, self.frames, self.device = vae, frames, device
         weight = torch.from_numpy(1 - face_mask(corpus.idle.shape[1])).to(device)
         self.top = max(0, int(weight.amax(1).nonzero()[0]) // 8 - 1)
@@ -142,9 +141,7 @@ class PixelLoss:
     def __call__(self, made: Tensor, row: Tensor, generator: torch.Generator) -> Tensor:
         flat, rows = made.transpose(1, 2).flatten(0, 1), row.flatten().cpu()
         pick = torch.randperm(len(rows), generator=generator)[: self.frames]
-        which = np.searchsorted(self.ends, rows[pick].numpy(), side="right")
-        offset = [int(r) - (int(self.ends[w - 1]) if w else 0) for r, w in zip(rows[pick], which, strict=True)]
-        truth = np.stack([self.truths[w][o][self.top * 8 :] for w, o in zip(which, offset, strict=True)])
+        truth = np.stack([self.truth[int(one)][self.top * 8 :] for one in rows[pick]])
         error = (self.vae.decode(flat[pick.to(self.device), :, self.top :]) - pixels(truth, self.device)).abs()
         return (error * self.weight).sum() / (self.weight.sum() * 3 * len(pick))
 

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from latentsync.mask import face_mask
-from training.corpus import Corpus
+from training.corpus import Corpus, TruthFrames
 
 # The decoder runs for every frame of a live speech: nothing but one convolution and the output at full resolution.
 CONFIG = {
@@ -46,17 +46,14 @@ class FaceSampler:
     """Random training faces, idle ones among them, some with the repainted region blanked."""
 
     def __init__(self, corpus: Corpus, batch: int, crop: int | None, device: str, seed: int) -> None:
-        self.truths = [corpus.truth(clip) for clip in corpus.training_clips()]
-        self.ends = np.cumsum([len(truth) for truth in self.truths])
+        self.truth = TruthFrames(corpus, corpus.training_clips())
         self.idle, self.batch, self.crop, self.device = corpus.idle, batch, crop, device
         self.rng = np.random.default_rng(seed)
         self.mask = torch.from_numpy(face_mask(self.idle.shape[1])).to(device)
 
     def __call__(self) -> tuple[Tensor, Tensor]:
         """(pixels [B, 3, r, r], weight [B, 1, r, r])."""
-        picks = self.rng.integers(0, self.ends[-1], self.batch)
-        which = np.searchsorted(self.ends, picks, side="right")
-        frames = [self.truths[w][p - self.ends[w]] for w, p in zip(which, picks, strict=True)]
+        frames = [self.truth[row] for row in self.rng.integers(0, len(self.truth), self.batch)]
         for slot in range(self.batch // 6):
             frames[slot] = self.idle[self.rng.integers(len(self.idle))]
         images = pixels(np.stack(frames), self.device)

@@ -190,16 +190,21 @@ async def test_windows_that_are_done_are_let_go() -> None:
     await features.aclose()
 
 
-async def test_timings_say_when_the_speech_may_start(clip: Clip) -> None:
+class SlowModels(Models):
+    """Each chunk takes one second of a clock that nothing else moves."""
+
     now = 0.0
 
-    class Slow(Models):
-        async def faces(self, *arguments: object) -> np.ndarray:
-            nonlocal now
-            now += 1.0
-            return await super().faces(*arguments)  # type: ignore[arg-type]
+    async def faces(self, *arguments: object) -> np.ndarray:
+        self.now += 1.0
+        return await super().faces(*arguments)  # type: ignore[arg-type]
 
-    generation = SpeechGeneration(Slow(), clip, request(64), GenerationSettings(chunks_ahead=1), clock=lambda: now)
+
+async def test_timings_say_when_the_speech_may_start(clip: Clip) -> None:
+    models = SlowModels()
+    generation = SpeechGeneration(
+        models, clip, request(64), GenerationSettings(chunks_ahead=1), clock=lambda: models.now
+    )
     assert generation.wait_before_start_s() is None
     assert generation.wait_before_start_s(expected_rate=16.0) == pytest.approx(4 - 48 / 25)
     async with aclosing(generation.chunks()) as chunks:
@@ -207,3 +212,16 @@ async def test_timings_say_when_the_speech_may_start(clip: Clip) -> None:
         assert generation.timings.first_chunk_s == 1.0
         assert generation.timings.frames_per_s == 16.0
         assert generation.wait_before_start_s() == pytest.approx(3 - 48 / 25)
+        # Latency of the first chunks, not yet a rate: an earlier speech's counts until more is made.
+        assert generation.wait_before_start_s(expected_rate=100.0) == 0.0
+
+
+async def test_measured_rate_counts_once_enough_is_made(clip: Clip) -> None:
+    models = SlowModels()
+    generation = SpeechGeneration(
+        models, clip, request(160), GenerationSettings(chunks_ahead=1), clock=lambda: models.now
+    )
+    async with aclosing(generation.chunks()) as chunks:
+        for _ in range(3):
+            await anext(chunks)
+        assert generation.wait_before_start_s(expected_rate=100.0) == generation.wait_before_start_s() > 0
