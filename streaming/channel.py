@@ -51,7 +51,7 @@ class Channel:
         except BaseException:
             self._preview.close()
             raise
-        self._frames_sent = 0
+        self._frames = 0
 
     def frame(self, clock: FrameClock) -> None:
         """Waits for the next frame's time, and publishes it."""
@@ -88,7 +88,8 @@ class Channel:
             if self._config.test_pattern:
                 pattern.stamp(picture, number)
                 sound = pattern.sound(sound, number)
-        self._frames_sent += self._publisher.submit(Pair(number, picture, sound, pooled))
+        self._publisher.submit(Pair(number, picture, sound, pooled))
+        self._frames += 1
 
     def _sound(self, tick: Tick) -> bytes:
         resumed = not self._sounding
@@ -120,6 +121,8 @@ class Channel:
                 self._mixer.drop(values["speech"])
             case "interrupt":
                 self._mixer.interrupt()
+            case "targets":
+                self._publisher.set_targets(values["targets"])
             case unknown:
                 raise ValueError(f"unknown operation {unknown!r}")
         return {}
@@ -129,7 +132,7 @@ class Channel:
         return Status(
             state=self._mixer.state,
             position=self._mixer.position,
-            frames_sent=self._frames_sent,
+            frames_sent=self._frames - publisher.dropped,
             late_waits=counters.late_waits,
             late_frames=counters.late_frames,
             repeated_frames=counters.repeated_frames,
@@ -142,6 +145,7 @@ class Channel:
             reconnects=publisher.reconnects,
             encoder_restarts=max(0, publisher.restarts),
             encoder_speed=round(publisher.speed, 3),
+            av_offset_s=round(publisher.av_offset_s, 4),
             preview_readers=self._preview.readers,
             preview_codecs=self._preview.codecs,
         )

@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,14 @@ class ChannelProcess:
         """Drops every speech of the channel, playing or waiting."""
         self._feed.drop_all()
         await self._request("interrupt")
+
+    async def set_targets(self, targets: tuple[str, ...]) -> None:
+        """Publishes to these targets from now on; the others of the channel notice nothing.
+
+        Raises ChannelError for an address of no known kind.
+        """
+        await self._request("targets", targets=list(targets))
+        self.config = replace(self.config, targets=targets)
 
     async def events(self) -> AsyncIterator[ChannelEvent]:
         """Yields events until the channel is closed; `ChannelDied` is the last when it ended by itself.

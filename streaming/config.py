@@ -24,6 +24,11 @@ class ChannelConfig:
     avatar_dir: str
     preview_socket: str
     targets: tuple[str, ...] = ()
+    """Addresses that the stream goes to: rtmp, rtmps, srt or udp, or a file."""
+    picture_size: tuple[int, int] | None = None
+    """Width and height of the stream, even; None: the avatar's own. Another shape gets black borders."""
+    idle_clip_dir: str | None = None
+    """A prepared idle clip of the avatar's size; None: the avatar's own frames are what idle shows."""
     fade_frames: int = 5
     prebuffer_frames: int = 16
     """Frames of a speech that must be there before it starts, unless its reservation says another number."""
@@ -49,6 +54,13 @@ class ChannelConfig:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ValueError(f"channel {self.id!r}: {name} must lie in {low}..{high}, got {value}")
+        if self.picture_size is not None and any(n % 2 or not 64 <= n <= 4096 for n in self.picture_size):
+            width, height = self.picture_size
+            raise ValueError(
+                f"channel {self.id!r}: picture_size must be even numbers of 64..4096 pixels, got {width}×{height}"
+            )
+        if len(set(self.targets)) < len(self.targets):
+            raise ValueError(f"channel {self.id!r}: a target is given twice")
         if not self.id or "/" in self.id:
             raise ValueError(f"channel id must be a plain name, got {self.id!r}")
         if self.prebuffer_frames > self.ring_frames:
@@ -66,7 +78,9 @@ class ChannelConfig:
         unknown = values.keys() - {f.name for f in fields(cls)}
         if unknown:
             raise ValueError(f"unknown channel settings: {', '.join(sorted(unknown))}")
-        return cls(**{**values, "targets": tuple(values.get("targets", ()))})
+        size = values.get("picture_size")
+        lists = {"targets": tuple(values.get("targets", ())), "picture_size": None if size is None else tuple(size)}
+        return cls(**{**values, **lists})
 
     @classmethod
     def load(cls, path: Path) -> ChannelConfig:

@@ -51,7 +51,8 @@ class PairQueue:
     """Bounded queue between the frame clock and one run of the encoder after another.
 
     A run is a lease: `begin_run` sets both lanes to the same pair, so that picture and sound start together whatever
-    the run before had taken of either.
+    the run before had taken of either. Raw pipes take time from counting, so a run has no gap: where pairs were dropped
+    it ends, for both lanes alike, and the next one begins at the time that it really is.
     """
 
     def __init__(self, capacity: int, pool: FramePool) -> None:
@@ -62,6 +63,7 @@ class PairQueue:
         self._first = 0  # serial number of the leftmost pair
         self._taken = [0, 0]  # serial number that each lane takes next
         self._done = [0, 0]  # serial number up to which each lane has written everything
+        self._next_tick = [0, 0]  # tick that continues the run, for each lane
         self._run = 0
         self._closed = False
         self._changed = threading.Condition()
@@ -76,16 +78,17 @@ class PairQueue:
         """Pairs whose picture was taken or passed over, since the start."""
         return self._taken[Lane.VIDEO]
 
-    def put(self, pair: Pair) -> bool:
-        """Queues a pair; when the queue is full the pair is dropped, counted, and the answer is False."""
+    def put(self, pair: Pair) -> None:
+        """Queues a pair; in a full queue it takes the place of all that no lane has taken yet, which are dropped."""
         with self._changed:
-            if len(self._pairs) >= self._capacity or self._closed:
-                self.dropped += 1
-                self._recycle(pair)
-                return False
+            if self._closed:
+                self._drop(pair)
+                return
+            if len(self._pairs) >= self._capacity:
+                while self._pairs and self._end > max(self._taken):
+                    self._drop(self._pairs.pop())
             self._pairs.append(pair)
             self._changed.notify_all()
-            return True
 
     def begin_run(self, timeout_s: float) -> tuple[int, int] | None:
         """Starts a new run at the first whole pair: its number and that pair's tick; None when none came in time."""
@@ -97,6 +100,7 @@ class PairQueue:
             self._changed.notify_all()
             if not self._changed.wait_for(lambda: self._pairs or self._closed, timeout_s) or not self._pairs:
                 return None
+            self._next_tick = [self._pairs[0].tick] * 2
             return self._run, self._pairs[0].tick
 
     def take(self, lane: Lane, run: int) -> Pair | None:
@@ -109,6 +113,9 @@ class PairQueue:
             if run != self._run or self._taken[lane] >= self._end:
                 return None
             pair = self._pairs[self._taken[lane] - self._first]
+            if pair.tick != self._next_tick[lane]:
+                return None
+            self._next_tick[lane] += 1
             self._taken[lane] += 1
             return pair
 
@@ -133,6 +140,10 @@ class PairQueue:
         while self._first < min(self._done):
             self._recycle(self._pairs.popleft())
             self._first += 1
+
+    def _drop(self, pair: Pair) -> None:
+        self.dropped += 1
+        self._recycle(pair)
 
     def _recycle(self, pair: Pair) -> None:
         if pair.pooled:

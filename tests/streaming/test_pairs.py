@@ -25,13 +25,28 @@ def test_both_lanes_see_the_same_pairs_each_at_its_own_pace() -> None:
     assert len(queue) == 3
 
 
-def test_a_full_queue_drops_whole_pairs_and_counts_them() -> None:
+def test_a_full_queue_drops_whole_pairs_for_the_newest_and_counts_them() -> None:
     queue = PairQueue(3, FramePool(2, 2))
-    assert [queue.put(pair(tick)) for tick in range(5)] == [True] * 3 + [False] * 2
-    assert queue.dropped == 2
-    run, _ = queue.begin_run(0.1)
+    for tick in range(5):
+        queue.put(pair(tick))
+    assert queue.dropped == 3
+    run, first = queue.begin_run(0.1)
+    assert first == 3
     for lane in Lane:
-        assert [queue.take(lane, run).tick for _ in range(3)] == [0, 1, 2]
+        assert [queue.take(lane, run).tick for _ in range(2)] == [3, 4]
+
+
+def test_a_run_ends_for_both_lanes_where_pairs_were_dropped_and_the_next_begins_behind_the_gap() -> None:
+    queue = PairQueue(3, FramePool(2, 2))
+    queue.put(pair(0))
+    run, _ = queue.begin_run(0.1)
+    queue.put(pair(1))
+    assert [queue.take(Lane.AUDIO, run).tick for _ in range(2)] == [0, 1]
+    for tick in range(2, 5):
+        queue.put(pair(tick))
+    assert [queue.take(Lane.VIDEO, run).tick for _ in range(2)] == [0, 1], "what the sound has got the picture gets too"
+    assert queue.take(Lane.VIDEO, run) is queue.take(Lane.AUDIO, run) is None
+    assert queue.begin_run(0.1)[1] == 4
 
 
 def test_a_new_run_starts_both_lanes_at_the_same_pair() -> None:
