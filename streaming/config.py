@@ -27,8 +27,6 @@ class ChannelConfig:
     """Addresses that the stream goes to: rtmp, rtmps, srt or udp, or a file."""
     picture_size: tuple[int, int] | None = None
     """Width and height of the stream, even; None: the avatar's own. Another shape gets black borders."""
-    idle_clip_dir: str | None = None
-    """A prepared idle clip of the avatar's size; None: the avatar's own frames are what idle shows."""
     fade_frames: int = 5
     prebuffer_frames: int = 16
     """Frames of a speech that must be there before it starts, unless its reservation says another number."""

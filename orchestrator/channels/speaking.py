@@ -52,6 +52,7 @@ class SpeechMaker:
         fade_frames: int,
         clock: Clock,
         settings: GenerationSettings,
+        pace: Pace | None = None,
     ) -> None:
         self._models = models
         self._avatar = avatar
@@ -59,7 +60,7 @@ class SpeechMaker:
         self._fade_frames = fade_frames
         self._clock = clock
         self._settings = settings
-        self._pace = Pace()
+        self._pace = pace or Pace()
 
     async def say(self, task: Task, samples: NDArray[np.int16], channel: ChannelProcess) -> None:
         """Generate a speech and hand all of it over; on return the channel has it, and may not have played it yet.
