@@ -77,14 +77,14 @@ class Channel:
         sound = self._sound(tick)
         pooled = tick.face is not None or self._config.test_pattern
         if not pooled:
-            picture = self._compositor.idle(tick.position)
+            picture = self._compositor.idle(tick.position, number)
         else:
             picture = self._publisher.pool.take()
             if tick.face is not None:
                 face = self._reader.face(tick)
-                self._compositor.speaking(tick.position, face, tick.opacity, picture)
+                self._compositor.speaking(tick.position, number, face, tick.opacity, picture)
             else:
-                picture[...] = self._compositor.idle(tick.position)
+                picture[...] = self._compositor.idle(tick.position, number)
             if self._config.test_pattern:
                 pattern.stamp(picture, number)
                 sound = pattern.sound(sound, number)
@@ -135,7 +135,8 @@ class Channel:
             frames_sent=self._frames - publisher.dropped,
             late_waits=counters.late_waits,
             late_frames=counters.late_frames,
-            repeated_frames=counters.repeated_frames,
+            # Before an idle clip nobody sees where the avatar's own body stands.
+            repeated_frames=counters.repeated_frames if self._compositor.idle_is_the_avatar else 0,
             dropped_pairs=publisher.dropped,
             stalls=clock.stalls,
             queue_s=publisher.queue_s,
