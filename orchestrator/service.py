@@ -24,6 +24,7 @@ from orchestrator.http.parameters import SpeechDefaults
 from orchestrator.inference.client import TritonClient
 from orchestrator.inference.speech import GenerationSettings
 from orchestrator.inference.transport import TritonSettings
+from orchestrator.inference.urgency import UrgentFirst
 from orchestrator.metrics import Metrics
 from orchestrator.readiness import PartHealth, TritonReadiness
 from orchestrator.settings import Settings, SettingsError
@@ -70,6 +71,7 @@ class Service:
         avatar = open_avatar(settings, settings.avatar)
         self._client = client or TritonClient(TritonSettings(url=settings.triton_grpc_url))
         self.triton = TritonReadiness(self._client, settings.triton_grpc_url, avatar.resolution, self.metrics)
+        self._urgent = UrgentFirst(settings.chunks_in_flight)
         self.setup = ChannelSetup(settings, self._speech_maker, test_pattern)
         self.channels = Lineup(
             _configured_channel(settings),
@@ -134,7 +136,9 @@ class Service:
         return Channel(definition, self.setup, self.board, self.triton.wait, self.notices, self.metrics)
 
     def _speech_maker(self, avatar: PreparedAvatar, fade_frames: int, pace: Pace) -> SpeechMaker:
-        return SpeechMaker(self._client, avatar, self.board, fade_frames, self.clock, GenerationSettings(), pace)
+        return SpeechMaker(
+            self._client, avatar, self.board, fade_frames, self.clock, GenerationSettings(), self._urgent, pace
+        )
 
     def _count_finished(self, task: Task) -> None:
         self.metrics.tasks.labels(task.state.value).inc()

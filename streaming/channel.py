@@ -113,7 +113,7 @@ class Channel:
                     speech, values["frame_count"], values["lead_frames"], values["start_after"]
                 )
                 self._reader.register(values["number"], speech)
-                return {"position": position}
+                return {"position": position, "now": self._mixer.position}
             case "finish":
                 self._reader.poll()  # frames pushed before this request are in the ring: they count
                 self._mixer.finish(values["speech"], values["frame_count"])

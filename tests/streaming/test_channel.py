@@ -128,7 +128,7 @@ async def test_an_interrupt_ends_the_speech_and_frees_a_waiting_push(avatar: Pre
 async def test_two_speeches_pushed_at_once_play_one_after_the_other(avatar: PreparedAvatar, tmp_path: Path) -> None:
     async with running(avatar, tmp_path, ring_frames=32) as watched:
         channel = watched.channel
-        starts = [await channel.reserve(name, 48, 0.1) for name in "ab"]
+        starts = [(await channel.reserve(name, 48, 0.1)).position for name in "ab"]
         assert starts[1] == starts[0] + 48
 
         async def push(name: str) -> None:

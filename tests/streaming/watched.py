@@ -81,7 +81,7 @@ def speech(frames: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 async def say(channel: ChannelProcess, speech_id: str, frames: int, lead_s: float = 0.2) -> int:
-    start = await channel.reserve(speech_id, frames, lead_s)
+    start = (await channel.reserve(speech_id, frames, lead_s)).position
     for first in range(0, frames, 16):
         await channel.push(speech_id, first, *speech(min(16, frames - first)))
     await channel.finish(speech_id)
