@@ -12,7 +12,7 @@ HEADER = b"FLV\x01\x05\x00\x00\x00\x09\x00\x00\x00\x00"
 _TAG_HEADER = 11
 _TRAILER = 4
 _KEYFRAME = 1
-_CONFIGURATION = 0
+_CONFIGURATION, _END_OF_SEQUENCE = 0, 2
 
 
 class TagKind(IntEnum):
@@ -51,10 +51,12 @@ class FlvParser:
                 raise ValueError(f"no FLV: it begins with {bytes(self._buffer[:3])!r}")
             del self._buffer[: len(HEADER)]
             self._begun = True
-        while (tag := self._take()) is not None:
-            yield tag
+        while (data := self._take()) is not None:
+            # Every run says that it is the end; for who comes after it nothing ends.
+            if not _ends_sequence(data):
+                yield _tag(data)
 
-    def _take(self) -> Tag | None:
+    def _take(self) -> bytes | None:
         if len(self._buffer) < _TAG_HEADER:
             return None
         size = int.from_bytes(self._buffer[1:4], "big")
@@ -63,7 +65,7 @@ class FlvParser:
             return None
         data = bytes(self._buffer[:whole])
         del self._buffer[:whole]
-        return _tag(data)
+        return data
 
 
 def _tag(data: bytes) -> Tag:
@@ -75,3 +77,7 @@ def _tag(data: bytes) -> Tag:
     configuration = payload[1] == _CONFIGURATION  # AVCPacketType and AACPacketType alike
     keyframe = kind is TagKind.PICTURE and payload[0] >> 4 == _KEYFRAME and not configuration
     return Tag(kind, time_ms, data, keyframe, configuration)
+
+
+def _ends_sequence(data: bytes) -> bool:
+    return data[0] & 0x1F == TagKind.PICTURE and data[_TAG_HEADER + 1] == _END_OF_SEQUENCE

@@ -49,6 +49,11 @@ def test_tags_are_found_in_bytes_that_come_one_by_one() -> None:
     assert b"".join(tag.data for tag in tags) == data[len(HEADER) :]
 
 
+def test_the_end_of_one_run_is_not_passed_on() -> None:
+    data = raw(TagKind.PICTURE, 40, b"\x17\x02\x00\x00\x00") + raw(TagKind.PICTURE, 80, b"\x27\x01nal")
+    assert [tag.time_ms for tag in FlvParser().feed(HEADER + data)] == [80]
+
+
 def test_what_is_no_flv_is_refused() -> None:
     with pytest.raises(ValueError, match="no FLV"):
         list(FlvParser().feed(b"\x00\x00\x00\x18ftypmp42.."))
