@@ -51,10 +51,10 @@ class FlvParser:
                 raise ValueError(f"no FLV: it begins with {bytes(self._buffer[:3])!r}")
             del self._buffer[: len(HEADER)]
             self._begun = True
-        while (data := self._take()) is not None:
+        while (whole := self._take()) is not None:
             # Every run says that it is the end; for who comes after it nothing ends.
-            if not _ends_sequence(data):
-                yield _tag(data)
+            if not _ends_sequence(whole):
+                yield _tag(whole)
 
     def _take(self) -> bytes | None:
         if len(self._buffer) < _TAG_HEADER:

@@ -232,7 +232,9 @@ def _outages(stream: _Stream, faults: Sequence[Fault]) -> list[Outage]:
     found = []
     for place in np.flatnonzero(np.diff(stream.tick) > 1):
         gone, again = float(stream.arrived_s[place]), float(stream.arrived_s[place + 1])
-        fault = next((f for f in faults if gone < f.back_at + _EXPLAINED_S and again > f.at), None)
+        # The latest that can be the cause: an earlier one may have just passed.
+        causes = [f for f in faults if gone < f.back_at + _EXPLAINED_S and f.at < again]
+        fault = max(causes, key=lambda cause: cause.at, default=None)
         frames = int(stream.tick[place + 1] - stream.tick[place] - 1)
         back = again - fault.back_at if fault is not None else 0.0
         found.append(Outage(fault.kind if fault is not None else None, frames, round(back, 3)))
