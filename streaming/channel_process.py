@@ -166,6 +166,11 @@ class ChannelProcess:
         while (event := await self._events.get()) is not None:
             yield event
 
+    def kill(self) -> None:
+        """Ends the process at once, also one that hangs; `ChannelDied` follows."""
+        if self._process.returncode is None:
+            self._process.kill()
+
     async def aclose(self) -> None:
         """Closes the stream in order and ends the process; may be called twice."""
         self._closing = True

@@ -26,6 +26,7 @@ from streaming.events import ChannelDied, ChannelEvent, EndReason, SpeechEnded, 
 
 _FIRST_RESTART_S = 0.5
 _LONGEST_RESTART_S = 30.0
+_SILENT_S = 10.0
 
 Wait = Callable[[], Awaitable[None]]
 
@@ -71,6 +72,7 @@ class Channel:
         self._status: Status | None = None
         self._problem: str | None = None
         self._restarts = 0
+        self._silence = anyio.CancelScope()
         self._taking = True
         self._taking_scope = anyio.CancelScope()
         self._running = anyio.CancelScope()
@@ -180,12 +182,21 @@ class Channel:
         reason = "the channel's process closed its end"
         async with anyio.create_task_group() as group:
             group.start_soon(self._work, process)
+            group.start_soon(self._watch, process)
             async for event in process.events():
+                self._silence.deadline = anyio.current_time() + _SILENT_S
                 if isinstance(event, ChannelDied):
                     reason = event.message
                 await self._receive(event)
             group.cancel_scope.cancel()
         return reason
+
+    async def _watch(self, process: ChannelProcess) -> None:
+        """Kills a process that hangs: a living one says something each second."""
+        with anyio.move_on_after(_SILENT_S) as self._silence:
+            await anyio.sleep_forever()
+        logger.error("channel %s has said nothing for %.0f s: killed", self.id, _SILENT_S)
+        process.kill()
 
     async def _work(self, process: ChannelProcess) -> None:
         while process.alive and (taken := await self._next()) is not None:

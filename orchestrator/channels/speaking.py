@@ -101,8 +101,9 @@ class SpeechMaker:
             self._avatar,
             SpeechRequest(pcm, place.position, task.seed, task.steps, task.guidance),
             self._settings,
-            turn=turn,
-            recover=self._models.recover,
+            self._clock,
+            turn,
+            self._models.recover,
         )
         held: deque[SpeechChunk] = deque()
         started = False

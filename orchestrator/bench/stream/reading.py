@@ -25,15 +25,17 @@ class UnreadablePart(RuntimeError):
 
 @dataclass(frozen=True)
 class Sound:
-    """Samples float32 without a gap, from `start_s` of the stream on."""
+    """Samples int16 without a gap, from `start_s` of the stream on; they may lie in a file."""
 
     start_s: float
-    samples: NDArray[np.float32]
+    samples: NDArray[np.int16]
 
     def between(self, start_s: float, end_s: float) -> NDArray[np.float32] | None:
         """The samples between two times; None where they are not all there."""
         first, last = round((start_s - self.start_s) * RATE_HZ), round((end_s - self.start_s) * RATE_HZ)
-        return self.samples[first:last] if first >= 0 and last <= len(self.samples) else None
+        if first < 0 or last > len(self.samples):
+            return None
+        return self.samples[first:last].astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -87,9 +89,11 @@ def read_part(part: Part, size: tuple[int, int], ffmpeg: str) -> PartReading:
 
 
 def _sounds(part: Part, ffmpeg: str) -> tuple[Sound, ...]:
-    command = [ffmpeg, "-v", "error", "-nostdin", "-i", str(part.path), "-map", "0:a", "-ac", "1", "-f", "s16le", "-"]
-    data = subprocess.run(command, capture_output=True, check=True).stdout
-    samples = np.frombuffer(data, np.int16).astype(np.float32)
+    # Into a file: the sound of hours would fill the memory.
+    path = part.path.with_suffix(".pcm")
+    command = [ffmpeg, "-v", "error", "-nostdin", "-i", str(part.path), "-map", "0:a", "-ac", "1", "-f", "s16le"]
+    subprocess.run([*command, str(path)], check=True)
+    samples = np.memmap(path, np.int16, mode="r") if path.stat().st_size else np.zeros(0, np.int16)
     times = np.array(part.sound_ms)
     # A decoder that begins in the middle of a stream may swallow its first packets.
     times = times[len(times) - len(samples) // _AAC_SAMPLES :]
@@ -104,7 +108,7 @@ def _sounds(part: Part, ffmpeg: str) -> tuple[Sound, ...]:
 
 
 def _beeps(sound: Sound) -> NDArray[np.float64]:
-    loud = np.flatnonzero(np.abs(sound.samples) > _BEEP_LEVEL)
+    loud = np.flatnonzero((sound.samples > _BEEP_LEVEL) | (sound.samples < -_BEEP_LEVEL))
     if not len(loud):
         return np.zeros(0)
     starts = loud[np.r_[True, np.diff(loud) > _BEEPS_APART_S * RATE_HZ]]

@@ -84,11 +84,11 @@ async def bench_stream(
             await asyncio.wait({running}, timeout=30)
             await _read_finished(scenario.receivers, readings, plan, ffmpeg)
         run = await running
-        await _read_finished(scenario.receivers, readings, plan, ffmpeg, None if keep is None else keep)
-    channels = [
-        find(readings[number], ordered(run.said, number), run.faults, plan.fade_frames)
-        for number in range(plan.channels)
-    ]
+        await _read_finished(scenario.receivers, readings, plan, ffmpeg, keep)
+        channels = [
+            find(readings[number], ordered(run.said, number), run.faults, plan.fade_frames)
+            for number in range(plan.channels)
+        ]
     return _record(run, channels, ffmpeg)
 
 

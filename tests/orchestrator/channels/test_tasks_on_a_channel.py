@@ -164,11 +164,14 @@ async def test_speech_that_fails_on_the_air_fades_to_idle_and_the_next_one_plays
     await server.task(second, "done")
 
 
-async def test_killed_channel_process_comes_back_and_says_the_speech_again(server: RunningServer) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "hung"])
+async def test_lost_channel_process_comes_back_and_says_the_speech_again(
+    server: RunningServer, number: signal.Signals
+) -> None:
     task_id = await say(server, seconds=3.0)
     await server.task(task_id, "streaming")
     channel = server.service.channels["main"]
-    os.kill(channel.pid, signal.SIGKILL)
+    os.kill(channel.pid, number)
     task = await server.task(task_id, "done")
     assert task["attempts"] == 2
     assert (await server.http.get("/v1/channels/main")).json()["restarts"] == 1
