@@ -19,7 +19,7 @@ from streaming.targets import KeyMask, mask, push_command, unused
 
 _log = logging.getLogger(__name__)
 
-_SPACING_S = (0.3, 0.6, 1.0)
+_SPACING_S = (0.3, 0.5, 0.8)
 """From the start of one attempt to the next; never so long that a far end which is back would wait for it."""
 _SHORTEST_PAUSE_S = 0.25
 _GOOD_RUN_S = 30.0  # a connection that held so long makes the next failure a first one again

@@ -36,8 +36,9 @@ def push_command(target: str, binary: str) -> list[str]:
     Raises ValueError for an address of no known kind.
     """
     options = _muxer(target)
-    # No frame is decoded: what is encoded once goes to every target.
-    source = ffmpeg.input("pipe:0", format="flv", fflags="nobuffer", fpsprobesize=0, analyzeduration=500_000)
+    # No frame is decoded: what is encoded once goes to every target. And no `fflags nobuffer`: it throws away the
+    # packets that ffmpeg looked at first, which begin with the keyframe that lets a viewer in.
+    source = ffmpeg.input("pipe:0", format="flv", fpsprobesize=0, analyzeduration=500_000)
     output = ffmpeg.output(source.video, source.audio, target, c="copy", flush_packets=1, **options)
     output = output.global_args("-copyts", "-hide_banner", "-nostats", "-loglevel", "level+info").overwrite_output()
     arguments: list[str] = output.compile(cmd=binary)

@@ -14,6 +14,7 @@ _LEFT, _TOP, _CELL = 40, 140, 16
 _ROWS, _COLUMNS = 3, 11
 _SPEECH_BITS, _FRAME_BITS, _CHECK_BITS = 10, 10, 2
 _SKIN = 120
+_READABLE = 100.0  # less than half of a whole face's contrast: what lies beneath may turn a bit over
 MAX_SPEECHES = 1 << _SPEECH_BITS
 
 
@@ -77,7 +78,7 @@ def read_faces(luma: NDArray[np.uint8], place: FacePlace) -> FaceCodes:
     speech = values & (MAX_SPEECHES - 1)
     frame = values >> _SPEECH_BITS & ((1 << _FRAME_BITS) - 1)
     valid = values >> (_SPEECH_BITS + _FRAME_BITS) == (speech * 5 + frame * 3) % (1 << _CHECK_BITS)
-    return FaceCodes(light - dark, speech, frame, valid & (light - dark > 60))
+    return FaceCodes(light - dark, speech, frame, valid & (light - dark > _READABLE))
 
 
 def _check(speech: int, frame: int) -> int:

@@ -64,6 +64,7 @@ class ChannelFindings:
     av_drift_ms_per_min: float
     latency_ms: dict[str, float]
     speeches_in_order: list[int]
+    speeches_hidden_by_outages: list[int]
     speeches_wrong: list[str]
     fades_measured: int
     fades_wrong: list[str]
@@ -79,7 +80,8 @@ def find(parts: Sequence[PartReading], said: Sequence[Said], faults: Sequence[Fa
     outages = _outages(stream, faults)
     speeches = [_Spoken(stream, each, fade) for each in said]
     offsets, times = _av_offsets(parts)
-    wrong = [problem for speech in speeches for problem in speech.problems()]
+    hidden = [each.number for each in said if _is_hidden(stream, each, outages)]
+    wrong = [problem for speech in speeches if speech.number not in hidden for problem in speech.problems()]
     fades = [fade for speech in speeches for fade in speech.fades()]
     lags = [lag for speech in speeches if (lag := speech.lag_ms()) is not None]
     sound_ms = np.concatenate([part.sound_ms for part in parts])
@@ -95,6 +97,7 @@ def find(parts: Sequence[PartReading], said: Sequence[Said], faults: Sequence[Fa
         av_drift_ms_per_min=round(float(np.polyfit(times, offsets, 1)[0] * 60_000), 4) if len(times) > 10 else 0.0,
         latency_ms=_latency(stream),
         speeches_in_order=_order(stream),
+        speeches_hidden_by_outages=hidden,
         speeches_wrong=wrong,
         fades_measured=len(fades),
         fades_wrong=[text for text in fades if text],
@@ -144,6 +147,11 @@ class _Spoken:
         self._places = np.flatnonzero(stream.valid & (stream.speech == said.number))
         self._ticks = stream.tick[self._places]
         self._frames = stream.frame[self._places]
+
+    @property
+    def number(self) -> int:
+        """The speech's number."""
+        return self._said.number
 
     def problems(self) -> list[str]:
         """Frames that are missing, repeated or out of turn, and an end that does not fit the task's."""
@@ -239,6 +247,12 @@ def _outages(stream: _Stream, faults: Sequence[Fault]) -> list[Outage]:
         back = again - fault.back_at if fault is not None else 0.0
         found.append(Outage(fault.kind if fault is not None else None, frames, round(back, 3)))
     return found
+
+
+def _is_hidden(stream: _Stream, said: Said, outages: Sequence[Outage]) -> bool:
+    """True for a speech that was played to its end where nobody could see it."""
+    seen = bool((stream.valid & (stream.speech == said.number)).any())
+    return not seen and said.state == "done" and any(o.fault is not None and o.frames >= said.frames for o in outages)
 
 
 def _av_offsets(parts: Sequence[PartReading]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

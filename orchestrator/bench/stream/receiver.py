@@ -62,7 +62,7 @@ class Receiver:
 
     def _receive(self) -> None:
         command = [
-            self._ffmpeg, "-v", "error", "-nostdin", "-fflags", "nobuffer", "-analyzeduration", "500000",
+            self._ffmpeg, "-v", "error", "-nostdin", "-fpsprobesize", "0", "-analyzeduration", "500000",
             "-i", self._url, "-c", "copy", "-copyts", "-flush_packets", "1", "-f", "flv", "pipe:1",
         ]  # fmt: skip
         process = self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)

@@ -160,7 +160,8 @@ def _stream_criteria(run: Run, channels: list[ChannelFindings]) -> list[Criterio
     back = [o.on_air_after_s for channel in channels for o in channel.outages if o.fault is not None]
     idle = [value for channel in channels for value in channel.idle_after_interrupt_ms]
     out_of_order = sum(
-        channel.speeches_in_order != [said.number for said in ordered(run.said, number)]
+        channel.speeches_in_order
+        != [said.number for said in ordered(run.said, number) if said.number not in channel.speeches_hidden_by_outages]
         for number, channel in enumerate(channels)
     )
     accepted = sum(said.state in ("done", "cancelled") for said in run.said)

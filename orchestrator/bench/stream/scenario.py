@@ -34,6 +34,7 @@ _LATE_FRAME, _LATE_BY_S = 96, 6.0
 _INTERRUPT_AFTER_S = 2.0
 _TAIL_S = 4.0
 _SAMPLE_S = 5.0
+_POOL_THREADS = 64
 _FINAL = ("done", "failed", "cancelled")
 
 
@@ -88,6 +89,8 @@ class StreamScenario:
         rtmp = await asyncio.to_thread(RtmpServer, self._folder / "nginx")
         try:
             async with self._server(rtmp) as service:
+                # This client shares the server's pool of threads, which grows with what is asked of it at once.
+                await asyncio.gather(*(asyncio.to_thread(time.sleep, 0.1) for _ in range(_POOL_THREADS)))
                 load, began = LoadMeter(os.getpid()), time.monotonic()
                 for channel in range(plan.channels):
                     folder = self._folder / f"received-{channel}"

@@ -89,6 +89,14 @@ def test_missing_frames_are_counted_and_explained_by_a_fault_alone() -> None:
     assert judged(part, faults=(Fault("server", at - 20, at - 15),)).frames_missing_outside_outages == 3
 
 
+def test_a_speech_that_fell_into_an_outage_is_hidden_and_not_lost() -> None:
+    part = without(received(), *range(START - 5, START + FRAMES + 5))
+    fault = Fault("server", 500 + START / 25, 500 + (START + FRAMES) / 25)
+    found = judged(part, faults=(fault,))
+    assert (found.speeches_hidden_by_outages, found.speeches_wrong) == ([3], [])
+    assert judged(part).speeches_wrong == ["speech 3 was not seen"]
+
+
 def test_repeated_frames_and_times_that_go_back_are_counted() -> None:
     def swap(values: np.ndarray) -> None:
         values[[100, 101]] = values[[101, 100]]
