@@ -36,6 +36,8 @@ class ChannelConfig:
     """Frames of speech that may lie between orchestrator and channel (10 s)."""
     queue_frames: int = 75
     """Pairs of picture and sound that may wait for ffmpeg (3 s)."""
+    timeline_frames: int = 24 * 24 * 3600 * FPS
+    """Frames after which the stream's times begin anew (24 days): FLV and RTMP have 31 bits for milliseconds."""
     video_bitrate_kbps: int = 2500
     x264_preset: str = "veryfast"
     encoder_threads: int = 1
@@ -92,6 +94,7 @@ _RANGES = (
     ("linger_frames", 2, 25),
     ("ring_frames", 16, 15_000),
     ("queue_frames", 50, 1500),
+    ("timeline_frames", 50, 24 * 24 * 3600 * FPS),
     ("video_bitrate_kbps", 100, 50_000),
     ("encoder_threads", 1, 64),
     ("gop_frames", 5, 250),

@@ -21,6 +21,7 @@ class TagQueue:
 
     def __init__(self, skipping: bool = False) -> None:
         self.dropped = 0
+        self.ended = False
         self._tags: deque[Tag] = deque()
         self._skipping = skipping  # until the next keyframe
         self._changed = threading.Condition()
@@ -53,6 +54,7 @@ class StreamFeed:
     """
 
     def __init__(self) -> None:
+        self.timeline = 0
         self._lock = threading.Lock()
         self._queues: set[TagQueue] = set()
         self._configuration: dict[TagKind, Tag] = {}
@@ -101,6 +103,17 @@ class StreamFeed:
             _log.error("encoder: %s; waiting for the next one", error)
         finally:
             os.close(fd)
+
+    def begin_timeline(self) -> None:
+        """What comes next begins at zero again: it has nothing to do with what was subscribed to."""
+        with self._lock:
+            for queue in self._queues:
+                queue.ended = True
+            self._queues.clear()
+            self._configuration.clear()
+            self._group = []
+            self._last_ms = dict.fromkeys(self._last_ms, -1)
+            self.timeline += 1
 
     def receive(self, tag: Tag) -> None:
         """Takes the next tag."""

@@ -59,7 +59,7 @@ def encoder_command(config: ChannelConfig, width: int, height: int, pipes: Encod
     )
     output = ffmpeg.output(
         picture, sound, f"{feed}|{preview}", format="tee",
-        output_ts_offset=f"{_START_S + first_tick / FPS:.3f}",
+        output_ts_offset=f"{_START_S + first_tick % config.timeline_frames / FPS:.3f}",
         **_encoder_options(config),
     )  # fmt: skip
     output = output.global_args(

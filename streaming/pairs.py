@@ -52,18 +52,21 @@ class PairQueue:
 
     A run is a lease: `begin_run` sets both lanes to the same pair, so that picture and sound start together whatever
     the run before had taken of either. Raw pipes take time from counting, so a run has no gap: where pairs were dropped
-    it ends, for both lanes alike, and the next one begins at the time that it really is.
+    it ends, for both lanes alike, and the next one begins at the time that it really is. It also ends before each
+    multiple of `timeline` ticks, where time begins anew.
     """
 
-    def __init__(self, capacity: int, pool: FramePool) -> None:
+    def __init__(self, capacity: int, pool: FramePool, timeline: int) -> None:
         self.dropped = 0
         self._capacity = capacity
         self._pool = pool
+        self._timeline = timeline
         self._pairs: deque[Pair] = deque()
         self._first = 0  # serial number of the leftmost pair
         self._taken = [0, 0]  # serial number that each lane takes next
         self._done = [0, 0]  # serial number up to which each lane has written everything
         self._next_tick = [0, 0]  # tick that continues the run, for each lane
+        self._last_tick = 0  # tick before which the run ends
         self._run = 0
         self._closed = False
         self._changed = threading.Condition()
@@ -100,8 +103,10 @@ class PairQueue:
             self._changed.notify_all()
             if not self._changed.wait_for(lambda: self._pairs or self._closed, timeout_s) or not self._pairs:
                 return None
-            self._next_tick = [self._pairs[0].tick] * 2
-            return self._run, self._pairs[0].tick
+            first = self._pairs[0].tick
+            self._next_tick = [first] * 2
+            self._last_tick = (first // self._timeline + 1) * self._timeline
+            return self._run, first
 
     def take(self, lane: Lane, run: int) -> Pair | None:
         """The next pair for one lane, which has done with the one before; None ends the run."""
@@ -113,7 +118,7 @@ class PairQueue:
             if run != self._run or self._taken[lane] >= self._end:
                 return None
             pair = self._pairs[self._taken[lane] - self._first]
-            if pair.tick != self._next_tick[lane]:
+            if pair.tick != self._next_tick[lane] or pair.tick >= self._last_tick:
                 return None
             self._next_tick[lane] += 1
             self._taken[lane] += 1

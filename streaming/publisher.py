@@ -40,7 +40,7 @@ class Publisher:
         self._config = config
         self._size = size
         self._on_preview = on_preview
-        self._queue = PairQueue(config.queue_frames, self.pool)
+        self._queue = PairQueue(config.queue_frames, self.pool, config.timeline_frames)
         self._feed = StreamFeed()
         self._running = False
         self._closing = threading.Event()
@@ -128,6 +128,8 @@ class Publisher:
             if begun is None:
                 continue
             self._encoded = None
+            if begun[1] // self._config.timeline_frames > self._feed.timeline:
+                self._feed.begin_timeline()
             self.restarts += 1
             try:
                 run = EncoderRun(

@@ -50,6 +50,7 @@ class TargetPush:
         self._connections = 0
         self._problem = ""
         self._dropped = 0
+        self._timeline = feed.timeline
         self._sent_ms = -1  # time of the last tag that this target got
         self._thread = threading.Thread(target=self._run, name=f"push-{mask(target)}")
         self._thread.start()
@@ -102,6 +103,8 @@ class TargetPush:
             return f"ffmpeg {self._binary} cannot be started: {error.strerror}"
         reader = threading.Thread(target=self._read_log, args=(process,), name=f"push-log-{process.pid}")
         reader.start()
+        if self._timeline != self._feed.timeline:
+            self._timeline, self._sent_ms = self._feed.timeline, -1
         begin, queue = self._feed.subscribe(self._sent_ms)
         try:
             reason = self._pump(process, begin, queue)
@@ -128,8 +131,8 @@ class TargetPush:
             if not pending:
                 tag = queue.take(0.1)
                 if tag is None:
-                    if self._closing.is_set():
-                        return ""
+                    if self._closing.is_set() or queue.ended:
+                        return "the stream's times begin anew" if queue.ended else ""
                     continue
                 pending, moved = memoryview(tag.data), now
                 if tag.kind is not TagKind.SCRIPT:

@@ -114,3 +114,14 @@ def test_the_offset_between_picture_and_sound_is_what_their_times_say() -> None:
         feed.receive(picture(1000 + 40 * n, keyframe=n == 0))
         feed.receive(sound(1000 + 40 * n - 300))
     assert 0.25 < feed.av_offset_s < 0.35
+
+
+def test_a_new_timeline_ends_what_was_subscribed_to_and_begins_low_again() -> None:
+    feed = StreamFeed()
+    _, queue = feed.subscribe()
+    feed.receive(picture(2_000_000_000, True))
+    feed.begin_timeline()
+    feed.receive(picture(1000, True))
+    assert drained(queue) == [2_000_000_000] and queue.ended
+    _, again = feed.subscribe()
+    assert drained(again) == [1000] and not again.ended

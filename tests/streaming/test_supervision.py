@@ -160,6 +160,23 @@ async def test_another_encoder_takes_over_and_the_viewers_stay_connected(
     assert abs(last.av_offset_s) < 0.1
 
 
+async def test_the_stream_outlives_the_times_that_rtmp_can_count(
+    avatar: PreparedAvatar, rtmp: RtmpServer, tmp_path: Path
+) -> None:
+    url = rtmp.url("key")
+    async with running(avatar, tmp_path, targets=(url,), timeline_frames=200) as watched:
+        await until_on_air(watched)
+        await watched.until(lambda e: isinstance(e, Status) and e.reconnects == 1 and e.publisher is ON_AIR)
+        recording = Recording(url, tmp_path / "received.flv")
+        await asyncio.sleep(4)
+        await asyncio.to_thread(recording.stop)
+        status = await watched.until(lambda e: isinstance(e, Status))
+    assert isinstance(status, Status) and status.dropped_pairs == 0
+    received = read(tmp_path / "received.flv", *avatar.frame_size)
+    assert received.numbers[0] >= 200 and received.missing == [] and received.out_of_turn == []
+    assert received.pts_s == pytest.approx([1 + n % 200 / 25 for n in received.numbers], abs=0.002)
+
+
 async def test_targets_come_and_go_and_the_others_notice_nothing(
     avatar: PreparedAvatar, rtmp: RtmpServer, tmp_path: Path
 ) -> None:
