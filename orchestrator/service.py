@@ -70,8 +70,10 @@ class Service:
         self.streams_open = True
         avatar = open_avatar(settings, settings.avatar)
         self._client = client or TritonClient(TritonSettings(url=settings.triton_grpc_url))
-        self.triton = TritonReadiness(self._client, settings.triton_grpc_url, avatar.resolution, self.metrics)
-        self._urgent = UrgentFirst(settings.chunks_in_flight)
+        self._urgent = UrgentFirst(settings.chunks_in_flight or 1)
+        self.triton = TritonReadiness(
+            self._client, settings.triton_grpc_url, avatar.resolution, self.metrics, self._size_queue
+        )
         self.setup = ChannelSetup(settings, self._speech_maker, test_pattern)
         self.channels = Lineup(
             _configured_channel(settings),
@@ -139,6 +141,10 @@ class Service:
         return SpeechMaker(
             self._client, avatar, self.board, fade_frames, self.clock, GenerationSettings(), self._urgent, pace
         )
+
+    def _size_queue(self, parallel_chunks: int) -> None:
+        # A batch to work on, another to go on with, and one chunk on its way; what is sent can't be overtaken.
+        self._urgent.resize(self.settings.chunks_in_flight or 2 * parallel_chunks + 1)
 
     def _count_finished(self, task: Task) -> None:
         self.metrics.tasks.labels(task.state.value).inc()

@@ -61,8 +61,11 @@ class Settings(BaseSettings):
     max_guidance: float = Field(5.0, ge=1, le=100, description="largest guidance scale that a task may ask for")
     upload_limit_bytes: int = Field(64_000_000, ge=1_000, description="largest upload")
     speech_limit_s: float = Field(300.0, gt=0, le=7200, description="longest speech")
-    chunks_in_flight: int = Field(
-        8, ge=1, le=1024, description="chunks of all channels that Triton may have at once; the most urgent go first"
+    chunks_in_flight: int | None = Field(
+        None,
+        ge=1,
+        le=1024,
+        description="chunks of all channels that Triton may have at once; none: twice what it can do",
     )
     queue_limit: int = Field(100, ge=1, le=100_000, description="tasks that may wait for one channel")
     task_history: int = Field(1000, ge=1, description="finished tasks that stay listed")

@@ -93,6 +93,16 @@ class TritonClient:
         answer = await send(configuration, "configuration of vae_encoder", self._settings.retry)
         return int(answer.config.max_batch_size)
 
+    async def parallel_chunks(self) -> int:
+        """How many chunks Triton works on at once: the UNet's instances, each with a full batch."""
+
+        async def configuration() -> Any:
+            return await self._client.get_model_config("unet", client_timeout=5.0)
+
+        config = (await send(configuration, "configuration of unet", self._settings.retry)).config
+        instances = sum(group.count * max(1, len(group.gpus)) for group in config.instance_group)
+        return max(1, instances) * max(1, int(config.max_batch_size))
+
     async def server_version(self) -> str:
         """Triton's name and version."""
 

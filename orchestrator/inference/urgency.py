@@ -16,11 +16,17 @@ class UrgentFirst:
     """
 
     def __init__(self, slots: int) -> None:
-        if slots < 1:
-            raise ValueError(f"slots must be at least 1, got {slots}")
-        self._free = slots
+        self._slots = self._free = _at_least_one(slots)
         self._waiting: list[tuple[float, int, asyncio.Future[None]]] = []
         self._order = count()
+
+    def resize(self, slots: int) -> None:
+        """From now on so many may be out; more than that come back first."""
+        self._free += _at_least_one(slots) - self._slots
+        self._slots = slots
+        while self._free > 0 and self._waiting:
+            self._free -= 1
+            self._give_back()
 
     @asynccontextmanager
     async def turn(self, due: float) -> AsyncIterator[None]:
@@ -32,7 +38,7 @@ class UrgentFirst:
             self._give_back()
 
     async def _take(self, due: float) -> None:
-        if self._free:
+        if self._free > 0:
             self._free -= 1
             return
         granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -45,9 +51,15 @@ class UrgentFirst:
             raise
 
     def _give_back(self) -> None:
-        while self._waiting:
+        while self._waiting and self._free >= 0:
             _, _, granted = heapq.heappop(self._waiting)
             if not granted.done():
                 granted.set_result(None)
                 return
         self._free += 1
+
+
+def _at_least_one(slots: int) -> int:
+    if slots < 1:
+        raise ValueError(f"slots must be at least 1, got {slots}")
+    return slots

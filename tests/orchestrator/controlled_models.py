@@ -35,6 +35,9 @@ class ControlledModels:
     async def face_model(self) -> FaceModel:
         return FaceModel(resolution=RESOLUTION, latent_size=RESOLUTION // 8)
 
+    async def parallel_chunks(self) -> int:
+        return 4
+
     async def recover(self, error: InferenceError) -> bool:
         self.recovered.append(error)
         self.failing = self.failing and not self.mendable

@@ -56,6 +56,10 @@ class NumberedModels:
         """The size of the numbered faces."""
         return FaceModel(RESOLUTION, _SIDE)
 
+    async def parallel_chunks(self) -> int:
+        """Four, as one small GPU would."""
+        return 4
+
     async def recover(self, error: InferenceError) -> bool:
         """Nothing fails here."""
         return False

@@ -50,6 +50,24 @@ async def test_who_is_cancelled_leaves_its_turn_to_the_next() -> None:
     await asyncio.wait_for(made(gate, "after", 0.0, log, hold), 1)
 
 
+async def test_more_and_fewer_slots_take_effect_at_once() -> None:
+    gate, log, hold = UrgentFirst(1), [], asyncio.Event()
+    tasks = [asyncio.create_task(made(gate, str(n), float(n), log, hold)) for n in range(4)]
+    await asyncio.sleep(0.01)
+    assert log == ["0"]
+    gate.resize(3)
+    await asyncio.sleep(0.01)
+    assert log == ["0", "1", "2"]
+    gate.resize(1)
+    tasks[0].cancel()
+    await asyncio.sleep(0.01)
+    assert log == ["0", "1", "2"], "two are still out where one may be"
+    hold.set()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert log == ["0", "1", "2", "3"]
+    await asyncio.wait_for(made(gate, "after", 0.0, log, hold), 1)
+
+
 def test_without_a_slot_nothing_would_ever_be_made() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         UrgentFirst(0)
