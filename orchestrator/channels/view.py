@@ -38,6 +38,11 @@ class ChannelView:
         """What the notices of a channel are called."""
         return "channel"
 
+    @property
+    def avatar(self) -> str:
+        """Name of the channel's avatar."""
+        return str(self.definition["avatar"])
+
     def as_json(self) -> dict[str, Any]:
         """The channel as the API shows it; stream keys are masked by the channel itself."""
         status = self.status
