@@ -100,7 +100,7 @@ class TritonClient:
             return await self._client.get_model_config("unet", client_timeout=5.0)
 
         config = (await send(configuration, "configuration of unet", self._settings.retry)).config
-        instances = sum(group.count * max(1, len(group.gpus)) for group in config.instance_group)
+        instances = sum(int(group.count) * max(1, len(group.gpus)) for group in config.instance_group)
         return max(1, instances) * max(1, int(config.max_batch_size))
 
     async def server_version(self) -> str:
