@@ -6,11 +6,12 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint clean
+.PHONY: help demo test soak lint clean
 
 help:
 	@echo "make demo    run the whole product on the demo avatar (ARGS='--rtmp rtmp://…' publishes it too)"
 	@echo "make test    lint, type-check and test everything"
+	@echo "make soak    watch a channel for HOURS=4 with faults all along (needs nginx with its RTMP module)"
 	@echo "make lint    lint and type-check only"
 	@echo "make clean   remove the environment, caches and everything that was written to var/"
 
@@ -20,6 +21,10 @@ demo: $(VENV)/.installed
 test: lint
 	$(BIN)/latentsync-realtime fetch
 	$(BIN)/python -m pytest $(ARGS)
+
+HOURS ?= 4
+soak: $(VENV)/.installed
+	$(BIN)/latentsync-realtime bench stream --duration $$(($(HOURS) * 3600)) $(ARGS)
 
 lint: $(VENV)/.installed-for-tests
 	$(BIN)/ruff check .

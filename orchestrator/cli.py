@@ -203,6 +203,34 @@ def bench_render(
         typer.echo(f"  {stage:12} {ms:6.2f} ms a frame")
 
 
+@bench_app.command("stream")
+def bench_stream(
+    duration: Annotated[float, typer.Option(min=60, help="Seconds that the stream is watched.")] = 600,
+    size: Annotated[str, typer.Option(help="Width and height of the pictures.")] = "832x1248",
+    channels: Annotated[int, typer.Option(min=1, max=16, help="Channels at once.")] = 1,
+    speeches: Annotated[int | None, typer.Option(min=1, help="Speeches; else 20 in 10 minutes.")] = None,
+    faults: Annotated[bool, typer.Option(help="Kill the RTMP server and the encoder on the way.")] = True,
+    bitrate: Annotated[int, typer.Option(min=100, help="Bitrate of the video, kbit/s.")] = 2500,
+    clip: Annotated[Path | None, typer.Option(help="Video that the avatar is; else the demo's.")] = None,
+    keep: Annotated[Path | None, typer.Option(help="Folder in which what was received is kept.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
+) -> None:
+    """Measure a channel as its viewers see it, through a real RTMP server, with faults; needs nginx-rtmp, no Triton."""
+    settings = _settings()
+    from orchestrator.bench.stream.commands import measure_stream
+
+    with _errors():
+        record = measure_stream(settings, duration, size, channels, speeches, faults, bitrate, clip, keep)
+    if as_json:
+        typer.echo(record.to_json())
+    else:
+        for criterion in record.criteria:
+            mark = "kept  " if criterion.kept else "BROKEN"
+            typer.echo(f"{mark} {criterion.name}: {criterion.measured} (allowed: {criterion.allowed})")
+    if not record.kept:
+        raise typer.Exit(1)
+
+
 @app.command()
 def config() -> None:
     """Print every setting as TOML; fails with each wrong value named."""

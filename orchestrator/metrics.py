@@ -9,6 +9,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from orchestrator.channels.view import ChannelState, ChannelView
+from streaming.events import PublisherState
 
 _PREFIX = "latentsync"
 _STATUS_COUNTERS = (
@@ -21,7 +22,7 @@ _STATUS_COUNTERS = (
     "reconnects",
     "encoder_restarts",
 )
-_STATUS_GAUGES = ("queue_s", "buffered_frames", "encoder_speed", "preview_readers")
+_STATUS_GAUGES = ("queue_s", "buffered_frames", "encoder_speed", "av_offset_s", "preview_readers")
 
 
 class Metrics:
@@ -70,7 +71,7 @@ class _ChannelCollector(Collector):
             waiting.add_metric([view.id], view.waiting)
             if view.status is not None:
                 state.add_metric([view.id, view.status.state.value], 1)
-        yield from (running, waiting, state)
+        yield from (running, waiting, state, *_target_metrics(views))
         for name in (*_STATUS_COUNTERS, *_STATUS_GAUGES):
             family = CounterMetricFamily if name in _STATUS_COUNTERS else GaugeMetricFamily
             full_name = f"{_PREFIX}_channel_{name.removesuffix('_s')}" + ("_seconds" if name.endswith("_s") else "")
@@ -79,3 +80,28 @@ class _ChannelCollector(Collector):
                 if view.status is not None:
                     metric.add_metric([view.id], float(getattr(view.status, name)))
             yield metric
+
+
+def _target_metrics(views: list[ChannelView]) -> Iterable[Metric]:
+    publisher = GaugeMetricFamily(
+        f"{_PREFIX}_channel_publisher", "1 for the present state of encoder and targets", labels=["channel", "state"]
+    )
+    labels = ["channel", "number", "target"]
+    up = GaugeMetricFamily(f"{_PREFIX}_channel_target_up", "1 while the target is on the air", labels=labels)
+    reconnects = CounterMetricFamily(
+        f"{_PREFIX}_channel_target_reconnects", "Connections to the target that were made again", labels=labels
+    )
+    dropped = CounterMetricFamily(
+        f"{_PREFIX}_channel_target_dropped_packets", "Packets that the target was too slow for", labels=labels
+    )
+    for view in views:
+        if view.status is None:
+            continue
+        publisher.add_metric([view.id, view.status.publisher.value], 1)
+        # Addresses that differ in their key alone look the same.
+        for number, target in enumerate(view.status.targets):
+            values = [view.id, str(number), target.target]
+            up.add_metric(values, target.state is PublisherState.ON_AIR)
+            reconnects.add_metric(values, target.reconnects)
+            dropped.add_metric(values, target.dropped_packets)
+    yield from (publisher, up, reconnects, dropped)

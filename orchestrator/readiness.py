@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import anyio
@@ -25,13 +26,21 @@ class PartHealth:
 
 
 class TritonReadiness:
-    """Asks Triton once a second; also refuses one whose checkpoint doesn't fit the avatar."""
+    """Asks Triton once a second, and how much it does at once; refuses one whose checkpoint doesn't fit the avatar."""
 
-    def __init__(self, client: TritonClient, url: str, resolution: int, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        client: TritonClient,
+        url: str,
+        resolution: int,
+        metrics: Metrics,
+        on_parallel_chunks: Callable[[int], None],
+    ) -> None:
         self._client = client
         self._url = url
         self._resolution = resolution
         self._metrics = metrics
+        self._on_parallel_chunks = on_parallel_chunks
         self._ready = anyio.Event()
         self.health = PartHealth(False, f"not asked yet: {url}")
 
@@ -57,6 +66,7 @@ class TritonReadiness:
                         f"Triton at {self._url} makes faces of {served} pixels and the avatar has {self._resolution}:"
                         " add the avatar again with the served checkpoint",
                     )
+                self._on_parallel_chunks(await self._client.parallel_chunks())
         except InferenceError as error:
             return PartHealth(False, error.message)
         return PartHealth(True, f"Triton at {self._url} is ready")

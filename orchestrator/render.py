@@ -111,7 +111,8 @@ class _Compositing:
     def write(self, chunk: SpeechChunk) -> None:
         for offset, face in enumerate(chunk.faces):
             began = self._clock()
-            self._compositor.speaking(chunk.first_frame + offset, face, 1.0, self._frame)
+            position = chunk.first_frame + offset
+            self._compositor.speaking(position, position, face, 1.0, self._frame)
             pasted = self._clock()
             self._writer.write(self._frame)
             self.paste_back_s += pasted - began

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import anyio
 
 from latentsync.avatar import PreparedAvatar
 from latentsync.checkpoint import Checkpoint
-from orchestrator.audio.decoder import DecodeLimits, ffmpeg_binary
+from orchestrator.audio.decoder import DecodeLimits
 from orchestrator.broadcast import Broadcast
 from orchestrator.channels.channel import Channel
-from orchestrator.channels.speaking import SpeechMaker
+from orchestrator.channels.definition import ChannelDefinition, DefinitionError
+from orchestrator.channels.lineup import Lineup
+from orchestrator.channels.setup import ChannelSetup, open_avatar
+from orchestrator.channels.speaking import Pace, SpeechMaker
+from orchestrator.channels.store import ChannelStore
 from orchestrator.channels.view import ChannelState
 from orchestrator.clock import Clock, anchored_clock
 from orchestrator.http.parameters import SpeechDefaults
 from orchestrator.inference.client import TritonClient
 from orchestrator.inference.speech import GenerationSettings
 from orchestrator.inference.transport import TritonSettings
+from orchestrator.inference.urgency import UrgentFirst
 from orchestrator.metrics import Metrics
 from orchestrator.readiness import PartHealth, TritonReadiness
 from orchestrator.settings import Settings, SettingsError
@@ -30,10 +32,6 @@ from orchestrator.tasks.board import TaskBoard
 from orchestrator.tasks.speech_files import SpeechFiles
 from orchestrator.tasks.store import TaskStore
 from orchestrator.tasks.task import Task
-from streaming.config import ChannelConfig
-
-# sockaddr_un holds 107 bytes and an end mark.
-_SOCKET_PATH_BYTES = 107
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +39,14 @@ logger = logging.getLogger(__name__)
 class Service:
     """Everything that the HTTP routes work with."""
 
-    def __init__(self, settings: Settings, clock: Clock | None = None, client: TritonClient | None = None) -> None:
-        """Checks that the avatar and the checkpoint are there.
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock | None = None,
+        client: TritonClient | None = None,
+        test_pattern: bool = False,
+    ) -> None:
+        """Checks that the avatar and the checkpoint are there. `test_pattern` numbers the frames of all channels.
 
         Raises SettingsError, AvatarError or CheckpointError, which say what to do.
         """
@@ -64,10 +68,20 @@ class Service:
         self.decode_limits = DecodeLimits(max_duration_s=settings.speech_limit_s)
         self.accepting = True
         self.streams_open = True
-        self._avatar = _open_avatar(settings)
+        avatar = open_avatar(settings, settings.avatar)
         self._client = client or TritonClient(TritonSettings(url=settings.triton_grpc_url))
-        self.triton = TritonReadiness(self._client, settings.triton_grpc_url, self._avatar.resolution, self.metrics)
-        self.channels = {settings.channel_id: self._channel()}
+        self._urgent = UrgentFirst(settings.chunks_in_flight or 1)
+        self.triton = TritonReadiness(
+            self._client, settings.triton_grpc_url, avatar.resolution, self.metrics, self._size_queue
+        )
+        self.setup = ChannelSetup(settings, self._speech_maker, test_pattern)
+        self.channels = Lineup(
+            _configured_channel(settings),
+            ChannelStore(settings.data_dir / "channels.json"),
+            self._new_channel,
+            self.board,
+            settings.channel_limit,
+        )
         self.metrics.watch_channels(lambda: [channel.view for channel in self.channels.values()])
 
     @asynccontextmanager
@@ -80,8 +94,7 @@ class Service:
             try:
                 async with anyio.create_task_group() as group:
                     group.start_soon(self.triton.watch)
-                    for channel in self.channels.values():
-                        group.start_soon(channel.run)
+                    await self.channels.open(group)
                     yield
                     self.stop_accepting()
                     group.cancel_scope.cancel()
@@ -121,37 +134,35 @@ class Service:
             parts[f"channel {view.id}"] = PartHealth(view.state is ChannelState.RUNNING, message)
         return parts
 
-    def _channel(self) -> Channel:
-        settings = self.settings
-        rtmp = settings.rtmp_url
-        config = ChannelConfig(
-            id=settings.channel_id,
-            avatar_dir=str(settings.avatars_dir / settings.avatar),
-            preview_socket=str(_socket_path(settings)),
-            targets=() if rtmp is None else (rtmp.get_secret_value(),),
-            fade_frames=settings.fade_frames,
-            video_bitrate_kbps=settings.video_bitrate_kbps,
-            x264_preset=settings.x264_preset,
-            ffmpeg=str(settings.ffmpeg or ffmpeg_binary()),
-            log_dir=str(settings.log_dir),
+    def _new_channel(self, definition: ChannelDefinition) -> Channel:
+        return Channel(definition, self.setup, self.board, self.triton.wait, self.notices, self.metrics)
+
+    def _speech_maker(self, avatar: PreparedAvatar, fade_frames: int, pace: Pace) -> SpeechMaker:
+        return SpeechMaker(
+            self._client, avatar, self.board, fade_frames, self.clock, GenerationSettings(), self._urgent, pace
         )
-        maker = SpeechMaker(
-            self._client, self._avatar, self.board, settings.fade_frames, self.clock, GenerationSettings()
-        )
-        return Channel(config, self.board, maker, self.triton.wait, self.notices, self.metrics)
+
+    def _size_queue(self, parallel_chunks: int) -> None:
+        # A batch to work on, another to go on with, and one chunk on its way; what is sent can't be overtaken.
+        self._urgent.resize(self.settings.chunks_in_flight or 2 * parallel_chunks + 1)
 
     def _count_finished(self, task: Task) -> None:
         self.metrics.tasks.labels(task.state.value).inc()
 
 
-def _open_avatar(settings: Settings) -> PreparedAvatar:
-    folder = settings.avatars_dir / settings.avatar
-    if not folder.is_dir():
-        raise SettingsError(
-            f"avatar: {settings.avatar!r} is not in {settings.avatars_dir}; "
-            f"`latentsync-realtime avatar add VIDEO --name {settings.avatar}` prepares one"
-        )
-    return PreparedAvatar.open(folder)
+def _configured_channel(settings: Settings) -> ChannelDefinition:
+    """The channel that the settings define."""
+    rtmp = settings.rtmp_url
+    values = {
+        "channel": settings.channel_id,
+        "avatar": settings.avatar,
+        "targets": [] if rtmp is None else [rtmp.get_secret_value()],
+        **settings.channel_defaults(),
+    }
+    try:
+        return ChannelDefinition.parse(values)
+    except DefinitionError as error:
+        raise SettingsError(str(error)) from None
 
 
 def _speech_defaults(settings: Settings) -> SpeechDefaults:
@@ -163,12 +174,3 @@ def _speech_defaults(settings: Settings) -> SpeechDefaults:
         max_guidance=settings.max_guidance,
         channel=settings.channel_id,
     )
-
-
-def _socket_path(settings: Settings) -> Path:
-    path = settings.run_dir / f"{settings.channel_id}.preview.sock"
-    if len(bytes(path)) <= _SOCKET_PATH_BYTES:
-        return path
-    # A data folder deep down: the socket goes where paths are short, under a name that belongs to the folder.
-    digest = hashlib.sha256(bytes(path)).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"latentsync-{digest}.sock"

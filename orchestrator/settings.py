@@ -61,9 +61,16 @@ class Settings(BaseSettings):
     max_guidance: float = Field(5.0, ge=1, le=100, description="largest guidance scale that a task may ask for")
     upload_limit_bytes: int = Field(64_000_000, ge=1_000, description="largest upload")
     speech_limit_s: float = Field(300.0, gt=0, le=7200, description="longest speech")
+    chunks_in_flight: int | None = Field(
+        None,
+        ge=1,
+        le=1024,
+        description="chunks of all channels that Triton may have at once; none: twice what it can do",
+    )
     queue_limit: int = Field(100, ge=1, le=100_000, description="tasks that may wait for one channel")
     task_history: int = Field(1000, ge=1, description="finished tasks that stay listed")
     drain_limit_s: float = Field(20.0, ge=0, le=3600, description="how long a speech may play on after SIGTERM")
+    channel_limit: int = Field(16, ge=1, le=1000, description="channels that there may be at once")
     channel_id: str = Field("main", pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$", description="name of the channel")
     avatar: str = Field("demo", pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$", description="avatar that the channel shows")
     fade_frames: int = Field(5, ge=0, le=25, description="length of the crossfades in frames of 40 ms")
@@ -135,6 +142,19 @@ class Settings(BaseSettings):
     def tasks_dir(self) -> Path:
         """The task store and the speech of tasks that are not finished."""
         return self.data_dir / "tasks"
+
+    @property
+    def recordings_dir(self) -> Path:
+        """What channels write as files."""
+        return self.data_dir / "recordings"
+
+    def channel_defaults(self) -> dict[str, Any]:
+        """What a channel gets where its definition says nothing."""
+        return {
+            "fade_frames": self.fade_frames,
+            "video_bitrate_kbps": self.video_bitrate_kbps,
+            "x264_preset": self.x264_preset,
+        }
 
     @property
     def run_dir(self) -> Path:

@@ -51,7 +51,7 @@ class Channel:
         except BaseException:
             self._preview.close()
             raise
-        self._frames_sent = 0
+        self._frames = 0
 
     def frame(self, clock: FrameClock) -> None:
         """Waits for the next frame's time, and publishes it."""
@@ -77,18 +77,19 @@ class Channel:
         sound = self._sound(tick)
         pooled = tick.face is not None or self._config.test_pattern
         if not pooled:
-            picture = self._compositor.idle(tick.position)
+            picture = self._compositor.idle(tick.position, number)
         else:
             picture = self._publisher.pool.take()
             if tick.face is not None:
                 face = self._reader.face(tick)
-                self._compositor.speaking(tick.position, face, tick.opacity, picture)
+                self._compositor.speaking(tick.position, number, face, tick.opacity, picture)
             else:
-                picture[...] = self._compositor.idle(tick.position)
+                picture[...] = self._compositor.idle(tick.position, number)
             if self._config.test_pattern:
                 pattern.stamp(picture, number)
                 sound = pattern.sound(sound, number)
-        self._frames_sent += self._publisher.submit(Pair(number, picture, sound, pooled))
+        self._publisher.submit(Pair(number, picture, sound, pooled))
+        self._frames += 1
 
     def _sound(self, tick: Tick) -> bytes:
         resumed = not self._sounding
@@ -112,7 +113,7 @@ class Channel:
                     speech, values["frame_count"], values["lead_frames"], values["start_after"]
                 )
                 self._reader.register(values["number"], speech)
-                return {"position": position}
+                return {"position": position, "now": self._mixer.position}
             case "finish":
                 self._reader.poll()  # frames pushed before this request are in the ring: they count
                 self._mixer.finish(values["speech"], values["frame_count"])
@@ -120,6 +121,8 @@ class Channel:
                 self._mixer.drop(values["speech"])
             case "interrupt":
                 self._mixer.interrupt()
+            case "targets":
+                self._publisher.set_targets(values["targets"])
             case unknown:
                 raise ValueError(f"unknown operation {unknown!r}")
         return {}
@@ -129,10 +132,11 @@ class Channel:
         return Status(
             state=self._mixer.state,
             position=self._mixer.position,
-            frames_sent=self._frames_sent,
+            frames_sent=self._frames - publisher.dropped,
             late_waits=counters.late_waits,
             late_frames=counters.late_frames,
-            repeated_frames=counters.repeated_frames,
+            # Before an idle clip nobody sees where the avatar's own body stands.
+            repeated_frames=counters.repeated_frames if self._compositor.idle_is_the_avatar else 0,
             dropped_pairs=publisher.dropped,
             stalls=clock.stalls,
             queue_s=publisher.queue_s,
@@ -142,6 +146,7 @@ class Channel:
             reconnects=publisher.reconnects,
             encoder_restarts=max(0, publisher.restarts),
             encoder_speed=round(publisher.speed, 3),
+            av_offset_s=round(publisher.av_offset_s, 4),
             preview_readers=self._preview.readers,
             preview_codecs=self._preview.codecs,
         )

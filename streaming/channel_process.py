@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,14 @@ _EVENTS = 512
 
 class ChannelError(RuntimeError):
     """The channel process refused a request, or is gone."""
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """Where a speech will begin, and where the channel is: as many frames of 40 ms before it, at the least."""
+
+    position: int
+    now: int
 
 
 class ChannelProcess:
@@ -87,8 +96,10 @@ class ChannelProcess:
         """False once the process ended, for whatever reason."""
         return self._died is None
 
-    async def reserve(self, speech_id: str, frame_count: int, lead_s: float, start_after: int | None = None) -> int:
-        """Queues a speech of `frame_count` frames and returns the position of its first frame.
+    async def reserve(
+        self, speech_id: str, frame_count: int, lead_s: float, start_after: int | None = None
+    ) -> Reservation:
+        """Queues a speech of `frame_count` frames; the position of its first frame, and the channel's own now.
 
         Idle heads for that position, at the earliest `lead_s` from now and after all speeches reserved before, and
         lingers there until `start_after` frames (default: the channel's `prebuffer_frames`) are pushed or the speech
@@ -106,7 +117,7 @@ class ChannelProcess:
             if is_new:
                 self._feed.forget(speech_id)
             raise
-        return int(reply["position"])
+        return Reservation(int(reply["position"]), int(reply["now"]))
 
     async def push(self, speech_id: str, first: int, faces: NDArray[np.uint8], audio: NDArray[np.int16]) -> None:
         """Hands over frames `first`, `first` + 1 …: faces uint8 [k, R, R, 3] and audio int16 [k, 640].
@@ -139,6 +150,14 @@ class ChannelProcess:
         self._feed.drop_all()
         await self._request("interrupt")
 
+    async def set_targets(self, targets: tuple[str, ...]) -> None:
+        """Publishes to these targets from now on; the others of the channel notice nothing.
+
+        Raises ChannelError for an address of no known kind.
+        """
+        await self._request("targets", targets=list(targets))
+        self.config = replace(self.config, targets=targets)
+
     async def events(self) -> AsyncIterator[ChannelEvent]:
         """Yields events until the channel is closed; `ChannelDied` is the last when it ended by itself.
 
@@ -146,6 +165,11 @@ class ChannelProcess:
         """
         while (event := await self._events.get()) is not None:
             yield event
+
+    def kill(self) -> None:
+        """Ends the process at once, also one that hangs; `ChannelDied` follows."""
+        if self._process.returncode is None:
+            self._process.kill()
 
     async def aclose(self) -> None:
         """Closes the stream in order and ends the process; may be called twice."""

@@ -24,6 +24,9 @@ class ChannelConfig:
     avatar_dir: str
     preview_socket: str
     targets: tuple[str, ...] = ()
+    """Addresses that the stream goes to: rtmp, rtmps, srt or udp, or a file."""
+    picture_size: tuple[int, int] | None = None
+    """Width and height of the stream, even; None: the avatar's own. Another shape gets black borders."""
     fade_frames: int = 5
     prebuffer_frames: int = 16
     """Frames of a speech that must be there before it starts, unless its reservation says another number."""
@@ -33,6 +36,8 @@ class ChannelConfig:
     """Frames of speech that may lie between orchestrator and channel (10 s)."""
     queue_frames: int = 75
     """Pairs of picture and sound that may wait for ffmpeg (3 s)."""
+    timeline_frames: int = 24 * 24 * 3600 * FPS
+    """Frames after which the stream's times begin anew (24 days): FLV and RTMP have 31 bits for milliseconds."""
     video_bitrate_kbps: int = 2500
     x264_preset: str = "veryfast"
     encoder_threads: int = 1
@@ -49,6 +54,13 @@ class ChannelConfig:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ValueError(f"channel {self.id!r}: {name} must lie in {low}..{high}, got {value}")
+        if self.picture_size is not None and any(n % 2 or not 64 <= n <= 4096 for n in self.picture_size):
+            width, height = self.picture_size
+            raise ValueError(
+                f"channel {self.id!r}: picture_size must be even numbers of 64..4096 pixels, got {width}×{height}"
+            )
+        if len(set(self.targets)) < len(self.targets):
+            raise ValueError(f"channel {self.id!r}: a target is given twice")
         if not self.id or "/" in self.id:
             raise ValueError(f"channel id must be a plain name, got {self.id!r}")
         if self.prebuffer_frames > self.ring_frames:
@@ -66,7 +78,9 @@ class ChannelConfig:
         unknown = values.keys() - {f.name for f in fields(cls)}
         if unknown:
             raise ValueError(f"unknown channel settings: {', '.join(sorted(unknown))}")
-        return cls(**{**values, "targets": tuple(values.get("targets", ()))})
+        size = values.get("picture_size")
+        lists = {"targets": tuple(values.get("targets", ())), "picture_size": None if size is None else tuple(size)}
+        return cls(**{**values, **lists})
 
     @classmethod
     def load(cls, path: Path) -> ChannelConfig:
@@ -80,6 +94,7 @@ _RANGES = (
     ("linger_frames", 2, 25),
     ("ring_frames", 16, 15_000),
     ("queue_frames", 50, 1500),
+    ("timeline_frames", 50, 24 * 24 * 3600 * FPS),
     ("video_bitrate_kbps", 100, 50_000),
     ("encoder_threads", 1, 64),
     ("gop_frames", 5, 250),

@@ -71,11 +71,13 @@ class SpeechEnded:
 
 @dataclass(frozen=True)
 class TargetStatus:
-    """One target; `target` is its address with the stream key masked."""
+    """One target; `target` is its address with the stream key masked, `problem` why it is not on the air."""
 
     target: str
     state: PublisherState
     reconnects: int
+    dropped_packets: int = 0
+    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,8 @@ class Status:
     reconnects: int
     encoder_restarts: int
     encoder_speed: float
+    av_offset_s: float
+    """Newest picture's time minus newest sound's in the encoded stream, averaged over a second."""
     preview_readers: int
     preview_codecs: str
     """Codecs of the preview as MediaSource wants them, such as `avc1.64001f,mp4a.40.2`; empty until known."""
@@ -135,7 +139,7 @@ def event_from_json(message: dict[str, Any]) -> ChannelEvent:
         values["state"] = MixerState(values["state"])
         values["publisher"] = PublisherState(values["publisher"])
         values["targets"] = tuple(
-            TargetStatus(t["target"], PublisherState(t["state"]), t["reconnects"]) for t in values["targets"]
+            TargetStatus(**{**target, "state": PublisherState(target["state"])}) for target in values["targets"]
         )
     event: ChannelEvent = _TYPES[name](**values)
     return event

@@ -1,4 +1,4 @@
-"""The command line of the encoder: two raw pipes in, one encode out to every target and to the preview."""
+"""The command line of the encoder: two raw pipes in, one encode out as FLV for the targets and MP4 for the preview."""
 
 from __future__ import annotations
 
@@ -7,26 +7,23 @@ from dataclasses import dataclass
 import ffmpeg
 
 from streaming.config import FPS, SAMPLE_RATE_HZ, ChannelConfig
-from streaming.targets import slave, tee_slave
 
 _START_S = 1.0  # the AAC encoder's priming lies before the first frame: no timestamp becomes negative
 
 
 @dataclass(frozen=True)
 class EncoderPipes:
-    """Descriptors that ffmpeg inherits: raw picture and sound in, preview and progress out."""
+    """Descriptors that ffmpeg inherits: raw picture and sound in, feed, preview and progress out."""
 
     video: int
     audio: int
+    feed: int
     preview: int
     progress: int
 
 
 def encoder_command(config: ChannelConfig, width: int, height: int, pipes: EncoderPipes, first_tick: int) -> list[str]:
-    """ffmpeg's arguments for a run that begins with frame `first_tick`; its timestamps begin there too.
-
-    Raises ValueError for a target of no known kind.
-    """
+    """ffmpeg's arguments for a run that begins with frame `first_tick`; its timestamps begin there too."""
     # No `fflags nobuffer`: it throws away the packets that ffmpeg looked at when it opened the pipe.
     low_latency = {"probesize": 32, "analyzeduration": 0}
     picture = ffmpeg.input(
@@ -36,22 +33,33 @@ def encoder_command(config: ChannelConfig, width: int, height: int, pipes: Encod
     sound = ffmpeg.input(
         f"pipe:{pipes.audio}", format="s16le", ar=SAMPLE_RATE_HZ, ac=1, thread_queue_size=64, **low_latency
     ).audio
-    if width % 2 or height % 2:
-        picture = picture.filter("crop", width // 2 * 2, height // 2 * 2, 0, 0)
-    picture = picture.filter("scale", out_color_matrix="bt709", out_range="tv", flags="fast_bilinear")
+    colours = {"out_color_matrix": "bt709", "out_range": "tv"}
+    if config.picture_size is None:
+        if width % 2 or height % 2:
+            picture = picture.filter("crop", width // 2 * 2, height // 2 * 2, 0, 0)
+        picture = picture.filter("scale", flags="fast_bilinear", **colours)
+    else:
+        out_width, out_height = config.picture_size
+        picture = picture.filter(
+            "scale", out_width, out_height, force_original_aspect_ratio="decrease", force_divisible_by=2,
+            flags="bicubic", **colours,
+        )  # fmt: skip
+        picture = picture.filter("pad", out_width, out_height, "(ow-iw)/2", "(oh-ih)/2")
+        picture = picture.filter("setsar", 1)
     picture = picture.filter("format", "yuv420p")
-    preview = slave(
+    feed = _tee({"f": "flv", "flvflags": "no_duration_filesize", "flush_packets": "1"}, pipes.feed)
+    preview = _tee(
         {
             "f": "mp4",
             "movflags": "+empty_moov+default_base_moof+frag_keyframe",
             "frag_duration": str(config.fragment_ms * 1000),
             "flush_packets": "1",
         },
-        f"pipe:{pipes.preview}",
+        pipes.preview,
     )
     output = ffmpeg.output(
-        picture, sound, "|".join([preview, *map(tee_slave, config.targets)]), format="tee",
-        output_ts_offset=f"{_START_S + first_tick / FPS:.3f}",
+        picture, sound, f"{feed}|{preview}", format="tee",
+        output_ts_offset=f"{_START_S + first_tick % config.timeline_frames / FPS:.3f}",
         **_encoder_options(config),
     )  # fmt: skip
     output = output.global_args(
@@ -60,6 +68,11 @@ def encoder_command(config: ChannelConfig, width: int, height: int, pipes: Encod
     )  # fmt: skip
     arguments: list[str] = output.compile(cmd=config.ffmpeg)
     return arguments
+
+
+def _tee(options: dict[str, str], pipe: int) -> str:
+    """One output of ffmpeg's tee."""
+    return f"[{':'.join(f'{key}={value}' for key, value in options.items())}]pipe:{pipe}"
 
 
 def _encoder_options(config: ChannelConfig) -> dict[str, str]:

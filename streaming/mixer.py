@@ -18,8 +18,8 @@ from streaming.fades import equal_power_gain, face_opacity
 from streaming.speech import Speech, nearest_equivalent, next_equivalent
 from streaming.walk import IdleWalk
 
-_INTERRUPT_FRAMES = 5
-"""Longest fade of an interrupted speech: 200 ms, so that idle is back within 300 ms of the request."""
+_INTERRUPT_FRAMES = 2
+"""Longest fade of an interrupted speech: 80 ms, so that whoever watches sees idle within 300 ms of the request."""
 
 
 @dataclass(frozen=True)

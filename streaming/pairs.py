@@ -51,17 +51,22 @@ class PairQueue:
     """Bounded queue between the frame clock and one run of the encoder after another.
 
     A run is a lease: `begin_run` sets both lanes to the same pair, so that picture and sound start together whatever
-    the run before had taken of either.
+    the run before had taken of either. Raw pipes take time from counting, so a run has no gap: where pairs were dropped
+    it ends, for both lanes alike, and the next one begins at the time that it really is. It also ends before each
+    multiple of `timeline` ticks, where time begins anew.
     """
 
-    def __init__(self, capacity: int, pool: FramePool) -> None:
+    def __init__(self, capacity: int, pool: FramePool, timeline: int) -> None:
         self.dropped = 0
         self._capacity = capacity
         self._pool = pool
+        self._timeline = timeline
         self._pairs: deque[Pair] = deque()
         self._first = 0  # serial number of the leftmost pair
         self._taken = [0, 0]  # serial number that each lane takes next
         self._done = [0, 0]  # serial number up to which each lane has written everything
+        self._next_tick = [0, 0]  # tick that continues the run, for each lane
+        self._last_tick = 0  # tick before which the run ends
         self._run = 0
         self._closed = False
         self._changed = threading.Condition()
@@ -76,16 +81,17 @@ class PairQueue:
         """Pairs whose picture was taken or passed over, since the start."""
         return self._taken[Lane.VIDEO]
 
-    def put(self, pair: Pair) -> bool:
-        """Queues a pair; when the queue is full the pair is dropped, counted, and the answer is False."""
+    def put(self, pair: Pair) -> None:
+        """Queues a pair; in a full queue it takes the place of all that no lane has taken yet, which are dropped."""
         with self._changed:
-            if len(self._pairs) >= self._capacity or self._closed:
-                self.dropped += 1
-                self._recycle(pair)
-                return False
+            if self._closed:
+                self._drop(pair)
+                return
+            if len(self._pairs) >= self._capacity:
+                while self._pairs and self._end > max(self._taken):
+                    self._drop(self._pairs.pop())
             self._pairs.append(pair)
             self._changed.notify_all()
-            return True
 
     def begin_run(self, timeout_s: float) -> tuple[int, int] | None:
         """Starts a new run at the first whole pair: its number and that pair's tick; None when none came in time."""
@@ -97,7 +103,10 @@ class PairQueue:
             self._changed.notify_all()
             if not self._changed.wait_for(lambda: self._pairs or self._closed, timeout_s) or not self._pairs:
                 return None
-            return self._run, self._pairs[0].tick
+            first = self._pairs[0].tick
+            self._next_tick = [first] * 2
+            self._last_tick = (first // self._timeline + 1) * self._timeline
+            return self._run, first
 
     def take(self, lane: Lane, run: int) -> Pair | None:
         """The next pair for one lane, which has done with the one before; None ends the run."""
@@ -109,6 +118,9 @@ class PairQueue:
             if run != self._run or self._taken[lane] >= self._end:
                 return None
             pair = self._pairs[self._taken[lane] - self._first]
+            if pair.tick != self._next_tick[lane] or pair.tick >= self._last_tick:
+                return None
+            self._next_tick[lane] += 1
             self._taken[lane] += 1
             return pair
 
@@ -133,6 +145,10 @@ class PairQueue:
         while self._first < min(self._done):
             self._recycle(self._pairs.popleft())
             self._first += 1
+
+    def _drop(self, pair: Pair) -> None:
+        self.dropped += 1
+        self._recycle(pair)
 
     def _recycle(self, pair: Pair) -> None:
         if pair.pooled:

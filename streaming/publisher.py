@@ -1,18 +1,19 @@
-"""Keeps an encoder running: hands it pairs, starts it again when it dies or hangs, and knows what its targets do."""
+"""Keeps an encoder running: hands it pairs, starts it again when it dies or hangs, and feeds every target."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from streaming.config import FPS, ChannelConfig
 from streaming.encoder import EncoderRun
-from streaming.encoder_log import EncoderLog
 from streaming.events import PublisherState, TargetStatus
+from streaming.feed import StreamFeed
 from streaming.pairs import FramePool, Pair, PairQueue
-from streaming.targets import KeyMask, tee_slave
+from streaming.push import TargetPush
+from streaming.targets import check_target
 
 _log = logging.getLogger(__name__)
 
@@ -20,37 +21,59 @@ _BACK_OFF_S = (0.1, 0.5, 1.0, 2.0, 3.0)
 _GOOD_RUN_S = 30.0  # a run this long makes the next failure a first one again
 _HUNG_S = 5.0
 _CLOSE_S = 3.0
-_QUIET_LINES = ("Dropping non-", "FIFO queue full")  # one per packet during an outage
+_WORST_FIRST = (PublisherState.RECONNECTING, PublisherState.CONNECTING, PublisherState.ON_AIR)
 
 
 class Publisher:
     """Takes one pair per frame and publishes for ever; never blocks the caller.
 
-    Timestamps are those of the frame clock: a new ffmpeg goes on at the frame that it starts with.
+    Timestamps are those of the frame clock: a new encoder goes on at the frame that it starts with, and the targets
+    stay connected meanwhile. Raises ValueError for a target of no known kind.
     """
 
     def __init__(self, config: ChannelConfig, size: tuple[int, int], on_preview: Callable[[int, float], None]) -> None:
         for target in config.targets:
-            tee_slave(target)  # a wrong address is refused at start
+            check_target(target)
         self.pool = FramePool(size[1], size[0])
         self.restarts = -1
         self.speed = 0.0
         self._config = config
         self._size = size
         self._on_preview = on_preview
-        self._queue = PairQueue(config.queue_frames, self.pool)
-        self._mask = KeyMask(config.targets)
-        self._states = EncoderLog(config.targets)
-        self._lock = threading.Lock()
+        self._queue = PairQueue(config.queue_frames, self.pool, config.timeline_frames)
+        self._feed = StreamFeed()
         self._running = False
         self._closing = threading.Event()
         self._encoded: tuple[float, float] | None = None
+        self._lost_connections = 0  # of targets that were removed meanwhile
+        self._pushes: dict[str, TargetPush] = {}
+        self._retired: list[threading.Thread] = []
         self._thread = threading.Thread(target=self._supervise, name="publisher")
         self._thread.start()
+        self.set_targets(config.targets)
 
-    def submit(self, pair: Pair) -> bool:
-        """Queues a frame; False when the queue is full and the pair was dropped."""
-        return self._queue.put(pair)
+    def submit(self, pair: Pair) -> None:
+        """Queues a frame; when the encoder is so far behind that the queue is full, older ones are dropped for it."""
+        self._queue.put(pair)
+
+    def set_targets(self, targets: Iterable[str]) -> None:
+        """Publishes to these targets from now on; those that stay notice nothing.
+
+        Raises ValueError for an address of no known kind, and changes nothing then.
+        """
+        wanted = list(targets)
+        for target in wanted:
+            check_target(target)
+        for target in [target for target in self._pushes if target not in wanted]:
+            push = self._pushes.pop(target)
+            self._lost_connections += push.status.reconnects
+            # Saying goodbye takes seconds at a far end that hangs, and the frame clock does not wait.
+            thread = threading.Thread(target=push.close, name="push-retires")
+            thread.start()
+            self._retired = [*(t for t in self._retired if t.is_alive()), thread]
+        for target in wanted:
+            if target not in self._pushes:
+                self._pushes[target] = TargetPush(target, self._config.ffmpeg, self._feed)
 
     @property
     def dropped(self) -> int:
@@ -64,28 +87,39 @@ class Publisher:
 
     @property
     def state(self) -> PublisherState:
-        """The worst state of all targets."""
+        """The worst state of the encoder and all targets."""
         if self._closing.is_set():
             return PublisherState.CLOSED
-        with self._lock:
-            return self._states.state(self._running)
+        if not self._running or not self._feed.ready:
+            return PublisherState.RECONNECTING if self.restarts > 0 else PublisherState.CONNECTING
+        states = {status.state for status in self.targets}
+        return next((state for state in _WORST_FIRST if state in states), PublisherState.ON_AIR)
 
     @property
     def targets(self) -> tuple[TargetStatus, ...]:
         """State of each target, its key masked."""
-        with self._lock:
-            return self._states.targets(self._running)
+        return tuple(push.status for push in self._pushes.values())
 
     @property
     def reconnects(self) -> int:
         """Connections to targets that were made again."""
-        return self._states.reconnects
+        return self._lost_connections + sum(status.reconnects for status in self.targets)
+
+    @property
+    def av_offset_s(self) -> float:
+        """By how much the pictures' time is ahead of the sound's in the encoded stream."""
+        return self._feed.av_offset_s
 
     def close(self) -> None:
-        """Publishes what is queued, ends the stream properly and waits for ffmpeg to end."""
+        """Publishes what is queued, ends the stream properly and waits for every ffmpeg to end."""
         self._closing.set()
         self._queue.close()
         self._thread.join()
+        closers = [threading.Thread(target=push.close) for push in self._pushes.values()]
+        for thread in closers:
+            thread.start()
+        for thread in (*closers, *self._retired):
+            thread.join()
 
     def _supervise(self) -> None:
         failures = 0
@@ -93,12 +127,14 @@ class Publisher:
             begun = self._queue.begin_run(timeout_s=0.5)
             if begun is None:
                 continue
-            with self._lock:
-                self._states.begin_run()
-                self._encoded = None
+            self._encoded = None
+            if begun[1] // self._config.timeline_frames > self._feed.timeline:
+                self._feed.begin_timeline()
             self.restarts += 1
             try:
-                run = EncoderRun(self._config, self._size, self._queue, *begun, self._on_line, self._on_progress)
+                run = EncoderRun(
+                    self._config, self._size, self._queue, *begun, self._feed, self._on_line, self._on_progress
+                )
             except OSError as error:
                 _log.error("ffmpeg %s cannot be started: %s", self._config.ffmpeg, error)
                 self._closing.wait(_BACK_OFF_S[-1])
@@ -131,14 +167,9 @@ class Publisher:
         return None
 
     def _on_line(self, line: str) -> None:
-        with self._lock:
-            changed = self._states.line(line)
-        if any(quiet in line for quiet in _QUIET_LINES):
-            return
-        if changed or "[error]" in line or "[fatal]" in line or "[warning]" in line:
-            _log.warning("ffmpeg: %s", self._mask(line))
-        else:
-            _log.debug("ffmpeg: %s", self._mask(line))
+        # The encoder knows no target's address: its targets are pipes.
+        serious = any(level in line for level in ("[error]", "[fatal]", "[warning]"))
+        _log.log(logging.WARNING if serious else logging.DEBUG, "ffmpeg: %s", line)
 
     def _on_progress(self, values: dict[str, str]) -> None:
         now = time.monotonic()
@@ -147,8 +178,6 @@ class Publisher:
         except (KeyError, ValueError):
             return  # ffmpeg writes N/A before its first frame
         encoded_s = frames / FPS
-        with self._lock:
-            self._states.progress(encoded_s)
-            if self._encoded is not None and now > self._encoded[1]:
-                self.speed = (encoded_s - self._encoded[0]) / (now - self._encoded[1])
-            self._encoded = (encoded_s, now)
+        if self._encoded is not None and now > self._encoded[1]:
+            self.speed = (encoded_s - self._encoded[0]) / (now - self._encoded[1])
+        self._encoded = (encoded_s, now)

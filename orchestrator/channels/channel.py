@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import anyio
 import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.broadcast import Broadcast
-from orchestrator.channels.speaking import SpeechMaker
+from orchestrator.channels.definition import ChannelDefinition
+from orchestrator.channels.setup import ChannelSetup, socket_path
+from orchestrator.channels.speaking import Pace, SpeechMaker
 from orchestrator.channels.view import ChannelState, ChannelView
 from orchestrator.inference.errors import InferenceError
 from orchestrator.metrics import Metrics
 from orchestrator.tasks.board import TaskBoard
 from orchestrator.tasks.task import Failure, Stage, Task, TaskState
 from streaming.channel_process import ChannelError, ChannelProcess
-from streaming.config import ChannelConfig
 from streaming.events import ChannelDied, ChannelEvent, EndReason, SpeechEnded, SpeechStarted, Status
 
 _FIRST_RESTART_S = 0.5
 _LONGEST_RESTART_S = 30.0
+_SILENT_S = 10.0
 
 Wait = Callable[[], Awaitable[None]]
 
@@ -46,17 +48,21 @@ class Channel:
 
     def __init__(
         self,
-        config: ChannelConfig,
+        definition: ChannelDefinition,
+        setup: ChannelSetup,
         board: TaskBoard,
-        maker: SpeechMaker,
         inference_ready: Wait,
         notices: Broadcast,
         metrics: Metrics,
     ) -> None:
-        self.config = config
+        self.definition = definition
+        self.id = definition.channel
+        self.preview_socket = socket_path(setup.settings, definition.channel)
         self.viewers = 0
+        self._setup = setup
         self._board = board
-        self._maker = maker
+        self._pace = Pace()
+        self._maker: SpeechMaker | None = None
         self._inference_ready = inference_ready
         self._notices = notices
         self._metrics = metrics
@@ -66,8 +72,10 @@ class Channel:
         self._status: Status | None = None
         self._problem: str | None = None
         self._restarts = 0
+        self._silence = anyio.CancelScope()
         self._taking = True
         self._taking_scope = anyio.CancelScope()
+        self._running = anyio.CancelScope()
         self._idle = anyio.Event()
         self._idle.set()
 
@@ -76,12 +84,12 @@ class Channel:
         """How the channel is now."""
         playing = next((a.task.id for a in self._active.values() if a.started_at is not None), None)
         return ChannelView(
-            id=self.config.id,
-            avatar=Path(self.config.avatar_dir).name,
+            id=self.id,
+            definition=self.definition.as_json(),
             state=self._state,
             playing=playing,
             preparing=tuple(task_id for task_id in self._active if task_id != playing),
-            waiting=self._board.waiting(self.config.id),
+            waiting=self._board.waiting(self.id),
             restarts=self._restarts,
             problem=self._problem,
             status=self._status if self._state is ChannelState.RUNNING else None,
@@ -98,28 +106,50 @@ class Channel:
         return self._process.pid if self._process is not None else None
 
     async def run(self) -> None:
-        """Keep the channel's process running and say its tasks."""
+        """Keep the channel's process running and say its tasks, until `stop`."""
         delay_s = _FIRST_RESTART_S
         try:
-            while True:
-                try:
-                    with anyio.CancelScope(shield=True):  # a process half started could not be closed
-                        self._process = process = await ChannelProcess.start(self.config)
-                    delay_s = _FIRST_RESTART_S
-                    self._problem = await self._serve(process)
-                # Two kinds of timeout until Python 3.11.
-                except (ChannelError, OSError, TimeoutError, asyncio.TimeoutError) as error:
-                    self._problem = str(error) or "the channel's process did not start in time"
-                finally:
-                    await self._end_process()
-                logger.error("channel %s: %s; again in %.1f s", self.config.id, self._problem, delay_s)
-                self._restarts += 1
-                self._metrics.channel_restarts.labels(self.config.id).inc()
-                self._change(ChannelState.RESTARTING)
-                await anyio.sleep(delay_s)
-                delay_s = min(2 * delay_s, _LONGEST_RESTART_S)
+            with self._running:
+                while True:
+                    try:
+                        process = await self._start()
+                        delay_s = _FIRST_RESTART_S
+                        self._problem = await self._serve(process)
+                    # Two kinds of timeout until Python 3.11; ValueError is an avatar that is gone or damaged.
+                    except (ChannelError, OSError, ValueError, TimeoutError, asyncio.TimeoutError) as error:
+                        self._problem = str(error) or "the channel's process did not start in time"
+                    finally:
+                        await self._end_process()
+                    logger.error("channel %s: %s; again in %.1f s", self.id, self._problem, delay_s)
+                    self._restarts += 1
+                    self._metrics.channel_restarts.labels(self.id).inc()
+                    self._change(ChannelState.RESTARTING)
+                    await anyio.sleep(delay_s)
+                    delay_s = min(2 * delay_s, _LONGEST_RESTART_S)
         finally:
             self._change(ChannelState.CLOSED)
+
+    def stop(self) -> None:
+        """Let `run` end; what was taken waits again, and its attempt doesn't count."""
+        self._taking = False
+        self._running.cancel()
+
+    async def set_targets(self, definition: ChannelDefinition) -> None:
+        """Publish to the targets of `definition`, which is the channel's own but for them; nothing is interrupted."""
+        self.definition = definition
+        addresses = await asyncio.to_thread(definition.addresses, self._setup.settings.recordings_dir)
+        if self._process is not None and self._process.alive:
+            with contextlib.suppress(ChannelError):  # gone meanwhile: the next process starts with them
+                await self._process.set_targets(addresses)
+        self._change()
+
+    async def _start(self) -> ChannelProcess:
+        avatar = await asyncio.to_thread(self._setup.avatar, self.definition)
+        config = await asyncio.to_thread(self._setup.config, self.definition)
+        self._maker = self._setup.maker(self.definition, avatar, self._pace)
+        with anyio.CancelScope(shield=True):  # a process half started could not be closed
+            self._process = process = await ChannelProcess.start(config)
+        return process
 
     async def cancel(self, task_id: str) -> None:
         """Take a task back, wherever it is; its speech fades to idle if it plays."""
@@ -133,7 +163,7 @@ class Channel:
     async def interrupt(self, clear_queue: bool) -> list[str]:
         """Cancel the speech that plays, or the one in preparation; with `clear_queue` everything. Returns task ids."""
         active = list(self._active)
-        task_ids = [*active, *self._board.queued(self.config.id)] if clear_queue else active[:1]
+        task_ids = [*active, *self._board.queued(self.id)] if clear_queue else active[:1]
         for task_id in task_ids:
             await self.cancel(task_id)
         return task_ids
@@ -148,16 +178,25 @@ class Channel:
         """Work until the process dies; returns why it did."""
         self._problem = None
         self._change(ChannelState.RUNNING)
-        logger.info("channel %s is running", self.config.id)
+        logger.info("channel %s is running", self.id)
         reason = "the channel's process closed its end"
         async with anyio.create_task_group() as group:
             group.start_soon(self._work, process)
+            group.start_soon(self._watch, process)
             async for event in process.events():
+                self._silence.deadline = anyio.current_time() + _SILENT_S
                 if isinstance(event, ChannelDied):
                     reason = event.message
                 await self._receive(event)
             group.cancel_scope.cancel()
         return reason
+
+    async def _watch(self, process: ChannelProcess) -> None:
+        """Kills a process that hangs: a living one says something each second."""
+        with anyio.move_on_after(_SILENT_S) as self._silence:
+            await anyio.sleep_forever()
+        logger.error("channel %s has said nothing for %.0f s: killed", self.id, _SILENT_S)
+        process.kill()
 
     async def _work(self, process: ChannelProcess) -> None:
         while process.alive and (taken := await self._next()) is not None:
@@ -181,10 +220,11 @@ class Channel:
             return None
         with anyio.CancelScope() as self._taking_scope:
             await self._inference_ready()
-            return await self._board.take(self.config.id)
+            return await self._board.take(self.id)
         return None
 
     async def _say(self, task: Task, samples: NDArray[np.int16], process: ChannelProcess) -> None:
+        assert self._maker is not None
         try:
             await self._maker.say(task, samples, process)
         except InferenceError as error:
@@ -244,7 +284,7 @@ class Channel:
             if process is not None:
                 await process.aclose()
             self._status = None
-            for task_id in self._board.taken(self.config.id):
+            for task_id in self._board.taken(self.id):
                 await self._board.requeue(task_id, "its channel stopped", blameless=not self._taking)
                 self._forget(task_id)
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.audio.frames import SAMPLES_PER_FRAME, pad_to_frames
+from orchestrator.audio.frames import FPS, SAMPLES_PER_FRAME, pad_to_frames
 from orchestrator.clock import Clock
+from orchestrator.inference.client import CHUNK_FRAMES
+from orchestrator.inference.errors import InferenceError
 from orchestrator.inference.speech import (
     GenerationSettings,
     SpeechChunk,
@@ -20,6 +23,7 @@ from orchestrator.inference.speech import (
     SpeechRequest,
     SpokenAvatar,
 )
+from orchestrator.inference.urgency import UrgentFirst
 from orchestrator.tasks.board import TaskBoard
 from orchestrator.tasks.task import Stage, Task
 from streaming.channel_process import ChannelProcess
@@ -27,6 +31,8 @@ from streaming.channel_process import ChannelProcess
 # A speech's lead before any was measured. Too long is a delay that everyone notices; too short only lets idle linger.
 _FIRST_LEAD_S = 0.6
 _LONGEST_LEAD_S = 10.0
+# A generator that is much too slow can't be waited for: the speech starts, and waits on the stream where it must.
+_MOST_HELD_S = 30.0
 
 
 @dataclass
@@ -41,17 +47,27 @@ class Pace:
         self.lead_s = min((self.lead_s + lead_s) / 2, _LONGEST_LEAD_S)
 
 
+class RecoveringModels(SpeechModels, Protocol):
+    """What speeches need of Triton; `TritonClient` is one."""
+
+    async def recover(self, error: InferenceError) -> bool:
+        """Mend the model that an error came from; True when another attempt is worth it."""
+        ...
+
+
 class SpeechMaker:
-    """Says tasks on one channel, one at a time."""
+    """Says tasks on one channel, one at a time; `urgent` orders its chunks among those of all channels."""
 
     def __init__(
         self,
-        models: SpeechModels,
+        models: RecoveringModels,
         avatar: SpokenAvatar,
         board: TaskBoard,
         fade_frames: int,
         clock: Clock,
         settings: GenerationSettings,
+        urgent: UrgentFirst,
+        pace: Pace,
     ) -> None:
         self._models = models
         self._avatar = avatar
@@ -59,7 +75,8 @@ class SpeechMaker:
         self._fade_frames = fade_frames
         self._clock = clock
         self._settings = settings
-        self._pace = Pace()
+        self._urgent = urgent
+        self._pace = pace
 
     async def say(self, task: Task, samples: NDArray[np.int16], channel: ChannelProcess) -> None:
         """Generate a speech and hand all of it over; on return the channel has it, and may not have played it yet.
@@ -70,8 +87,11 @@ class SpeechMaker:
         frames = len(pcm) // SAMPLES_PER_FRAME
         self._board.progress(task.id, frames_total=frames)
         # A start may come with the first chunk; how much must be there before it is decided below, not in the channel.
-        position = await channel.reserve(task.id, frames, self._pace.lead_s, start_after=1)
+        place = await channel.reserve(task.id, frames, self._pace.lead_s, start_after=1)
         reserved_at = self._clock()
+
+        def turn(first_frame: int) -> AbstractAsyncContextManager[None]:
+            return self._urgent.turn(reserved_at + (place.position - place.now + first_frame) / FPS)
 
         async def features_made() -> None:
             await self._board.stamp(task.id, Stage.FEATURES)
@@ -79,8 +99,11 @@ class SpeechMaker:
         generation = SpeechGeneration(
             _Announced(self._models, features_made),
             self._avatar,
-            SpeechRequest(pcm, position, task.seed, task.steps, task.guidance),
+            SpeechRequest(pcm, place.position, task.seed, task.steps, task.guidance),
             self._settings,
+            self._clock,
+            turn,
+            self._models.recover,
         )
         held: deque[SpeechChunk] = deque()
         started = False
@@ -90,7 +113,8 @@ class SpeechMaker:
                     await self._board.stamp(task.id, Stage.FIRST_FACE)
                 self._board.progress(task.id, frames_generated=chunk.first_frame + len(chunk.faces))
                 held.append(chunk)
-                if not started and generation.wait_before_start_s(self._pace.frames_per_s) == 0:
+                enough = len(held) * CHUNK_FRAMES >= _MOST_HELD_S * FPS
+                if not started and (enough or generation.wait_before_start_s(self._pace.frames_per_s) == 0):
                     started = True
                     self._pace.learn(self._clock() - reserved_at)
                 while started and held:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -23,7 +24,7 @@ class ChannelView:
     """One moment of a channel; `status` is what its process said last, None until it has spoken."""
 
     id: str
-    avatar: str
+    definition: Mapping[str, Any]
     state: ChannelState
     playing: str | None
     preparing: tuple[str, ...]
@@ -37,12 +38,16 @@ class ChannelView:
         """What the notices of a channel are called."""
         return "channel"
 
+    @property
+    def avatar(self) -> str:
+        """Name of the channel's avatar."""
+        return str(self.definition["avatar"])
+
     def as_json(self) -> dict[str, Any]:
         """The channel as the API shows it; stream keys are masked by the channel itself."""
         status = self.status
         return {
-            "channel": self.id,
-            "avatar": self.avatar,
+            **self.definition,
             "state": self.state.value,
             "problem": self.problem,
             "restarts": self.restarts,
@@ -57,13 +62,24 @@ class ChannelView:
                 "state": status.state.value,
                 "publisher": status.publisher.value,
                 "targets": [
-                    {"target": t.target, "state": t.state.value, "reconnects": t.reconnects} for t in status.targets
+                    {
+                        "target": t.target,
+                        "state": t.state.value,
+                        "reconnects": t.reconnects,
+                        "dropped_packets": t.dropped_packets,
+                        "problem": t.problem or None,
+                    }
+                    for t in status.targets
                 ],
                 "frames_sent": status.frames_sent,
+                "late_waits": status.late_waits,
                 "late_frames": status.late_frames,
                 "repeated_frames": status.repeated_frames,
                 "dropped_pairs": status.dropped_pairs,
                 "queue_s": round(status.queue_s, 3),
+                "stalls": status.stalls,
+                "reconnects": status.reconnects,
+                "av_offset_s": round(status.av_offset_s, 3),
                 "encoder_speed": round(status.encoder_speed, 3),
                 "encoder_restarts": status.encoder_restarts,
                 "preview_readers": status.preview_readers,

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
+from typing import Any
 
 import anyio
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
+from latentsync.avatar import AvatarError
 from orchestrator.channels.channel import Channel
+from orchestrator.channels.definition import ChannelDefinition, DefinitionError
+from orchestrator.channels.lineup import ChannelExists, ChannelOfSettings, TooManyChannels
 from orchestrator.http.errors import ApiError
 from orchestrator.service import Service
+from orchestrator.settings import SettingsError
 
 _BLOCK_BYTES = 64 * 1024
+_BODY_BYTES = 64 * 1024
 _RETRY_S = 2
 _STALLED_S = 5.0
 
@@ -28,6 +36,43 @@ async def list_channels(request: Request) -> Response:
 async def show_channel(request: Request) -> Response:
     """One channel."""
     return JSONResponse(_find_channel(request).view.as_json())
+
+
+async def create_channel(request: Request) -> Response:
+    """Add a channel; it is there again after a restart."""
+    service: Service = request.app.state.service
+    _require_accepting(service)
+    values = {**service.settings.channel_defaults(), **await _json_object(request)}
+    definition = await _checked(values, service)
+    try:
+        channel = await service.channels.create(definition)
+    except ChannelExists as error:
+        raise ApiError(HTTPStatus.CONFLICT, "channel_exists", str(error)) from None
+    except TooManyChannels as error:
+        raise ApiError(HTTPStatus.CONFLICT, "too_many_channels", str(error)) from None
+    location = {"Location": f"/v1/channels/{channel.id}"}
+    return JSONResponse(channel.view.as_json(), HTTPStatus.CREATED, headers=location)
+
+
+async def change_channel(request: Request) -> Response:
+    """Change the fields that the body names."""
+    service: Service = request.app.state.service
+    _require_accepting(service)
+    channel = _find_channel(request)
+    values = await _json_object(request)
+    if values.get("channel", channel.id) != channel.id:
+        raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, "bad_channel", "channel: a channel's name can't be changed.")
+    definition = await _checked({**channel.definition.model_dump(), **values}, service)
+    with _refusals(request):
+        return JSONResponse((await service.channels.change(definition)).view.as_json())
+
+
+async def remove_channel(request: Request) -> Response:
+    """End a channel for good; its tasks are cancelled."""
+    service: Service = request.app.state.service
+    channel = _find_channel(request)
+    with _refusals(request):
+        return JSONResponse({"removed": channel.id, "cancelled": await service.channels.remove(channel.id)})
 
 
 async def interrupt(request: Request) -> Response:
@@ -46,9 +91,9 @@ async def preview(request: Request) -> Response:
     if channel.viewers >= service.settings.preview_viewers:
         raise _no_preview(f"{channel.viewers} viewers are connected, which is the limit")
     try:
-        reader, writer = await asyncio.open_unix_connection(channel.config.preview_socket)
+        reader, writer = await asyncio.open_unix_connection(channel.preview_socket)
     except OSError as error:
-        raise _no_preview(f"channel {channel.config.id} has no stream ({error.strerror})") from None
+        raise _no_preview(f"channel {channel.id} has no stream ({error.strerror})") from None
     return StreamingResponse(
         _relayed(reader, writer, channel, service), media_type="video/mp4", headers={"Cache-Control": "no-store"}
     )
@@ -68,6 +113,48 @@ async def _relayed(
     finally:
         channel.viewers -= 1
         writer.close()
+
+
+async def _checked(values: dict[str, Any], service: Service) -> ChannelDefinition:
+    """The definition, whose avatar is there; raises ApiError (422)."""
+    try:
+        definition = ChannelDefinition.parse(values)
+        await asyncio.to_thread(service.setup.avatar, definition)
+    except (DefinitionError, SettingsError, AvatarError) as error:
+        raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, "bad_channel", f"{error}.") from None
+    return definition
+
+
+async def _json_object(request: Request) -> dict[str, Any]:
+    body = b""
+    async for data in request.stream():
+        body += data
+        if len(body) > _BODY_BYTES:
+            raise ApiError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body_too_large", f"Send at most {_BODY_BYTES} bytes.")
+    try:
+        values = json.loads(body)
+    except ValueError:
+        values = None
+    if not isinstance(values, dict):
+        message = 'Send a JSON object, such as {"channel": "news", "avatar": "demo", "targets": []}.'
+        raise ApiError(HTTPStatus.BAD_REQUEST, "broken_json", message)
+    return values
+
+
+@contextmanager
+def _refusals(request: Request) -> Iterator[None]:
+    try:
+        yield
+    except ChannelOfSettings as error:
+        raise ApiError(HTTPStatus.CONFLICT, "channel_of_settings", str(error)) from None
+    except KeyError:  # removed by another request meanwhile
+        _find_channel(request)
+        raise
+
+
+def _require_accepting(service: Service) -> None:
+    if not service.accepting:
+        raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "stopping", "The server is stopping.", _RETRY_S)
 
 
 def _find_channel(request: Request) -> Channel:

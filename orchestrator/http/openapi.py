@@ -7,6 +7,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from orchestrator.channels.definition import MAX_TARGETS
+
 Schema = dict[str, Any]
 
 
@@ -24,6 +26,18 @@ def _ref(name: str) -> Schema:
 
 _INTEGER, _NUMBER, _BOOLEAN = {"type": "integer"}, {"type": "number"}, {"type": "boolean"}
 _FINAL_AND_NOT = ["queued", "inferring", "streaming", "done", "failed", "cancelled"]
+
+_PUBLISHER_STATES = ["connecting", "on_air", "reconnecting", "closed"]
+_SIDE = {"type": "integer", "minimum": 64, "maximum": 4096, "multipleOf": 2}
+_DEFINITION: Schema = {
+    "channel": _string(pattern="^[a-z0-9][a-z0-9_-]{0,31}$"),
+    "avatar": _string(),
+    "targets": {"type": "array", "items": _string(), "maxItems": MAX_TARGETS, "uniqueItems": True},
+    "picture_size": {"anyOf": [{"type": "null"}, {"type": "array", "prefixItems": [_SIDE, _SIDE], "minItems": 2}]},
+    "fade_frames": {"type": "integer", "minimum": 0, "maximum": 25},
+    "video_bitrate_kbps": {"type": "integer", "minimum": 100, "maximum": 50_000},
+    "x264_preset": _string(),
+}
 
 _SCHEMAS: Schema = {
     "Error": _object({"error": _object({"code": _string(), "message": _string()})}),
@@ -45,10 +59,11 @@ _SCHEMAS: Schema = {
             "error": {"anyOf": [{"type": "null"}, _object({"code": _string(), "message": _string()})]},
         }
     ),
+    "ChannelDefinition": _object(_DEFINITION, required=["channel", "avatar"]),
+    "ChannelChange": _object(_DEFINITION, required=[]),
     "Channel": _object(
         {
-            "channel": _string(),
-            "avatar": _string(),
+            **_DEFINITION,
             "state": _string(enum=["starting", "running", "restarting", "closed"]),
             "problem": {"type": ["string", "null"]},
             "restarts": _INTEGER,
@@ -57,7 +72,28 @@ _SCHEMAS: Schema = {
             "waiting": _INTEGER,
             "preview": _string(),
             "preview_codecs": _string(),
-            "stream": {"type": ["object", "null"]},
+            "stream": {"anyOf": [{"type": "null"}, _ref("Stream")]},
+        }
+    ),
+    "Stream": _object(
+        {
+            "state": _string(enum=["idle", "fading_in", "speaking", "waiting", "fading_out"]),
+            "publisher": _string(enum=_PUBLISHER_STATES),
+            "targets": {"type": "array", "items": _ref("Target")},
+            **dict.fromkeys(
+                ("frames_sent", "late_waits", "late_frames", "repeated_frames", "dropped_pairs", "stalls"), _INTEGER
+            ),
+            **dict.fromkeys(("reconnects", "encoder_restarts", "preview_readers"), _INTEGER),
+            **dict.fromkeys(("queue_s", "av_offset_s", "encoder_speed"), _NUMBER),
+        }
+    ),
+    "Target": _object(
+        {
+            "target": _string(description="The address with its key masked"),
+            "state": _string(enum=_PUBLISHER_STATES),
+            "reconnects": _INTEGER,
+            "dropped_packets": _INTEGER,
+            "problem": {"type": ["string", "null"]},
         }
     ),
     "Health": _object(
@@ -84,6 +120,10 @@ _SCHEMAS: Schema = {
 
 def _json(schema: Schema, description: str) -> Schema:
     return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def _body(name: str) -> Schema:
+    return {"required": True, "content": {"application/json": {"schema": _ref(name)}}}
 
 
 def _errors(*statuses: int) -> Schema:
@@ -142,10 +182,35 @@ _PATHS: Schema = {
         **_get("One task's changes", _media("text/event-stream", "Events named task, each with a Task"), 404),
     },
     "/v1/events": _get("All changes", _media("text/event-stream", "Events named task and channel")),
-    "/v1/channels": _get("All channels", _json(_list_of("channels", _ref("Channel")), "The channels")),
+    "/v1/channels": {
+        **_get("All channels", _json(_list_of("channels", _ref("Channel")), "The channels")),
+        "post": {
+            "summary": "Create a channel",
+            "requestBody": _body("ChannelDefinition"),
+            "responses": {
+                "201": _json(_ref("Channel"), "The channel, starting"),
+                **_errors(400, 403, 409, 413, 422, 503),
+            },
+        },
+    },
     "/v1/channels/{channel_id}": {
         "parameters": [_CHANNEL_ID],
         **_get("One channel", _json(_ref("Channel"), "The channel"), 404),
+        "patch": {
+            "summary": "Change a channel",
+            "requestBody": _body("ChannelChange"),
+            "responses": {"200": _json(_ref("Channel"), "The channel"), **_errors(400, 403, 404, 409, 413, 422, 503)},
+        },
+        "delete": {
+            "summary": "End a channel for good",
+            "responses": {
+                "200": _json(
+                    _object({"removed": _string(), "cancelled": {"type": "array", "items": _string()}}),
+                    "The channel's name and its cancelled tasks",
+                ),
+                **_errors(403, 404, 409),
+            },
+        },
     },
     "/v1/channels/{channel_id}/interrupt": {
         "parameters": [_CHANNEL_ID],

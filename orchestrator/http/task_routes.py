@@ -64,7 +64,9 @@ async def cancel_task(request: Request) -> Response:
     service: Service = request.app.state.service
     task = await find_task(request)
     if not task.state.final:
-        await service.channels[task.channel].cancel(task.id)
+        channel = service.channels.get(task.channel)
+        if channel is not None:  # else it was removed this moment, and its tasks with it
+            await channel.cancel(task.id)
         task = await find_task(request)
     return JSONResponse(task.as_json())
 

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException
 
+from orchestrator.inference.errors import InferenceError
+from orchestrator.inference.reload import ModelReloader
 from orchestrator.inference.retry import send
 from orchestrator.inference.transport import Output, TensorTransport, TritonSettings, connect
 
@@ -48,6 +50,7 @@ class TritonClient:
         self._settings = settings
         self._client = connect(settings)
         self._transport = TensorTransport(self._client, settings)
+        self._reloader = ModelReloader(self._client)
 
     async def __aenter__(self) -> TritonClient:
         return self
@@ -59,6 +62,7 @@ class TritonClient:
 
     async def aclose(self) -> None:
         """Free the shared memory and close the connection."""
+        await self._reloader.aclose()
         await self._transport.aclose()
         await self._client.close()
 
@@ -88,6 +92,16 @@ class TritonClient:
 
         answer = await send(configuration, "configuration of vae_encoder", self._settings.retry)
         return int(answer.config.max_batch_size)
+
+    async def parallel_chunks(self) -> int:
+        """How many chunks Triton works on at once: the UNet's instances, each with a full batch."""
+
+        async def configuration() -> Any:
+            return await self._client.get_model_config("unet", client_timeout=5.0)
+
+        config = (await send(configuration, "configuration of unet", self._settings.retry)).config
+        instances = sum(int(group.count) * max(1, len(group.gpus)) for group in config.instance_group)
+        return max(1, instances) * max(1, int(config.max_batch_size))
 
     async def server_version(self) -> str:
         """Triton's name and version."""
@@ -150,6 +164,15 @@ class TritonClient:
         output = Output("FACES", (1, CHUNK_FRAMES, side, side, 3), np.uint8)
         faces: NDArray[np.uint8] = (await self._transport.infer("vae_decoder", {"LATENTS": latents}, output))[0]
         return faces
+
+    async def recover(self, error: InferenceError) -> bool:
+        """Load the model that an error came from again; True when another attempt is worth it.
+
+        Only where Triton answers, and with `--model-control-mode=explicit`.
+        """
+        if error.model not in SPEECH_MODELS:
+            return False
+        return await self._reloader.reload(error.model)
 
     async def encode(self, pixels: NDArray[np.float16]) -> NDArray[np.float16]:
         """Latents, scaled, float16 [n, 4, R/8, R/8], of pictures in [-1, 1], float16 [n, 3, R, R].

@@ -10,9 +10,11 @@ class InferenceError(RuntimeError):
 
     code: ClassVar[str] = "inference_error"
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, model: str | None = None) -> None:
+        """`model` is the served model that was asked, where it was one."""
         super().__init__(message)
         self.message = message
+        self.model = model
 
 
 class TritonUnavailable(InferenceError):

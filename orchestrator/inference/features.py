@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentsync.audio import frame_windows, split_windows
-from orchestrator.inference.attempts import attempt
+from orchestrator.inference.attempts import Recover, attempt, no_recovery
 
 # Video frame i uses features 2i - 4 … 2i + 5.
 _FEATURES_PER_FRAME = 2
@@ -35,6 +35,7 @@ class SpeechFeatures:
         windows_ahead: int,
         attempts: int,
         clock: Callable[[], float],
+        recover: Recover = no_recovery,
     ) -> None:
         self._model = model
         self._windows, counts = split_windows(pcm)
@@ -42,6 +43,7 @@ class SpeechFeatures:
         self._ahead = windows_ahead
         self._attempts = attempts
         self._clock = clock
+        self._recover = recover
         self._tasks: dict[int, asyncio.Task[NDArray[np.float16]]] = {}
         self.whisper_s: list[float] = []
 
@@ -90,6 +92,8 @@ class SpeechFeatures:
     async def _features(self, index: int) -> NDArray[np.float16]:
         begun = self._clock()
         window = self._windows[index]
-        features = await attempt(lambda: self._model.features(window), f"audio window {index}", self._attempts)
+        features = await attempt(
+            lambda: self._model.features(window), f"audio window {index}", self._attempts, self._recover
+        )
         self.whisper_s.append(self._clock() - begun)
         return features

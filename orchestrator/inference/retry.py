@@ -22,7 +22,7 @@ Sleep = Callable[[float], Awaitable[None]]
 class RetryPolicy:
     """How often a request is sent before its error counts, with a wait that doubles up to `max_delay_s`."""
 
-    attempts: int = 6
+    attempts: int = 8
     first_delay_s: float = 0.1
     max_delay_s: float = 2.0
 
@@ -50,10 +50,12 @@ def typed(error: InferenceServerException, what: str) -> InferenceError:
     """Triton's error in our types and words; `what` names the request."""
     message = error.message() or "no reason given"
     if is_unavailable(error):
-        return TritonUnavailable(f"{what}: Triton takes no requests now ({message}). Check that tritonserver runs.")
+        return TritonUnavailable(
+            f"{what}: Triton takes no requests now ({message}). Check that tritonserver runs.", what
+        )
     if error.status() == "StatusCode.DEADLINE_EXCEEDED":
-        return InferenceFailed(f"{what}: Triton did not answer in time. Raise the time limit or lower the load.")
-    return InferenceFailed(f"{what}: {message}")
+        return InferenceFailed(f"{what}: Triton did not answer in time. Raise the time limit or lower the load.", what)
+    return InferenceFailed(f"{what}: {message}", what)
 
 
 async def send(request: Callable[[], Awaitable[T]], what: str, policy: RetryPolicy, sleep: Sleep = asyncio.sleep) -> T:

@@ -7,6 +7,7 @@ import math
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,10 +16,19 @@ from numpy.typing import NDArray
 
 from latentsync.scheduler import task_noise
 from orchestrator.audio.frames import frame_audio, pad_to_frames
-from orchestrator.inference.attempts import attempt
+from orchestrator.inference.attempts import Recover, attempt, no_recovery
 from orchestrator.inference.client import CHUNK_FRAMES
 from orchestrator.inference.features import FeatureModel, SpeechFeatures
 from orchestrator.inference.pacing import RateMeter, wait_before_start_s
+
+Turn = Callable[[int], AbstractAsyncContextManager[None]]
+"""Waits until the chunk that begins with this frame of the speech may be made, and is left when it is."""
+
+
+@asynccontextmanager
+async def no_turn(first_frame: int) -> AsyncGenerator[None, None]:
+    """Every chunk at once."""
+    yield
 
 
 class SpeechModels(FeatureModel, Protocol):
@@ -108,7 +118,10 @@ class SpeechGeneration:
         request: SpeechRequest,
         settings: GenerationSettings | None = None,
         clock: Callable[[], float] = time.monotonic,
+        turn: Turn = no_turn,
+        recover: Recover = no_recovery,
     ) -> None:
+        """`turn` is held while a chunk is made; `recover` mends what keeps failing."""
         if not len(request.pcm):
             raise ValueError("the speech has no samples")
         self._models = models
@@ -116,6 +129,8 @@ class SpeechGeneration:
         self._request = request
         self._settings = settings or GenerationSettings()
         self._clock = clock
+        self._turn = turn
+        self._recover = recover
         self._pcm = pad_to_frames(request.pcm, silent_frames=0)
         self._audio = frame_audio(self._pcm)
         self._noise = task_noise(request.seed, avatar.condition.shape[-1])
@@ -161,7 +176,9 @@ class SpeechGeneration:
         `InferenceFailed` or `TritonUnavailable` when a chunk could not be made; nothing comes after that.
         """
         settings, total = self._settings, math.ceil(self.frame_count / CHUNK_FRAMES)
-        features = SpeechFeatures(self._models, self._pcm, settings.windows_ahead, settings.attempts, self._clock)
+        features = SpeechFeatures(
+            self._models, self._pcm, settings.windows_ahead, settings.attempts, self._clock, self._recover
+        )
         self._whisper_s = features.whisper_s
         self._began = self._clock()
         ahead: deque[asyncio.Task[SpeechChunk]] = deque()
@@ -195,7 +212,11 @@ class SpeechGeneration:
         self._meter.started()
         begun, made = self._clock(), 0
         try:
-            faces = await attempt(lambda: self._faces(condition, audio), f"chunk {index}", self._settings.attempts)
+            # Waiting for other channels' chunks counts as making it: that is how fast this channel's faces come.
+            async with self._turn(first):
+                faces = await attempt(
+                    lambda: self._faces(condition, audio), f"chunk {index}", self._settings.attempts, self._recover
+                )
             made = count
         finally:
             self._meter.ended(made)

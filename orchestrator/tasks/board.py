@@ -148,6 +148,13 @@ class TaskBoard:
         await self._store.forget_finished(self._history)
         logger.info("task %s is %s%s", task_id, state.value, f": {failure.message}" if failure else "")
 
+    async def cancel_orphans(self, channels: set[str]) -> list[str]:
+        """Cancel the tasks of all channels but these; returns their ids."""
+        orphans = [task.id for task in self._live.values() if task.channel not in channels and not task.state.final]
+        for task_id in orphans:
+            await self.finish(task_id, TaskState.CANCELLED, Failure("channel_removed", "The task's channel is gone."))
+        return orphans
+
     async def requeue(self, task_id: str, reason: str, blameless: bool = False) -> None:
         """Put an interrupted task back into its place in the queue, or fail it after too many attempts.
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.inference.client import CHUNK_FRAMES, WINDOW_FEATURES, FaceModel
-from orchestrator.inference.errors import InferenceFailed
+from orchestrator.inference.errors import InferenceError, InferenceFailed
 
 RESOLUTION = 128
 
@@ -17,6 +17,8 @@ class ControlledModels:
     def __init__(self) -> None:
         self.ready = True
         self.failing = False
+        self.mendable = False
+        self.recovered: list[InferenceError] = []
         self.gate = asyncio.Event()
         self.gate.set()
         self.running = 0
@@ -32,6 +34,14 @@ class ControlledModels:
 
     async def face_model(self) -> FaceModel:
         return FaceModel(resolution=RESOLUTION, latent_size=RESOLUTION // 8)
+
+    async def parallel_chunks(self) -> int:
+        return 4
+
+    async def recover(self, error: InferenceError) -> bool:
+        self.recovered.append(error)
+        self.failing = self.failing and not self.mendable
+        return self.mendable
 
     async def features(self, window: NDArray[np.float32]) -> NDArray[np.float16]:
         return np.zeros(WINDOW_FEATURES, np.float16)

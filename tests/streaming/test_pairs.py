@@ -8,6 +8,8 @@ import numpy as np
 
 from streaming.pairs import FramePool, Lane, Pair, PairQueue
 
+TIMELINE = 1000
+
 
 def pair(tick: int, pooled: bool = False, pool: FramePool | None = None) -> Pair:
     picture = pool.take() if pool else np.zeros((2, 2, 3), np.uint8)
@@ -15,7 +17,7 @@ def pair(tick: int, pooled: bool = False, pool: FramePool | None = None) -> Pair
 
 
 def test_both_lanes_see_the_same_pairs_each_at_its_own_pace() -> None:
-    queue = PairQueue(10, FramePool(2, 2))
+    queue = PairQueue(10, FramePool(2, 2), TIMELINE)
     for tick in range(5):
         queue.put(pair(tick))
     run, first = queue.begin_run(0.1)
@@ -25,17 +27,32 @@ def test_both_lanes_see_the_same_pairs_each_at_its_own_pace() -> None:
     assert len(queue) == 3
 
 
-def test_a_full_queue_drops_whole_pairs_and_counts_them() -> None:
-    queue = PairQueue(3, FramePool(2, 2))
-    assert [queue.put(pair(tick)) for tick in range(5)] == [True] * 3 + [False] * 2
-    assert queue.dropped == 2
-    run, _ = queue.begin_run(0.1)
+def test_a_full_queue_drops_whole_pairs_for_the_newest_and_counts_them() -> None:
+    queue = PairQueue(3, FramePool(2, 2), TIMELINE)
+    for tick in range(5):
+        queue.put(pair(tick))
+    assert queue.dropped == 3
+    run, first = queue.begin_run(0.1)
+    assert first == 3
     for lane in Lane:
-        assert [queue.take(lane, run).tick for _ in range(3)] == [0, 1, 2]
+        assert [queue.take(lane, run).tick for _ in range(2)] == [3, 4]
+
+
+def test_a_run_ends_for_both_lanes_where_pairs_were_dropped_and_the_next_begins_behind_the_gap() -> None:
+    queue = PairQueue(3, FramePool(2, 2), TIMELINE)
+    queue.put(pair(0))
+    run, _ = queue.begin_run(0.1)
+    queue.put(pair(1))
+    assert [queue.take(Lane.AUDIO, run).tick for _ in range(2)] == [0, 1]
+    for tick in range(2, 5):
+        queue.put(pair(tick))
+    assert [queue.take(Lane.VIDEO, run).tick for _ in range(2)] == [0, 1], "what the sound has got the picture gets too"
+    assert queue.take(Lane.VIDEO, run) is queue.take(Lane.AUDIO, run) is None
+    assert queue.begin_run(0.1)[1] == 4
 
 
 def test_a_new_run_starts_both_lanes_at_the_same_pair() -> None:
-    queue = PairQueue(20, FramePool(2, 2))
+    queue = PairQueue(20, FramePool(2, 2), TIMELINE)
     for tick in range(10):
         queue.put(pair(tick))
     run, _ = queue.begin_run(0.1)
@@ -50,7 +67,7 @@ def test_a_new_run_starts_both_lanes_at_the_same_pair() -> None:
 
 
 def test_a_run_begins_only_with_a_pair_to_begin_with() -> None:
-    queue = PairQueue(20, FramePool(2, 2))
+    queue = PairQueue(20, FramePool(2, 2), TIMELINE)
     assert queue.begin_run(0.01) is None
     queue.put(pair(5))
     run, first = queue.begin_run(0.01)
@@ -61,7 +78,7 @@ def test_a_run_begins_only_with_a_pair_to_begin_with() -> None:
 
 def test_picture_buffers_are_reused_but_not_while_they_are_written() -> None:
     pool = FramePool(2, 2)
-    queue = PairQueue(10, pool)
+    queue = PairQueue(10, pool, TIMELINE)
     first = pair(0, pooled=True, pool=pool)
     queue.put(first)
     queue.put(pair(1, pooled=True, pool=pool))
@@ -75,7 +92,7 @@ def test_picture_buffers_are_reused_but_not_while_they_are_written() -> None:
 
 
 def test_closing_lets_the_lanes_drain() -> None:
-    queue = PairQueue(10, FramePool(2, 2))
+    queue = PairQueue(10, FramePool(2, 2), TIMELINE)
     queue.put(pair(0))
     run, _ = queue.begin_run(0.1)
     taken: list[Pair | None] = []
@@ -84,3 +101,16 @@ def test_closing_lets_the_lanes_drain() -> None:
     queue.close()
     lane.join(5)
     assert [p and p.tick for p in taken] == [0, None]
+
+
+def test_a_run_ends_where_time_begins_anew() -> None:
+    queue = PairQueue(10, FramePool(2, 2), TIMELINE)
+    for tick in range(998, 1003):
+        queue.put(pair(tick))
+    run, _ = queue.begin_run(0.1)
+    for lane in Lane:
+        assert [queue.take(lane, run).tick for _ in range(2)] == [998, 999]
+        assert queue.take(lane, run) is None
+    again, first = queue.begin_run(0.1)
+    assert first == 1000
+    assert [queue.take(Lane.VIDEO, again).tick for _ in range(3)] == [1000, 1001, 1002]

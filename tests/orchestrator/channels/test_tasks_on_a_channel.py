@@ -145,11 +145,33 @@ async def test_failed_inference_ends_its_task_with_the_reason_and_the_next_one_p
     await server.task(await say(server), "done")
 
 
-async def test_killed_channel_process_comes_back_and_says_the_speech_again(server: RunningServer) -> None:
+async def test_failing_chunks_are_made_once_the_model_is_loaded_again(server: RunningServer) -> None:
+    server.models.failing = server.models.mendable = True
+    task = await server.task(await say(server), "done")
+    assert task["frames"]["played"] == 23 and task["attempts"] == 1
+    assert "the model said no" in server.models.recovered[0].message
+
+
+async def test_speech_that_fails_on_the_air_fades_to_idle_and_the_next_one_plays(server: RunningServer) -> None:
+    first, second = await say(server, seconds=20.0), await say(server)
+    await server.task(first, "streaming")
+    server.models.failing = True
+    failed = await server.task(first, "failed")
+    assert 0 < failed["frames"]["played"] < failed["frames"]["total"]
+    server.models.failing = False
+    view = (await server.http.get("/v1/channels/main")).json()
+    assert view["restarts"] == 0
+    await server.task(second, "done")
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "hung"])
+async def test_lost_channel_process_comes_back_and_says_the_speech_again(
+    server: RunningServer, number: signal.Signals
+) -> None:
     task_id = await say(server, seconds=3.0)
     await server.task(task_id, "streaming")
     channel = server.service.channels["main"]
-    os.kill(channel.pid, signal.SIGKILL)
+    os.kill(channel.pid, number)
     task = await server.task(task_id, "done")
     assert task["attempts"] == 2
     assert (await server.http.get("/v1/channels/main")).json()["restarts"] == 1

@@ -1,14 +1,20 @@
 """Typed calls against a real tritonserver, through shared memory and through gRPC."""
 
 import asyncio
+import contextlib
 import os
+import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tritonclient.grpc.aio import InferenceServerClient
 
-from export.launcher import TritonServer
+from export.launcher import TritonOptions, TritonServer
+from export.repository import export_repository
+from latentsync.checkpoint import Checkpoint
+from orchestrator.inference.attempts import attempt
 from orchestrator.inference.client import TritonClient
 from orchestrator.inference.errors import InferenceFailed, TritonUnavailable
 from orchestrator.inference.retry import RetryPolicy
@@ -45,6 +51,7 @@ async def test_every_model_answers_with_its_type_and_shape(triton_server: Triton
         assert (features.dtype, features.shape) == (np.float16, (1500, 5, 384))
         faces = await client.faces(*chunk(0), steps=2, guidance=1.0)
         assert (faces.dtype, faces.shape) == (np.uint8, (16, RESOLUTION, RESOLUTION, 3))
+        assert await client.parallel_chunks() == 4, "one instance with a batch of four"
         pixels = np.zeros((await client.encoder_batch(), 3, RESOLUTION, RESOLUTION), np.float16)
         latents = await client.encode(pixels)
         assert (latents.dtype, latents.shape) == (np.float16, (len(pixels), 4, LATENT_SIZE, LATENT_SIZE))
@@ -144,3 +151,36 @@ async def test_statistics_count_what_was_asked(triton_server: TritonServer) -> N
             assert after[name].inferences == before[name].inferences + 1
             assert after[name].compute_s > before[name].compute_s
         assert (await client.server_version()).startswith("triton ")
+
+
+async def test_a_killed_model_process_is_loaded_again_and_the_chunk_is_made(
+    checkpoint: Checkpoint, options_for: Callable[..., TritonOptions], tmp_path: Path
+) -> None:
+    export_repository(checkpoint.directory, tmp_path / "models", device="cpu", cpu_threads=1)
+    server = await TritonServer.start(options_for(tmp_path / "models", exit_timeout_s=5))
+    patience = RetryPolicy(attempts=2, first_delay_s=0.05)
+    try:
+        async with TritonClient(settings(server, retry=patience)) as client:
+            (stub,) = model_processes(server, "unet")
+            os.kill(stub, signal.SIGKILL)
+            with pytest.raises(TritonUnavailable, match="not healthy") as caught:
+                await client.faces(*chunk(0), steps=1, guidance=1.0)
+            faces = await attempt(lambda: client.faces(*chunk(0), steps=1, guidance=1.0), "chunk 0", 2, client.recover)
+            assert faces.shape == (16, RESOLUTION, RESOLUTION, 3)
+            assert not await client.recover(caught.value), "once a minute is enough"
+    finally:
+        await server.aclose()
+
+
+def model_processes(server: TritonServer, model: str) -> list[int]:
+    """Process ids of the Python processes that serve a model."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            command = (entry / "cmdline").read_bytes()
+            if (
+                b"triton_python_backend_stub" in command
+                and f"{server.options.model_repository}/{model}/".encode() in command
+            ):
+                found.append(int(entry.name))
+    return found

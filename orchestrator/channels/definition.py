@@ -1,0 +1,97 @@
+"""What a channel is: its avatar, picture and targets, as the API takes it and the disk keeps it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+
+from streaming.targets import mask
+
+# No spaces or control characters: an address is one argument of one program.
+Target = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,1024}$")]
+Side = Annotated[int, Field(ge=64, le=4096, multiple_of=2)]
+Preset = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow"]
+
+MAX_TARGETS = 8
+_NETWORK = ("rtmp", "rtmps", "srt", "udp")
+_FILES = (".flv", ".ts", ".mp4", ".m3u8")
+
+
+class DefinitionError(ValueError):
+    """A channel that can't be; the message names each wrong field and never repeats a target."""
+
+
+class ChannelDefinition(BaseModel):
+    """One channel; sizes in pixels, fades in frames of 40 ms."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    channel: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")
+    avatar: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
+    targets: tuple[Target, ...] = Field((), max_length=MAX_TARGETS)
+    picture_size: tuple[Side, Side] | None = None
+    fade_frames: int = Field(5, ge=0, le=25)
+    video_bitrate_kbps: int = Field(2500, ge=100, le=50_000)
+    x264_preset: Preset = "veryfast"
+
+    @field_validator("targets")
+    @classmethod
+    def _known_targets(cls, targets: tuple[str, ...]) -> tuple[str, ...]:
+        for number, target in enumerate(targets):
+            if not _is_address(target) and not _is_recording(target):
+                raise ValueError(
+                    f"number {number} must be an address with {', '.join(f'{s}://' for s in _NETWORK)}, or the name of "
+                    f"a {', '.join(_FILES)} file below the recordings folder, such as show.flv or news/live.m3u8"
+                )
+        if len(set(targets)) < len(targets):
+            raise ValueError("one of them is given twice")
+        return targets
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> ChannelDefinition:
+        """The definition in a JSON object; raises DefinitionError."""
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise DefinitionError("; ".join(_sentence(item) for item in error.errors(include_url=False))) from None
+
+    def addresses(self, recordings_dir: Path) -> tuple[str, ...]:
+        """The targets with the place of each file; its folder is made."""
+        found = []
+        for target in self.targets:
+            if _is_recording(target):
+                path = recordings_dir / target
+                path.parent.mkdir(parents=True, exist_ok=True)
+                target = str(path)
+            found.append(target)
+        return tuple(found)
+
+    def as_json(self) -> dict[str, Any]:
+        """All fields, with the keys of the targets masked."""
+        return {**self.model_dump(mode="json"), "targets": [mask(target) for target in self.targets]}
+
+
+def _is_address(target: str) -> bool:
+    try:
+        parts = urlsplit(target)
+        return parts.scheme in _NETWORK and bool(parts.hostname)
+    except ValueError:
+        return False
+
+
+def _is_recording(target: str) -> bool:
+    path = PurePosixPath(target)
+    named = path.suffix in _FILES and not path.is_absolute() and ".." not in path.parts
+    return named and ":" not in target and not target.startswith("-")
+
+
+def _sentence(item: Any) -> str:
+    name = ".".join(str(part) for part in item["loc"]) or "the channel"
+    value = item["input"]
+    # A target holds a stream key, and a missing field's value is all the others.
+    shown = isinstance(value, (int, float, str)) and not name.startswith("targets")
+    return f"{name}: {item['msg'].removeprefix('Value error, ')}" + (f" (it is {value!r:.40})" if shown else "")

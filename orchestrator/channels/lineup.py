@@ -1,0 +1,154 @@
+"""All channels of one server: the one of its settings, and those that are created, changed and removed meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator, Mapping
+
+import anyio
+import anyio.abc
+
+from orchestrator.channels.channel import Channel
+from orchestrator.channels.definition import ChannelDefinition
+from orchestrator.channels.store import ChannelStore
+from orchestrator.tasks.board import TaskBoard
+
+logger = logging.getLogger(__name__)
+
+
+class ChannelExists(RuntimeError):
+    """There is a channel of that name."""
+
+
+class TooManyChannels(RuntimeError):
+    """The server has as many channels as it may have."""
+
+
+class ChannelOfSettings(RuntimeError):
+    """The channel is defined by the server's settings, and changes with them alone."""
+
+
+class Lineup(Mapping[str, Channel]):
+    """The channels by name. What is changed is on the disk before it is done; each channel runs by itself."""
+
+    def __init__(
+        self,
+        configured: ChannelDefinition,
+        store: ChannelStore,
+        new_channel: Callable[[ChannelDefinition], Channel],
+        board: TaskBoard,
+        limit: int,
+    ) -> None:
+        self._configured = configured
+        self._store = store
+        self._new_channel = new_channel
+        self._board = board
+        self._limit = limit
+        self._definitions: dict[str, ChannelDefinition] = {}
+        self._channels: dict[str, Channel] = {configured.channel: new_channel(configured)}
+        self._ends: dict[str, anyio.Event] = {}
+        self._group: anyio.abc.TaskGroup | None = None
+        self._changing = asyncio.Lock()
+
+    def __getitem__(self, name: str) -> Channel:
+        return self._channels[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(self._channels))
+
+    def __len__(self) -> int:
+        return len(self._channels)
+
+    def is_configured(self, name: str) -> bool:
+        """True for the channel that the settings define."""
+        return name == self._configured.channel
+
+    async def open(self, group: anyio.abc.TaskGroup) -> None:
+        """Run all channels in `group`, also those of the last run; raises ChannelStoreError.
+
+        Tasks of a channel that is there no more are cancelled.
+        """
+        self._group = group
+        for definition in await asyncio.to_thread(self._store.load):
+            if self.is_configured(definition.channel):
+                logger.warning(
+                    "channel %s is defined by the settings now; what was saved is not used", definition.channel
+                )
+                continue
+            self._definitions[definition.channel] = definition
+            self._channels[definition.channel] = self._new_channel(definition)
+        await self._board.cancel_orphans(set(self._channels))
+        for name in self:
+            self._run(name)
+
+    async def create(self, definition: ChannelDefinition) -> Channel:
+        """Add a channel and start it; raises ChannelExists, TooManyChannels."""
+        async with self._changing:
+            name = definition.channel
+            if name in self._channels:
+                raise ChannelExists(f"There is a channel {name!r}: change it with PATCH, or choose another name.")
+            if len(self._channels) >= self._limit:
+                raise TooManyChannels(f"There are {len(self._channels)} channels, which is the limit.")
+            await self._save({**self._definitions, name: definition})
+            self._channels[name] = self._new_channel(definition)
+            self._run(name)
+            return self._channels[name]
+
+    async def change(self, definition: ChannelDefinition) -> Channel:
+        """Give a channel another definition; raises ChannelOfSettings, KeyError.
+
+        New targets alone disturb nothing. Else the channel's process starts again, and with it the speech that plays.
+        """
+        async with self._changing:
+            name = definition.channel
+            channel = self._channels[name]
+            self._refuse_configured(name)
+            await self._save({**self._definitions, name: definition})
+            if channel.definition.model_copy(update={"targets": definition.targets}) == definition:
+                await channel.set_targets(definition)
+                return channel
+            await self._stop(name)
+            self._channels[name] = self._new_channel(definition)
+            self._run(name)
+            return self._channels[name]
+
+    async def remove(self, name: str) -> list[str]:
+        """End a channel and forget it; returns the ids of its tasks, which are cancelled.
+
+        Raises ChannelOfSettings, KeyError.
+        """
+        async with self._changing:
+            channel = self._channels[name]
+            self._refuse_configured(name)
+            await self._save({key: value for key, value in self._definitions.items() if key != name})
+            cancelled = await channel.interrupt(clear_queue=True)
+            await self._stop(name)
+            del self._channels[name]
+            # What was accepted in the last moment.
+            return [*cancelled, *await self._board.cancel_orphans(set(self._channels))]
+
+    def _refuse_configured(self, name: str) -> None:
+        if self.is_configured(name):
+            raise ChannelOfSettings(f"Channel {name!r} is defined by the server's settings: change them and restart.")
+
+    async def _save(self, definitions: dict[str, ChannelDefinition]) -> None:
+        await asyncio.to_thread(self._store.save, definitions.values())
+        self._definitions = definitions
+
+    def _run(self, name: str) -> None:
+        assert self._group is not None, "the lineup is not open"
+        ended = self._ends[name] = anyio.Event()
+        channel = self._channels[name]
+
+        async def run() -> None:
+            try:
+                await channel.run()
+            finally:
+                ended.set()
+
+        self._group.start_soon(run, name=f"channel-{name}")
+
+    async def _stop(self, name: str) -> None:
+        self._channels[name].stop()
+        await self._ends.pop(name).wait()

@@ -1,0 +1,77 @@
+"""From a channel's definition to what its process and its speeches need."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from latentsync.avatar import PreparedAvatar
+from orchestrator.audio.decoder import ffmpeg_binary
+from orchestrator.channels.definition import ChannelDefinition
+from orchestrator.channels.speaking import Pace, SpeechMaker
+from orchestrator.settings import Settings, SettingsError
+from streaming.config import ChannelConfig
+
+# sockaddr_un holds 107 bytes and an end mark.
+_SOCKET_PATH_BYTES = 107
+
+MakeSpeech = Callable[[PreparedAvatar, int, Pace], SpeechMaker]
+"""A maker of speeches for an avatar, with so many frames of fade, that goes on from what was learnt."""
+
+
+@dataclass(frozen=True)
+class ChannelSetup:
+    """Opens what a channel is made of, each time that its process starts."""
+
+    settings: Settings
+    make_speech: MakeSpeech
+    test_pattern: bool = False
+
+    def avatar(self, definition: ChannelDefinition) -> PreparedAvatar:
+        """The channel's avatar; raises SettingsError when there is none of that name, and AvatarError."""
+        return open_avatar(self.settings, definition.avatar)
+
+    def config(self, definition: ChannelDefinition) -> ChannelConfig:
+        """What the channel's process is told; makes the folders of its recordings. Raises OSError."""
+        settings = self.settings
+        return ChannelConfig(
+            id=definition.channel,
+            avatar_dir=str(settings.avatars_dir / definition.avatar),
+            preview_socket=str(socket_path(settings, definition.channel)),
+            targets=definition.addresses(settings.recordings_dir),
+            picture_size=definition.picture_size,
+            fade_frames=definition.fade_frames,
+            video_bitrate_kbps=definition.video_bitrate_kbps,
+            x264_preset=definition.x264_preset,
+            ffmpeg=str(settings.ffmpeg or ffmpeg_binary()),
+            log_dir=str(settings.log_dir),
+            test_pattern=self.test_pattern,
+        )
+
+    def maker(self, definition: ChannelDefinition, avatar: PreparedAvatar, pace: Pace) -> SpeechMaker:
+        """What says speeches on the channel."""
+        return self.make_speech(avatar, definition.fade_frames, pace)
+
+
+def open_avatar(settings: Settings, name: str) -> PreparedAvatar:
+    """The prepared avatar `name`; raises SettingsError when there is none, and AvatarError for a damaged one."""
+    folder = settings.avatars_dir / name
+    if not folder.is_dir():
+        raise SettingsError(
+            f"avatar: {name!r} is not in {settings.avatars_dir}; "
+            f"`latentsync-realtime avatar add VIDEO --name {name}` prepares one"
+        )
+    return PreparedAvatar.open(folder)
+
+
+def socket_path(settings: Settings, channel_id: str) -> Path:
+    """Where a channel serves its preview."""
+    path = settings.run_dir / f"{channel_id}.preview.sock"
+    if len(bytes(path)) <= _SOCKET_PATH_BYTES:
+        return path
+    # A data folder deep down: the socket goes where paths are short, under a name that belongs to the folder.
+    digest = hashlib.sha256(bytes(path)).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"latentsync-{digest}.sock"

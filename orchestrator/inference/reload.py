@@ -1,0 +1,60 @@
+"""A served model loaded again, since Triton never restarts a model process that died."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+import tritonclient.grpc.aio as grpcclient
+from tritonclient.utils import InferenceServerException
+
+logger = logging.getLogger(__name__)
+
+_SETTLE_S = 2.0
+"""Between unload and load: an unload is answered before the model process has gone."""
+_CALL_TIMEOUT_S = 600.0  # loading a large model from a cold disk takes minutes
+_SELDOM_S = 60.0
+
+
+class ModelReloader:
+    """Loads a model again, once for all who ask meanwhile, and not more often than once a minute.
+
+    A reload stops all channels for seconds. A chunk that fails for what it holds must not do that again and again.
+    """
+
+    def __init__(self, client: grpcclient.InferenceServerClient, clock: Callable[[], float] = time.monotonic) -> None:
+        self._client = client
+        self._clock = clock
+        self._reloads: dict[str, asyncio.Task[bool]] = {}
+        self._done_at: dict[str, float] = {}
+
+    async def reload(self, model: str) -> bool:
+        """True when the model is loaded anew; False when that was done already this minute, or Triton refuses."""
+        running = self._reloads.get(model)
+        if running is None:
+            done_at = self._done_at.get(model)
+            if done_at is not None and self._clock() - done_at < _SELDOM_S:
+                return False
+            running = self._reloads[model] = asyncio.create_task(self._reload(model), name=f"reload-{model}")
+            running.add_done_callback(lambda _: self._reloads.pop(model, None))
+        return await asyncio.shield(running)  # who asked may be cancelled; the others still wait for it
+
+    async def aclose(self) -> None:
+        """Let what has begun come to its end: a model must not stay unloaded."""
+        await asyncio.gather(*self._reloads.values(), return_exceptions=True)
+
+    async def _reload(self, model: str) -> bool:
+        logger.warning("model %s fails: it is loaded again", model)
+        try:
+            await self._client.unload_model(model, client_timeout=_CALL_TIMEOUT_S)
+            await asyncio.sleep(_SETTLE_S)
+            await self._client.load_model(model, client_timeout=_CALL_TIMEOUT_S)
+        except InferenceServerException as error:
+            logger.error("model %s was not loaded again: %s", model, error.message())
+            return False
+        finally:
+            self._done_at[model] = self._clock()
+        logger.warning("model %s is loaded again", model)
+        return True

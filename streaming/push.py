@@ -1,0 +1,184 @@
+"""Sends the encoded stream to one target for ever: an ffmpeg that only copies, watched and started again."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import select
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from streaming.events import PublisherState, TargetStatus
+from streaming.feed import StreamFeed, TagQueue
+from streaming.flv_tags import TagKind
+from streaming.targets import KeyMask, mask, push_command, unused
+
+_log = logging.getLogger(__name__)
+
+_SPACING_S = (0.3, 0.5, 0.8)
+"""From the start of one attempt to the next; never so long that a far end which is back would wait for it."""
+_SHORTEST_PAUSE_S = 0.25
+_GOOD_RUN_S = 30.0  # a connection that held so long makes the next failure a first one again
+_OPEN_S = 4.0
+"""A target must be connected within this; the kernel sends its SYN after 0, 1 and 3 s."""
+_STALLED_S = 3.0
+_CLOSE_S = 2.0
+_OPENED = re.compile(r"^\[info\] Output #0")
+
+
+class TargetPush:
+    """One target and the thread that keeps it on the air; created running, ended by `close`.
+
+    A target that refuses, hangs, or takes too little never holds up the encoder or another target: it loses whole
+    groups of pictures, with their sound, and goes on with a keyframe.
+    """
+
+    def __init__(self, target: str, binary: str, feed: StreamFeed, clock: Callable[[], float] = time.monotonic) -> None:
+        self.target = target
+        self._binary = binary
+        self._feed = feed
+        self._clock = clock
+        self._mask = KeyMask((target,))
+        self._closing = threading.Event()
+        self._lines: deque[str] = deque(maxlen=4)
+        self._opened = False
+        self._was_on_air = False
+        self._connections = 0
+        self._problem = ""
+        self._dropped = 0
+        self._timeline = feed.timeline
+        self._sent_ms = -1  # time of the last tag that this target got
+        self._thread = threading.Thread(target=self._run, name=f"push-{mask(target)}")
+        self._thread.start()
+
+    @property
+    def status(self) -> TargetStatus:
+        """How the target is doing."""
+        if self._opened:
+            state = PublisherState.ON_AIR
+        else:
+            state = PublisherState.RECONNECTING if self._was_on_air or self._problem else PublisherState.CONNECTING
+        reconnects = max(0, self._connections - 1)
+        return TargetStatus(mask(self.target), state, reconnects, self._dropped, "" if self._opened else self._problem)
+
+    def close(self) -> None:
+        """Sends what is queued, for a short while, and ends the connection in order."""
+        self._closing.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        failures = 0
+        while not self._closing.is_set():
+            if not self._feed.ready:
+                self._closing.wait(0.02)
+                continue
+            started, connections = self._clock(), self._connections
+            problem = self._attempt()
+            if self._closing.is_set():
+                return
+            if self._connections > connections or problem != self._problem:
+                # Said once: an outage of days would fill the disk with its retries.
+                _log.warning("%s: %s; trying again", mask(self.target), problem)
+            self._problem = problem
+            ran_s = self._clock() - started
+            failures = 0 if ran_s > _GOOD_RUN_S else failures
+            spacing_s = _SPACING_S[min(failures, len(_SPACING_S) - 1)]
+            pause_s = max(_SHORTEST_PAUSE_S, spacing_s - ran_s)
+            failures += 1
+            self._closing.wait(pause_s)
+
+    def _attempt(self) -> str:
+        """One connection, from its opening to its end; why it ended."""
+        self._lines.clear()
+        try:
+            process = subprocess.Popen(
+                push_command(unused(self.target), self._binary),
+                stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            )  # fmt: skip
+        except OSError as error:
+            return f"ffmpeg {self._binary} cannot be started: {error.strerror}"
+        reader = threading.Thread(target=self._read_log, args=(process,), name=f"push-log-{process.pid}")
+        reader.start()
+        if self._timeline != self._feed.timeline:
+            self._timeline, self._sent_ms = self._feed.timeline, -1
+        begin, queue = self._feed.subscribe(self._sent_ms)
+        try:
+            reason = self._pump(process, begin, queue)
+        finally:
+            self._feed.unsubscribe(queue)
+            self._dropped += queue.dropped
+            self._end(process)
+            reader.join()
+            self._opened = False
+        said = "; ".join(self._lines)
+        return reason or said or f"ffmpeg ended with code {process.returncode}"
+
+    def _pump(self, process: subprocess.Popen[bytes], begin: bytes, queue: TagQueue) -> str:
+        """Writes tags until ffmpeg ends, takes nothing any more, or the target is closed; what was wrong, if known."""
+        assert process.stdin is not None
+        fd = process.stdin.fileno()
+        os.set_blocking(fd, False)
+        opened_by = self._clock() + _OPEN_S
+        pending, moved = memoryview(begin), self._clock()
+        while process.poll() is None:
+            now = self._clock()
+            if not self._opened and now > opened_by:
+                return f"no connection within {_OPEN_S:.0f} s"
+            if not pending:
+                tag = queue.take(0.1)
+                if tag is None:
+                    if self._closing.is_set() or queue.ended:
+                        return "the stream's times begin anew" if queue.ended else ""
+                    continue
+                pending, moved = memoryview(tag.data), now
+                if tag.kind is not TagKind.SCRIPT:
+                    self._sent_ms = max(self._sent_ms, tag.time_ms)
+            written = _write_some(fd, pending)
+            if written is None:
+                return ""
+            pending = pending[written:]
+            if written:
+                moved = now
+            elif now - moved > (_CLOSE_S if self._closing.is_set() else _STALLED_S) and self._opened:
+                return f"took nothing for {now - moved:.0f} s"
+        return ""
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdin is not None
+        if not self._closing.is_set():
+            process.kill()  # of what hangs nothing can be hoped for
+        process.stdin.close()
+        try:
+            process.wait(_CLOSE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def _read_log(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stderr is not None
+        with process.stderr as lines:
+            for raw in lines:
+                line = self._mask(raw.decode(errors="replace").strip())
+                if _OPENED.match(line) and not self._opened:
+                    self._opened, self._was_on_air = True, True
+                    self._connections += 1
+                    _log.info("%s: on the air", mask(self.target))
+                elif "[error]" in line or "[fatal]" in line or "[warning]" in line:
+                    self._lines.append(re.sub(r"^(\[[^]]*\] )+", "", line)[:200])
+
+
+def _write_some(fd: int, data: memoryview) -> int | None:
+    """Bytes that the pipe took within a tenth of a second; None when nobody reads it any more."""
+    _, ready, _ = select.select([], [fd], [], 0.1)
+    if not ready:
+        return 0
+    try:
+        return os.write(fd, data)
+    except BlockingIOError:
+        return 0
+    except BrokenPipeError:
+        return None

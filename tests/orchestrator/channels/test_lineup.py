@@ -1,0 +1,203 @@
+"""Channels are created, changed and removed over the API, and are there again after a restart."""
+
+import asyncio
+import os
+import signal
+import stat
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from tests.orchestrator.running_server import RunningServer, running, settings_in
+from tests.orchestrator.speech_samples import wav
+from tests.orchestrator.synthetic_avatar import write_avatar
+
+pytestmark = pytest.mark.timeout(90)
+
+KEY = "s3cr3t-k3y"
+# Nobody listens there: the channel keeps trying.
+NEWS: dict[str, Any] = {"channel": "news", "avatar": "other", "targets": [f"rtmp://127.0.0.1:9/live/{KEY}"]}
+
+
+@pytest_asyncio.fixture
+async def server(tmp_path: Path) -> AsyncIterator[RunningServer]:
+    settings = settings_in(tmp_path, channel_limit=3)
+    write_avatar(settings.avatars_dir, "other")
+    async with running(settings) as started:
+        await started.ready()
+        yield started
+
+
+async def created(server: RunningServer, **changes: Any) -> None:
+    answer = await server.http.post("/v1/channels", json={**NEWS, **changes})
+    assert answer.status_code == 201, answer.text
+    await server.ready()
+
+
+async def say(server: RunningServer, channel: str, seconds: float = 0.5) -> str:
+    files = {"audio_file": ("speech.wav", wav(seconds))}
+    answer = await server.http.post("/v1/tasks", files=files, data={"channel": channel})
+    assert answer.status_code == 200, answer.text
+    task_id: str = answer.json()["task_id"]
+    return task_id
+
+
+async def until(server: RunningServer, channel: str, condition: Any) -> dict[str, Any]:
+    while True:
+        view: dict[str, Any] = (await server.http.get(f"/v1/channels/{channel}")).json()
+        if condition(view):
+            return view
+        await asyncio.sleep(0.05)
+
+
+async def test_two_channels_speak_at_the_same_time(server: RunningServer) -> None:
+    await created(server)
+    tasks = [await say(server, channel, seconds=3.0) for channel in ("main", "news")]
+    for task_id in tasks:
+        await server.task(task_id, "streaming")
+    playing = [(await until(server, name, lambda v: v["playing"]))["playing"] for name in ("main", "news")]
+    assert playing == tasks
+    for task_id in tasks:
+        await server.task(task_id, "done")
+
+
+async def test_a_channel_is_there_again_after_a_restart_with_all_that_it_was(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    write_avatar(settings.avatars_dir, "other")
+    async with running(settings) as server:
+        await server.ready()
+        await created(server, picture_size=[320, 240], fade_frames=9)
+        server.models.gate.clear()
+        task_id = await say(server, "news")
+    file = settings.data_dir / "channels.json"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600 and KEY in file.read_text()
+    async with running(settings) as server:
+        await server.ready()
+        view = await until(server, "news", lambda v: v["stream"])
+        assert (view["avatar"], view["picture_size"], view["fade_frames"]) == ("other", [320, 240], 9)
+        await server.task(task_id, "done")
+
+
+async def test_removing_a_channel_cancels_its_tasks_and_lasts(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    write_avatar(settings.avatars_dir, "other")
+    async with running(settings) as server:
+        await server.ready()
+        await created(server)
+        pid = server.service.channels["news"].pid
+        tasks = [await say(server, "news", seconds=6.0), await say(server, "news")]
+        await server.task(tasks[0], "streaming")
+        answer = await server.http.delete("/v1/channels/news")
+        assert answer.json() == {"removed": "news", "cancelled": tasks}
+        assert [(await server.http.get(f"/v1/tasks/{task}")).json()["state"] for task in tasks] == ["cancelled"] * 2
+        assert (await server.http.get("/v1/channels/news")).status_code == 404
+        assert not Path(f"/proc/{pid}").exists()
+        answer = await server.http.post(
+            "/v1/tasks", files={"audio_file": ("a.wav", wav(0.5))}, data={"channel": "news"}
+        )
+        assert answer.status_code == 404
+    async with running(settings) as server:
+        await server.ready()
+        assert [c["channel"] for c in (await server.http.get("/v1/channels")).json()["channels"]] == ["main"]
+
+
+async def test_new_targets_disturb_nothing_and_a_new_avatar_says_the_speech_again(server: RunningServer) -> None:
+    await created(server)
+    pid = server.service.channels["news"].pid
+    task_id = await say(server, "news", seconds=8.0)
+    await server.task(task_id, "streaming")
+    answer = await server.http.patch("/v1/channels/news", json={"targets": ["show.flv", "hls/live.m3u8"]})
+    assert answer.status_code == 200, answer.text
+    view = await until(server, "news", lambda v: len(v["stream"]["targets"]) == 2)
+    assert server.service.channels["news"].pid == pid and view["playing"] == task_id
+    recordings = server.service.settings.recordings_dir
+    while not (recordings / "show.flv").exists():
+        await asyncio.sleep(0.05)
+    answer = await server.http.patch("/v1/channels/news", json={"avatar": "demo"})
+    assert (answer.json()["avatar"], len(answer.json()["targets"])) == ("demo", 2)
+    task = await server.task(task_id, "done")
+    assert task["attempts"] == 1, "an ordered restart is not the task's fault"
+    assert server.service.channels["news"].pid != pid
+
+
+async def test_one_channels_trouble_never_reaches_another(server: RunningServer) -> None:
+    await created(server)
+    first = await say(server, "main", seconds=4.0)
+    await server.task(first, "streaming")
+    frames = (await until(server, "main", lambda v: v["stream"]))["stream"]["frames_sent"]
+    os.kill(server.service.channels["news"].pid or 0, signal.SIGKILL)
+    await until(server, "news", lambda v: v["restarts"] == 1 and v["state"] == "running")
+    assert (await server.task(first, "done"))["attempts"] == 1
+    main = await until(server, "main", lambda v: v["stream"]["frames_sent"] > frames)
+    assert main["restarts"] == main["stream"]["stalls"] == main["stream"]["dropped_pairs"] == 0
+
+
+async def test_a_channel_whose_avatar_is_gone_says_so_and_the_others_run(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    write_avatar(settings.avatars_dir, "other")
+    async with running(settings) as server:
+        await server.ready()
+        await created(server)
+    (settings.avatars_dir / "other").rename(tmp_path / "moved")
+    async with running(settings) as server:
+        view = await until(server, "news", lambda v: v["problem"])
+        assert "'other' is not in" in view["problem"] and view["state"] == "restarting"
+        assert (await until(server, "main", lambda v: v["state"] == "running"))["problem"] is None
+        (tmp_path / "moved").rename(settings.avatars_dir / "other")
+        await until(server, "news", lambda v: v["state"] == "running")
+
+
+async def test_a_far_end_that_is_away_shows_in_api_and_metrics_without_the_key(server: RunningServer) -> None:
+    await created(server)
+    view = await until(server, "news", lambda v: v["stream"] and v["stream"]["targets"][0]["problem"])
+    (target,) = view["stream"]["targets"]
+    assert target["target"] == "rtmp://127.0.0.1:9/live/***" and target["state"] == "reconnecting"
+    assert "refused" in target["problem"]
+    metrics = (await server.http.get("/metrics")).text
+    assert 'latentsync_channel_target_up{channel="news",number="0",target="rtmp://127.0.0.1:9/live/***"} 0.0' in metrics
+    assert 'latentsync_channel_publisher{channel="news",state="reconnecting"} 1.0' in metrics
+    assert 'latentsync_channel_av_offset_seconds{channel="main"}' in metrics
+    answers = [await server.http.get(path) for path in ("/v1/channels", "/v1/channels/news", "/metrics")]
+    logs = "".join(path.read_text() for path in server.service.settings.log_dir.iterdir())
+    assert not any(KEY in text for text in [*(a.text for a in answers), logs])
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code", "says"),
+    [
+        ({**NEWS, "channel": "main"}, 409, "channel_exists", "main"),
+        ({**NEWS, "avatar": "nobody"}, 422, "bad_channel", "'nobody' is not in"),
+        ({**NEWS, "channel": "No Spaces"}, 422, "bad_channel", "channel:"),
+        ({**NEWS, "picture_size": [641, 480]}, 422, "bad_channel", "picture_size.0"),
+        ({**NEWS, "fade_frames": 26}, 422, "bad_channel", "fade_frames"),
+        ({**NEWS, "targets": [f"gopher://h/{KEY}"]}, 422, "bad_channel", "number 0"),
+        ({**NEWS, "targets": ["/etc/passwd.flv"]}, 422, "bad_channel", "below the recordings folder"),
+        ({**NEWS, "targets": ["../../x.flv"]}, 422, "bad_channel", "below the recordings folder"),
+        ({**NEWS, "targets": [f"rtmp://h/a/{KEY}"] * 2}, 422, "bad_channel", "given twice"),
+        ({**NEWS, "targets": [f"rtmp://h/a/{KEY} -f x"]}, 422, "bad_channel", "targets.0"),
+        ({**NEWS, "colour": "red"}, 422, "bad_channel", "colour"),
+        ({"targets": [f"rtmp://h/a/{KEY}"]}, 422, "bad_channel", "channel: Field required"),
+        ([1], 400, "broken_json", "Send a JSON object"),
+    ],
+)
+async def test_a_channel_that_cannot_be_is_refused_with_the_reason(
+    server: RunningServer, body: Any, status: int, code: str, says: str
+) -> None:
+    answer = await server.http.post("/v1/channels", json=body)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code), answer.text
+    assert says in answer.json()["error"]["message"]
+    assert KEY not in answer.text
+    assert list(server.service.channels) == ["main"]
+
+
+async def test_the_channel_of_the_settings_and_the_limit_are_kept(server: RunningServer) -> None:
+    for method, body in (("PATCH", {"fade_frames": 3}), ("DELETE", None)):
+        answer = await server.http.request(method, "/v1/channels/main", json=body)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (409, "channel_of_settings")
+    for name in ("two", "three"):
+        await created(server, channel=name, targets=[])
+    answer = await server.http.post("/v1/channels", json={**NEWS, "channel": "four"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "too_many_channels")

@@ -1,0 +1,105 @@
+"""When a speech starts, how much of it is held, and how urgent its chunks are."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import numpy as np
+
+from orchestrator.channels.speaking import Pace, SpeechMaker
+from orchestrator.inference.speech import GenerationSettings
+from orchestrator.inference.urgency import UrgentFirst
+from streaming.channel_process import Reservation
+from tests.orchestrator.controlled_models import RESOLUTION, ControlledModels
+from tests.orchestrator.synthetic_avatar import write_avatar
+from tests.orchestrator.tasks.test_durable_tasks import board_in, task
+
+
+class Time:
+    """Seconds that pass when the models work."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class SlowModels(ControlledModels):
+    """Makes a chunk of 16 frames in `chunk_s` of the test's time."""
+
+    def __init__(self, time: Time, chunk_s: float) -> None:
+        super().__init__()
+        self._time = time
+        self._chunk_s = chunk_s
+
+    async def faces(self, *_: object) -> np.ndarray:
+        await asyncio.sleep(0)
+        self._time.now += self._chunk_s
+        return np.zeros((16, RESOLUTION, RESOLUTION, 3), np.uint8)
+
+
+class Channel:
+    """Takes everything, and notes how much of the speech was made when its first frames came."""
+
+    def __init__(self, place: Reservation) -> None:
+        self.place = place
+        self.pushed: list[int] = []
+        self.made_at_start: int | None = None
+        self.generated = 0
+
+    async def reserve(self, *_: object, **__: object) -> Reservation:
+        return self.place
+
+    async def push(self, speech_id: str, first: int, faces: np.ndarray, audio: np.ndarray) -> None:
+        if self.made_at_start is None:
+            self.made_at_start = self.generated
+        self.pushed.append(first)
+
+    async def finish(self, speech_id: str) -> None:
+        self.pushed.append(-1)
+
+
+class Turns(UrgentFirst):
+    """Notes when each chunk is due."""
+
+    def __init__(self) -> None:
+        super().__init__(100)
+        self.dues: list[float] = []
+
+    @asynccontextmanager
+    async def turn(self, due: float) -> AsyncIterator[None]:
+        self.dues.append(due)
+        yield
+
+
+async def said(folder: Path, seconds: float, chunk_s: float, place: Reservation) -> tuple[Channel, Turns]:
+    time, turns, channel = Time(), Turns(), Channel(place)
+    board = board_in(folder)
+    await board.open()
+    await board.submit(task("a"), np.ones(round(seconds * 16_000), np.int16))
+    taken, samples = await board.take("main")
+    models = SlowModels(time, chunk_s)
+    maker = SpeechMaker(models, write_avatar(folder / "avatars"), board, 5, time, GenerationSettings(), turns, Pace())
+    progress = board.progress
+
+    def noted(task_id: str, **frames: int) -> None:
+        channel.generated = frames.get("frames_generated", channel.generated)
+        progress(task_id, **frames)
+
+    board.progress = noted  # type: ignore[method-assign]
+    await maker.say(taken, samples, channel)  # type: ignore[arg-type]
+    await board.aclose()
+    return channel, turns
+
+
+async def test_a_generator_that_can_never_keep_up_holds_thirty_seconds_and_then_starts(tmp_path: Path) -> None:
+    channel, _ = await said(tmp_path, seconds=100.0, chunk_s=16.0, place=Reservation(10, 0))
+    assert channel.made_at_start is not None
+    assert 750 <= channel.made_at_start <= 750 + 16
+    assert channel.pushed == [*range(0, 2510, 16), -1], "nothing is skipped"
+
+
+async def test_chunks_are_due_when_their_first_frame_is_on_the_screen(tmp_path: Path) -> None:
+    _, turns = await said(tmp_path, seconds=2.0, chunk_s=0.1, place=Reservation(position=60, now=10))
+    assert turns.dues == [100.0 + (50 + first) / 25 for first in (0, 16, 32, 48)]
