@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -111,31 +110,36 @@ def fetch(checkpoint: CheckpointDir = None) -> None:
 
 @avatar_app.command("add")
 def avatar_add(
-    video: Annotated[Path, typer.Argument(help="Video of one face, seen in every frame.", exists=True, dir_okay=False)],
+    video: Annotated[
+        Path, typer.Argument(help="Video of a person who looks at the camera.", exists=True, dir_okay=False)
+    ],
     name: Annotated[str, typer.Option(help="Name of the avatar: a-z, 0-9, - and _.")],
-    max_height: Annotated[int | None, typer.Option(help="Scale down to this height in pixels.")] = None,
+    idle: Annotated[
+        Path | None, typer.Option(help="Another clip to play while nobody speaks.", exists=True, dir_okay=False)
+    ] = None,
+    face: Annotated[
+        str | None, typer.Option(help="Which of several faces: X,Y as shares of width and height; else the largest.")
+    ] = None,
+    max_height: Annotated[int | None, typer.Option(min=64, help="Scale down to this height in pixels.")] = None,
     loop: Annotated[str | None, typer.Option(help="cycle or pingpong; else found out.")] = None,
     data_dir: DataDir = None,
 ) -> None:
     """Prepare an avatar from a video, through the Triton that is running."""
     settings = _settings(data_dir=data_dir)
+    from rich.console import Console
+
     from latentsync.avatar import Loop
-    from orchestrator.avatar_commands import add_avatar
+    from orchestrator.avatar_commands import add_avatar_in_terminal, face_point, summary
     from orchestrator.avatars.prepare import PrepareOptions
 
     with _errors():
         try:
-            options = PrepareOptions(max_height=max_height, loop=Loop(loop) if loop else None)
+            repeats = Loop(loop) if loop else None
         except ValueError:
             _fail(f"--loop is {loop!r} and must be cycle or pingpong")
-        shown = sys.stderr.isatty()
-
-        def progress(frames: int) -> None:
-            if shown:
-                typer.echo(f"\r{frames} frames", nl=False, err=True)
-
-        avatar = asyncio.run(add_avatar(settings, video, name, options, progress))
-    typer.echo(f"{avatar.directory}: {avatar.frame_count} frames of {'×'.join(map(str, avatar.frame_size))}")
+        options = PrepareOptions(max_height=max_height, loop=repeats, face_at=face_point(face), idle=idle)
+        avatar = asyncio.run(add_avatar_in_terminal(settings, video, name, options, Console(stderr=True)))
+    typer.echo(summary(avatar))
 
 
 @avatar_app.command("list")
@@ -147,6 +151,31 @@ def avatar_list(data_dir: DataDir = None) -> None:
     for avatar in list_avatars(settings.avatars_dir):
         width, height = avatar.frame_size
         typer.echo(f"{avatar.name}\t{width}×{height}\t{avatar.frame_count} frames\tfaces of {avatar.resolution}")
+
+
+@avatar_app.command("preview")
+def avatar_preview(
+    name: str,
+    output: Annotated[Path, typer.Option(help="Picture to write, .png or .jpg.", dir_okay=False)],
+    frame: Annotated[int | None, typer.Option(min=0, help="Frame of the clip; else the first that can speak.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Write a picture that shows landmarks, face crop and mask on a frame."""
+    settings = _settings(data_dir=data_dir)
+    from orchestrator.avatar_commands import write_preview
+
+    with _errors():
+        write_preview(settings, name, frame, output)
+
+
+@avatar_app.command("rename")
+def avatar_rename(name: str, new_name: str, data_dir: DataDir = None) -> None:
+    """Give a prepared avatar another name."""
+    settings = _settings(data_dir=data_dir)
+    from orchestrator.avatars.store import rename_avatar
+
+    with _errors():
+        rename_avatar(settings.avatars_dir, name, new_name)
 
 
 @avatar_app.command("remove")

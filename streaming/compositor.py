@@ -45,7 +45,7 @@ class Compositor:
 
     def idle(self, position: int) -> NDArray[np.uint8]:
         """The plain avatar at `position`: uint8 [H, W, 3], a read-only view of the file."""
-        picture: NDArray[np.uint8] = self._avatar.frames[self._avatar.frame_index(position)]
+        picture: NDArray[np.uint8] = self._avatar.frame(self._avatar.frame_index(position))
         return picture
 
     def speaking(
@@ -53,6 +53,6 @@ class Compositor:
     ) -> NDArray[np.uint8]:
         """The avatar at `position` with a face uint8 [R, R, 3] blended in, written to and returned as `out`."""
         index = self._avatar.frame_index(position)
-        np.copyto(out, self._avatar.frames[index])
+        np.copyto(out, self._avatar.frame(index))
         self._paste_back.paste(out, face, index, opacity)
         return out
