@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
+import shutil
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -13,7 +15,10 @@ import anyio
 
 from latentsync.avatar import PreparedAvatar
 from latentsync.checkpoint import Checkpoint
+from latentsync.landmarks import FaceLandmarker
 from orchestrator.audio.decoder import DecodeLimits, ffmpeg_binary
+from orchestrator.avatars.preparations import Preparations
+from orchestrator.avatars.prepare import PrepareOptions, Progress, prepare_avatar
 from orchestrator.broadcast import Broadcast
 from orchestrator.channels.channel import Channel
 from orchestrator.channels.speaking import SpeechMaker
@@ -67,19 +72,22 @@ class Service:
         self._avatar = _open_avatar(settings)
         self._client = client or TritonClient(TritonSettings(url=settings.triton_grpc_url))
         self.triton = TritonReadiness(self._client, settings.triton_grpc_url, self._avatar.resolution, self.metrics)
+        self.preparations = Preparations(self._prepare_avatar, self.notices, self.clock)
         self.channels = {settings.channel_id: self._channel()}
         self.metrics.watch_channels(lambda: [channel.view for channel in self.channels.values()])
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Everything runs inside; at the end what is unfinished is kept for the next start."""
-        for folder in (self.settings.run_dir, self.settings.log_dir, self.settings.avatars_dir):
+        shutil.rmtree(self.uploads_dir, ignore_errors=True)  # of a server that was killed
+        for folder in (self.settings.run_dir, self.settings.log_dir, self.settings.avatars_dir, self.uploads_dir):
             folder.mkdir(parents=True, exist_ok=True)
         async with self._client:
             await self.board.open()
             try:
                 async with anyio.create_task_group() as group:
                     group.start_soon(self.triton.watch)
+                    group.start_soon(self.preparations.run)
                     for channel in self.channels.values():
                         group.start_soon(channel.run)
                     yield
@@ -89,6 +97,16 @@ class Service:
                 self.end_streams()
                 with anyio.CancelScope(shield=True):
                     await self.board.aclose()
+
+    @property
+    def uploads_dir(self) -> Path:
+        """Videos that are to become avatars."""
+        return self.settings.data_dir / "uploads"
+
+    @property
+    def avatars_in_use(self) -> set[str]:
+        """Names of the avatars that channels play."""
+        return {channel.view.avatar for channel in self.channels.values()}
 
     def stop_accepting(self) -> None:
         """Refuse new tasks from now on."""
@@ -139,6 +157,16 @@ class Service:
             self._client, self._avatar, self.board, settings.fade_frames, self.clock, GenerationSettings()
         )
         return Channel(config, self.board, maker, self.triton.wait, self.notices, self.metrics)
+
+    async def _prepare_avatar(
+        self, video: Path, name: str, options: PrepareOptions, progress: Progress
+    ) -> PreparedAvatar:
+        settings = self.settings
+        checkpoint = await asyncio.to_thread(Checkpoint.open, settings.checkpoint_dir)
+        finder = await asyncio.to_thread(FaceLandmarker, settings.checkpoint_dir.parent / "face")
+        return await prepare_avatar(
+            video, name, settings.avatars_dir, checkpoint, self._client, finder, options, progress
+        )
 
     def _count_finished(self, task: Task) -> None:
         self.metrics.tasks.labels(task.state.value).inc()

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from threading import Event
 
+import anyio
 import numpy as np
 from numpy.typing import NDArray
 
@@ -97,7 +98,8 @@ async def prepare_avatar(
         await run(preparation.finish, writer, name, sha256, track, frames, condition)
     finally:
         stopped.set()
-        await run(writer.__exit__, None, None, None)
+        with anyio.CancelScope(shield=True):
+            await run(writer.__exit__, None, None, None)
         thread.shutdown(wait=False)
     return await asyncio.to_thread(PreparedAvatar.open, target)
 
