@@ -24,7 +24,7 @@ app = typer.Typer(
 _OUR_PACKAGES = ("orchestrator", "streaming", "export", "latentsync")
 avatar_app = typer.Typer(help="Avatars: prepare, list and remove them.", no_args_is_help=True)
 app.add_typer(avatar_app, name="avatar")
-bench_app = typer.Typer(help="Measure this machine, through the Triton that is running.", no_args_is_help=True)
+bench_app = typer.Typer(help="Measure this machine.", no_args_is_help=True)
 app.add_typer(bench_app, name="bench")
 
 Host = Annotated[str | None, typer.Option(help="Address that the HTTP server listens on.")]
@@ -230,6 +230,28 @@ def bench_render(
     typer.echo(f"{record.frames_per_s:.1f} frames/s, {record.times_real_time:.2f} times real time")
     for stage, ms in record.stage_ms_per_frame.items():
         typer.echo(f"  {stage:12} {ms:6.2f} ms a frame")
+
+
+@bench_app.command("paste-back")
+def bench_paste_back(
+    avatar: Annotated[str | None, typer.Option(help="Frames of this avatar; else drawn ones of two sizes.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Measure pasting a face back on one core, beside doing it on the whole picture; needs no Triton."""
+    settings = _settings(data_dir=data_dir)
+    from orchestrator.offline_commands import bench_pasting
+
+    with _errors():
+        record = bench_pasting(settings, avatar)
+    if as_json:
+        typer.echo(record.to_json())
+        return
+    for size in record.sizes:
+        typer.echo(
+            f"{size.width}×{size.height}: {size.paste_ms:.2f} ms a frame; "
+            f"on the whole picture {size.whole_picture_ms:.1f} ms, {size.ratio:.0f} times as long"
+        )
 
 
 @app.command()
