@@ -81,18 +81,27 @@ def export(
     checkpoint: CheckpointDir = None,
     output: Annotated[Path | None, typer.Option(help="Model repository to write.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32, float16 or bfloat16.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, fp16, bf16 or fp32.")] = "auto",
+    engine: Annotated[str, typer.Option(help="What runs UNet and VAE decoder: eager, compile or aot.")] = "eager",
+    unet_batch: Annotated[int | None, typer.Option(help="Most chunks denoised together; else 4, on a CPU 1.")] = None,
     cpu_threads: Annotated[int | None, typer.Option(help="Threads of each model process on a CPU.")] = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Write the Triton model repository from a checkpoint folder."""
+    """Write the Triton model repository from a checkpoint folder, compared with float32 before it replaces the old."""
     settings = _settings(checkpoint_dir=checkpoint, cpu_threads=cpu_threads, data_dir=data_dir)
     from export.repository import export_repository
 
     target = output or settings.model_repository
     with _errors():
         written = export_repository(
-            settings.checkpoint_dir, target, device=device, dtype=dtype, cpu_threads=settings.cpu_threads
+            settings.checkpoint_dir,
+            target,
+            device=device,
+            dtype=dtype,
+            cpu_threads=settings.cpu_threads,
+            unet_batch=unet_batch,
+            engine=engine,
+            report=typer.echo,
         )
     typer.echo(f"{target} {'is written' if written else 'was up to date'}")
 
