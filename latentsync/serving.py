@@ -6,6 +6,7 @@ Nothing here imports a server; `model_repository/*/1/model.py` hands in what the
 from __future__ import annotations
 
 import json
+import locale
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,7 +77,9 @@ class ModelInstance:
         )
 
     def apply(self) -> None:
-        """Sets this process's thread count, memory policy and current GPU."""
+        """Sets this process's text encoding, thread count, memory policy and current GPU."""
+        # Triton's stub sets no locale: Python then reads text as ASCII, and torch's compiler fails at its own files.
+        locale.setlocale(locale.LC_CTYPE, "C.UTF-8")
         torch.set_num_threads(self.cpu_threads)
         keep_freed_memory()
         if self.device.type == "cuda":

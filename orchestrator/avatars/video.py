@@ -132,8 +132,10 @@ def _command(video: Path, info: VideoInfo, max_height: int | None, size: tuple[i
         filters.append(f"scale=-2:'min({max_height},ih)'")
     # libx264 with 4:2:0 needs even sides.
     filters.append("crop=trunc(iw/2)*2:trunc(ih/2)*2")
+    # swscale's quick conversion makes everything about one grey level darker.
+    exact = ["-sws_flags", "accurate_rnd+full_chroma_int+bicubic"]
     # PPM says each picture's size in its own header. Cover art of a sound file is no video: 0:V leaves it out.
-    output = ["-map", "0:V:0", "-vf", ",".join(filters), "-f", "image2pipe", "-c:v", "ppm", "-pix_fmt", "rgb24"]
+    output = ["-map", "0:V:0", "-vf", ",".join(filters), "-f", "image2pipe", "-c:v", "ppm", "-pix_fmt", "rgb24", *exact]
     return [*_input(video), "-hide_banner", "-loglevel", "error", *output, "pipe:1"]
 
 

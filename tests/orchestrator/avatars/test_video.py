@@ -33,6 +33,19 @@ def test_colours_are_rgb(tmp_path: Path) -> None:
     assert next(read_frames(video, 100))[8, 8].tolist() == pytest.approx([255, 0, 0], abs=4)
 
 
+def test_colours_are_not_shifted(tmp_path: Path) -> None:
+    picture = np.random.default_rng(0).integers(20, 235, (6, 8, 3), np.uint8).repeat(16, axis=0).repeat(16, axis=1)
+    video = tmp_path / "patches.mp4"
+    raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", "128x96", "-r", "25", "-i", "pipe:0"]
+    exact = "scale=out_color_matrix=bt709:flags=accurate_rnd+full_chroma_int+full_chroma_inp+bicubic,format=yuv420p"
+    written = ["-vf", exact, "-c:v", "libx264", "-qp", "0", "-colorspace", "bt709", str(video)]
+    subprocess.run([ffmpeg_binary(), "-v", "error", *raw, *written], input=picture.tobytes(), check=True)
+    middles = (slice(8, None, 16), slice(8, None, 16))  # away from the edges, where colour is subsampled
+    difference = next(read_frames(video, 100))[middles].astype(int) - picture[middles]
+    assert np.abs(difference.mean(axis=(0, 1))).max() < 0.5
+    assert np.abs(difference).max() <= 3
+
+
 def test_odd_sides_are_cut_to_even_and_high_pictures_made_smaller(tmp_path: Path) -> None:
     video = make_video(tmp_path / "a.mkv", "-c:v", "ffv1", size="65x47", seconds=0.2)
     assert next(read_frames(video, 100)).shape == (46, 64, 3)
