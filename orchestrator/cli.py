@@ -107,13 +107,23 @@ def export(
 
 
 @app.command()
-def fetch(checkpoint: CheckpointDir = None) -> None:
-    """Fetch the third-party files that the demo checkpoint needs, checked by sha256."""
+def fetch(
+    bundle: Annotated[str, typer.Argument(help="demo, or latentsync-1.0 for the official weights.")] = "demo",
+    checkpoint: CheckpointDir = None,
+) -> None:
+    """Fetch third-party weights into the checkpoints folder, checked by sha256."""
     settings = _settings(checkpoint_dir=checkpoint)
-    from export.fetch import ensure_demo_files
+    from export.fetch import DEMO, ensure_demo_files
+    from export.hub import fetch_bundle
 
     with _errors():
-        for path in ensure_demo_files(settings.checkpoint_dir.parent):
+        folder = settings.checkpoint_dir.parent
+        if bundle == DEMO:
+            paths = ensure_demo_files(folder)
+        else:
+            # The face models of the demo are needed for every avatar.
+            paths = [*ensure_demo_files(folder), *fetch_bundle(folder, bundle, partial(typer.echo, err=True))]
+        for path in paths:
             typer.echo(path)
 
 
