@@ -77,9 +77,9 @@ def hub_files(checkpoints_dir: Path, bundle: str) -> list[HubFile]:
 def _fetch(checkpoints_dir: Path, file: HubFile) -> Fetched:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when the library is imported
     from huggingface_hub import HfApi, hf_hub_download
-    from huggingface_hub.errors import (
+    from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError is httpx's, under any name
         HfHubHTTPError,
-        HTTPError,  # type: ignore[attr-defined]  # httpx's, under whichever name it is installed
+        HTTPError,
         LocalEntryNotFoundError,
         OfflineModeIsEnabled,
         XetDownloadError,
@@ -97,7 +97,7 @@ def _fetch(checkpoints_dir: Path, file: HubFile) -> Fetched:
         LocalEntryNotFoundError,
         OfflineModeIsEnabled,
         XetDownloadError,
-        HTTPError,  # type: ignore[attr-defined]  # httpx's, under whichever name it is installed
+        HTTPError,
         OSError,
     ) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -273,6 +273,41 @@ def bench_paste_back(
         )
 
 
+@bench_app.command("full-size")
+def bench_full_size(
+    audio: Audio,
+    video: Annotated[
+        Path | None, typer.Option(help="Video of a person; else the demo's.", exists=True, dir_okay=False)
+    ] = None,
+    checkpoint: CheckpointDir = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, fp16, bf16 or fp32.")] = "auto",
+    engine: Annotated[str, typer.Option(help="eager, compile or aot.")] = "eager",
+    unet_batch: Annotated[int | None, typer.Option(help="Most chunks denoised together.")] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 20,
+    data_dir: DataDir = None,
+) -> None:
+    """Export the official size (drawn weights unless --checkpoint names others), serve it, render; prints JSON."""
+    settings = _settings(checkpoint_dir=checkpoint, data_dir=data_dir)
+    from orchestrator.offline_commands import bench_official_size
+
+    with _errors():
+        record = asyncio.run(
+            bench_official_size(
+                settings,
+                video,
+                audio,
+                partial(typer.echo, err=True),
+                device=device,
+                dtype=dtype,
+                engine=engine,
+                unet_batch=unet_batch,
+                steps=steps,
+            )
+        )
+    typer.echo(record.to_json())
+
+
 @app.command()
 def config() -> None:
     """Print every setting as TOML; fails with each wrong value named."""
