@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,16 @@ from latentsync.avatar_files import (
 )
 from latentsync.paste_back import PasteBack
 
-__all__ = ["AvatarError", "AvatarSettings", "IdleClip", "IdleSettings", "Loop", "PreparedAvatar", "path_index"]
+__all__ = [
+    "AvatarError",
+    "AvatarSettings",
+    "IdleClip",
+    "IdleSettings",
+    "Loop",
+    "PreparedAvatar",
+    "path_index",
+    "path_period",
+]
 
 
 def path_index(position: int, count: int, loop: Loop) -> int:
@@ -43,6 +53,11 @@ def path_index(position: int, count: int, loop: Loop) -> int:
         return position % count
     there = position % (2 * count - 2)
     return there if there < count else 2 * count - 2 - there
+
+
+def path_period(count: int, loop: Loop) -> int:
+    """Positions after which the path of a clip of `count` frames repeats."""
+    return count if loop is Loop.CYCLE else max(1, 2 * (count - 1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +122,26 @@ class PreparedAvatar:
         finite: NDArray[np.bool_] = np.isfinite(self.matrices).all(axis=(1, 2))
         return finite
 
+    @cached_property
+    def played(self) -> range:
+        """The frames that play: all, or where some can't speak the longest stretch of those that can.
+
+        So that speech never comes to a frame without a face, whenever it starts and however long it lasts.
+        """
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], self.speakable, [False]]).astype(np.int8)))
+        stretches = [range(int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]
+        return max(stretches, key=len, default=range(self.frame_count))
+
+    @property
+    def loop(self) -> Loop:
+        """How what plays is repeated: a part of a circle is played forwards and back."""
+        return self.settings.loop if len(self.played) == self.frame_count else Loop.PINGPONG
+
+    @property
+    def period(self) -> int:
+        """Positions after which the avatar's path repeats."""
+        return path_period(len(self.played), self.loop)
+
     @classmethod
     def open(cls, directory: Path | str) -> PreparedAvatar:
         """Opens a prepared avatar's folder; raises AvatarError when it is missing, damaged, or of another version."""
@@ -165,7 +200,7 @@ class PreparedAvatar:
 
     def frame_index(self, position: int) -> int:
         """The frame at a position of the avatar's unbounded path; neighbouring positions are neighbouring frames."""
-        return path_index(position, self.frame_count, self.settings.loop)
+        return self.played.start + path_index(position, len(self.played), self.loop)
 
     def paste_back(self) -> PasteBack:
         """Pastes repainted mouths into this avatar's frames (the U of `mask.paste_mask` alone)."""

@@ -60,7 +60,10 @@ def summary(avatar: PreparedAvatar) -> str:
         line += f", idle clip of {avatar.idle.settings.frame_count} frames"
     silent = [frame for frame, speaks in enumerate(avatar.speakable.tolist()) if not speaks]
     if silent:
-        line += f"\nnobody speaks on frames {named_frames(silent)}: no usable face is there"
+        line += (
+            f"\nno usable face on frames {named_frames(silent)}: "
+            f"frames {avatar.played.start}–{avatar.played.stop - 1} play, forwards and back"
+        )
     return line
 
 

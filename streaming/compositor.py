@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from latentsync.avatar import Loop, PreparedAvatar
+from latentsync.avatar import PreparedAvatar
 
 
 class Compositor:
@@ -40,8 +40,7 @@ class Compositor:
     @property
     def period(self) -> int:
         """Positions after which the avatar's path repeats."""
-        n = self._avatar.frame_count
-        return n if self._avatar.settings.loop is Loop.CYCLE else max(1, 2 * (n - 1))
+        return self._avatar.period
 
     def idle(self, position: int) -> NDArray[np.uint8]:
         """The plain avatar at `position`: uint8 [H, W, 3], a read-only view of the file."""

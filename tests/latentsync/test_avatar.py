@@ -197,3 +197,22 @@ def test_a_full_disk_is_named(tmp_path, monkeypatch):
         with pytest.raises(AvatarError, match=r"disk of .* is full after 0 frames"):
             file.add(frames()[0])
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("loop", list(Loop))
+def test_speech_never_comes_to_a_frame_without_a_face(tmp_path, loop):
+    matrices = np.tile(np.array([[0.5, 0, 0], [0, 0.5, 0]]), (COUNT, 1, 1))
+    matrices[0] = np.nan
+    avatar = create(tmp_path / "anna", loop=loop, matrices=matrices)
+    path = [avatar.frame_index(position) for position in range(8)]
+    assert path == [1, 2, 3, 2, 1, 2, 3, 2]
+    assert avatar.period == 4
+    assert path[:4] == [avatar.frame_index(position + avatar.period) for position in range(4)]
+    assert avatar.played == range(1, 4)
+
+
+def test_the_path_repeats_after_its_period(tmp_path):
+    for loop, period in ((Loop.CYCLE, 4), (Loop.PINGPONG, 6)):
+        avatar = create(tmp_path / loop.value, loop=loop)
+        assert avatar.period == period
+        assert [avatar.frame_index(p) for p in range(9)] == [avatar.frame_index(p + period) for p in range(9)]
