@@ -134,7 +134,7 @@ class Judge:
         opening, wrong_opening = self.landmarks.openings(made), self.landmarks.openings(wrong)
         true_opening = true_openings[clip.id]
         silent = silent_frames(clip.phones, clip.n_frames)
-        scale = Scale.of(true_opening, silent)
+        scale = Scale.of(true_opening, self.landmarks.openings(idle))
         return ClipMeasures(
             id=clip.id,
             voice=clip.voice,

@@ -25,20 +25,20 @@ CLOSED_SHARE = 0.1
 
 @dataclass(frozen=True)
 class Scale:
-    """What the landmarks read on the true sentence with the lips closed (they read no zero) and at the widest."""
+    """What the landmarks read on lips that are closed (they read no zero, and it varies with the pose), and how far
+    above that the true sentence opens at the widest."""
 
-    rest: float
+    rest: Curve
     widest: float
 
     @classmethod
-    def of(cls, truth: Curve, silent: NDArray[np.bool_]) -> "Scale":
-        """The median over the silent frames, or the least opening when there are none; and the maximum."""
-        rest = float(np.median(truth[silent])) if silent.any() else float(truth.min())
-        return cls(rest, float(truth.max()))
+    def of(cls, truth: Curve, idle: Curve) -> "Scale":
+        """`idle` [n] is what they read on the idle frame under each frame: the same pose with closed lips."""
+        return cls(idle, float((truth - idle).max()))
 
     def share(self, opening: Curve) -> Curve:
-        """`opening` as a share of the widest: 0 closed, 1 widest."""
-        return (opening - self.rest) / (self.widest - self.rest)
+        """`opening` [n] as a share of the widest: 0 closed, 1 widest."""
+        return (opening - self.rest) / self.widest
 
 
 def correlation(made: Curve, truth: Curve) -> float:

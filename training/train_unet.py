@@ -25,15 +25,15 @@ from torch import Tensor
 
 from latentsync.condition import face_condition
 from latentsync.denoising import alphas_cumprod
-from latentsync.mask import face_mask
 from latentsync.scheduler import SchedulerConfig
 from latentsync.unet import LatentSyncUNet, UNetConfig, upstream_state_dict
 from latentsync.vae import Vae
 from training.corpus import Clip, Corpus, TruthFrames, audio_features
-from training.train_vae import pixels
+from training.train_vae import lip_weight, pixels
 from training.write_checkpoint import SCHEDULER, UNET, load_encoder, load_vae
 
 CHUNK = 16
+TOKEN_DROPOUT = 0.1
 
 
 @dataclass(frozen=True)
@@ -94,9 +94,9 @@ def draw(material: Material, batch: int, generator: torch.Generator) -> Batch:
     device = material.latents.device
 
     def uniform(*shape: int) -> Tensor:
-        return torch.rand(*shape, generator=generator).to(device)
+        return torch.rand(*shape, generator=generator, device=device)
 
-    clip = torch.multinomial(material.count.float().cpu(), batch, True, generator=generator).to(device)
+    clip = torch.multinomial(material.count.float(), batch, True, generator=generator)
     count = material.count[clip][:, None]
     reach = ((count - 1) // (CHUNK - 1)).clamp(max=5)
     stride = torch.where(uniform(batch, 1) < 0.5, 1, 1 + (uniform(batch, 1) * reach).long())
@@ -107,7 +107,8 @@ def draw(material: Material, batch: int, generator: torch.Generator) -> Batch:
     at = at.minimum((2 * material.frames[clip] - 1)[:, None, None]) + 2 * material.sound[clip][:, None, None]
     variant = (uniform(batch) * len(material.features)).long()
     audio = material.features[variant[:, None, None], at].float().reshape(batch, CHUNK, 50, 384)
-    audio = audio * (uniform(batch, 1, 1, 1) > 0.05)
+    # A few chunks hear nothing, and every frame misses some of its 50 tokens: the lips learn to lean on all of them.
+    audio = audio * (uniform(batch, 1, 1, 1) > 0.05) * (uniform(batch, CHUNK, 50, 1) > TOKEN_DROPOUT)
     pose = (material.start[clip][:, None] + frame) % len(material.condition)
     return Batch(audio, material.condition[pose].transpose(1, 2), material.latents[row].transpose(1, 2), row)
 
@@ -115,34 +116,34 @@ def draw(material: Material, batch: int, generator: torch.Generator) -> Batch:
 def corrupt(target: Tensor, abar: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """(noisy latents, timestep [B]): half of the chunks are pure noise at t = 999, where sampling starts."""
     batch, device = len(target), target.device
-    timestep = torch.randint(0, 1000, (batch,), generator=generator)
+    timestep = torch.randint(0, 1000, (batch,), generator=generator, device=device)
     timestep[: batch // 2] = 999
-    noise = torch.randn(batch, 4, 1, *target.shape[-2:], generator=generator).to(device)
-    level = abar[timestep].to(device).view(-1, 1, 1, 1, 1)
+    noise = torch.randn(batch, 4, 1, *target.shape[-2:], generator=generator, device=device)
+    level = abar[timestep].view(-1, 1, 1, 1, 1)
     noisy = level.sqrt() * target + (1 - level).sqrt() * noise
     noisy[: batch // 2] = noise[: batch // 2].expand_as(target[: batch // 2])
-    return noisy, timestep.to(device)
+    return noisy, timestep
 
 
 class PixelLoss:
-    """L1 in the repainted region, through the frozen decoder, on a few frames of each batch.
+    """L1 in the repainted region, the lips above all, through the frozen decoder, on a few frames of each batch.
 
     Only the rows of latents that the mask touches are decoded: the upper face would be thrown away.
     """
 
     def __init__(self, corpus: Corpus, material: Material, vae: Vae, frames: int) -> None:
-        device = material.latents.device
-        self.truth = TruthFrames(corpus, material.clips, material.stride)
+        device = material.latents.device.type
+        self.truth = TruthFrames(corpus, material.clips, device, material.stride)
         self.vae, self.frames, self.device = vae, frames, device
-        weight = torch.from_numpy(1 - face_mask(corpus.idle.shape[1])).to(device)
+        weight = lip_weight(corpus.idle.shape[1]).to(device)
         self.top = max(0, int(weight.amax(1).nonzero()[0]) // 8 - 1)
         self.weight = weight[self.top * 8 :]
 
     def __call__(self, made: Tensor, row: Tensor, generator: torch.Generator) -> Tensor:
-        flat, rows = made.transpose(1, 2).flatten(0, 1), row.flatten().cpu()
-        pick = torch.randperm(len(rows), generator=generator)[: self.frames]
-        truth = np.stack([self.truth[int(one)][self.top * 8 :] for one in rows[pick]])
-        error = (self.vae.decode(flat[pick.to(self.device), :, self.top :]) - pixels(truth, self.device)).abs()
+        flat, rows = made.transpose(1, 2).flatten(0, 1), row.flatten()
+        pick = torch.randperm(len(rows), generator=generator, device=self.device)[: self.frames]
+        truth = self.truth[rows[pick]][:, self.top * 8 :]
+        error = (self.vae.decode(flat[pick, :, self.top :]) - pixels(truth, self.device)).abs()
         return (error * self.weight).sum() / (self.weight.sum() * 3 * len(pick))
 
 
@@ -152,21 +153,22 @@ def train(
     """Train `unet` for `seconds` and return its moving average; writes it to `save` every two minutes."""
     device = material.latents.device.type
     gpu = device == "cuda"
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator(device).manual_seed(seed)  # of the device: a step that waits for the host is slow
     average = copy.deepcopy(unet).eval().requires_grad_(False)
-    optimiser = torch.optim.AdamW(unet.parameters(), lr=1e-3, betas=(0.9, 0.99), weight_decay=0.01)
-    abar = alphas_cumprod(SchedulerConfig(**SCHEDULER))
+    optimiser = torch.optim.AdamW(unet.parameters(), lr=1e-3, betas=(0.9, 0.99), weight_decay=0.05)
+    abar = alphas_cumprod(SchedulerConfig(**SCHEDULER)).to(device)
     side = material.latents.shape[-1]
     weight = 0.15 + 0.85 * (1 - material.condition[0, 0].view(1, 1, 1, side, side))
+    network = torch.compile(unet) if gpu else unet
     began = saved = time.monotonic()
-    step, seen = 0, torch.zeros(2)
+    step, seen = 0, torch.zeros(2, device=device)
     while (progress := (time.monotonic() - began) / seconds) < 1:
         for group in optimiser.param_groups:
             group["lr"] = 1e-3 * min(1, (step + 1) / 200) * (0.5 * (1 + math.cos(math.pi * progress)) + 0.01)
         drawn = draw(material, batch, generator)
         noisy, timestep = corrupt(drawn.target, abar, generator)
         with torch.autocast(device, torch.bfloat16, enabled=gpu):
-            made = unet(torch.cat([noisy, drawn.condition], 1), timestep, drawn.audio).float()
+            made = network(torch.cat([noisy, drawn.condition], 1), timestep, drawn.audio).float()
         latent = ((made - drawn.target).square() * weight).mean() / weight.mean()
         with torch.autocast(device, torch.bfloat16, enabled=gpu):
             pixel = pixel_loss(made, drawn.row, generator).float()
@@ -178,7 +180,7 @@ def train(
         with torch.no_grad():
             keep = min(0.998, (1 + step) / (10 + step))
             torch._foreach_lerp_(list(average.parameters()), list(unet.parameters()), 1 - keep)
-        seen = 0.98 * seen + 0.02 * torch.tensor([latent.item(), pixel.item()])
+        seen = 0.98 * seen + 0.02 * torch.stack([latent, pixel]).detach()
         if step % 50 == 0:
             rate = (time.monotonic() - began) / step
             print(f"unet step {step} {progress:.1%} latent {seen[0]:.4f} pixel {seen[1]:.4f} {rate:.2f} s", flush=True)

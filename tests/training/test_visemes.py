@@ -30,7 +30,7 @@ def unit(curves: np.ndarray, name: str) -> np.ndarray:
 def test_lips_shut_in_at_least_one_frame_however_fast_and_wherever_frames_fall(phone, phone_s, shift_s):
     phones, n_frames = spoken(f"AA {phone} AA", phone_s, lead_s=0.3 + shift_s)
     curves = face_curves(phones, n_frames)
-    shut = (curves[:, OPENERS].max(1) < 1e-6) & (unit(curves, "mouthPressLeft") > 0.34)
+    shut = (curves[:, OPENERS].max(1) < 1e-6) & (unit(curves, "mouthRollUpper") > 0.39)
     middle = round((phones[2].start_s + phones[2].end_s) / 2 * 25 - 0.5)
     assert shut[middle - 1 : middle + 2].any()
 

@@ -10,6 +10,10 @@ IDLE_FRAMES = 250
 BLINKS = (34, 121, 138, 204)
 
 MOUTH_PREFIXES = ("jaw", "mouth", "tongue")
+TALKING_SMILE = 0.4
+"""Share of the idle mouth that stays while speech moves the lips."""
+FULLY_TALKING = 0.25
+"""Strength of the strongest mouth unit from which the mouth is speech's own."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ VISEMES: dict[str, dict[str, float]] = {
     },
     "OO": {"jawOpen": 0.25, "mouthFunnel": 0.70, "mouthPucker": 0.30},
     "UU": {"jawOpen": 0.08, "mouthPucker": 0.80, "mouthFunnel": 0.15},
-    "MM": {**_both("mouthPress", 0.50), "mouthRollLower": 0.25, "mouthRollUpper": 0.25},
+    "MM": {"mouthRollLower": 0.45, "mouthRollUpper": 0.40},
     "FF": {"jawOpen": 0.08, "mouthRollLower": 0.60, **_both("mouthUpperUp", 0.35)},
     "SS": {
         "jawOpen": 0.05,
@@ -126,7 +130,11 @@ def idle_state(i: int, n: int = IDLE_FRAMES) -> FaceState:
 
 
 def talking_state(i: int, mouth: dict[str, float], n: int = IDLE_FRAMES) -> FaceState:
-    """Idle frame `i` with its mouth replaced: pose, lids, brows and breath stay."""
+    """Idle frame `i` said with `mouth`: pose, lids, brows and breath stay; a mouth at rest is the idle one."""
     idle = idle_state(i, n)
-    units = {name: strength for name, strength in idle.units.items() if not is_mouth_unit(name)}
-    return FaceState({**units, **mouth}, idle.pose)
+    activity = min(1.0, max(mouth.values(), default=0.0) / FULLY_TALKING)
+    left = 1 - (1 - TALKING_SMILE) * activity * activity * (3 - 2 * activity)
+    units = {name: strength * (left if is_mouth_unit(name) else 1.0) for name, strength in idle.units.items()}
+    for name, strength in mouth.items():
+        units[name] = units.get(name, 0.0) + strength
+    return FaceState(units, idle.pose)

@@ -77,7 +77,7 @@ void main() {
     albedo = mix(albedo, lip_tone, 0.72 * smoothstep(0.10, 0.90, lip));
     albedo = mix(albedo, albedo * vec3(0.90, 0.66, 0.60), 0.40 * m.g);
     float front = smoothstep(0.62, 0.95, l.z);
-    albedo = mix(albedo, vec3(0.30, 0.07, 0.06), inside);
+    albedo = mix(albedo, vec3(0.16, 0.035, 0.030), inside);
     float scalp = smoothstep(-0.03, 0.10, b.w + 0.05 * (p.a - 0.5));
     albedo = mix(albedo, hair_colour * 0.35, scalp);
     float occlusion = mix(b.x, front * front * 0.55, inside), visible = mix(b.y, front * 0.35, inside);
@@ -141,7 +141,7 @@ void main() {
     float upper = step(t.y, 0.898);
     vec3 albedo = vec3(0.74, 0.69, 0.60) * mix(0.62, 1.0, smoothstep(0.0, 0.016, gap));
     albedo = mix(albedo, vec3(0.48, 0.17, 0.16), smoothstep(-0.215, -0.190, l.y) * upper);
-    float depth = smoothstep(0.50, 0.89, l.z), light = mix(0.06, 1.0, opening) * smoothstep(0.30, 0.14, x);
+    float depth = smoothstep(0.50, 0.89, l.z), light = mix(0.06, 0.85, opening) * smoothstep(0.30, 0.14, x);
     float under_lip = mix(0.55, 1.0, smoothstep(-0.20, -0.29, l.y)) * mix(0.75, 1.0, upper);
     float seen = depth * light * under_lip;
     vec3 c = albedo * diffuse(normal, seen, seen * 0.8, vec3(0.45, 0.40, 0.35)) * mix(0.5, 0.86, depth);
@@ -154,8 +154,8 @@ TONGUE = """
 uniform float opening;
 void main() {
     vec3 normal = normalize(n), v = normalize(eye_point - world);
-    float seen = smoothstep(0.35, 0.85, l.z) * mix(0.10, 0.9, opening);
-    vec3 c = vec3(0.34, 0.095, 0.09) * diffuse(normal, seen, seen * 0.8, vec3(0.4, 0.25, 0.2));
+    float seen = smoothstep(0.35, 0.85, l.z) * mix(0.05, 0.6, opening);
+    vec3 c = vec3(0.24, 0.062, 0.060) * diffuse(normal, seen, seen * 0.8, vec3(0.4, 0.25, 0.2));
     c += vec3(gloss(normal, v, seen, seen, 0.35)) * 0.5 * seen;
     colour = filmic(c);
 }

@@ -26,7 +26,7 @@ RELEASE_S = {"B": 0.02, "P": 0.035}
 """The end of a stop is its burst and breath, over which the lips are already parting."""
 LABIODENTALS = frozenset("FV")
 
-ARTICULATORS = ("jaw", "funnel", "pucker", "spread", "lower", "upper", "press", "roll_lower", "roll_upper")
+ARTICULATORS = ("jaw", "funnel", "pucker", "spread", "lower", "upper", "roll_lower", "roll_upper")
 UNITS: dict[str, tuple[str, float]] = {
     "jawOpen": ("jaw", 1.0),
     "mouthFunnel": ("funnel", 1.0),
@@ -39,8 +39,6 @@ UNITS: dict[str, tuple[str, float]] = {
     "mouthLowerDownRight": ("lower", 1.0),
     "mouthUpperUpLeft": ("upper", 1.0),
     "mouthUpperUpRight": ("upper", 1.0),
-    "mouthPressLeft": ("press", 1.0),
-    "mouthPressRight": ("press", 1.0),
     "mouthRollLower": ("roll_lower", 1.0),
     "mouthRollUpper": ("roll_upper", 1.0),
 }
@@ -57,16 +55,16 @@ class Target:
 
 
 _VOWELS = {
-    "AA": (0.40, 0.05, 0.00, 0.05, 0.25, 0.20),
-    "AE": (0.36, 0.00, 0.00, 0.30, 0.32, 0.25),
-    "AH": (0.28, 0.00, 0.00, 0.08, 0.20, 0.15),
-    "AO": (0.33, 0.55, 0.15, 0.00, 0.12, 0.12),
-    "EH": (0.30, 0.00, 0.00, 0.25, 0.28, 0.20),
-    "ER": (0.18, 0.35, 0.20, 0.00, 0.15, 0.12),
-    "IH": (0.20, 0.00, 0.00, 0.28, 0.28, 0.20),
-    "IY": (0.14, 0.00, 0.00, 0.50, 0.32, 0.22),
-    "UH": (0.18, 0.40, 0.35, 0.00, 0.12, 0.10),
-    "UW": (0.09, 0.30, 0.75, 0.00, 0.05, 0.05),
+    "AA": (0.40, 0.05, 0.00, 0.05, 0.42, 0.29),
+    "AE": (0.36, 0.00, 0.00, 0.30, 0.53, 0.35),
+    "AH": (0.28, 0.00, 0.00, 0.08, 0.35, 0.23),
+    "AO": (0.33, 0.55, 0.15, 0.00, 0.23, 0.19),
+    "EH": (0.30, 0.00, 0.00, 0.25, 0.47, 0.29),
+    "ER": (0.18, 0.35, 0.20, 0.00, 0.27, 0.19),
+    "IH": (0.20, 0.00, 0.00, 0.28, 0.47, 0.29),
+    "IY": (0.14, 0.00, 0.00, 0.50, 0.53, 0.32),
+    "UH": (0.18, 0.40, 0.35, 0.00, 0.23, 0.16),
+    "UW": (0.09, 0.30, 0.75, 0.00, 0.12, 0.10),
 }
 _DIPHTHONGS = {"AW": ("AA", "UW"), "AY": ("AA", "IH"), "EY": ("EH", "IY"), "OW": ("AO", "UW"), "OY": ("AO", "IY")}
 _CLOSED = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
@@ -128,7 +126,7 @@ def face_curves(
     margin = SMOOTHING_STEPS // 2
     padded = np.pad(tracks, ((0, 0), (margin, margin)), mode="edge")
     tracks = np.stack([np.convolve(track, window / window.sum(), "valid") for track in padded])
-    curve = dict(zip(ARTICULATORS, [*tracks, *np.zeros((3, steps))], strict=True))
+    curve = dict(zip(ARTICULATORS, [*tracks, *np.zeros((2, steps))], strict=True))
     if samples is not None:
         gain = _effort(samples, steps)
         for name in ("jaw", "lower", "upper"):
@@ -185,9 +183,9 @@ def _shut_lips(curve: dict[str, NDArray[np.float64]], gate: NDArray[np.float64])
     for name in ("jaw", "lower", "upper", "funnel", "spread"):
         curve[name] = curve[name] * (1 - gate)
     curve["pucker"] = curve["pucker"] * (1 - 0.7 * gate)
-    curve["press"] = 0.35 * gate
-    curve["roll_lower"] = curve["roll_lower"] * (1 - gate) + 0.2 * gate
-    curve["roll_upper"] = 0.2 * gate
+    # Rolled inwards, not pressed: pressing pulls the corners back and leaves dark gaps there.
+    curve["roll_lower"] = curve["roll_lower"] * (1 - gate) + 0.45 * gate
+    curve["roll_upper"] = 0.40 * gate
 
 
 def _touch_teeth(curve: dict[str, NDArray[np.float64]], gate: NDArray[np.float64]) -> None:
