@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -31,8 +33,9 @@ _NAME = "full-size"
 class FullSizeBench:
     """What was exported, how far it is from float32 eager, and how a render with it went.
 
-    `load_s` is the start of tritonserver until all models are ready; the peaks are resident memory in GiB, of this
-    process (which exports) and of the largest of its ended children (a model's process).
+    `load_s` is the start of tritonserver until all models are ready. Memory in GiB: the peak of this process, which
+    exports; and all of this process's children together (tritonserver and its models) at the end of the render, shared
+    pages counted once.
     """
 
     checkpoint: str
@@ -41,8 +44,8 @@ class FullSizeBench:
     device: str
     export_s: float
     load_s: float
-    peak_here_gib: float
-    peak_model_gib: float
+    export_peak_gib: float
+    served_gib: float
     parity: list[dict[str, Any]]
     render: RenderBench
 
@@ -98,6 +101,7 @@ async def bench_full_size(
             avatar = await prepare_avatar(video, _NAME, settings.avatars_dir, checkpoint, client, finder)
             say("rendering")
             record = await bench_render(avatar, audio, client, RenderOptions(steps=steps), date)
+            served_gib = _children_gib(os.getpid())
     finally:
         await server.aclose()
     written = json.loads((repository / "export.json").read_text(encoding="utf-8"))["options"]
@@ -108,12 +112,20 @@ async def bench_full_size(
         device=written["device"],
         export_s=round(exported - began, 1),
         load_s=round(loaded - exported, 1),
-        peak_here_gib=_peak_gib(resource.RUSAGE_SELF),
-        peak_model_gib=_peak_gib(resource.RUSAGE_CHILDREN),
+        export_peak_gib=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
+        served_gib=round(served_gib, 2),
         parity=json.loads((repository / WEIGHTS / PARITY).read_text(encoding="utf-8")),
         render=record,
     )
 
 
-def _peak_gib(who: int) -> float:
-    return round(resource.getrusage(who).ru_maxrss / 2**20, 2)
+def _children_gib(pid: int) -> float:
+    """Proportional memory of all descendants of a process; those that end meanwhile count nothing."""
+    total = 0.0
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in children.read_text().split():
+            with suppress(FileNotFoundError, ProcessLookupError):
+                lines = Path(f"/proc/{child}/smaps_rollup").read_text().splitlines()
+                total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 2**20
+                total += _children_gib(int(child))
+    return total

@@ -38,8 +38,9 @@ async def test_the_official_size_renders_on_a_cpu_within_twelve_gigabytes(tmp_pa
     print(record.to_json())
     assert record.render.frames == 15
     assert record.render.resolution == 256
-    # All models at once: the export's own peak is over when they are loaded.
-    assert max(record.peak_here_gib, record.peak_model_gib) < MOST_GIB
+    # The export's own peak is over when the models are loaded.
+    assert 0 < record.export_peak_gib < MOST_GIB
+    assert 2 < record.served_gib < MOST_GIB
     errors = {row["stage"]: row["relative_error"] for row in record.parity}
     assert errors["whisper"] == 0
     assert all(np.isfinite(error) and error < 0.1 for error in errors.values()), errors
