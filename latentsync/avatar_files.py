@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import mmap
+import os
 import shutil
 import tempfile
 from dataclasses import asdict, dataclass, fields
@@ -32,6 +34,7 @@ RECTANGLES_FILE = "rectangles.npy"
 MASKS_FILE = "masks.u8"
 PREVIEW_FILE = "preview.png"
 IDLE_FOLDER = "idle"
+_ALIVE_FILE = "alive"
 
 # Pages of this many read frames may stay in a process's memory before they go back to the page cache.
 _KEPT_FRAMES = 25
@@ -151,7 +154,10 @@ class AvatarWriter:
     def __init__(self, directory: Path) -> None:
         directory.parent.mkdir(parents=True, exist_ok=True)
         self._target = directory
-        self._temporary = tempfile.TemporaryDirectory(prefix=f".{directory.name}-", dir=directory.parent)
+        prefix = f".{directory.name}-"
+        _remove_abandoned(directory.parent, prefix)
+        self._temporary = tempfile.TemporaryDirectory(prefix=prefix, dir=directory.parent)
+        self._alive = _alive_file(Path(self._temporary.name))
         self.folder = Path(self._temporary.name) / directory.name
         self.folder.mkdir()
 
@@ -161,6 +167,7 @@ class AvatarWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        os.close(self._alive)
         self._temporary.cleanup()
 
     def frames(self, name: str = "") -> FrameWriter:
@@ -209,6 +216,27 @@ class AvatarWriter:
                 rectangles.append(placement.rectangle)
                 file.write(placement.weight.tobytes())
         np.save(self.folder / RECTANGLES_FILE, np.array(rectangles, dtype=np.int32))
+
+
+def _alive_file(folder: Path) -> int:
+    """A file that is locked for as long as this process writes into `folder`, however it ends."""
+    handle = os.open(folder / _ALIVE_FILE, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    return handle
+
+
+def _remove_abandoned(parent: Path, prefix: str) -> None:
+    """Removes what a writer that was killed has left: it may be gigabytes."""
+    for path in parent.glob(f"{prefix}*/{_ALIVE_FILE}"):
+        handle = os.open(path, os.O_RDWR)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue  # somebody is at work there
+        else:
+            shutil.rmtree(path.parent, ignore_errors=True)
+        finally:
+            os.close(handle)
 
 
 class FrameWriter:

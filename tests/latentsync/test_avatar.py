@@ -2,6 +2,8 @@
 
 import errno
 import json
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -11,6 +13,7 @@ from latentsync.avatar import AvatarError, Loop, PreparedAvatar
 from latentsync.avatar_files import AvatarWriter
 from latentsync.mask import paste_mask
 from latentsync.paste_back import PasteBack
+from tests.conftest import ROOT
 
 COUNT, HEIGHT, WIDTH, LATENTS = 4, 48, 64, 4
 
@@ -216,3 +219,18 @@ def test_the_path_repeats_after_its_period(tmp_path):
         avatar = create(tmp_path / loop.value, loop=loop)
         assert avatar.period == period
         assert [avatar.frame_index(p) for p in range(9)] == [avatar.frame_index(p + period) for p in range(9)]
+
+
+def test_what_a_killed_writer_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path):
+    program = "import sys, time; from pathlib import Path; from latentsync.avatar_files import AvatarWriter\n"
+    program += "w = AvatarWriter(Path(sys.argv[1])); print('ready', flush=True); time.sleep(60)"
+    command = [sys.executable, "-c", program, str(tmp_path / "anna")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as killed:
+        killed.stdout.readline()
+        killed.kill()
+    (abandoned,) = tmp_path.iterdir()
+    with AvatarWriter(tmp_path / "anna") as living:
+        assert not abandoned.exists()
+        create(tmp_path / "anna")
+        assert living.folder.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["anna"]
