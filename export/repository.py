@@ -7,12 +7,21 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from export.replacing import replace_folder
+from latentsync.engine import Engine
+
+if TYPE_CHECKING:
+    import torch
+
+    from latentsync.checkpoint import Checkpoint
+    from latentsync.graphs import Run
 
 MODEL_SOURCES = Path(__file__).resolve().parent.parent / "model_repository"
 PYTHON_MODELS = ("whisper", "vae_encoder", "unet", "vae_decoder")
@@ -22,6 +31,8 @@ RECORD = "export.json"
 # The weights lie once for all models, in the ensemble's version folder: the one model folder that needs no model.py.
 WEIGHTS = f"{ENSEMBLE}/1"
 CHECKPOINT = "checkpoint"
+GRAPHS = "graphs"
+PARITY = "parity.json"
 
 
 class Device(str, Enum):
@@ -40,11 +51,17 @@ class Dtype(str, Enum):
     FLOAT16 = "float16"
     BFLOAT16 = "bfloat16"
 
+    @classmethod
+    def named(cls, name: str) -> Dtype:
+        """The type of that name, which may be short (fp16, bf16, fp32); raises ExportError."""
+        try:
+            return cls(_SHORT_DTYPES.get(name, name))
+        except ValueError:
+            known = ", ".join([*(known.value for known in cls), *_SHORT_DTYPES])
+            raise ExportError(f"dtype is {name!r}, expected one of {known}") from None
 
-class Engine(str, Enum):
-    """How the graphs run; EAGER is plain PyTorch."""
 
-    EAGER = "eager"
+_SHORT_DTYPES = {"fp16": "float16", "bf16": "bfloat16", "fp32": "float32"}
 
 
 class ExportError(RuntimeError):
@@ -71,25 +88,28 @@ def export_repository(
     instances: Mapping[str, int] | None = None,
     unet_batch: int | None = None,
     engine: str = Engine.EAGER,
+    report: Callable[[str], None] = lambda text: None,
 ) -> bool:
     """Writes `output_dir` for tritonserver out of a checkpoint folder; False when it was up to date already.
 
     `cpu_threads` is for each model process (None: every core), `instances` per GPU, or on the CPU, by model name (1
     where not named), `unet_batch` the most chunks denoised together (None: 4 on GPUs, 1 on a CPU, where a batch only
-    makes its first chunk late). The folder is complete (model.py, config.pbtxt, weights) and all paths in it are
-    relative. It is written beside `output_dir` and renamed, so a failure leaves the old one. Raises ExportError, and
-    CheckpointError for weights that do not load.
+    makes its first chunk late). `engine` runs UNet and VAE decoder; "compile" and "aot" compile here, for this device
+    and for batches up to `unet_batch`. Each stage is compared with float32 eager, and `report` gets the table before
+    anything is replaced. The folder is complete (model.py, config.pbtxt, weights, graphs) and all paths in it are
+    relative. It is written beside `output_dir` and put in its place in one step, so a failure leaves the old one.
+    Raises ExportError, CheckpointError for weights that do not load, and EngineError for graphs that do not compile.
     """
     chosen = Device(device)
     if chosen is Device.AUTO:
         chosen = Device.CUDA if _gpu_is_usable() else Device.CPU
     options = _Options(
         device=chosen,
-        dtype=Dtype(dtype),
+        dtype=Dtype.named(dtype),
         cpu_threads=len(os.sched_getaffinity(0)) if cpu_threads is None else cpu_threads,
         instances=dict.fromkeys(PYTHON_MODELS, 1) | dict(instances or {}),
         unet_batch=(4 if chosen is Device.CUDA else 1) if unet_batch is None else unet_batch,
-        engine=Engine(engine),
+        engine=_engine(engine),
     )
     _check(options)
     record = _record(checkpoint_dir, options)
@@ -100,12 +120,17 @@ def export_repository(
     output_dir.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output_dir.parent, prefix=f".{output_dir.name}-") as folder:
         fresh = Path(folder) / "new"
-        _write_repository(checkpoint_dir, fresh, options)
+        _write_repository(checkpoint_dir, fresh, options, report)
         (fresh / RECORD).write_text(json.dumps(record, indent=2) + "\n")
-        if output_dir.exists():
-            output_dir.rename(Path(folder) / "old")
-        fresh.rename(output_dir)
+        replace_folder(fresh, output_dir)
     return True
+
+
+def _engine(name: str) -> Engine:
+    try:
+        return Engine(name)
+    except ValueError:
+        raise ExportError(f"engine is {name!r}, expected {', '.join(known.value for known in Engine)}") from None
 
 
 def _check(options: _Options) -> None:
@@ -129,10 +154,18 @@ def _gpu_is_usable() -> bool:
 
 def _record(checkpoint_dir: Path, options: _Options) -> dict[str, Any]:
     """What an export is made from: the options, the templates by content, the weights by size and time."""
-    weights = {}
+    weights: dict[str, list[object]] = {}
     for path in _checkpoint_files(checkpoint_dir).values():
         status = path.stat()
         weights[str(path.resolve())] = [status.st_size, status.st_mtime_ns]
+    if options.engine is not Engine.EAGER:
+        import torch
+
+        from latentsync.graphs import Machine
+
+        if options.device is Device.CUDA and not torch.cuda.is_available():
+            raise ExportError(f"engine {options.engine.value} compiles for the GPU that is there, and none is")
+        weights["compiled for"] = list(asdict(Machine.of(torch.device(options.device.value))).values())
     sources = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in _sources().items()}
     record: dict[str, Any] = json.loads(json.dumps({"options": asdict(options), "sources": sources}))
     return record | {"weights": weights}
@@ -183,21 +216,60 @@ def _existing(folder: Path, *names: str) -> Path:
     raise ExportError(f"{folder} holds none of {', '.join(names)}: run `latentsync-realtime fetch`")
 
 
-def _write_repository(checkpoint_dir: Path, target: Path, options: _Options) -> None:
+def _write_repository(checkpoint_dir: Path, target: Path, options: _Options, report: Callable[[str], None]) -> None:
     from latentsync.checkpoint import Checkpoint  # here: an export that is up to date needs no torch
 
     checkpoint = Checkpoint.open(checkpoint_dir)
-    checkpoint.load_unet()
-    checkpoint.load_vae()
-    checkpoint.load_whisper()
     for name, source in _checkpoint_files(checkpoint_dir).items():
         _copy_weights(source, target / WEIGHTS / name)
-    values = _template_values(checkpoint.resolution, checkpoint.latent_size, options)
+    dtype = _computing_dtype(options)
+    _compile_and_compare(
+        Checkpoint.open(target / WEIGHTS / CHECKPOINT), target / WEIGHTS / GRAPHS, options, dtype, report
+    )
+    values = _template_values(checkpoint.resolution, checkpoint.latent_size, options, dtype)
     for name, source in _sources().items():
         path = target / name
         path.parent.mkdir(parents=True, exist_ok=True)
         text = source.read_text()
         path.write_text(Template(text).substitute(values) if path.suffix == ".pbtxt" else text)
+
+
+def _compile_and_compare(
+    checkpoint: Checkpoint, graphs_dir: Path, options: _Options, dtype: Dtype, report: Callable[[str], None]
+) -> None:
+    """Compiles what the engine needs, and compares each stage with float32 eager; raises ExportError, EngineError."""
+    import torch
+
+    from export import parity
+    from latentsync.graphs import compile_ahead, load_graphs
+    from latentsync.serving import UNET_GRAPHS, decoder_batches, unet_batches
+
+    if options.device is Device.CUDA and not torch.cuda.is_available():
+        report("no GPU is here: nothing was compared")
+        checkpoint.load_unet()  # what does not load is refused all the same
+        checkpoint.load_vae()
+        checkpoint.load_whisper()
+        return
+    device = torch.device(options.device.value)
+    unets, decoders = unet_batches(options.unet_batch), decoder_batches(options.unet_batch)
+
+    def compiled(name: str, module: torch.nn.Module) -> Run:
+        batches, example = (unets, parity.unet_example) if name == UNET_GRAPHS else (decoders, parity.decoder_example)
+        examples = [example(checkpoint, batch, device) for batch in batches]
+        compile_ahead(module, options.engine, graphs_dir / name, examples, device)
+        return load_graphs(module, options.engine, graphs_dir / name, batches, device)
+
+    rows = [
+        parity.measure(stage)
+        for stage in parity.stages(checkpoint, device, getattr(torch, dtype.value), options.engine, compiled)
+    ]
+    report(parity.table(rows))
+    (graphs_dir.parent / PARITY).write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
+    broken = [row.stage for row in rows if not row.finite]
+    if broken:
+        raise ExportError(
+            f"{', '.join(broken)} gives values that are not finite as {dtype.value}: export with another --dtype"
+        )
 
 
 def _copy_weights(source: Path, target: Path) -> None:
@@ -216,16 +288,22 @@ def _copy_weights(source: Path, target: Path) -> None:
     save_file({name: tensor.contiguous() for name, tensor in kept.items()}, target)
 
 
-def _template_values(resolution: int, latent_size: int, options: _Options) -> dict[str, str]:
+def _computing_dtype(options: _Options) -> Dtype:
     from latentsync.cpu import preferred_dtype
 
+    if options.dtype is not Dtype.AUTO:
+        return options.dtype
     on_gpu = options.device is Device.CUDA
-    dtype = options.dtype
-    if dtype is Dtype.AUTO:
-        dtype = Dtype.FLOAT16 if on_gpu else Dtype(str(preferred_dtype()).removeprefix("torch."))
+    return Dtype.FLOAT16 if on_gpu else Dtype(str(preferred_dtype()).removeprefix("torch."))
+
+
+def _template_values(resolution: int, latent_size: int, options: _Options, dtype: Dtype) -> dict[str, str]:
+    on_gpu = options.device is Device.CUDA
     values: dict[str, object] = {
         "kind": "KIND_GPU" if on_gpu else "KIND_CPU",
         "checkpoint": f"../{WEIGHTS}/{CHECKPOINT}",
+        "engine": options.engine.value,
+        "graphs": f"../{WEIGHTS}/{GRAPHS}",
         "resolution": resolution,
         "latent_size": latent_size,
         "cpu_threads": options.cpu_threads,

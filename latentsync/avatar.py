@@ -2,63 +2,74 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import tempfile
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
-from enum import Enum
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from latentsync.mask import paste_mask
+from latentsync.avatar_files import (
+    CONDITION_CHANNELS,
+    CONDITION_FILE,
+    FRAMES_FILE,
+    IDLE_FOLDER,
+    LANDMARKS_FILE,
+    MASKS_FILE,
+    MATRICES_FILE,
+    PREVIEW_FILE,
+    RECTANGLES_FILE,
+    SETTINGS_FILE,
+    VAE_SCALE,
+    AvatarError,
+    AvatarSettings,
+    AvatarWriter,
+    FrameFile,
+    IdleSettings,
+    Loop,
+)
 from latentsync.paste_back import PasteBack
 
-FORMAT_VERSION = 1
-CONDITION_CHANNELS = 9
-VAE_SCALE = 8
-SETTINGS_FILE = "avatar.json"
-FRAMES_FILE = "frames.rgb"
-MATRICES_FILE = "matrices.npy"
-CONDITION_FILE = "condition.npy"
-PREVIEW_FILE = "preview.png"
+__all__ = [
+    "AvatarError",
+    "AvatarSettings",
+    "IdleClip",
+    "IdleSettings",
+    "Loop",
+    "PreparedAvatar",
+    "path_index",
+    "path_period",
+]
 
 
-class AvatarError(ValueError):
-    """An avatar's folder is missing, damaged, or of another version; the message says which file and why."""
+def path_index(position: int, count: int, loop: Loop) -> int:
+    """The frame of a clip of `count` frames at a position of its unbounded path.
+
+    Neighbouring positions are neighbouring frames, and no frame comes twice in a row where the clip turns.
+    """
+    if loop is Loop.CYCLE or count == 1:
+        return position % count
+    there = position % (2 * count - 2)
+    return there if there < count else 2 * count - 2 - there
 
 
-class Loop(str, Enum):
-    """How an avatar's clip is repeated."""
-
-    CYCLE = "cycle"  # from the last frame to the first: the clip was made to loop
-    PINGPONG = "pingpong"  # forwards, then backwards
+def path_period(count: int, loop: Loop) -> int:
+    """Positions after which the path of a clip of `count` frames repeats."""
+    return count if loop is Loop.CYCLE else max(1, 2 * (count - 1))
 
 
-@dataclass(frozen=True)
-class AvatarSettings:
-    """What `avatar.json` holds. Sizes in pixels; resolution is the face crop's side."""
+@dataclass(frozen=True, eq=False)
+class IdleClip:
+    """A clip of its own that plays while nobody speaks."""
 
-    name: str
-    width: int
-    height: int
-    frame_count: int
-    resolution: int
-    loop: Loop
-    source_sha256: str
-    fps: int = 25
-    version: int = FORMAT_VERSION
+    settings: IdleSettings
+    frames: FrameFile  # [N, H, W, 3] RGB
 
-    def __post_init__(self) -> None:
-        for field in ("width", "height", "frame_count", "resolution"):
-            if getattr(self, field) <= 0:
-                raise ValueError(f"{field} must be positive, not {getattr(self, field)}")
-        if self.resolution % VAE_SCALE:
-            raise ValueError(f"resolution must be a multiple of {VAE_SCALE}, not {self.resolution}")
+    def frame_index(self, position: int) -> int:
+        """The frame at a position of the clip's unbounded path."""
+        return path_index(position, self.settings.frame_count, self.settings.loop)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,14 +78,23 @@ class PreparedAvatar:
 
     directory: Path
     settings: AvatarSettings
-    frames: NDArray[np.uint8]  # [N, H, W, 3] RGB
-    matrices: NDArray[np.float64]  # [N, 2, 3], frame pixels to face crop pixels
+    frame_file: FrameFile
+    matrices: NDArray[np.float64]  # [N, 2, 3], frame pixels to face crop pixels; NaN where no face can be pasted
     condition: NDArray[np.float16]  # [N, 9, h, w]: mask, masked-image latents, reference latents
+    rectangles: NDArray[np.int32]  # [N, 4]: left, top, width, height of the soft mask
+    masks: NDArray[np.uint8]  # all soft masks, one after another
+    landmarks: NDArray[np.float32] | None  # [N, 68, 2] in frame pixels, NaN where no face was found
+    idle: IdleClip | None
 
     @property
     def name(self) -> str:
-        """The avatar's name."""
-        return self.settings.name
+        """The avatar's name, which is its folder's."""
+        return self.directory.name
+
+    @property
+    def frames(self) -> NDArray[np.uint8]:
+        """All frames [N, H, W, 3] RGB; who plays them takes them one by one with `frame`."""
+        return self.frame_file.array
 
     @property
     def frame_count(self) -> int:
@@ -96,24 +116,51 @@ class PreparedAvatar:
         """A picture of the avatar (PNG)."""
         return self.directory / PREVIEW_FILE
 
+    @property
+    def speakable(self) -> NDArray[np.bool_]:
+        """Which frames [N] show a face that can speak; the others stay as they are."""
+        finite: NDArray[np.bool_] = np.isfinite(self.matrices).all(axis=(1, 2))
+        return finite
+
+    @cached_property
+    def played(self) -> range:
+        """The frames that play: all, or where some can't speak the longest stretch of those that can.
+
+        So that speech never comes to a frame without a face, whenever it starts and however long it lasts.
+        """
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], self.speakable, [False]]).astype(np.int8)))
+        stretches = [range(int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]
+        return max(stretches, key=len, default=range(self.frame_count))
+
+    @property
+    def loop(self) -> Loop:
+        """How what plays is repeated: a part of a circle is played forwards and back."""
+        return self.settings.loop if len(self.played) == self.frame_count else Loop.PINGPONG
+
+    @property
+    def period(self) -> int:
+        """Positions after which the avatar's path repeats."""
+        return path_period(len(self.played), self.loop)
+
     @classmethod
     def open(cls, directory: Path | str) -> PreparedAvatar:
         """Opens a prepared avatar's folder; raises AvatarError when it is missing, damaged, or of another version."""
         folder = Path(directory)
-        settings = _read_settings(folder / SETTINGS_FILE)
-        frames_shape = (settings.frame_count, settings.height, settings.width, 3)
-        side = settings.resolution // VAE_SCALE
-        frames_path = folder / FRAMES_FILE
+        settings = AvatarSettings.read(folder / SETTINGS_FILE)
+        count, side = settings.frame_count, settings.resolution // VAE_SCALE
         try:
-            if frames_path.stat().st_size != int(np.prod(frames_shape)):
-                raise AvatarError(f"{frames_path} must hold {frames_shape} bytes; it has {frames_path.stat().st_size}")
-            frames = np.memmap(frames_path, dtype=np.uint8, mode="r", shape=frames_shape)
-            matrices = _mapped(folder / MATRICES_FILE, np.float64, (settings.frame_count, 2, 3))
-            condition_shape = (settings.frame_count, CONDITION_CHANNELS, side, side)
-            condition = _mapped(folder / CONDITION_FILE, np.float16, condition_shape)
+            frames = FrameFile(folder / FRAMES_FILE, count, (settings.width, settings.height))
+            matrices = _mapped(folder / MATRICES_FILE, np.float64, (count, 2, 3))
+            condition = _mapped(folder / CONDITION_FILE, np.float16, (count, CONDITION_CHANNELS, side, side))
+            rectangles = _mapped(folder / RECTANGLES_FILE, np.int32, (count, 4))
+            pixels = int((rectangles[:, 2].astype(np.int64) * rectangles[:, 3]).sum())
+            masks = _mapped_bytes(folder / MASKS_FILE, pixels)
+            path = folder / LANDMARKS_FILE
+            landmarks = _mapped(path, np.float32, (count, 68, 2)) if path.exists() else None
+            idle = None if settings.idle is None else _idle_clip(folder / IDLE_FOLDER, settings.idle)
         except OSError as error:
             raise AvatarError(f"the avatar in {folder} can't be read: {error}") from error
-        return cls(folder, settings, frames, matrices, condition)
+        return cls(folder, settings, frames, matrices, condition, rectangles, masks, landmarks, idle)
 
     @classmethod
     def create(
@@ -127,67 +174,42 @@ class PreparedAvatar:
         loop: Loop,
         source_sha256: str,
     ) -> PreparedAvatar:
-        """Writes a prepared avatar and opens it.
+        """Writes a prepared avatar whose parts are all known, and opens it.
 
         Takes as many frames [H, W, 3] RGB uint8 as there are matrices [N, 2, 3] (frame pixels to face crop pixels) and
         conditions [N, 9, h, w]. The folder appears complete or not at all, and replaces one that is there. Raises
         AvatarError for sizes that do not fit.
         """
         target = Path(directory)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as temporary:
-            folder = Path(temporary) / target.name
-            folder.mkdir()
-            count, (height, width) = _write_frames(folder, frames)
-            if len(matrices) != count or condition.shape[:2] != (count, CONDITION_CHANNELS):
-                raise AvatarError(
-                    f"{count} frames need matrices [{count}, 2, 3] and conditions "
-                    f"[{count}, {CONDITION_CHANNELS}, h, w]; got {list(matrices.shape)} and {list(condition.shape)}"
-                )
-            np.save(folder / MATRICES_FILE, np.ascontiguousarray(matrices, dtype=np.float64))
-            np.save(folder / CONDITION_FILE, np.ascontiguousarray(condition, dtype=np.float16))
+        with AvatarWriter(target) as writer:
+            file = writer.frames()
+            for frame in frames:
+                file.add(frame)
+            first = file.read()[0]
             resolution = condition.shape[-1] * VAE_SCALE
-            settings = AvatarSettings(name, width, height, count, resolution, loop, source_sha256)
-            (folder / SETTINGS_FILE).write_text(json.dumps(asdict(settings), indent=2) + "\n", encoding="utf-8")
-            cls.open(folder)  # what can't be opened must not replace what can
-            if target.exists():
-                shutil.rmtree(target)
-            folder.rename(target)
+            settings = AvatarSettings(name, *file.size, file.count, resolution, loop, source_sha256)
+            file.close()
+            writer.finish(settings, first, matrices, condition)
+            cls.open(writer.folder)  # what can't be opened must not replace what can
+            writer.publish()
         return cls.open(target)
+
+    def frame(self, index: int) -> NDArray[np.uint8]:
+        """Frame `index` [H, W, 3], a read-only view; frames read long before don't stay in memory."""
+        return self.frame_file[index]
 
     def frame_index(self, position: int) -> int:
         """The frame at a position of the avatar's unbounded path; neighbouring positions are neighbouring frames."""
-        count = self.frame_count
-        if self.settings.loop is Loop.CYCLE or count == 1:
-            return position % count
-        there = position % (2 * count - 2)
-        return there if there < count else 2 * count - 2 - there
+        return self.played.start + path_index(position, len(self.played), self.loop)
 
     def paste_back(self) -> PasteBack:
-        """Prepares pasting of repainted mouths into this avatar's frames (the U of `mask.paste_mask` alone)."""
-        return PasteBack(self.matrices, self.frame_size, self.resolution, paste_mask(self.resolution))
+        """Pastes repainted mouths into this avatar's frames (the U of `mask.paste_mask` alone)."""
+        return PasteBack.from_masks(self.matrices, self.frame_size, self.resolution, self.rectangles, self.masks)
 
 
-def _read_settings(path: Path) -> AvatarSettings:
-    try:
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if values.get("version") != FORMAT_VERSION:
-            raise AvatarError(
-                f"{path} is of version {values.get('version')}, this program reads {FORMAT_VERSION}: "
-                "add the avatar again"
-            )
-        known = {field.name for field in fields(AvatarSettings)}
-        return AvatarSettings(
-            **{**{key: value for key, value in values.items() if key in known}, "loop": Loop(values["loop"])}
-        )
-    except OSError as error:
-        raise AvatarError(f"{path} can't be read ({error.strerror}): is this a prepared avatar?") from error
-    except KeyError as error:
-        raise AvatarError(f"{path} lacks {error}") from error
-    except AvatarError:
-        raise
-    except (ValueError, TypeError, AttributeError) as error:
-        raise AvatarError(f"{path} is damaged: {error}") from error
+def _idle_clip(folder: Path, settings: IdleSettings) -> IdleClip:
+    size = (settings.width, settings.height)
+    return IdleClip(settings, FrameFile(folder / FRAMES_FILE, settings.frame_count, size))
 
 
 def _mapped(path: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> NDArray[Any]:
@@ -200,20 +222,7 @@ def _mapped(path: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> NDAr
     return array
 
 
-def _write_frames(folder: Path, frames: Iterable[NDArray[np.uint8]]) -> tuple[int, tuple[int, int]]:
-    """Writes the frames one by one, and the first as the preview; returns how many, and height and width."""
-    count, shape = 0, (0, 0)
-    with (folder / FRAMES_FILE).open("wb") as file:
-        for frame in frames:
-            if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
-                raise AvatarError(f"frame {count} must be [H, W, 3] uint8; got {list(frame.shape)} {frame.dtype}")
-            if count and frame.shape[:2] != shape:
-                raise AvatarError(f"frame {count} is {frame.shape[:2]}, those before are {shape} (height, width)")
-            if not count:
-                shape = (frame.shape[0], frame.shape[1])
-                cv2.imwrite(str(folder / PREVIEW_FILE), cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
-            file.write(np.ascontiguousarray(frame).data)
-            count += 1
-    if not count:
-        raise AvatarError("an avatar needs at least one frame")
-    return count, shape
+def _mapped_bytes(path: Path, count: int) -> NDArray[np.uint8]:
+    if path.stat().st_size != count:
+        raise AvatarError(f"{path} must hold {count} bytes; it has {path.stat().st_size}")
+    return np.memmap(path, np.uint8, mode="r") if count else np.zeros(0, np.uint8)

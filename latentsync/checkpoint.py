@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from latentsync.unet import LatentSyncUNet
     from latentsync.vae import Vae
-    from latentsync.whisper import AudioEncoder
+    from latentsync.whisper import AudioEncoder, WhisperConfig
 
 CONFIG_FILE = "config.json"
 VAE_SCALE = 8  # pixels per latent
@@ -110,6 +110,7 @@ class Checkpoint:
         path = _existing(self.whisper_directory, "encoder.safetensors", "tiny.pt")
         state = _read_tensors(path)
         sizes = {key: value for key, value in self.whisper.items() if key != "path"}
+        _require_whisper(path, state, WhisperConfig(**sizes))
         encoder = _built(path, lambda: AudioEncoder.from_state_dict(state, WhisperConfig(**sizes)))
         return encoder.to(device, dtype or torch.float32)
 
@@ -147,7 +148,14 @@ def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
+    except pickle.UnpicklingError as error:
+        if "Weights only load failed" not in str(error) or "GLOBAL" not in str(error):
+            raise CheckpointError(f"{path} is truncated or not a weights file: {error}") from error
+        raise CheckpointError(
+            f"{path} holds more than weights: loading it would run code of its own, and is refused. Use the file from "
+            "its publisher, or safetensors"
+        ) from error
+    except (SafetensorError, RuntimeError, OSError, EOFError) as error:
         raise CheckpointError(f"{path} is truncated or not a weights file: {error}") from error
     for key in ("state_dict", "model_state_dict"):  # LatentSync's and Whisper's wrapping
         if isinstance(state, dict) and key in state:
@@ -155,6 +163,23 @@ def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
     if not isinstance(state, dict):
         raise CheckpointError(f"{path} holds {type(state).__name__}, not a state dict")
     return state
+
+
+# Width of the encoder by the model's name, in OpenAI's list.
+_WHISPER_SIZES = {384: "tiny", 512: "base", 768: "small", 1024: "medium", 1280: "large"}
+
+
+def _require_whisper(path: Path, state: Mapping[str, torch.Tensor], config: WhisperConfig) -> None:
+    """Raises CheckpointError, naming both sizes, for a Whisper of another size than the UNet listens to."""
+    weight = state.get("encoder.conv1.weight")
+    if weight is None:
+        raise CheckpointError(f"{path} is no Whisper: it has no encoder.conv1.weight")
+    width, wanted = int(weight.shape[0]), config.n_audio_state
+    if width != wanted:
+        raise CheckpointError(
+            f"{path} is Whisper {_WHISPER_SIZES.get(width, 'of an unknown size')} ({width} wide), the UNet listens to "
+            f"{_WHISPER_SIZES.get(wanted, 'a size of its own')} ({wanted} wide): put that one there (size mismatch)"
+        )
 
 
 def _as_dtype(state: Mapping[str, torch.Tensor], dtype: torch.dtype | None) -> dict[str, torch.Tensor]:

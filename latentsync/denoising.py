@@ -49,7 +49,8 @@ def denoise(
     """
     frames = condition.shape[1]
     latents = noise.float().unsqueeze(2).repeat(1, 1, frames, 1, 1)
-    condition = condition.float().transpose(1, 2)
+    # One type for whatever came: a compiled UNet takes no other.
+    condition, audio = condition.float().transpose(1, 2), audio.float()
     guided = guidance > 1.0
     if guided:
         condition = torch.cat([condition, condition])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -18,6 +19,7 @@ _CROP_MARGIN = 1.5  # side of the crop over the longer side of the face's box
 _MESH_OUTPUT, _PRESENCE_OUTPUT = "conv2d_20", "conv2d_30"
 _LEAST_PRESENCE = 0.5
 _RIGHT_EYE_CORNER, _LEFT_EYE_CORNER = 33, 263
+_RIGHT_EYE, _LEFT_EYE = 36, 45  # the same corners among the 68
 
 # The mesh's point for each of the 68 landmarks in the order of iBUG's 300-W annotation.
 _JAW = (162, 234, 93, 58, 172, 136, 149, 148, 152, 377, 378, 365, 397, 288, 323, 454, 389)
@@ -52,6 +54,15 @@ class Face:
         return float(np.ptp(self.mesh[:, 0]))
 
 
+class FoundFace(Protocol):
+    """Any face with its 68 landmarks."""
+
+    @property
+    def landmarks(self) -> NDArray[np.float64]:
+        """[68, 2] in frame pixels."""
+        ...
+
+
 class FaceLandmarker:
     """Finds faces and their landmarks, frame by frame and without memory; load it once."""
 
@@ -74,6 +85,17 @@ class FaceLandmarker:
             if faces:
                 return sorted(faces, key=lambda face: -face.width)
         return []
+
+    def follow(self, frame: NDArray[np.uint8], face: FoundFace) -> Face | None:
+        """Looks for a face where it was a moment ago, for when the detectors miss it; None when it isn't there.
+
+        A face that turns away or is half hidden is often lost to the detectors long before its mesh is.
+        """
+        points = face.landmarks
+        box = np.array([points.min(axis=0), points.max(axis=0)])
+        eyes = points[_RIGHT_EYE], points[_LEFT_EYE]
+        found = self._mesh(frame, _crop_matrix(box, *eyes))
+        return found if found.presence >= _LEAST_PRESENCE else None
 
     def _face(self, frame: NDArray[np.uint8], detection: Detection) -> Face:
         box = np.array([[detection.left, detection.top], [detection.right, detection.bottom]])

@@ -6,14 +6,22 @@ Nothing here imports a server; `model_repository/*/1/model.py` hands in what the
 from __future__ import annotations
 
 import json
+import locale
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from latentsync.cpu import keep_freed_memory
+from latentsync.engine import Engine
+from latentsync.graphs import Run, load_graphs
+from latentsync.unet import LatentSyncUNet
+from latentsync.vae import FaceDecoder, Vae
+
+CHUNK_FRAMES = 16
+UNET_GRAPHS, DECODER_GRAPHS = "unet", "vae_decoder"
 
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -26,15 +34,20 @@ class ModelInstance:
     device: torch.device
     dtype: torch.dtype
     cpu_threads: int
+    engine: Engine = Engine.EAGER
+    graphs_dir: Path | None = None
+    max_batch: int = 1
 
     @classmethod
     def from_triton(cls, arguments: Mapping[str, str]) -> ModelInstance:
         """Reads the `args` of a Python-backend model's `initialize`.
 
-        The configuration's parameters are `checkpoint` (a folder, relative to the model's own), `dtype` and
-        `cpu_threads`. Raises ValueError naming the parameter that is missing or not understood.
+        The configuration's parameters are `checkpoint` (a folder, relative to the model's own), `dtype`, `cpu_threads`,
+        and for a model whose graph an engine may run `engine` and `graphs` (a folder again). Raises ValueError naming
+        the parameter that is missing or not understood.
         """
-        entries = json.loads(arguments["model_config"])["parameters"]
+        config = json.loads(arguments["model_config"])
+        entries = config["parameters"]
 
         def parameter(name: str) -> str:
             if name not in entries:
@@ -46,20 +59,55 @@ class ModelInstance:
             raise ValueError(f"parameter dtype is {dtype!r}, expected one of {', '.join(_DTYPES)}")
         if not threads.isdecimal() or int(threads) < 1:
             raise ValueError(f"parameter cpu_threads is {threads!r}, expected a whole number of at least 1")
+        engine = parameter("engine") if "engine" in entries else Engine.EAGER.value
+        if engine not in [known.value for known in Engine]:
+            raise ValueError(
+                f"parameter engine is {engine!r}, expected one of {', '.join(known.value for known in Engine)}"
+            )
+        repository = Path(arguments["model_repository"])
         on_gpu = arguments["model_instance_kind"] == "GPU"
         return cls(
-            checkpoint_dir=Path(arguments["model_repository"]) / parameter("checkpoint"),
+            checkpoint_dir=repository / parameter("checkpoint"),
             device=torch.device(f"cuda:{arguments['model_instance_device_id']}" if on_gpu else "cpu"),
             dtype=_DTYPES[dtype],
             cpu_threads=int(threads),
+            engine=Engine(engine),
+            graphs_dir=repository / parameter("graphs") if "graphs" in entries else None,
+            max_batch=max(1, int(config.get("max_batch_size", 1))),
         )
 
     def apply(self) -> None:
-        """Sets this process's thread count, memory policy and current GPU."""
+        """Sets this process's text encoding, thread count, memory policy and current GPU."""
+        # Triton's stub sets no locale: Python then reads text as ASCII, and torch's compiler fails at its own files.
+        locale.setlocale(locale.LC_CTYPE, "C.UTF-8")
         torch.set_num_threads(self.cpu_threads)
         keep_freed_memory()
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
+
+    def run_unet(self, unet: LatentSyncUNet) -> Run:
+        """The UNet as this instance's engine runs it; raises EngineError for graphs that are missing or foreign."""
+        return self._run(unet, UNET_GRAPHS, unet_batches(self.max_batch))
+
+    def run_decoder(self, vae: Vae) -> Run:
+        """The VAE's decoder as this instance's engine runs it; raises EngineError."""
+        return self._run(FaceDecoder(vae), DECODER_GRAPHS, decoder_batches(self.max_batch))
+
+    def _run(self, module: nn.Module, name: str, batches: list[int]) -> Run:
+        if self.engine is Engine.EAGER or self.graphs_dir is None:
+            return module
+        return load_graphs(module, self.engine, self.graphs_dir / name, batches, self.device)
+
+
+def unet_batches(max_batch: int) -> list[int]:
+    """Batches in chunks that a UNet sees when up to `max_batch` requests are joined; guidance doubles them."""
+    plain = range(1, max_batch + 1)
+    return sorted({*plain, *(2 * count for count in plain)})
+
+
+def decoder_batches(max_batch: int) -> list[int]:
+    """Batches in frames that a VAE decoder sees when up to `max_batch` chunks are joined."""
+    return [CHUNK_FRAMES * count for count in range(1, max_batch + 1)]
 
 
 def require_finite(name: str, tensor: Tensor) -> Tensor:

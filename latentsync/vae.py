@@ -72,6 +72,19 @@ class Vae(nn.Module):
         return clamped
 
 
+class FaceDecoder(nn.Module):
+    """The decoding half of a VAE as a module of its own, which an engine can compile."""
+
+    def __init__(self, vae: Vae) -> None:
+        super().__init__()
+        self.vae = vae
+        self.eval()
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """Pixels [N, 3, 8h, 8w] float32 in [-1, 1] of scaled latents [N, 4, h, w]."""
+        return self.vae.decode(latents)
+
+
 def pixels_to_uint8(pixels: Tensor) -> Tensor:
     """Turns pixels [N, 3, H, W] in [-1, 1] into RGB pictures [N, H, W, 3] uint8."""
     return ((pixels + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()

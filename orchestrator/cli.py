@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -25,7 +24,7 @@ app = typer.Typer(
 _OUR_PACKAGES = ("orchestrator", "streaming", "export", "latentsync")
 avatar_app = typer.Typer(help="Avatars: prepare, list and remove them.", no_args_is_help=True)
 app.add_typer(avatar_app, name="avatar")
-bench_app = typer.Typer(help="Measure this machine, through the Triton that is running.", no_args_is_help=True)
+bench_app = typer.Typer(help="Measure this machine.", no_args_is_help=True)
 app.add_typer(bench_app, name="bench")
 
 Host = Annotated[str | None, typer.Option(help="Address that the HTTP server listens on.")]
@@ -82,60 +81,84 @@ def export(
     checkpoint: CheckpointDir = None,
     output: Annotated[Path | None, typer.Option(help="Model repository to write.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32, float16 or bfloat16.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, fp16, bf16 or fp32.")] = "auto",
+    engine: Annotated[str, typer.Option(help="What runs UNet and VAE decoder: eager, compile or aot.")] = "eager",
+    unet_batch: Annotated[int | None, typer.Option(help="Most chunks denoised together; else 4, on a CPU 1.")] = None,
     cpu_threads: Annotated[int | None, typer.Option(help="Threads of each model process on a CPU.")] = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Write the Triton model repository from a checkpoint folder."""
+    """Write the Triton model repository from a checkpoint folder, compared with float32 before it replaces the old."""
     settings = _settings(checkpoint_dir=checkpoint, cpu_threads=cpu_threads, data_dir=data_dir)
     from export.repository import export_repository
 
     target = output or settings.model_repository
     with _errors():
         written = export_repository(
-            settings.checkpoint_dir, target, device=device, dtype=dtype, cpu_threads=settings.cpu_threads
+            settings.checkpoint_dir,
+            target,
+            device=device,
+            dtype=dtype,
+            cpu_threads=settings.cpu_threads,
+            unet_batch=unet_batch,
+            engine=engine,
+            report=typer.echo,
         )
     typer.echo(f"{target} {'is written' if written else 'was up to date'}")
 
 
 @app.command()
-def fetch(checkpoint: CheckpointDir = None) -> None:
-    """Fetch the third-party files that the demo checkpoint needs, checked by sha256."""
+def fetch(
+    bundle: Annotated[str, typer.Argument(help="demo, or latentsync-1.0 for the official weights.")] = "demo",
+    checkpoint: CheckpointDir = None,
+) -> None:
+    """Fetch third-party weights into the checkpoints folder, checked by sha256."""
     settings = _settings(checkpoint_dir=checkpoint)
-    from export.fetch import ensure_demo_files
+    from export.fetch import DEMO, ensure_demo_files
+    from export.hub import fetch_bundle
 
     with _errors():
-        for path in ensure_demo_files(settings.checkpoint_dir.parent):
+        folder = settings.checkpoint_dir.parent
+        if bundle == DEMO:
+            paths = ensure_demo_files(folder)
+        else:
+            # The face models of the demo are needed for every avatar.
+            paths = [*ensure_demo_files(folder), *fetch_bundle(folder, bundle, partial(typer.echo, err=True))]
+        for path in paths:
             typer.echo(path)
 
 
 @avatar_app.command("add")
 def avatar_add(
-    video: Annotated[Path, typer.Argument(help="Video of one face, seen in every frame.", exists=True, dir_okay=False)],
+    video: Annotated[
+        Path, typer.Argument(help="Video of a person who looks at the camera.", exists=True, dir_okay=False)
+    ],
     name: Annotated[str, typer.Option(help="Name of the avatar: a-z, 0-9, - and _.")],
-    max_height: Annotated[int | None, typer.Option(help="Scale down to this height in pixels.")] = None,
+    idle: Annotated[
+        Path | None, typer.Option(help="Another clip to play while nobody speaks.", exists=True, dir_okay=False)
+    ] = None,
+    face: Annotated[
+        str | None, typer.Option(help="Which of several faces: X,Y as shares of width and height; else the largest.")
+    ] = None,
+    max_height: Annotated[int | None, typer.Option(min=64, help="Scale down to this height in pixels.")] = None,
     loop: Annotated[str | None, typer.Option(help="cycle or pingpong; else found out.")] = None,
     data_dir: DataDir = None,
 ) -> None:
     """Prepare an avatar from a video, through the Triton that is running."""
     settings = _settings(data_dir=data_dir)
+    from rich.console import Console
+
     from latentsync.avatar import Loop
-    from orchestrator.avatar_commands import add_avatar
+    from orchestrator.avatar_commands import add_avatar_in_terminal, face_point, summary
     from orchestrator.avatars.prepare import PrepareOptions
 
     with _errors():
         try:
-            options = PrepareOptions(max_height=max_height, loop=Loop(loop) if loop else None)
+            repeats = Loop(loop) if loop else None
         except ValueError:
             _fail(f"--loop is {loop!r} and must be cycle or pingpong")
-        shown = sys.stderr.isatty()
-
-        def progress(frames: int) -> None:
-            if shown:
-                typer.echo(f"\r{frames} frames", nl=False, err=True)
-
-        avatar = asyncio.run(add_avatar(settings, video, name, options, progress))
-    typer.echo(f"{avatar.directory}: {avatar.frame_count} frames of {'×'.join(map(str, avatar.frame_size))}")
+        options = PrepareOptions(max_height=max_height, loop=repeats, face_at=face_point(face), idle=idle)
+        avatar = asyncio.run(add_avatar_in_terminal(settings, video, name, options, Console(stderr=True)))
+    typer.echo(summary(avatar))
 
 
 @avatar_app.command("list")
@@ -147,6 +170,31 @@ def avatar_list(data_dir: DataDir = None) -> None:
     for avatar in list_avatars(settings.avatars_dir):
         width, height = avatar.frame_size
         typer.echo(f"{avatar.name}\t{width}×{height}\t{avatar.frame_count} frames\tfaces of {avatar.resolution}")
+
+
+@avatar_app.command("preview")
+def avatar_preview(
+    name: str,
+    output: Annotated[Path, typer.Option(help="Picture to write, .png or .jpg.", dir_okay=False)],
+    frame: Annotated[int | None, typer.Option(min=0, help="Frame of the clip; else the first that can speak.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Write a picture that shows landmarks, face crop and mask on a frame."""
+    settings = _settings(data_dir=data_dir)
+    from orchestrator.avatar_commands import write_preview
+
+    with _errors():
+        write_preview(settings, name, frame, output)
+
+
+@avatar_app.command("rename")
+def avatar_rename(name: str, new_name: str, data_dir: DataDir = None) -> None:
+    """Give a prepared avatar another name."""
+    settings = _settings(data_dir=data_dir)
+    from orchestrator.avatars.store import rename_avatar
+
+    with _errors():
+        rename_avatar(settings.avatars_dir, name, new_name)
 
 
 @avatar_app.command("remove")
@@ -229,6 +277,63 @@ def bench_stream(
             typer.echo(f"{mark} {criterion.name}: {criterion.measured} (allowed: {criterion.allowed})")
     if not record.kept:
         raise typer.Exit(1)
+
+
+@bench_app.command("paste-back")
+def bench_paste_back(
+    avatar: Annotated[str | None, typer.Option(help="Frames of this avatar; else drawn ones of two sizes.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Measure pasting a face back on one core, beside doing it on the whole picture; needs no Triton."""
+    settings = _settings(data_dir=data_dir)
+    from orchestrator.offline_commands import bench_pasting
+
+    with _errors():
+        record = bench_pasting(settings, avatar)
+    if as_json:
+        typer.echo(record.to_json())
+        return
+    for size in record.sizes:
+        typer.echo(
+            f"{size.width}×{size.height}: {size.paste_ms:.2f} ms a frame; "
+            f"on the whole picture {size.whole_picture_ms:.1f} ms, {size.ratio:.0f} times as long"
+        )
+
+
+@bench_app.command("full-size")
+def bench_full_size(
+    audio: Audio,
+    video: Annotated[
+        Path | None, typer.Option(help="Video of a person; else the demo's.", exists=True, dir_okay=False)
+    ] = None,
+    checkpoint: CheckpointDir = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, fp16, bf16 or fp32.")] = "auto",
+    engine: Annotated[str, typer.Option(help="eager, compile or aot.")] = "eager",
+    unet_batch: Annotated[int | None, typer.Option(help="Most chunks denoised together.")] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 20,
+    data_dir: DataDir = None,
+) -> None:
+    """Export the official size (drawn weights unless --checkpoint names others), serve it, render; prints JSON."""
+    settings = _settings(checkpoint_dir=checkpoint, data_dir=data_dir)
+    from orchestrator.offline_commands import bench_official_size
+
+    with _errors():
+        record = asyncio.run(
+            bench_official_size(
+                settings,
+                video,
+                audio,
+                partial(typer.echo, err=True),
+                device=device,
+                dtype=dtype,
+                engine=engine,
+                unet_batch=unet_batch,
+                steps=steps,
+            )
+        )
+    typer.echo(record.to_json())
 
 
 @app.command()

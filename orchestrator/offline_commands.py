@@ -1,20 +1,24 @@
-"""What `render` and `bench render` do with the settings: open, connect, run."""
+"""What `render` and `bench` do with the settings: open, connect, run."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from latentsync.avatar import PreparedAvatar
 from latentsync.checkpoint import Checkpoint
-from orchestrator.avatars.store import avatar_directory
+from orchestrator.avatars.store import avatar_directory, find_avatar
+from orchestrator.bench.full_size import FullSizeBench, bench_full_size
+from orchestrator.bench.paste_back import PasteBackBench, bench_paste_back
 from orchestrator.bench.render import RenderBench, bench_render
 from orchestrator.inference.client import TritonClient
 from orchestrator.inference.transport import TritonSettings
 from orchestrator.render import RenderOptions, RenderReport, render_in_terminal
-from orchestrator.settings import Settings
+from orchestrator.settings import CHECKOUT, Settings
 
 
 async def render_speech(
@@ -31,6 +35,20 @@ async def bench_speech(settings: Settings, avatar: str, audio: Path, options: Re
     prepared = PreparedAvatar.open(avatar_directory(settings.avatars_dir, avatar))
     async with TritonClient(TritonSettings(url=settings.triton_grpc_url)) as client:
         return await bench_render(prepared, audio, client, options, datetime.now(timezone.utc))
+
+
+def bench_pasting(settings: Settings, avatar: str | None) -> PasteBackBench:
+    """Measure paste-back on an avatar's frames, or on drawn ones; raises AvatarError."""
+    prepared = None if avatar is None else find_avatar(settings.avatars_dir, avatar)
+    return bench_paste_back(datetime.now(timezone.utc), prepared)
+
+
+async def bench_official_size(
+    settings: Settings, video: Path | None, audio: Path, say: Callable[[str], None], **options: Any
+) -> FullSizeBench:
+    """Measure the official size; `options` are those of `bench_full_size`, which says what is raised."""
+    clip = video or CHECKOUT / "checkpoints" / "demo" / "avatar" / "idle.mp4"
+    return await bench_full_size(settings, clip, audio, datetime.now(timezone.utc), say=say, **options)
 
 
 def render_options(settings: Settings, steps: int | None, guidance: float | None, seed: int) -> RenderOptions:

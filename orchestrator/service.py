@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import shutil
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import anyio
 
 from latentsync.avatar import PreparedAvatar
 from latentsync.checkpoint import Checkpoint
+from latentsync.landmarks import FaceLandmarker
 from orchestrator.audio.decoder import DecodeLimits
+from orchestrator.avatars.preparations import Preparations
+from orchestrator.avatars.prepare import PrepareOptions, Progress, prepare_avatar
 from orchestrator.broadcast import Broadcast
 from orchestrator.channels.channel import Channel
 from orchestrator.channels.definition import ChannelDefinition, DefinitionError
@@ -74,6 +80,7 @@ class Service:
         self.triton = TritonReadiness(
             self._client, settings.triton_grpc_url, avatar.resolution, self.metrics, self._size_queue
         )
+        self.preparations = Preparations(self._prepare_avatar, self.notices, self.clock)
         self.setup = ChannelSetup(settings, self._speech_maker, test_pattern)
         self.channels = Lineup(
             _configured_channel(settings),
@@ -87,13 +94,15 @@ class Service:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Everything runs inside; at the end what is unfinished is kept for the next start."""
-        for folder in (self.settings.run_dir, self.settings.log_dir, self.settings.avatars_dir):
+        shutil.rmtree(self.uploads_dir, ignore_errors=True)  # of a server that was killed
+        for folder in (self.settings.run_dir, self.settings.log_dir, self.settings.avatars_dir, self.uploads_dir):
             folder.mkdir(parents=True, exist_ok=True)
         async with self._client:
             await self.board.open()
             try:
                 async with anyio.create_task_group() as group:
                     group.start_soon(self.triton.watch)
+                    group.start_soon(self.preparations.run)
                     await self.channels.open(group)
                     yield
                     self.stop_accepting()
@@ -102,6 +111,16 @@ class Service:
                 self.end_streams()
                 with anyio.CancelScope(shield=True):
                     await self.board.aclose()
+
+    @property
+    def uploads_dir(self) -> Path:
+        """Videos that are to become avatars."""
+        return self.settings.data_dir / "uploads"
+
+    @property
+    def avatars_in_use(self) -> set[str]:
+        """Names of the avatars that channels play."""
+        return {channel.view.avatar for channel in self.channels.values()}
 
     def stop_accepting(self) -> None:
         """Refuse new tasks from now on."""
@@ -145,6 +164,16 @@ class Service:
     def _size_queue(self, parallel_chunks: int) -> None:
         # A batch to work on, another to go on with, and one chunk on its way; what is sent can't be overtaken.
         self._urgent.resize(self.settings.chunks_in_flight or 2 * parallel_chunks + 1)
+
+    async def _prepare_avatar(
+        self, video: Path, name: str, options: PrepareOptions, progress: Progress
+    ) -> PreparedAvatar:
+        settings = self.settings
+        checkpoint = await asyncio.to_thread(Checkpoint.open, settings.checkpoint_dir)
+        finder = await asyncio.to_thread(FaceLandmarker, settings.checkpoint_dir.parent / "face")
+        return await prepare_avatar(
+            video, name, settings.avatars_dir, checkpoint, self._client, finder, options, progress
+        )
 
     def _count_finished(self, task: Task) -> None:
         self.metrics.tasks.labels(task.state.value).inc()

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from latentsync.avatar import Loop, PreparedAvatar
+from latentsync.avatar import PreparedAvatar
 
 
 class Frames(Protocol):
@@ -49,7 +49,7 @@ class Compositor:
     def open(cls, avatar_dir: Path) -> Compositor:
         """Opens a prepared avatar, with its idle clip where it has one; raises AvatarError when it can't be read."""
         avatar = PreparedAvatar.open(avatar_dir)
-        return cls(avatar, getattr(avatar, "idle", None))
+        return cls(avatar, avatar.idle)
 
     @property
     def width(self) -> int:
@@ -69,8 +69,7 @@ class Compositor:
     @property
     def period(self) -> int:
         """Positions after which the avatar's path repeats."""
-        n = self._avatar.frame_count
-        return n if self._avatar.settings.loop is Loop.CYCLE else max(1, 2 * (n - 1))
+        return self._avatar.period
 
     @property
     def idle_is_the_avatar(self) -> bool:
@@ -102,7 +101,7 @@ class Compositor:
         return out
 
     def _frame(self, index: int) -> NDArray[np.uint8]:
-        picture: NDArray[np.uint8] = self._avatar.frames[index]
+        picture: NDArray[np.uint8] = self._avatar.frame(index)
         return picture
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 from latentsync.avatar import AvatarError
 
-_NAMED_FRAMES = 8
+_NAMED_RANGES = 8
 
 
 class VideoError(AvatarError):
@@ -21,16 +22,64 @@ class AvatarNotFound(AvatarError):
     code: ClassVar[str] = "unknown_avatar"
 
 
-class NoFace(AvatarError):
-    """No face was found in some frames; `frames` numbers them from 0 at 25 frames/s."""
+class AvatarExists(AvatarError):
+    """There is an avatar of that name already."""
 
-    code: ClassVar[str] = "no_face"
+    code: ClassVar[str] = "avatar_exists"
 
-    def __init__(self, frames: list[int], total: int) -> None:
-        named = ", ".join(str(frame) for frame in frames[:_NAMED_FRAMES])
-        more = f" and {len(frames) - _NAMED_FRAMES} more" if len(frames) > _NAMED_FRAMES else ""
+
+class FaceUnusable(AvatarError):
+    """A clip has no stretch on which a face could speak; `frames` numbers the bad ones from 0 at 25 frames/s."""
+
+    code: ClassVar[str] = "face_unusable"
+    what: ClassVar[str] = ""
+    advice: ClassVar[str] = ""
+
+    def __init__(self, frames: list[int], total: int, longest: int, needed: int) -> None:
+        left = (
+            f"What is left is at most {longest} usable frames in a row, and {needed} are needed to speak on. "
+            if longest
+            else ""
+        )
         super().__init__(
-            f"no face was found in {len(frames)} of {total} frames (at 25 frames/s: {named}{more}). "
-            "Use a clip in which one face looks at the camera from the first frame to the last."
+            f"{self.what} in {len(frames)} of {total} frames (at 25 frames/s: {named_frames(frames)}). "
+            f"{left}{self.advice}"
         )
         self.frames = frames
+
+
+class NoFace(FaceUnusable):
+    """No face was found."""
+
+    code = "no_face"
+    what = "no face was found"
+    advice = "Use a clip in which one face looks at the camera, or cut it to the part that does."
+
+
+class FaceTooSmall(FaceUnusable):
+    """The face has too few pixels to be repainted."""
+
+    code = "face_too_small"
+    what = "the face is too small"
+    advice = "Use a closer or a larger picture; without --max-height, if that was given."
+
+
+class FaceTurned(FaceUnusable):
+    """The face looks too far to the side."""
+
+    code = "face_turned"
+    what = "the face is turned too far to the side"
+    advice = "Use a clip in which the face looks towards the camera, or cut it to the part that does."
+
+
+def named_frames(frames: Iterable[int]) -> str:
+    """Frame numbers for people: runs as ranges, the first eight of them."""
+    runs: list[list[int]] = []
+    for frame in frames:
+        if runs and frame == runs[-1][1] + 1:
+            runs[-1][1] = frame
+        else:
+            runs.append([frame, frame])
+    named = [str(first) if first == last else f"{first}–{last}" for first, last in runs[:_NAMED_RANGES]]
+    rest = sum(last - first + 1 for first, last in runs[_NAMED_RANGES:])
+    return ", ".join(named) + (f" and {rest} more" if rest else "")

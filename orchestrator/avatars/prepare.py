@@ -5,31 +5,58 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import Enum
+from functools import partial
 from pathlib import Path
+from threading import Event
 
+import anyio
 import numpy as np
 from numpy.typing import NDArray
 
-from latentsync.avatar import AvatarError, Loop, PreparedAvatar
+from latentsync.alignment import crop_face, face_matrix
+from latentsync.avatar import AvatarError, AvatarSettings, IdleSettings, Loop, PreparedAvatar
+from latentsync.avatar_files import CONDITION_CHANNELS, IDLE_FOLDER, VAE_SCALE, AvatarWriter, FrameFile, FrameWriter
 from latentsync.checkpoint import Checkpoint
 from orchestrator.avatars.condition import FaceEncoder, face_condition
 from orchestrator.avatars.errors import VideoError
+from orchestrator.avatars.faces import FaceFinder
 from orchestrator.avatars.fingerprint import preparation_sha256
+from orchestrator.avatars.looping import detect_loop, thumbnail
 from orchestrator.avatars.store import avatar_directory
-from orchestrator.avatars.tracking import FaceFinder, FaceTracker, Track
-from orchestrator.avatars.video import read_frames
+from orchestrator.avatars.tracking import FaceTracker, Track
+from orchestrator.avatars.video import read_frames, video_info, without_still_ends
 
-Progress = Callable[[int], None]
+# How far an idle clip's shape may differ from the speaking clip's before it would look stretched.
+_ASPECT_TOLERANCE = 0.02
+
+
+class Step(str, Enum):
+    """What a preparation is at; progress counts frames of each, in this order."""
+
+    IDLE = "reading the idle clip"
+    TRACKING = "finding the face"
+    ENCODING = "encoding faces"
+
+
+Progress = Callable[[Step, int, int | None], None]
+"""Told the step, frames done, and frames in all where that is known; called from another thread."""
 
 
 @dataclass(frozen=True)
 class PrepareOptions:
-    """Longest clip in frames, greatest height in pixels (None: as it is), and how it repeats (None: found out)."""
+    """Longest clip in frames, greatest height in pixels (None: as it is), and how it repeats (None: found out).
+
+    `face_at` names one of several faces by a point near it, as shares of the picture's width and height; `idle` is a
+    clip of its own that plays while nobody speaks.
+    """
 
     max_frames: int = 1500
     max_height: int | None = None
     loop: Loop | None = None
+    face_at: tuple[float, float] | None = None
+    idle: Path | None = None
 
 
 async def prepare_avatar(
@@ -40,36 +67,41 @@ async def prepare_avatar(
     encoder: FaceEncoder,
     finder: FaceFinder,
     options: PrepareOptions | None = None,
-    progress: Progress = lambda frames: None,
+    progress: Progress = lambda step, done, total: None,
 ) -> PreparedAvatar:
-    """Make `directory`/`name` from a video of one face, or open it where the same was made before.
+    """Make `directory`/`name` from a video of a face, or open it where the same was made before.
 
-    Reads the video twice and holds a few frames at a time; `progress` is told how many frames are done. The folder
-    appears complete or not at all. Raises `VideoError`, `NoFace`, `AvatarError` for a bad name, and `InferenceError`.
+    Decodes the video once, into the new folder, and holds a few frames at a time. The folder appears complete or not at
+    all. Raises `VideoError`, `NoFace`, `FaceTooSmall`, `FaceTurned`, `AvatarError` for a bad name or a full disk, and
+    `InferenceError`.
     """
     options = options or PrepareOptions()
     target = avatar_directory(directory, name)
-    if not await asyncio.to_thread(video.is_file):
-        raise VideoError(f"{video}: there is no such file")
-    loop = options.loop.value if options.loop is not None else None
-    sha256 = await asyncio.to_thread(preparation_sha256, video, checkpoint, options.max_height, loop)
+    videos = [video, *([options.idle] if options.idle is not None else [])]
+    for path in videos:
+        if not await asyncio.to_thread(path.is_file):
+            raise VideoError(f"{path}: there is no such file")
+    settings = [options.max_height, options.loop, options.face_at]
+    sha256 = await asyncio.to_thread(preparation_sha256, videos, checkpoint, settings)
     made = await asyncio.to_thread(_made_before, target, sha256)
     if made is not None:
         return made
-    track, condition = await _track_and_encode(video, checkpoint.resolution, encoder, finder, options, progress)
-
-    def write() -> PreparedAvatar:
-        return PreparedAvatar.create(
-            target,
-            name=name,
-            frames=read_frames(video, options.max_frames, options.max_height),
-            matrices=track.matrices,
-            condition=condition,
-            loop=options.loop or track.loop,
-            source_sha256=sha256,
-        )
-
-    return await asyncio.to_thread(write)
+    stopped = Event()
+    preparation = _Preparation(video, options, checkpoint.resolution, finder, progress, stopped)
+    # A thread of its own, so that the folder is removed behind the step that still writes to it.
+    thread = ThreadPoolExecutor(1, "avatar")
+    run = partial(asyncio.get_running_loop().run_in_executor, thread)
+    writer = await run(AvatarWriter, target)
+    try:
+        track, frames = await run(preparation.track, writer)
+        condition = await _encode(track, frames, preparation, encoder, run, progress)
+        await run(preparation.finish, writer, name, sha256, track, frames, condition)
+    finally:
+        stopped.set()
+        with anyio.CancelScope(shield=True):
+            await run(writer.__exit__, None, None, None)
+        thread.shutdown(wait=False)
+    return await asyncio.to_thread(PreparedAvatar.open, target)
 
 
 def _made_before(folder: Path, sha256: str) -> PreparedAvatar | None:
@@ -82,27 +114,110 @@ def _made_before(folder: Path, sha256: str) -> PreparedAvatar | None:
     return avatar if avatar.settings.source_sha256 == sha256 else None
 
 
-async def _track_and_encode(
-    video: Path,
-    resolution: int,
+async def _encode(
+    track: Track,
+    frames: FrameFile,
+    preparation: _Preparation,
     encoder: FaceEncoder,
-    finder: FaceFinder,
-    options: PrepareOptions,
+    run: Callable[..., asyncio.Future[NDArray[np.uint8]]],
     progress: Progress,
-) -> tuple[Track, NDArray[np.float16]]:
+) -> NDArray[np.float16]:
     batch = await encoder.encoder_batch()
-    frames = read_frames(video, options.max_frames, options.max_height)
-    tracker = FaceTracker(frames, finder, resolution)
-    conditions: list[NDArray[np.float16]] = []
-    loop = asyncio.get_running_loop()
-    # A thread of its own: after a cancellation the frames are closed behind the step that still reads them.
-    thread = ThreadPoolExecutor(1, "avatar-frames")
-    try:
-        while (faces := await loop.run_in_executor(thread, tracker.next_faces, batch)) is not None:
-            if len(faces):
-                conditions.append(await face_condition(encoder, faces))
-            progress(tracker.frames_seen)
-    finally:
-        thread.submit(frames.close)
-        thread.shutdown(wait=False)
-    return tracker.track(), np.concatenate(conditions)
+    side = preparation.resolution // VAE_SCALE
+    condition = np.zeros((len(track.affines), CONDITION_CHANNELS, side, side), np.float16)
+    speakable = np.flatnonzero(np.isfinite(track.affines).all(axis=(1, 2)))
+    for start in range(0, len(speakable), batch):
+        rows = speakable[start : start + batch]
+        faces = await run(preparation.faces, frames, track, rows)
+        condition[rows] = await face_condition(encoder, faces)
+        progress(Step.ENCODING, start + len(rows), len(speakable))
+    return condition
+
+
+@dataclass(frozen=True)
+class _Preparation:
+    """The blocking steps, all run in one thread."""
+
+    video: Path
+    options: PrepareOptions
+    resolution: int
+    finder: FaceFinder
+    progress: Progress
+    stopped: Event
+
+    def track(self, writer: AvatarWriter) -> tuple[Track, FrameFile]:
+        """Decodes the clip into the folder and finds the face in it."""
+        options, file = self.options, writer.frames()
+        total = video_info(self.video).frame_count
+        tracker = FaceTracker(self.finder, options.face_at)
+        frames = read_frames(self.video, options.max_frames, options.max_height)
+        try:
+            for number, frame in without_still_ends(frames):
+                if self.stopped.is_set():
+                    raise AvatarError("the preparation was cancelled")
+                file.add(frame)
+                tracker.see(frame, number)
+                self.progress(Step.TRACKING, tracker.frames_seen, total)
+            track = self._without_repeated_frame(tracker.track(), file)
+        finally:
+            frames.close()
+            file.close()
+        return track, FrameFile(file.path, file.count, file.size)
+
+    def _without_repeated_frame(self, track: Track, file: FrameWriter) -> Track:
+        """Many a clip that was made to loop ends with its first frame once more, which would be shown twice."""
+        frames = file.read()
+        cycles = (self.options.loop or track.loop) is Loop.CYCLE
+        if not cycles or len(frames) < 2 or not np.array_equal(frames[0], frames[len(frames) - 1]):
+            return track
+        file.truncate(file.count - 1)
+        return replace(track, affines=track.affines[:-1], landmarks=track.landmarks[:-1])
+
+    def faces(self, frames: FrameFile, track: Track, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Face crops RGB uint8 [k, R, R, 3] of the frames `rows`."""
+        crops = [crop_face(frames[row], track.affines[row], self.resolution) for row in rows.tolist()]
+        frames.release()
+        return np.stack(crops)
+
+    def finish(
+        self,
+        writer: AvatarWriter,
+        name: str,
+        sha256: str,
+        track: Track,
+        frames: FrameFile,
+        condition: NDArray[np.float16],
+    ) -> None:
+        """Writes what is left and puts the folder in its place."""
+        count, height, width, _ = frames.array.shape
+        idle = None if self.options.idle is None else self._idle(writer, self.options.idle, (width, height))
+        loop = self.options.loop or track.loop
+        settings = AvatarSettings(name, width, height, count, self.resolution, loop, sha256, idle=idle)
+        matrices = np.stack([face_matrix(affine, self.resolution) for affine in track.affines])
+        speakable = int(np.flatnonzero(np.isfinite(track.affines).all(axis=(1, 2)))[0])
+        writer.finish(settings, frames[speakable], matrices, condition, track.landmarks)
+        PreparedAvatar.open(writer.folder)  # what can't be opened must not replace what can
+        if self.stopped.is_set():
+            raise AvatarError("the preparation was cancelled")
+        writer.publish()
+
+    def _idle(self, writer: AvatarWriter, video: Path, size: tuple[int, int]) -> IdleSettings:
+        total, file = video_info(video).frame_count, writer.frames(IDLE_FOLDER)
+        frames = read_frames(video, self.options.max_frames)
+        first = next(frames)
+        frames.close()
+        shape = first.shape[1] / first.shape[0]
+        if abs(shape / (size[0] / size[1]) - 1) > _ASPECT_TOLERANCE:
+            raise VideoError(
+                f"{video.name} is {first.shape[1]}×{first.shape[0]} and the avatar {size[0]}×{size[1]}: the idle clip "
+                "must have the same shape, crop or pad it"
+            )
+        thumbnails = []
+        for _, frame in without_still_ends(read_frames(video, self.options.max_frames, size=size)):
+            if self.stopped.is_set():
+                raise AvatarError("the preparation was cancelled")
+            file.add(frame)
+            thumbnails.append(thumbnail(frame))
+            self.progress(Step.IDLE, file.count, total)
+        file.close()
+        return IdleSettings(*file.size, file.count, detect_loop(thumbnails))

@@ -1,4 +1,4 @@
-"""The folder of prepared avatars: names, listing, removal."""
+"""The folder of prepared avatars: names, listing, renaming, removal."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from latentsync.avatar import AvatarError, PreparedAvatar
-from orchestrator.avatars.errors import AvatarNotFound
+from orchestrator.avatars.errors import AvatarExists, AvatarNotFound
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
@@ -32,9 +32,31 @@ def list_avatars(directory: Path) -> list[PreparedAvatar]:
     return avatars
 
 
+def find_avatar(directory: Path, name: str) -> PreparedAvatar:
+    """The avatar `name`; raises `AvatarNotFound`, and `AvatarError` for one that is damaged."""
+    return PreparedAvatar.open(_existing(directory, name))
+
+
+def rename_avatar(directory: Path, name: str, new_name: str) -> None:
+    """Give the avatar `name` another name; raises `AvatarNotFound`, `AvatarExists`, `AvatarError` for a bad name."""
+    folder, target = _existing(directory, name), avatar_directory(directory, new_name)
+    if target.exists():
+        raise AvatarExists(f"there is an avatar {new_name!r} already: remove it first, or choose another name")
+    folder.rename(target)
+
+
 def remove_avatar(directory: Path, name: str) -> None:
     """Delete the avatar `name`; raises `AvatarNotFound`. A channel that plays it keeps its mapped files."""
+    folder = _existing(directory, name)
+    # Out of the way at once: a removal that is interrupted leaves no half avatar under the name.
+    doomed = directory / f".{name}.removed"
+    shutil.rmtree(doomed, ignore_errors=True)
+    folder.rename(doomed)
+    shutil.rmtree(doomed)
+
+
+def _existing(directory: Path, name: str) -> Path:
     folder = avatar_directory(directory, name)
     if not folder.is_dir():
         raise AvatarNotFound(f"there is no avatar {name!r}; `latentsync-realtime avatar list` lists them")
-    shutil.rmtree(folder)
+    return folder

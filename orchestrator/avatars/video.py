@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -16,18 +18,62 @@ from orchestrator.audio.frames import FPS
 from orchestrator.avatars.errors import VideoError
 
 _LOG_TAIL = 300
+_PROBE_TIMEOUT_S = 60
+
+# Demuxers that read one file and nothing else: a playlist or a concat script could name any other file of this machine.
+_FORMATS = (
+    "mov,matroska,avi,mpegts,mpeg,mpegvideo,flv,ogg,asf,mxf,nut,dv,gif,apng,webp_pipe,ivf,rm,wtv,yuv4mpegpipe,"
+    "h264,hevc,m4v,av1,obu,png_pipe,jpeg_pipe,webp_pipe"
+)
+_DURATION = re.compile(r"^\s+Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)", re.MULTILINE)
+_VIDEO = re.compile(r"^\s+Stream #0:\d+.*?: Video: (.*)$", re.MULTILINE)
+_ALPHA = re.compile(r"\b(yuva\d\w*|rgba\w*|bgra\w*|argb|abgr|gbrap\w*|ya8|ya16\w*)\b")
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a file says of itself: seconds, where it knows, and whether its pictures are transparent somewhere."""
+
+    duration_s: float | None
+    alpha: bool
+
+    @property
+    def frame_count(self) -> int | None:
+        """About how many frames it has at 25 frames/s."""
+        return None if self.duration_s is None else max(1, round(self.duration_s * FPS))
+
+
+def video_info(video: Path) -> VideoInfo:
+    """Reads a video's headers; raises `VideoError` when it has no pictures."""
+    command = [*_input(video), "-hide_banner"]
+    try:
+        probe = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=_PROBE_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        raise VideoError(f"{video.name} could not be read within {_PROBE_TIMEOUT_S} s: convert it to mp4") from None
+    streams = [line for line in _VIDEO.findall(probe.stderr) if "(attached pic)" not in line]
+    if not streams:
+        reason = probe.stderr.strip().splitlines()[-1] if "Input #0" not in probe.stderr and probe.stderr else ""
+        raise VideoError(f"{video.name} is no video that can be read: {reason or 'it has no pictures'}")
+    duration = _DURATION.search(probe.stderr)
+    seconds = None
+    if duration is not None:
+        hours, minutes, rest = duration.groups()
+        seconds = int(hours) * 3600 + int(minutes) * 60 + float(rest)
+    return VideoInfo(seconds, alpha=_ALPHA.search(streams[0]) is not None)
 
 
 def read_frames(
-    video: Path, max_frames: int, max_height: int | None = None
+    video: Path, max_frames: int, max_height: int | None = None, size: tuple[int, int] | None = None
 ) -> Generator[NDArray[np.uint8], None, None]:
     """Yield a video's frames, RGB uint8 [H, W, 3] with even sides, at 25 frames/s; no more than one is held.
 
-    Pictures higher than `max_height` are made smaller. Closing the iterator ends the child. Raises `VideoError` when
-    the file is no video, or has more than `max_frames`.
+    They are upright (rotation in the metadata is applied), and transparent pictures are laid on black. Pictures higher
+    than `max_height` are made smaller; `size` (width, height) scales to exactly that. Closing the iterator ends the
+    child. Raises `VideoError` when the file is no video, or has more than `max_frames`.
     """
+    info = video_info(video)
     with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(_command(video, max_height), stdout=subprocess.PIPE, stderr=log)
+        process = subprocess.Popen(_command(video, info, max_height, size), stdout=subprocess.PIPE, stderr=log)
         assert process.stdout is not None
         count = 0
         try:
@@ -47,14 +93,50 @@ def read_frames(
             process.wait()
 
 
-def _command(video: Path, max_height: int | None) -> list[str]:
+def without_still_ends(frames: Iterable[NDArray[np.uint8]]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """The same frames, each with its number, without those at either end that repeat their neighbour.
+
+    Where a clip turns, a picture that stands still for a few frames is seen as a stutter. A clip that is still from its
+    first frame to its last becomes one frame.
+    """
+    before: NDArray[np.uint8] | None = None
+    repeats, moved, number = 0, False, 0
+    for frame in frames:
+        if before is not None and np.array_equal(frame, before):
+            repeats += 1
+            continue
+        if before is not None:
+            for repeat in range(1 + repeats):
+                if moved or repeat == repeats:
+                    yield number + repeat, before
+            number += 1 + repeats
+            moved = True
+        before, repeats = frame, 0
+    if before is not None:
+        yield number, before
+
+
+def _input(video: Path) -> list[str]:
+    options = ["-nostdin", "-protocol_whitelist", "file,pipe", "-format_whitelist", _FORMATS]
+    # With the protocol written out, no file name can be taken for one.
+    return [ffmpeg_binary(), *options, "-i", f"file:{video}"]
+
+
+def _command(video: Path, info: VideoInfo, max_height: int | None, size: tuple[int, int] | None) -> list[str]:
+    filters = [f"fps={FPS}"]
+    if info.alpha:
+        filters.append("format=gbrap,premultiply=inplace=1")
+    if size is not None:
+        filters.append(f"scale={size[0]}:{size[1]}")
+    elif max_height is not None:
+        filters.append(f"scale=-2:'min({max_height},ih)'")
     # libx264 with 4:2:0 needs even sides.
-    scale = f"scale=-2:'min({max_height},ih)'," if max_height is not None else ""
-    filters = f"fps={FPS},{scale}crop=trunc(iw/2)*2:trunc(ih/2)*2"
-    options = ["-hide_banner", "-nostdin", "-loglevel", "error", "-protocol_whitelist", "file,pipe"]
-    # PPM says each picture's size in its own header, so the video need not be probed.
-    output = ["-map", "0:v:0", "-vf", filters, "-f", "image2pipe", "-c:v", "ppm", "-pix_fmt", "rgb24", "pipe:1"]
-    return [ffmpeg_binary(), *options, "-i", f"file:{video}", *output]
+    filters.append("crop=trunc(iw/2)*2:trunc(ih/2)*2")
+    # swscale's quick conversion makes everything about one grey level darker.
+    exact = ["-sws_flags", "accurate_rnd+full_chroma_int+bicubic"]
+    # PPM says each picture's size in its own header. Cover art of a sound file is no video: 0:V leaves it out.
+    output = ["-map", "0:V:0", "-vf", ",".join(filters), "-f", "image2pipe", "-c:v", "ppm", "-pix_fmt", "rgb24", *exact]
+    return [*_input(video), "-hide_banner", "-loglevel", "error", *output, "pipe:1"]
 
 
 def _read_ppm(stream: IO[bytes]) -> NDArray[np.uint8] | None:

@@ -1,18 +1,40 @@
-"""Avatars over HTTP."""
+"""Avatars over HTTP: prepare, list, look at, rename, remove."""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 
-from latentsync.avatar import PreparedAvatar
+from latentsync.avatar import AvatarError, Loop, PreparedAvatar
+from orchestrator.audio.errors import AudioError
+from orchestrator.avatar_commands import face_point
+from orchestrator.avatars.errors import AvatarExists, AvatarNotFound
+from orchestrator.avatars.preparations import Preparation, PreparationsFull
+from orchestrator.avatars.prepare import PrepareOptions
+from orchestrator.avatars.store import avatar_directory, find_avatar, remove_avatar, rename_avatar
 from orchestrator.avatars.store import list_avatars as prepared_avatars
-from orchestrator.http.errors import ApiError
+from orchestrator.avatars.video import video_info
+from orchestrator.http.errors import ApiError, from_audio_error
+from orchestrator.http.forms import UploadForm
+from orchestrator.http.task_routes import require_ready
+from orchestrator.http.unread import read_rest
 from orchestrator.service import Service
+
+VIDEO_FIELD, IDLE_FIELD = "video", "idle"
+_UNREAD_BYTES = 256_000_000
+_BODY_BYTES = 10_000
+_RETRY_FULL_S = 60
+_LEAST_HEIGHT, _MOST_HEIGHT = 64, 4320
 
 
 async def list_avatars(request: Request) -> Response:
@@ -20,6 +42,73 @@ async def list_avatars(request: Request) -> Response:
     service: Service = request.app.state.service
     avatars = await asyncio.to_thread(prepared_avatars, service.settings.avatars_dir)
     return JSONResponse({"avatars": [_described(avatar) for avatar in avatars]})
+
+
+async def add_avatar(request: Request) -> Response:
+    """Take a video, and prepare it as a task."""
+    service: Service = request.app.state.service
+    try:
+        preparation = await _accepted(request, service)
+    except (ApiError, AudioError) as error:
+        refusal = from_audio_error(error) if isinstance(error, AudioError) else error
+        refusal.closes = not await read_rest(request, _UNREAD_BYTES)
+        raise refusal from None
+    return JSONResponse(
+        {"status": "processing_started", "task_id": preparation.id},
+        HTTPStatus.ACCEPTED,
+        headers={"Location": f"/v1/avatar-tasks/{preparation.id}"},
+    )
+
+
+async def list_preparations(request: Request) -> Response:
+    """Avatars in the making, and the last ones that were made, newest first."""
+    service: Service = request.app.state.service
+    return JSONResponse({"avatar_tasks": [known.as_json() for known in service.preparations.newest()]})
+
+
+async def show_preparation(request: Request) -> Response:
+    """One avatar in the making."""
+    return JSONResponse(_preparation(request).as_json())
+
+
+async def cancel_preparation(request: Request) -> Response:
+    """Stop making an avatar; one that is over stays as it is."""
+    service: Service = request.app.state.service
+    service.preparations.cancel(_preparation(request).id)
+    return JSONResponse(_preparation(request).as_json())
+
+
+async def rename(request: Request) -> Response:
+    """Give an avatar another name."""
+    service: Service = request.app.state.service
+    name = request.path_params["name"]
+    body = bytearray()
+    async for block in request.stream():
+        body += block
+        if len(body) > _BODY_BYTES:
+            raise ApiError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body_too_large", 'Send {"name": "new-name"}.')
+    try:
+        new_name = json.loads(body)["name"]
+    except (ValueError, KeyError, TypeError):
+        new_name = None
+    if not isinstance(new_name, str):
+        raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, "bad_name", 'The body must be {"name": "new-name"} as JSON.')
+    _require_unused(service, name)
+    directory = service.settings.avatars_dir
+    with _avatar_errors():
+        await asyncio.to_thread(rename_avatar, directory, name, new_name)
+        avatar = await asyncio.to_thread(find_avatar, directory, new_name)
+    return JSONResponse(_described(avatar))
+
+
+async def remove(request: Request) -> Response:
+    """Delete an avatar."""
+    service: Service = request.app.state.service
+    name = request.path_params["name"]
+    _require_unused(service, name)
+    with _avatar_errors():
+        await asyncio.to_thread(remove_avatar, service.settings.avatars_dir, name)
+    return Response(status_code=HTTPStatus.NO_CONTENT)
 
 
 async def avatar_picture(request: Request) -> Response:
@@ -42,5 +131,93 @@ def _described(avatar: PreparedAvatar) -> dict[str, Any]:
         "frames": settings.frame_count,
         "duration_s": settings.frame_count / settings.fps,
         "face_resolution": settings.resolution,
+        "loop": settings.loop.value,
+        "speakable_frames": int(avatar.speakable.sum()),
+        "idle_frames": None if settings.idle is None else settings.idle.frame_count,
         "preview": f"/v1/avatars/{avatar.name}/preview.png",
     }
+
+
+async def _accepted(request: Request, service: Service) -> Preparation:
+    require_ready(service)
+    form = UploadForm(request, service.settings.avatar_upload_limit_bytes, VIDEO_FIELD, (IDLE_FIELD,), "person.mp4")
+    upload = tempfile.TemporaryDirectory(prefix="upload-", dir=service.uploads_dir)
+    try:
+        files = await _spooled(form, Path(upload.name))
+        options = _options(form.fields, files.get(IDLE_FIELD))
+        name = form.fields.get("name", "").strip()
+        with _avatar_errors():
+            avatar_directory(service.settings.avatars_dir, name)
+            for path in files.values():
+                await asyncio.to_thread(video_info, path)
+        _require_unused(service, name)
+        return service.preparations.submit(name, files[VIDEO_FIELD], options, upload)
+    except PreparationsFull:
+        await asyncio.to_thread(shutil.rmtree, upload.name)
+        message = "Too many avatars are waiting to be prepared. Try again later."
+        raise ApiError(HTTPStatus.TOO_MANY_REQUESTS, "queue_full", message, _RETRY_FULL_S) from None
+    except BaseException:
+        await asyncio.to_thread(upload.cleanup)
+        raise
+
+
+async def _spooled(form: UploadForm, folder: Path) -> dict[str, Path]:
+    """Writes the form's files into `folder`; files, since an mp4's index is often at its end."""
+    files: dict[str, Path] = {}
+    async for field, block in form.file_blocks():
+        path = files.setdefault(field, folder / field)
+        await asyncio.to_thread(_append, path, block)
+    # An empty file comes without a block. An idle clip that was left empty in a page's form is none.
+    if VIDEO_FIELD not in files:
+        raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, "bad_video", "The video is empty. Send it again.")
+    return files
+
+
+def _append(path: Path, block: bytes) -> None:
+    with path.open("ab") as file:
+        file.write(block)
+
+
+def _options(fields: dict[str, str], idle: Path | None) -> PrepareOptions:
+    loop, height = fields.get("loop", "").strip(), fields.get("max_height", "").strip()
+    if loop and loop not in [known.value for known in Loop]:
+        raise ApiError(
+            HTTPStatus.UNPROCESSABLE_ENTITY, "bad_loop", f"loop is {loop[:20]!r}; cycle or pingpong is meant."
+        )
+    if height and not (height.isdecimal() and _LEAST_HEIGHT <= int(height[:6]) <= _MOST_HEIGHT):
+        message = f"max_height is {height[:20]!r} and must be a whole number from {_LEAST_HEIGHT} to {_MOST_HEIGHT}."
+        raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, "bad_max_height", message)
+    with _avatar_errors("bad_face"):
+        face_at = face_point(fields.get("face", "").strip() or None)
+    return PrepareOptions(
+        max_height=int(height) if height else None, loop=Loop(loop) if loop else None, face_at=face_at, idle=idle
+    )
+
+
+def _preparation(request: Request) -> Preparation:
+    service: Service = request.app.state.service
+    known = service.preparations.get(request.path_params["task_id"])
+    if known is None:
+        message = "There is no such avatar task; /v1/avatar-tasks lists those since the server's start."
+        raise ApiError(HTTPStatus.NOT_FOUND, "unknown_task", message)
+    return known
+
+
+def _require_unused(service: Service, name: str) -> None:
+    if name in service.avatars_in_use:
+        message = f"A channel plays {name!r}: it can't be changed now. Use another name."
+        raise ApiError(HTTPStatus.CONFLICT, "avatar_in_use", message)
+
+
+@contextmanager
+def _avatar_errors(code: str = "bad_name") -> Iterator[None]:
+    """Turns an AvatarError inside into an answer; `code` is that of one that has none."""
+    try:
+        yield
+    except AvatarError as error:
+        status = HTTPStatus.UNPROCESSABLE_ENTITY
+        if isinstance(error, AvatarNotFound):
+            status = HTTPStatus.NOT_FOUND
+        elif isinstance(error, AvatarExists):
+            status = HTTPStatus.CONFLICT
+        raise ApiError(status, getattr(error, "code", code), f"{str(error)[:1].upper()}{str(error)[1:]}.") from None

@@ -1,4 +1,4 @@
-"""The upload form, parsed while it arrives: fields in memory, the audio handed on block by block."""
+"""An upload form, parsed while it arrives: fields in memory, files handed on block by block."""
 
 from __future__ import annotations
 
@@ -17,18 +17,26 @@ _MAX_FIELD_BYTES = 1024
 _MAX_PARTS = 32
 
 
-class SpeechForm:
-    """A multipart form with one file, `audio_file`, and text fields before or after it."""
+class UploadForm:
+    """A multipart form with files in named fields, and text fields before, between or after them."""
 
-    def __init__(self, request: Request, max_bytes: int) -> None:
-        """`max_bytes` bounds the whole request. Raises ApiError for a request that is no multipart form."""
+    def __init__(
+        self, request: Request, max_bytes: int, required: str, optional: tuple[str, ...] = (), example: str = "a.mp4"
+    ) -> None:
+        """`required` and `optional` name the file fields; `max_bytes` bounds the whole request.
+
+        Raises ApiError for a request that is no multipart form.
+        """
+        self._required = required
+        self._file_fields = (required, *optional)
+        self._hint = f"curl -F {required}=@{example}"
         kind, options = parse_options_header(request.headers.get("content-type"))
         boundary = options.get(b"boundary")
         if kind != b"multipart/form-data" or not boundary:
             raise ApiError(
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
                 "not_a_form",
-                f"Send a multipart form with the file in {AUDIO_FIELD}: curl -F {AUDIO_FIELD}=@speech.wav",
+                f"Send a multipart form with the file in {required}: {self._hint}",
             )
         self.fields: dict[str, str] = {}
         self._max_bytes = max_bytes
@@ -40,12 +48,12 @@ class SpeechForm:
         self._name = ""
         self._is_file = False
         self._text = bytearray()
-        self._audio: list[bytes] = []
+        self._blocks: list[tuple[str, bytes]] = []
         self._parts: list[str] = []
         self._complete = False
 
-    async def audio_blocks(self) -> AsyncIterator[bytes]:
-        """The audio file's bytes; after the last one `fields` holds all text fields.
+    async def file_blocks(self) -> AsyncIterator[tuple[str, bytes]]:
+        """The files' bytes, each block with its field's name; after the last one `fields` holds all text fields.
 
         Raises ApiError for a broken form and for one without the file, `TooLarge` as soon as the limit is passed.
         """
@@ -56,27 +64,28 @@ class SpeechForm:
                 if size > self._max_bytes:
                     raise TooLarge(f"The request is larger than {self._max_bytes / 1e6:g} MB. Send a shorter file.")
                 self._parser.write(data)
-                for block in self._audio:
+                for block in self._blocks:
                     yield block
-                self._audio.clear()
+                self._blocks.clear()
             self._parser.finalize()
         except FormParserError:
             raise _broken() from None
         if not self._complete:
             raise _broken()
-        if self._parts.count(f"{AUDIO_FIELD} (file)") != 1:
-            raise self._audio_missing()
+        for field in self._file_fields:
+            count = self._parts.count(f"{field} (file)")
+            if count > 1 or field in self.fields or (count == 0 and field == self._required):
+                raise self._wrong_file(field, count)
 
-    def _audio_missing(self) -> ApiError:
-        hint = f"curl -F {AUDIO_FIELD}=@speech.wav"
-        if AUDIO_FIELD in self.fields:
-            message = f"{AUDIO_FIELD} is text and must be a file: put @ before the file's name, {hint}"
-        elif self._parts.count(f"{AUDIO_FIELD} (file)") > 1:
-            message = f"The form has more than one {AUDIO_FIELD}; send one file a task."
+    def _wrong_file(self, field: str, count: int) -> ApiError:
+        if field in self.fields:
+            message = f"{field} is text and must be a file: put @ before the file's name, {self._hint}"
+        elif count > 1:
+            message = f"The form has more than one {field}; send one file a task."
         else:
             sent = ", ".join(self._parts) or "nothing"
-            message = f"The form has no file field {AUDIO_FIELD}; it has {sent}. Example: {hint}"
-        return ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, "audio_file_missing", message)
+            message = f"The form has no file field {field}; it has {sent}. Example: {self._hint}"
+        return ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, f"{self._required}_missing", message)
 
     def on_part_begin(self) -> None:
         self._disposition = b""
@@ -103,8 +112,8 @@ class SpeechForm:
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
         if self._is_file:
-            if self._name == AUDIO_FIELD:
-                self._audio.append(data[start:end])
+            if self._name in self._file_fields:
+                self._blocks.append((self._name, data[start:end]))
             # A file that nobody asked for is read over; the request's own size is limited.
             return
         if len(self._text) + end - start > _MAX_FIELD_BYTES:
@@ -120,7 +129,19 @@ class SpeechForm:
         self._complete = True
 
 
-def _parser(boundary: bytes, form: SpeechForm) -> MultipartParser:
+class SpeechForm(UploadForm):
+    """The form of a speech: one file, `audio_file`, and text fields."""
+
+    def __init__(self, request: Request, max_bytes: int) -> None:
+        super().__init__(request, max_bytes, AUDIO_FIELD, example="speech.wav")
+
+    async def audio_blocks(self) -> AsyncIterator[bytes]:
+        """The audio file's bytes; raises what `file_blocks` does."""
+        async for _, block in self.file_blocks():
+            yield block
+
+
+def _parser(boundary: bytes, form: UploadForm) -> MultipartParser:
     try:
         return MultipartParser(
             boundary,

@@ -96,6 +96,43 @@ _SCHEMAS: Schema = {
             "problem": {"type": ["string", "null"]},
         }
     ),
+    "Avatar": _object(
+        {
+            "name": _string(),
+            "width": _INTEGER,
+            "height": _INTEGER,
+            "frames": _INTEGER,
+            "duration_s": _NUMBER,
+            "face_resolution": _INTEGER,
+            "loop": _string(enum=["cycle", "pingpong"]),
+            "speakable_frames": _INTEGER,
+            "idle_frames": {"type": ["integer", "null"]},
+            "preview": _string(),
+        }
+    ),
+    "AvatarTask": _object(
+        {
+            "task_id": _string(),
+            "avatar": _string(),
+            "state": _string(enum=["queued", "preparing", "done", "failed", "cancelled"]),
+            "step": {"type": ["string", "null"]},
+            "frames": _object({"done": _INTEGER, "total": {"type": ["integer", "null"]}}),
+            "progress": {"type": "number", "minimum": 0, "maximum": 1},
+            "created_at": _string(format="date-time"),
+            "error": {"anyOf": [{"type": "null"}, _object({"code": _string(), "message": _string()})]},
+        }
+    ),
+    "AvatarForm": _object(
+        {
+            "video": _string(contentMediaType="application/octet-stream"),
+            "idle": _string(contentMediaType="application/octet-stream"),
+            "name": _string(pattern="^[a-z0-9][a-z0-9_-]{0,63}$"),
+            "loop": _string(enum=["cycle", "pingpong"]),
+            "max_height": {"type": "integer", "minimum": 64, "maximum": 4320},
+            "face": _string(description="X,Y as shares of width and height"),
+        },
+        required=["video", "name"],
+    ),
     "Health": _object(
         {
             "status": _string(),
@@ -181,7 +218,7 @@ _PATHS: Schema = {
         "parameters": [_TASK_ID],
         **_get("One task's changes", _media("text/event-stream", "Events named task, each with a Task"), 404),
     },
-    "/v1/events": _get("All changes", _media("text/event-stream", "Events named task and channel")),
+    "/v1/events": _get("All changes", _media("text/event-stream", "Events named task, avatar_task and channel")),
     "/v1/channels": {
         **_get("All channels", _json(_list_of("channels", _ref("Channel")), "The channels")),
         "post": {
@@ -227,7 +264,41 @@ _PATHS: Schema = {
         "parameters": [_CHANNEL_ID],
         **_get("The stream, live", _media("video/mp4", "Endless fragmented MP4"), 404, 503),
     },
-    "/v1/avatars": _get("All avatars", _json(_list_of("avatars", {"type": "object"}), "The avatars")),
+    "/v1/avatars": {
+        **_get("All avatars", _json(_list_of("avatars", _ref("Avatar")), "The avatars")),
+        "post": {
+            "summary": "Prepare an avatar from a video",
+            "operationId": "create_avatar",
+            "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _ref("AvatarForm")}}},
+            "responses": {
+                "202": _json(_ref("Accepted"), "The video is taken and will be prepared"),
+                **_errors(400, 403, 409, 413, 415, 422, 429, 503),
+            },
+        },
+    },
+    "/v1/avatars/{name}": {
+        "parameters": [_path_parameter("name")],
+        "patch": {
+            "summary": "Rename an avatar",
+            "requestBody": {"content": {"application/json": {"schema": _object({"name": _string()})}}},
+            "responses": {"200": _json(_ref("Avatar"), "The avatar"), **_errors(403, 404, 409, 413, 422)},
+        },
+        "delete": {
+            "summary": "Delete an avatar",
+            "responses": {"204": {"description": "It is gone"}, **_errors(403, 404, 409)},
+        },
+    },
+    "/v1/avatar-tasks": _get(
+        "Avatars in the making", _json(_list_of("avatar_tasks", _ref("AvatarTask")), "Newest first")
+    ),
+    "/v1/avatar-tasks/{task_id}": {
+        "parameters": [_TASK_ID],
+        **_get("One avatar in the making", _json(_ref("AvatarTask"), "The avatar task"), 404),
+        "delete": {
+            "summary": "Stop making an avatar",
+            "responses": {"200": _json(_ref("AvatarTask"), "The avatar task, which is over"), **_errors(403, 404)},
+        },
+    },
     "/v1/avatars/{name}/preview.png": {
         "parameters": [_path_parameter("name")],
         **_get("An avatar's picture", _media("image/png", "The picture"), 404),

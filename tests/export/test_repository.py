@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
+from export.replacing import replace_folder
 from export.repository import ExportError, export_repository
 from latentsync.checkpoint import Checkpoint, CheckpointError
 from tests.triton.tiny_checkpoint import write_tiny_checkpoint
@@ -134,8 +135,77 @@ def test_a_whisper_folder_outside_the_checkpoints_is_refused(checkpoint_dir, tmp
         ({"instances": {"vae": 1}}, "instances names vae; the models are whisper"),
         ({"instances": {"unet": 0}}, "instances of unet is 0"),
         ({"cpu_threads": 0}, "cpu_threads is 0"),
+        ({"engine": "tensorrt"}, "engine is 'tensorrt', expected eager, compile, aot"),
+        ({"dtype": "int8"}, "dtype is 'int8', expected one of .*bf16"),
     ],
 )
 def test_impossible_options_are_named(tiny, tmp_path, options, message):
     with pytest.raises(ExportError, match=message):
         export_repository(tiny, tmp_path / "repository", device="cpu", **options)
+
+
+@pytest.mark.parametrize(("short", "served"), [("fp32", "float32"), ("bf16", "bfloat16")])
+def test_the_table_says_how_far_each_stage_is_from_float32(tiny, tmp_path, short, served):
+    said = []
+
+    export_repository(tiny, tmp_path / "repository", device="cpu", dtype=short, report=said.append)
+
+    assert f'value {{ string_value: "{served}" }}' in (tmp_path / "repository" / "unet" / "config.pbtxt").read_text()
+    rows = json.loads((tmp_path / "repository" / "lipsync" / "1" / "parity.json").read_text())
+    assert [row["stage"] for row in rows] == ["whisper", "vae_encoder", "unet", "vae_decoder"]
+    assert all(row["stage"] in said[0] for row in rows)
+    for row in rows:
+        shorter = short == "bf16" and row["stage"] != "whisper"
+        assert row["dtype"] == (served if shorter else "float32")
+        assert (0 < row["relative_error"] < 0.05) if shorter else row["relative_error"] == 0
+
+
+def test_weights_that_overflow_leave_the_old_repository(checkpoint_dir, tmp_path):
+    output, said = tmp_path / "repository", []
+    export_repository(checkpoint_dir, output, device="cpu", dtype="fp32")
+    record = (output / "export.json").read_text()
+    tensors = load_file(checkpoint_dir / "unet.safetensors")
+    tensors["conv_in.weight"] *= 1e6
+    save_file(tensors, checkpoint_dir / "unet.safetensors")
+
+    with pytest.raises(ExportError, match="unet gives values that are not finite as float16: export with another"):
+        export_repository(checkpoint_dir, output, device="cpu", dtype="fp16", report=said.append)
+
+    assert "nan" in said[0]
+    assert (output / "export.json").read_text() == record
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("engine", ["compile", "aot"])
+def test_compiled_graphs_are_in_the_repository_and_give_the_same(tiny, tmp_path, engine):
+    output = tmp_path / "repository"
+
+    assert export_repository(tiny, output, device="cpu", dtype="fp32", engine=engine)
+
+    rows = {row["stage"]: row for row in json.loads((output / "lipsync" / "1" / "parity.json").read_text())}
+    for stage in ("unet", "vae_decoder"):
+        assert rows[stage]["engine"] == engine
+        assert rows[stage]["relative_error"] < 1e-4
+        assert (output / "lipsync" / "1" / "graphs" / stage / "machine.json").is_file()
+        config = (output / stage / "config.pbtxt").read_text()
+        assert f'parameters {{ key: "engine" value {{ string_value: "{engine}" }} }}' in config
+    assert not export_repository(tiny, output, device="cpu", dtype="fp32", engine=engine), "it is up to date"
+
+
+def test_graphs_for_a_gpu_that_is_not_there_are_refused(tiny, tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip("a GPU is here")
+    with pytest.raises(ExportError, match="engine aot compiles for the GPU that is there, and none is"):
+        export_repository(tiny, tmp_path / "repository", device="cuda", engine="aot")
+
+
+def test_a_folder_is_exchanged_in_one_step(tmp_path):
+    for name in ("fresh", "target"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).touch()
+    replace_folder(tmp_path / "fresh", tmp_path / "target")
+    assert [path.name for path in (tmp_path / "target").iterdir()] == ["fresh"]
+    assert [path.name for path in (tmp_path / "fresh").iterdir()] == ["target"]
+    replace_folder(tmp_path / "fresh", tmp_path / "new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "target"]

@@ -1,12 +1,19 @@
 """Prepared avatars on disk."""
 
+import errno
 import json
+import subprocess
+import sys
 
 import cv2
 import numpy as np
 import pytest
 
 from latentsync.avatar import AvatarError, Loop, PreparedAvatar
+from latentsync.avatar_files import AvatarWriter
+from latentsync.mask import paste_mask
+from latentsync.paste_back import PasteBack
+from tests.conftest import ROOT
 
 COUNT, HEIGHT, WIDTH, LATENTS = 4, 48, 64, 4
 
@@ -36,8 +43,9 @@ def test_what_was_written_is_read_back_memory_mapped(tmp_path):
     np.testing.assert_array_equal(avatar.frames, frames())
     assert avatar.matrices.dtype == np.float64
     assert avatar.condition.shape == (COUNT, 9, LATENTS, LATENTS)
-    for array in (avatar.frames, avatar.matrices, avatar.condition):
+    for array in (avatar.matrices, avatar.condition):
         assert isinstance(array, np.memmap)
+    for array in (avatar.frames, avatar.matrices, avatar.condition):
         assert not array.flags.writeable
     preview = cv2.cvtColor(cv2.imread(str(avatar.preview_path)), cv2.COLOR_BGR2RGB)
     np.testing.assert_array_equal(preview, frames()[0])
@@ -74,7 +82,7 @@ def test_faces_are_pasted_into_its_frames(tmp_path):
 
 def test_adding_it_again_replaces_it(tmp_path):
     create(tmp_path / "anna")
-    assert create(tmp_path / "anna", name="beate").name == "beate"
+    assert create(tmp_path / "anna", loop=Loop.PINGPONG).settings.loop is Loop.PINGPONG
     assert [path.name for path in tmp_path.iterdir()] == ["anna"]
 
 
@@ -115,6 +123,8 @@ def rewrite_settings(folder, **changes):
         (lambda folder: (folder / "frames.rgb").write_bytes(b"short"), r"frames\.rgb"),
         (lambda folder: (folder / "matrices.npy").write_bytes(b"not an array"), r"matrices\.npy"),
         (lambda folder: (folder / "condition.npy").unlink(), r"condition\.npy"),
+        (lambda folder: (folder / "masks.u8").write_bytes(b"short"), r"masks\.u8"),
+        (lambda folder: (folder / "rectangles.npy").unlink(), r"rectangles\.npy"),
     ],
 )
 def test_a_damaged_avatar_is_refused_by_name(tmp_path, damage, named):
@@ -122,3 +132,105 @@ def test_a_damaged_avatar_is_refused_by_name(tmp_path, damage, named):
     damage(tmp_path / "anna")
     with pytest.raises(AvatarError, match=named):
         PreparedAvatar.open(tmp_path / "anna")
+
+
+def test_frames_without_a_face_are_marked_and_left_as_they_are(tmp_path):
+    matrices = np.tile(np.array([[0.5, 0, 0], [0, 0.5, 0]]), (COUNT, 1, 1))
+    matrices[2] = np.nan
+    avatar = create(tmp_path / "anna", matrices=matrices)
+    assert avatar.speakable.tolist() == [True, True, False, True]
+    for index in range(COUNT):
+        frame = np.array(avatar.frame(index))
+        avatar.paste_back().paste(frame, np.zeros((32, 32, 3), np.uint8), index)
+        assert (frame == avatar.frames[index]).all() == (index == 2)
+
+
+def test_prepared_masks_paste_as_fresh_ones_do(tmp_path):
+    avatar = create(tmp_path / "anna")
+    fresh = PasteBack(np.array(avatar.matrices), avatar.frame_size, 32, paste_mask(32))
+    prepared, face = avatar.paste_back(), frames()[0][:32, :32]
+    for index in range(COUNT):
+        assert prepared.rectangle(index) == fresh.rectangle(index)
+        one, other = np.array(avatar.frames[index]), np.array(avatar.frames[index])
+        prepared.paste(one, face, index)
+        fresh.paste(other, face, index)
+        np.testing.assert_array_equal(one, other)
+
+
+def resident_kib(path):
+    """How much of a mapped file is in this process's memory."""
+    kib, inside = 0, False
+    for line in open("/proc/self/smaps", encoding="utf-8"):  # noqa: SIM115, PTH123 - ends with the loop
+        if line[0] in "0123456789abcdef" and "-" in line.split(" ")[0]:
+            inside = line.rstrip().endswith(str(path))
+        elif inside and line.startswith("Rss:"):
+            kib += int(line.split()[1])
+    return kib
+
+
+def test_a_long_clip_that_plays_does_not_fill_the_memory(tmp_path):
+    count, height, width = 120, 320, 256
+    clip = (np.full((height, width, 3), index, np.uint8) for index in range(count))
+    avatar = create(
+        tmp_path / "anna",
+        frames=clip,
+        matrices=np.full((count, 2, 3), np.nan),
+        condition=np.zeros((count, 9, LATENTS, LATENTS), np.float16),
+    )
+    path = tmp_path / "anna" / "frames.rgb"
+    first = avatar.frame(0)
+    for index in range(count):
+        assert avatar.frame(index)[5, 5, 0] == index
+        assert int(avatar.frame(index).sum()) == index * height * width * 3
+    assert resident_kib(path) < 0.6 * path.stat().st_size / 1024
+    assert int(first.sum()) == 0, "what was handed out before stays valid"
+
+
+def test_a_full_disk_is_named(tmp_path, monkeypatch):
+    class FullDisk:
+        def write(self, content):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        def close(self):
+            pass
+
+    with AvatarWriter(tmp_path / "anna") as writer:
+        file = writer.frames()
+        monkeypatch.setattr(file, "_file", FullDisk())
+        with pytest.raises(AvatarError, match=r"disk of .* is full after 0 frames"):
+            file.add(frames()[0])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("loop", list(Loop))
+def test_speech_never_comes_to_a_frame_without_a_face(tmp_path, loop):
+    matrices = np.tile(np.array([[0.5, 0, 0], [0, 0.5, 0]]), (COUNT, 1, 1))
+    matrices[0] = np.nan
+    avatar = create(tmp_path / "anna", loop=loop, matrices=matrices)
+    path = [avatar.frame_index(position) for position in range(8)]
+    assert path == [1, 2, 3, 2, 1, 2, 3, 2]
+    assert avatar.period == 4
+    assert path[:4] == [avatar.frame_index(position + avatar.period) for position in range(4)]
+    assert avatar.played == range(1, 4)
+
+
+def test_the_path_repeats_after_its_period(tmp_path):
+    for loop, period in ((Loop.CYCLE, 4), (Loop.PINGPONG, 6)):
+        avatar = create(tmp_path / loop.value, loop=loop)
+        assert avatar.period == period
+        assert [avatar.frame_index(p) for p in range(9)] == [avatar.frame_index(p + period) for p in range(9)]
+
+
+def test_what_a_killed_writer_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path):
+    program = "import sys, time; from pathlib import Path; from latentsync.avatar_files import AvatarWriter\n"
+    program += "w = AvatarWriter(Path(sys.argv[1])); print('ready', flush=True); time.sleep(60)"
+    command = [sys.executable, "-c", program, str(tmp_path / "anna")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as killed:
+        killed.stdout.readline()
+        killed.kill()
+    (abandoned,) = tmp_path.iterdir()
+    with AvatarWriter(tmp_path / "anna") as living:
+        assert not abandoned.exists()
+        create(tmp_path / "anna")
+        assert living.folder.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["anna"]

@@ -1,6 +1,7 @@
 """Checkpoint folders: what loads, and what is refused with a message that names the file."""
 
 import json
+import os
 
 import pytest
 import torch
@@ -9,8 +10,9 @@ from safetensors.torch import save_file
 
 from latentsync.checkpoint import Checkpoint, CheckpointError
 from latentsync.denoising import PredictionType, TimestepSpacing
-from latentsync.unet import LatentSyncUNet, upstream_state_dict
+from latentsync.unet import LatentSyncUNet, UNetConfig, upstream_state_dict
 from latentsync.whisper import AudioEncoder, WhisperConfig
+from tests.conftest import ROOT
 from tests.latentsync.reference import TINY_UNET, recipe_weights, shapes_of
 
 TINY_VAE = {
@@ -143,8 +145,41 @@ def test_a_truncated_pt_file_is_named(folder):
 def test_pickled_code_is_not_run(folder):
     (folder / "unet.safetensors").unlink()
     torch.save({"state_dict": {"weight": pytest.raises}}, folder / "unet.pt")
-    with pytest.raises(CheckpointError, match=r"unet\.pt"):
+    with pytest.raises(CheckpointError, match=r"unet\.pt holds more than weights: loading it would run code"):
         Checkpoint.open(folder).load_unet()
+
+
+def test_a_pickle_that_wants_to_run_a_command_is_refused_before_it_does(folder):
+    class Evil:
+        def __reduce__(self):
+            return (os.system, (f"touch {folder / 'ran'}",))
+
+    (folder / "unet.safetensors").unlink()
+    torch.save({"state_dict": {"weight": Evil()}}, folder / "unet.pt")
+    with pytest.raises(CheckpointError, match="run code of its own, and is refused"):
+        Checkpoint.open(folder).load_unet()
+    assert not (folder / "ran").exists()
+
+
+def test_another_whisper_is_refused_by_name(folder):
+    rewrite_config(folder, whisper=CONFIG["whisper"] | {"n_audio_state": 384, "n_audio_head": 6})
+    small = {"encoder.conv1.weight": torch.zeros(768, 80, 3)}
+    save_file(small, folder.parent / "whisper" / "encoder.safetensors")
+    with pytest.raises(CheckpointError, match=r"is Whisper small \(768 wide\), the UNet listens to tiny \(384 wide\)"):
+        Checkpoint.open(folder).load_whisper()
+    save_file({"conv.weight": torch.zeros(1)}, folder.parent / "whisper" / "encoder.safetensors")
+    with pytest.raises(CheckpointError, match="is no Whisper"):
+        Checkpoint.open(folder).load_whisper()
+
+
+def test_the_official_checkpoints_configuration_is_the_published_size():
+    checkpoint = Checkpoint.open(ROOT / "checkpoints" / "latentsync-1.0")
+    assert (checkpoint.resolution, checkpoint.latent_size) == (256, 32)
+    assert (
+        UNetConfig(**{key: tuple(v) if isinstance(v, list) else v for key, v in checkpoint.unet.items()})
+        == UNetConfig()
+    )
+    assert WhisperConfig(**{k: v for k, v in checkpoint.whisper.items() if k != "path"}) == WhisperConfig()
 
 
 def test_weights_of_another_size_are_refused(folder):

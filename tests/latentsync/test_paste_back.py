@@ -30,7 +30,7 @@ def test_pictures_match_the_originals(shared):
         picture = reference["image"].copy()
         paste_back.paste(picture, 255 - reference["crop"][number], int(frame))
         difference = np.abs(picture.astype(int) - reference["restored_from_inverted_crop"][number])
-        assert difference.max() <= 2
+        assert difference.max() <= 1
 
 
 @pytest.mark.parametrize("mask", [None, paste_mask(FACE)])

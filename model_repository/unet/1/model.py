@@ -1,15 +1,14 @@
 """Triton model `unet`: a chunk of 16 frames denoised from noise, condition and audio features."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import triton_python_backend_utils as pb_utils
 
 from latentsync.checkpoint import Checkpoint
 from latentsync.denoising import Cancelled, denoise, timesteps
-from latentsync.serving import ModelInstance, require_finite
-
-CHUNK_FRAMES = 16
+from latentsync.engine import Engine
+from latentsync.serving import CHUNK_FRAMES, ModelInstance, require_finite
 
 
 @dataclass(frozen=True)
@@ -32,11 +31,17 @@ class TritonPythonModel:
         self._instance.apply()
         checkpoint = Checkpoint.open(self._instance.checkpoint_dir)
         self._scheduler = checkpoint.scheduler
-        self._unet = checkpoint.load_unet(self._instance.device, self._instance.dtype)
+        unet = checkpoint.load_unet(self._instance.device, self._instance.dtype)
+        self._unet = self._instance.run_unet(unet)
         size = checkpoint.latent_size
         silence = torch.zeros(1, CHUNK_FRAMES, 50, 384)
         blank = torch.zeros(1, CHUNK_FRAMES, 9, size, size)
-        self._denoise([Chunk(None, torch.zeros(1, 4, size, size), blank, silence, steps=1, guidance=1.0)])
+        chunk = Chunk(None, torch.zeros(1, 4, size, size), blank, silence, steps=1, guidance=1.0)
+        # The first run of a size is slow: compiled graphs are loaded or captured then, each size's before it is ready.
+        compiled = self._instance.engine is not Engine.EAGER
+        for count in range(1, self._instance.max_batch + 1) if compiled else (1,):
+            for guidance in (1.0, 2.0) if compiled else (1.0,):
+                self._denoise([replace(chunk, guidance=guidance)] * count)
 
     def execute(self, requests):
         responses = [None] * len(requests)

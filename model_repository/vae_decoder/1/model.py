@@ -6,10 +6,9 @@ import torch
 import triton_python_backend_utils as pb_utils
 
 from latentsync.checkpoint import Checkpoint
-from latentsync.serving import ModelInstance, require_finite, run_batch
+from latentsync.engine import Engine
+from latentsync.serving import CHUNK_FRAMES, ModelInstance, require_finite, run_batch
 from latentsync.vae import pixels_to_uint8
-
-CHUNK_FRAMES = 16
 
 
 class TritonPythonModel:
@@ -19,10 +18,14 @@ class TritonPythonModel:
         self._instance = ModelInstance.from_triton(args)
         self._instance.apply()
         checkpoint = Checkpoint.open(self._instance.checkpoint_dir)
-        self._vae = checkpoint.load_vae(self._instance.device, self._instance.dtype)
+        vae = checkpoint.load_vae(self._instance.device, self._instance.dtype)
+        self._decode = self._instance.run_decoder(vae)
         size = checkpoint.latent_size
-        with torch.inference_mode():  # the first run is slow: it ends before the model is ready
-            self._faces(torch.zeros(1, CHUNK_FRAMES, 4, size, size))
+        # The first run of a size is slow: it ends before the model is ready.
+        compiled = self._instance.engine is not Engine.EAGER
+        with torch.inference_mode():
+            for count in range(1, self._instance.max_batch + 1) if compiled else (1,):
+                self._faces(torch.zeros(count, CHUNK_FRAMES, 4, size, size))
 
     def execute(self, requests):
         chunks = [self._latents(request) for request in requests]
@@ -33,7 +36,8 @@ class TritonPythonModel:
         return torch.from_dlpack(pb_utils.get_input_tensor_by_name(request, "LATENTS"))
 
     def _faces(self, latents):
-        pixels = self._vae.decode(latents.to(self._instance.device).flatten(0, 1))
+        # The client's halves become float32 here: compiled graphs take one type.
+        pixels = self._decode(latents.to(self._instance.device, torch.float32).flatten(0, 1))
         return pixels_to_uint8(pixels).unflatten(0, (-1, CHUNK_FRAMES))
 
     def _response(self, outcome):

@@ -2,7 +2,7 @@
 
 import asyncio
 import subprocess
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -16,35 +16,17 @@ from latentsync.condition import face_condition
 from latentsync.landmarks import FaceLandmarker
 from orchestrator.audio.decoder import ffmpeg_binary
 from orchestrator.avatars.errors import AvatarNotFound, NoFace, VideoError
-from orchestrator.avatars.prepare import PrepareOptions, prepare_avatar
+from orchestrator.avatars.prepare import PrepareOptions, Step, prepare_avatar
 from orchestrator.avatars.store import list_avatars, remove_avatar
 from orchestrator.inference.client import TritonClient
 from orchestrator.inference.errors import InferenceFailed
 from orchestrator.inference.transport import TritonSettings
 from tests.conftest import ROOT
+from tests.orchestrator.avatars.drawn_face import FollowsSquare
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 FRAMES = 10
-
-
-@dataclass
-class DrawnFace:
-    """Landmarks around a point, as a detector would give them."""
-
-    landmarks: np.ndarray
-
-
-class FollowsSquare:
-    """Stands in for the detector where no real face is at hand: the face is where the red square is."""
-
-    def detect(self, frame: np.ndarray) -> list[DrawnFace]:
-        rows, columns = np.nonzero((frame[..., 0] > 180) & (frame[..., 1] < 90))
-        if not len(rows):
-            return []
-        angles = np.linspace(0, 2 * np.pi, 68, endpoint=False)
-        circle = 20 * np.column_stack([np.cos(angles), np.sin(angles)])
-        return [DrawnFace(circle + np.array([columns.mean(), rows.mean()]))]
 
 
 class CountingEncoder:
@@ -65,11 +47,21 @@ class CountingEncoder:
         return np.repeat(pixels[:, :1, ::8, ::8], 4, axis=1)
 
 
-def make_clip(path: Path, hidden: str = "0") -> Path:
-    """Ten frames of a red square on green, absent where `hidden` holds."""
-    ground = ["-f", "lavfi", "-i", f"color=green:s=160x120:r=25:d={FRAMES / 25}"]
-    square = f"drawbox=x=60:y=40:w=30:h=30:color=red:t=fill:enable='not({hidden})'"
-    subprocess.run([ffmpeg_binary(), "-v", "error", "-y", *ground, "-vf", square, str(path)], check=True)
+def make_clip(
+    path: Path, hidden: Iterable[int] = (), frames: int = FRAMES, size: tuple[int, int] = (160, 120), rate: int = 25,
+    column: Callable[[int], float] = lambda frame: 60 + frame, marked: bool = True,
+) -> Path:  # fmt: skip
+    """Frames of a red square on green that moves, absent in the frames `hidden`."""
+    width, height = size
+    clip = np.full((frames, height, width, 3), (0, 128, 0), np.uint8)
+    if marked:  # no two frames are the same
+        clip[range(frames), 0, range(frames)] = (0, 0, 255)
+    for frame in set(range(frames)) - set(hidden):
+        x = round(column(frame))
+        clip[frame, 40:70, x : x + 30] = (255, 0, 0)
+    raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(rate), "-i", "pipe:0"]
+    lossless = ["-c:v", "libx264rgb", "-qp", "0", "-preset", "ultrafast"]
+    subprocess.run([ffmpeg_binary(), "-v", "error", "-y", *raw, *lossless, str(path)], input=clip.tobytes(), check=True)
     return path
 
 
@@ -85,17 +77,18 @@ async def prepare(clip: Path, folder: Path, checkpoint: Checkpoint, encoder: Cou
 async def test_avatar_has_every_frame_with_its_matrix_and_condition(
     clip: Path, tmp_path: Path, checkpoint: Checkpoint
 ) -> None:
-    told: list[int] = []
+    told: list[tuple[Step, int, int | None]] = []
     encoder = CountingEncoder()
     avatar = await prepare_avatar(
-        clip, "anna", tmp_path / "avatars", checkpoint, encoder, FollowsSquare(), progress=told.append
+        clip, "anna", tmp_path / "avatars", checkpoint, encoder, FollowsSquare(), progress=lambda *now: told.append(now)
     )
     assert avatar.frame_count == FRAMES
     assert avatar.frame_size == (160, 120)
     assert avatar.matrices.shape == (FRAMES, 2, 3)
     assert avatar.condition.shape == (FRAMES, 9, 8, 8)
     assert encoder.pictures == 2 * FRAMES
-    assert told == [4, 8, 10]
+    assert told[:FRAMES] == [(Step.TRACKING, frame + 1, FRAMES) for frame in range(FRAMES)]
+    assert told[FRAMES:] == [(Step.ENCODING, done, FRAMES) for done in (4, 8, 10)]
     assert [avatar.name for avatar in list_avatars(tmp_path / "avatars")] == ["anna"]
 
 
@@ -104,19 +97,67 @@ async def test_same_video_and_vae_are_prepared_once(clip: Path, tmp_path: Path, 
     await prepare(clip, tmp_path / "avatars", checkpoint, encoder)
     await prepare(clip, tmp_path / "avatars", checkpoint, encoder)
     assert encoder.pictures == 2 * FRAMES
-    await prepare(make_clip(clip, hidden="gt(n,100)+1-1"), tmp_path / "avatars", checkpoint, encoder)
+    make_clip(clip, column=lambda frame: 40 + frame)
+    await prepare(clip, tmp_path / "avatars", checkpoint, encoder)
+    assert encoder.pictures == 4 * FRAMES, "another clip is another avatar"
     options = PrepareOptions(loop=Loop.CYCLE)
     avatar = await prepare_avatar(clip, "anna", tmp_path / "avatars", checkpoint, encoder, FollowsSquare(), options)
     assert avatar.settings.loop is Loop.CYCLE
-    assert encoder.pictures == 4 * FRAMES, "another setting is another avatar"
+    assert encoder.pictures == 6 * FRAMES, "another setting is another avatar"
 
 
 async def test_frames_without_a_face_are_named(tmp_path: Path, checkpoint: Checkpoint) -> None:
-    clip = make_clip(tmp_path / "clip.mp4", hidden="between(n,3,5)")
-    with pytest.raises(NoFace, match=r"in 3 of 10 frames \(at 25 frames/s: 3, 4, 5\)") as caught:
+    clip = make_clip(tmp_path / "clip.mp4", hidden=[0, 1, 2, *range(5, 10)])
+    with pytest.raises(NoFace, match=r"in 8 of 10 frames \(at 25 frames/s: 0–2, 5–9\)") as caught:
         await prepare(clip, tmp_path / "avatars", checkpoint, CountingEncoder())
-    assert caught.value.frames == [3, 4, 5]
-    assert list_avatars(tmp_path / "avatars") == []
+    assert caught.value.frames == [0, 1, 2, 5, 6, 7, 8, 9]
+    assert list((tmp_path / "avatars").iterdir()) == []
+
+
+async def test_frames_of_a_long_loss_are_kept_and_nothing_is_encoded_for_them(
+    tmp_path: Path, checkpoint: Checkpoint
+) -> None:
+    clip = make_clip(tmp_path / "clip.mp4", hidden=range(30, 50), frames=60)
+    encoder = CountingEncoder()
+    avatar = await prepare(clip, tmp_path / "avatars", checkpoint, encoder)
+    assert avatar.frame_count == 60
+    assert np.flatnonzero(~avatar.speakable).tolist() == list(range(30, 50))
+    assert encoder.pictures == 2 * 40
+    assert not np.asarray(avatar.condition[30:50]).any()
+
+
+async def test_an_idle_clip_is_kept_beside_in_the_avatars_size(
+    clip: Path, tmp_path: Path, checkpoint: Checkpoint
+) -> None:
+    idle = make_clip(tmp_path / "idle.mp4", frames=20, size=(320, 240), rate=50)
+    options, told = PrepareOptions(idle=idle), []
+    avatar = await prepare_avatar(
+        clip, "anna", tmp_path / "avatars", checkpoint, CountingEncoder(), FollowsSquare(), options,
+        lambda step, done, total: told.append(step),
+    )  # fmt: skip
+    assert avatar.idle is not None
+    assert (avatar.idle.settings.width, avatar.idle.settings.height, avatar.idle.settings.fps) == (160, 120, 25)
+    assert avatar.idle.settings.frame_count == len(avatar.idle.frames) == 10
+    assert avatar.idle.frames[3].shape == (120, 160, 3)
+    assert told.count(Step.IDLE) == 10
+    other = make_clip(tmp_path / "wide.mp4", size=(320, 120))
+    with pytest.raises(VideoError, match=r"wide\.mp4 is 320×120 and the avatar 160×120: .* crop or pad"):
+        await prepare_avatar(
+            clip, "beate", tmp_path / "avatars", checkpoint, CountingEncoder(), FollowsSquare(),
+            PrepareOptions(idle=other),
+        )  # fmt: skip
+
+
+async def test_last_frame_that_repeats_the_first_is_not_shown_twice(tmp_path: Path, checkpoint: Checkpoint) -> None:
+    clip = make_clip(
+        tmp_path / "loop.mp4",
+        frames=21,
+        column=lambda frame: 60 + 20 * np.sin(2 * np.pi * (frame % 20) / 20),
+        marked=False,
+    )
+    avatar = await prepare(clip, tmp_path / "avatars", checkpoint, CountingEncoder())
+    assert avatar.settings.loop is Loop.CYCLE
+    assert avatar.frame_count == 20
 
 
 async def test_failed_preparation_keeps_the_avatar_that_is_there(
@@ -126,7 +167,7 @@ async def test_failed_preparation_keeps_the_avatar_that_is_there(
     before = await prepare(clip, tmp_path / "avatars", checkpoint, encoder)
     encoder.failing = True
     with pytest.raises(InferenceFailed):
-        await prepare(make_clip(clip, hidden="gt(n,8)"), tmp_path / "avatars", checkpoint, encoder)
+        await prepare(make_clip(clip, hidden=[9]), tmp_path / "avatars", checkpoint, encoder)
     (after,) = list_avatars(tmp_path / "avatars")
     assert after.settings == before.settings
     assert [path.name for path in (tmp_path / "avatars").iterdir()] == ["anna"]
@@ -146,7 +187,7 @@ async def test_cancelling_leaves_nothing(clip: Path, tmp_path: Path, checkpoint:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert not (tmp_path / "avatars").exists()
+    assert list((tmp_path / "avatars").iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["", "Anna", "../anna", "a b", "-a", "a" * 65])

@@ -1,0 +1,13 @@
+"""What can run a model's graph (no torch, so that a choice can be checked before anything is loaded)."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Engine(str, Enum):
+    """What runs the graph."""
+
+    EAGER = "eager"  # plain PyTorch
+    COMPILE = "compile"  # torch.compile, with a kept cache of what it compiled
+    AOT = "aot"  # AOTInductor: shared libraries that were compiled at the export

@@ -1,0 +1,215 @@
+"""Avatars asked for over HTTP: prepared one after another, with progress; they end with the server."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import tempfile
+import uuid
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from enum import Enum
+from pathlib import Path
+from typing import Any, Protocol
+
+from latentsync.avatar import AvatarError, PreparedAvatar
+from latentsync.checkpoint import CheckpointError
+from latentsync.landmarks import LandmarkModelError
+from orchestrator.avatars.prepare import PrepareOptions, Progress, Step
+from orchestrator.broadcast import Broadcast
+from orchestrator.clock import Clock
+from orchestrator.inference.errors import InferenceError
+
+_HISTORY = 100
+_NOTICE_FRAMES = 10
+_SHARES = {Step.TRACKING: (0.0, 0.6), Step.ENCODING: (0.6, 0.35), Step.IDLE: (0.95, 0.05)}
+
+logger = logging.getLogger(__name__)
+
+
+class PreparationState(str, Enum):
+    """Where a preparation is; the last three are final."""
+
+    QUEUED = "queued"
+    PREPARING = "preparing"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        """Nothing follows this state."""
+        return self in (PreparationState.DONE, PreparationState.FAILED, PreparationState.CANCELLED)
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """One avatar in the making; `created_at` is Unix seconds, `error` a stable code and a sentence."""
+
+    id: str
+    avatar: str
+    created_at: float
+    state: PreparationState = PreparationState.QUEUED
+    step: Step | None = None
+    done: int = 0
+    total: int | None = None
+    error: tuple[str, str] | None = None
+
+    @property
+    def kind(self) -> str:
+        """What its notices are called."""
+        return "avatar_task"
+
+    @property
+    def progress(self) -> float:
+        """From 0 to 1."""
+        if self.state is PreparationState.DONE:
+            return 1.0
+        if self.step is None or not self.total:
+            return 0.0
+        start, share = _SHARES[self.step]
+        return start + share * min(self.done / self.total, 1)
+
+    def as_json(self) -> dict[str, Any]:
+        """As the API shows it."""
+        return {
+            "task_id": self.id,
+            "avatar": self.avatar,
+            "state": self.state.value,
+            "step": None if self.step is None else self.step.value,
+            "frames": {"done": self.done, "total": self.total},
+            "progress": round(self.progress, 3),
+            "created_at": datetime.fromtimestamp(self.created_at, timezone.utc).isoformat(timespec="milliseconds"),
+            "error": None if self.error is None else {"code": self.error[0], "message": self.error[1]},
+        }
+
+
+class Prepare(Protocol):
+    """Makes an avatar; `orchestrator.avatar_commands.add_avatar` with settings is one."""
+
+    def __call__(
+        self, video: Path, name: str, options: PrepareOptions, progress: Progress
+    ) -> Coroutine[Any, Any, PreparedAvatar]: ...
+
+
+@dataclass
+class _Job:
+    upload: tempfile.TemporaryDirectory[str]
+    video: Path
+    options: PrepareOptions
+    cancelled: bool = False
+
+
+class PreparationsFull(Exception):
+    """More are waiting than may."""
+
+
+class Preparations:
+    """The queue of avatars to be prepared; one at a time, since each takes the memory and the encoder it can get."""
+
+    def __init__(self, prepare: Prepare, notices: Broadcast, clock: Clock, limit: int = 8) -> None:
+        self._prepare = prepare
+        self._notices = notices
+        self._clock = clock
+        self._limit = limit
+        self._preparations: dict[str, Preparation] = {}
+        self._jobs: dict[str, _Job] = {}
+        self._running: tuple[str, asyncio.Task[PreparedAvatar]] | None = None
+        self._arrived = asyncio.Event()
+
+    def submit(
+        self, avatar: str, video: Path, options: PrepareOptions, upload: tempfile.TemporaryDirectory[str]
+    ) -> Preparation:
+        """Queue a video; `upload` is the folder that holds it, and is removed afterwards.
+
+        Raises PreparationsFull when too many are waiting.
+        """
+        if len(self._jobs) >= self._limit:
+            raise PreparationsFull
+        preparation = Preparation(str(uuid.uuid4()), avatar, self._clock())
+        self._preparations[preparation.id] = preparation
+        self._jobs[preparation.id] = _Job(upload, video, options)
+        self._arrived.set()
+        self._notices.send(preparation)
+        return preparation
+
+    def get(self, preparation_id: str) -> Preparation | None:
+        """One of them, or None."""
+        return self._preparations.get(preparation_id)
+
+    def newest(self) -> list[Preparation]:
+        """All that are known, newest first."""
+        return list(reversed(self._preparations.values()))
+
+    def cancel(self, preparation_id: str) -> None:
+        """Stop one that is not over."""
+        job = self._jobs.get(preparation_id)
+        if job is None:
+            return
+        job.cancelled = True
+        if self._running is not None and self._running[0] == preparation_id:
+            self._running[1].cancel()
+        else:
+            self._end(preparation_id, state=PreparationState.CANCELLED)
+
+    async def run(self) -> None:
+        """Prepare what is asked for, until cancelled."""
+        try:
+            while True:
+                while not self._jobs:
+                    self._arrived.clear()
+                    await self._arrived.wait()
+                preparation_id, job = next(iter(self._jobs.items()))
+                await self._make(preparation_id, job)
+        finally:
+            for job in self._jobs.values():
+                job.upload.cleanup()
+
+    async def _make(self, preparation_id: str, job: _Job) -> None:
+        self._change(preparation_id, state=PreparationState.PREPARING)
+        loop = asyncio.get_running_loop()
+
+        def progress(step: Step, done: int, total: int | None) -> None:
+            if done % _NOTICE_FRAMES == 0 or done == total:
+                loop.call_soon_threadsafe(self._progress, preparation_id, step, done, total)
+
+        name = self._preparations[preparation_id].avatar
+        work = asyncio.create_task(self._prepare(job.video, name, job.options, progress))
+        self._running = (preparation_id, work)
+        try:
+            await work
+        except asyncio.CancelledError:
+            if not job.cancelled:
+                raise  # the server stops
+            self._end(preparation_id, state=PreparationState.CANCELLED)
+        except (AvatarError, CheckpointError, InferenceError, LandmarkModelError) as error:
+            code = getattr(error, "code", "bad_avatar")
+            self._end(preparation_id, state=PreparationState.FAILED, error=(code, str(error)))
+        except Exception:  # a fault of ours, which must not end the queue; the log has its traceback
+            logger.exception("avatar %s could not be prepared", name)
+            message = "The server failed at this video. Its log says why."
+            self._end(preparation_id, state=PreparationState.FAILED, error=("internal_error", message))
+        else:
+            self._end(preparation_id, state=PreparationState.DONE)
+        finally:
+            self._running = None
+
+    def _progress(self, preparation_id: str, step: Step, done: int, total: int | None) -> None:
+        if not self._preparations[preparation_id].state.final:
+            self._change(preparation_id, step=step, done=done, total=total)
+
+    def _end(self, preparation_id: str, **changes: Any) -> None:
+        self._jobs.pop(preparation_id).upload.cleanup()
+        self._change(preparation_id, **changes)
+        preparation = self._preparations[preparation_id]
+        logger.info("avatar %s is %s", preparation.avatar, preparation.state.value)
+        over = [known.id for known in self._preparations.values() if known.state.final]
+        for old in over[: max(0, len(over) - _HISTORY)]:
+            del self._preparations[old]
+
+    def _change(self, preparation_id: str, **changes: Any) -> None:
+        changed = dataclasses.replace(self._preparations[preparation_id], **changes)
+        self._preparations[preparation_id] = changed
+        self._notices.send(changed)
