@@ -40,7 +40,8 @@ async def server(
     checkpoint: Checkpoint, options_for: Callable[..., TritonOptions], tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[TritonServer]:
     exported = tmp_path_factory.mktemp("exported") / "model_repository"
-    export_repository(checkpoint.directory, exported, device="cpu", cpu_threads=1, unet_batch=4)
+    # float32: what is compared here is the way through Triton, not what a shorter type costs.
+    export_repository(checkpoint.directory, exported, device="cpu", dtype="float32", cpu_threads=1, unet_batch=4)
     # Served from elsewhere than where it was written: nothing in it may know where it lies.
     repository = tmp_path_factory.mktemp("mounted") / "models"
     exported.rename(repository)
