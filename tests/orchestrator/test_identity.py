@@ -81,14 +81,14 @@ async def test_a_speech_that_changes_nothing_gives_the_frames_back(clip: Path, s
         (crop,) = (await models.faces(np.zeros(0), np.repeat(avatar.condition[index][None], 16, 0), np.zeros(0), 1, 1))[
             :1
         ]
-        compositor.speaking(index, crop, 1.0, picture)
+        compositor.speaking(index, index, crop, 1.0, picture)
         left, top, width, height = avatar.paste_back().rectangle(index)
         difference = in_the_face(avatar, index, picture, original)
         assert difference.mean() < 2
         assert np.quantile(difference, 0.95) <= 6
         # The same face a pixel off is worse: the measure sees geometry.
         shifted = dataclasses.replace(avatar, matrices=avatar.matrices + np.array([[0, 0, 1.5], [0, 0, 1.5]]))
-        Compositor(shifted).speaking(index, crop, 1.0, picture)
+        Compositor(shifted).speaking(index, index, crop, 1.0, picture)
         assert in_the_face(avatar, index, picture, original).mean() > 1.3 * difference.mean()
         picture[top : top + height, left : left + width] = original[top : top + height, left : left + width]
         np.testing.assert_array_equal(picture, original)
