@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from latentsync.alignment import FaceAligner, crop_face
+from latentsync.alignment import crop_face
 from latentsync.landmarks import FaceLandmarker
+from orchestrator.avatars.tracking import FaceTracker
 from orchestrator.avatars.video import read_frames
 from training.write_checkpoint import RESOLUTION
 
@@ -25,9 +26,10 @@ def align_idle(video: Path, face_models: Path) -> tuple[NDArray[np.uint8], NDArr
 
     ffmpeg decodes, since OpenCV ignores the clip's colour matrix and would make plate and talking face differ in hue.
     """
-    landmarker, aligner = FaceLandmarker(face_models), FaceAligner()
-    frames = np.stack(list(read_frames(video, max_frames=2000)))
-    return frames, np.stack([aligner.align(landmarker.detect(frame)[0].landmarks) for frame in frames])
+    frames, tracker = list(read_frames(video, max_frames=2000)), FaceTracker(FaceLandmarker(face_models))
+    for frame in frames:
+        tracker.see(frame)
+    return np.stack(frames), tracker.track().affines
 
 
 def render_clips(data: Path, share: int, shares: int) -> None:
