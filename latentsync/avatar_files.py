@@ -36,9 +36,6 @@ PREVIEW_FILE = "preview.png"
 IDLE_FOLDER = "idle"
 _ALIVE_FILE = "alive"
 
-# Pages of this many read frames may stay in a process's memory before they go back to the page cache.
-_KEPT_FRAMES = 25
-
 
 class AvatarError(ValueError):
     """An avatar's folder is missing, damaged, or of another version; the message says which file and why."""
@@ -127,16 +124,13 @@ class FrameFile:
                 raise AvatarError(f"{path} must hold {wanted} bytes for {shape}; it has {found}")
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self.array: NDArray[np.uint8] = np.frombuffer(self._map, np.uint8).reshape(shape)
-        self._reads = 0
 
     def __len__(self) -> int:
         return len(self.array)
 
     def __getitem__(self, index: int) -> NDArray[np.uint8]:
         """Frame `index`, a read-only view. What was read before stays valid, and goes back to the page cache."""
-        self._reads += 1
-        if self._reads % _KEPT_FRAMES == 0:
-            self.release()
+        self.release()
         frame: NDArray[np.uint8] = self.array[index]
         return frame
 
