@@ -26,6 +26,8 @@ avatar_app = typer.Typer(help="Avatars: prepare, list and remove them.", no_args
 app.add_typer(avatar_app, name="avatar")
 bench_app = typer.Typer(help="Measure this machine.", no_args_is_help=True)
 app.add_typer(bench_app, name="bench")
+probe_app = typer.Typer(help="Health checks that do real work; exit 1 with the reason.", no_args_is_help=True)
+app.add_typer(probe_app, name="probe")
 
 Host = Annotated[str | None, typer.Option(help="Address that the HTTP server listens on.")]
 HttpPort = Annotated[int | None, typer.Option(help="Port of the HTTP server.")]
@@ -334,6 +336,32 @@ def bench_full_size(
             )
         )
     typer.echo(record.to_json())
+
+
+@probe_app.command("triton")
+def probe_triton(
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that the inferences may take together.")] = 20,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to try again for.")] = 0,
+) -> None:
+    """Send silence through every model of a speech; Triton's own readiness doesn't notice a dead one."""
+    settings = _settings()
+    from orchestrator.probe import probe_triton as run_probe
+
+    with _errors():
+        url = settings.triton_grpc_url
+        took_s = asyncio.run(run_probe(url, timeout, wait, partial(typer.echo, err=True)))
+    typer.echo(f"Triton at {url} made a chunk in {took_s:.2f} s")
+
+
+@probe_app.command("server")
+def probe_server(port: HttpPort = None) -> None:
+    """Ask the orchestrator on this machine whether it lives."""
+    settings = _settings(http_port=port)
+    from orchestrator.probe import probe_server as run_probe
+
+    with _errors():
+        # Whatever address it listens on, a health check runs beside it.
+        typer.echo(run_probe(f"http://127.0.0.1:{settings.http_port}"))
 
 
 @app.command()

@@ -9,6 +9,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from orchestrator.channels.view import ChannelState, ChannelView
+from orchestrator.tasks.task import TaskState
 from streaming.events import PublisherState
 
 _PREFIX = "latentsync"
@@ -38,6 +39,9 @@ class Metrics:
         )
         self.upload_bytes = Counter(f"{_PREFIX}_upload_bytes", "Bytes of uploads read", registry=self.registry)
         self.tasks = Counter(f"{_PREFIX}_tasks", "Tasks by final state", ["state"], registry=self.registry)
+        for state in TaskState:
+            if state.final:  # from the start, or the first failure would be no increase
+                self.tasks.labels(state.value)
         self.speech_s = Counter(f"{_PREFIX}_speech_seconds", "Seconds of speech accepted", registry=self.registry)
         self.first_frame_s = Histogram(
             f"{_PREFIX}_first_frame_seconds",
@@ -46,9 +50,6 @@ class Metrics:
             registry=self.registry,
         )
         self.triton_up = Gauge(f"{_PREFIX}_triton_up", "1 while Triton is ready for speech", registry=self.registry)
-        self.channel_restarts = Counter(
-            f"{_PREFIX}_channel_restarts", "Restarts of a channel's process", ["channel"], registry=self.registry
-        )
 
     def watch_channels(self, views: Callable[[], Iterable[ChannelView]]) -> None:
         """Report what the channels themselves count."""
@@ -64,14 +65,19 @@ class _ChannelCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         views = list(self._views())
         running = GaugeMetricFamily(f"{_PREFIX}_channel_running", "1 while the process runs", labels=["channel"])
+        # From the view, where it is 0 at first: a counter that begins at 1 would hide the first restart.
+        restarts = CounterMetricFamily(
+            f"{_PREFIX}_channel_restarts", "Restarts of a channel's process", labels=["channel"]
+        )
         waiting = GaugeMetricFamily(f"{_PREFIX}_channel_waiting_tasks", "Tasks that wait", labels=["channel"])
         state = GaugeMetricFamily(f"{_PREFIX}_channel_state", "1 for the present state", labels=["channel", "state"])
         for view in views:
             running.add_metric([view.id], view.state is ChannelState.RUNNING)
+            restarts.add_metric([view.id], view.restarts)
             waiting.add_metric([view.id], view.waiting)
             if view.status is not None:
                 state.add_metric([view.id, view.status.state.value], 1)
-        yield from (running, waiting, state, *_target_metrics(views))
+        yield from (running, restarts, waiting, state, *_target_metrics(views))
         for name in (*_STATUS_COUNTERS, *_STATUS_GAUGES):
             family = CounterMetricFamily if name in _STATUS_COUNTERS else GaugeMetricFamily
             full_name = f"{_PREFIX}_channel_{name.removesuffix('_s')}" + ("_seconds" if name.endswith("_s") else "")

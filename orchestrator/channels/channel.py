@@ -122,7 +122,6 @@ class Channel:
                         await self._end_process()
                     logger.error("channel %s: %s; again in %.1f s", self.id, self._problem, delay_s)
                     self._restarts += 1
-                    self._metrics.channel_restarts.labels(self.id).inc()
                     self._change(ChannelState.RESTARTING)
                     await anyio.sleep(delay_s)
                     delay_s = min(2 * delay_s, _LONGEST_RESTART_S)

@@ -1,0 +1,148 @@
+"""docker-compose.yml and the Dockerfiles, as far as they can be checked without a container engine."""
+
+import asyncio
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.metadata import requires
+from pathlib import Path
+
+import pytest
+
+from export.launcher import TritonOptions, launch_command
+from export.repository import export_repository
+from latentsync.checkpoint import Checkpoint
+from orchestrator.probe import probe_triton
+from orchestrator.settings import Settings
+from tests.deployment.compose import PROFILES, ROOT, compose_config, services, triton_arguments
+
+DOCKERFILES = sorted((ROOT / "docker").glob("*/Dockerfile"))
+IMAGES = re.findall(r"image: ([^&*\s]+)", (ROOT / "docker-compose.yml").read_text())
+IMAGES += [image for file in DOCKERFILES for image in re.findall(r"^FROM (\S+)", file.read_text(), re.MULTILINE)]
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_compose_takes_the_file_and_runs_every_part(profile: str) -> None:
+    names = {name.removesuffix("-cpu") for name in services(profile)}
+    parts = {"export", "tritonserver", "avatar", "orchestrator", "mediamtx", "prometheus", "grafana"}
+    assert names == parts
+
+
+def test_only_the_gpu_profile_asks_for_gpus() -> None:
+    def asking(profile: str) -> set[str]:
+        return {name for name, service in services(profile).items() if "deploy" in service}
+
+    assert asking("gpu") == {"export", "tritonserver"}
+    assert asking("cpu") == set()
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_no_service_is_root_or_can_become_it(profile: str) -> None:
+    for name, service in services(profile).items():
+        dockerfile = service.get("build", {}).get("dockerfile")
+        user = service.get("user") or re.findall(r"^USER (\S+)", (ROOT / dockerfile).read_text(), re.MULTILINE)[-1]
+        assert re.fullmatch(r"[1-9][0-9]*:[1-9][0-9]*", user), name
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_service_that_stays_has_a_health_check(profile: str) -> None:
+    for name, service in services(profile).items():
+        if service["restart"] == "no":
+            continue
+        dockerfile = service.get("build", {}).get("dockerfile")
+        assert "healthcheck" in service or "HEALTHCHECK" in (ROOT / dockerfile).read_text(), name
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_every_image_has_a_pinned_version(image: str) -> None:
+    tag = image.partition(":")[2]
+    assert re.match(r"v?[0-9]|\$\{LATENTSYNC_TAG:-[0-9]", tag), image
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_the_models_are_read_only_where_they_are_served(profile: str) -> None:
+    [triton] = [one for name, one in services(profile).items() if name.startswith("tritonserver")]
+    assert "models:/models:ro" in triton["volumes"]
+
+
+def test_settings_that_compose_sets_exist() -> None:
+    for service in compose_config("gpu")["services"].values():
+        for name in service.get("environment", {}):
+            if name.startswith("LATENTSYNC_"):
+                assert name.removeprefix("LATENTSYNC_").lower() in Settings.model_fields, name
+
+
+def test_no_secret_is_written_down_or_can_get_into_an_image() -> None:
+    for service in compose_config("gpu")["services"].values():
+        for name in service.get("environment", {}):
+            assert name.endswith("__FILE") or not re.search(r"PASSWORD|SECRET|TOKEN|API_KEY", name), name
+    allowed = (ROOT / ".dockerignore").read_text().splitlines()
+    assert allowed[1] == "*", "everything that isn't named stays out of the build"
+    for file in DOCKERFILES:
+        for kept_out in ("secrets", ".env", "/var", ".git"):
+            assert not re.search(rf"^COPY .*{re.escape(kept_out)}", file.read_text(), re.MULTILINE), kept_out
+
+
+@pytest.mark.parametrize("file", DOCKERFILES, ids=lambda path: path.parent.name)
+def test_what_is_copied_is_there_and_let_into_the_build(file: Path) -> None:
+    let_in = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    for line in re.findall(r"^COPY (?!--from)(.+)$", file.read_text(), re.MULTILINE):
+        for source in line.split()[:-1]:
+            assert (ROOT / source).exists(), source
+            assert source in let_in or any(name.startswith(f"{source}/") for name in let_in), source
+
+
+@pytest.mark.parametrize("file", DOCKERFILES, ids=lambda path: path.parent.name)
+def test_hadolint_finds_nothing(file: Path) -> None:
+    hadolint = Path(sys.executable).with_name("hadolint")
+    answer = subprocess.run([hadolint, str(file)], capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+
+
+def test_images_get_the_versions_that_the_project_asks_for() -> None:
+    lines = (ROOT / "docker" / "constraints.txt").read_text().splitlines()
+    pinned = dict(line.lower().replace("_", "-").split("==") for line in lines if not line.startswith("#"))
+    for requirement in requires("latentsync-realtime") or ():
+        if ";" in requirement:  # an extra's, or an older Python's
+            continue
+        name = re.split(r"[^A-Za-z0-9_-]", requirement)[0].lower()
+        name = name.replace("_", "-")
+        assert name in pinned, name
+        if "==" in requirement:
+            assert requirement.partition("==")[2] == pinned[name], name
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_a_real_tritonserver_serves_with_the_containers_arguments(
+    checkpoint: Checkpoint, options_for: Callable[..., TritonOptions], tmp_path: Path
+) -> None:
+    repository = tmp_path / "models"
+    export_repository(checkpoint.directory, repository, device="cpu", dtype="fp32", cpu_threads=1, unet_batch=1)
+    options = options_for(repository, exit_timeout_s=5)
+    ours, environment = launch_command(options)
+    # The image has these in their places; the ports are this test's own.
+    kept = [one for one in ours[1:] if one.startswith(("--backend-directory", "--cache-directory"))]
+    kept += [one for one in ours[1:] if "-port=" in one or "-address=" in one]
+    container = [one for one in triton_arguments("cpu") if not one.startswith("--model-repository")]
+    command = [ours[0], f"--model-repository={repository}", *container, *kept]
+    process = await asyncio.create_subprocess_exec(
+        *command, env=environment, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        await probe_triton(f"127.0.0.1:{options.grpc_port}", timeout_s=60, wait_s=90)
+        process.terminate()
+        assert await asyncio.wait_for(process.wait(), 60) == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+def test_launcher_and_container_run_triton_alike(tmp_path: Path) -> None:
+    ours, _ = launch_command(TritonOptions(tmp_path, tmp_path, tmp_path))
+    modes = {one for one in ours if one.startswith(("--model-control", "--load-model", "--disable-auto"))}
+    assert modes <= set(triton_arguments("gpu"))

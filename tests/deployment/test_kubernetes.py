@@ -1,0 +1,96 @@
+"""The manifests against Kubernetes' own schemas, as files and as kustomize renders them."""
+
+import shutil
+import subprocess
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from orchestrator.settings import Settings
+from tests.deployment.compose import ROOT, triton_arguments
+
+BASE = ROOT / "kubernetes" / "base"
+KUSTOMIZATION = yaml.safe_load((BASE / "kustomization.yaml").read_text())
+VERSIONS = ("1.28", "1.37")  # the oldest that the manifests are meant for, and the newest that the validator knows
+
+
+def documents() -> list[dict[str, Any]]:
+    return [one for name in KUSTOMIZATION["resources"] for one in yaml.safe_load_all((BASE / name).read_text())]
+
+
+def pods(manifests: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [one["spec"]["template"]["spec"] for one in manifests if "template" in one.get("spec", {})]
+
+
+def name_of(manifest: dict[str, Any]) -> str:
+    return f"{manifest['kind']} {manifest['metadata']['name']}"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("manifest", documents(), ids=name_of)
+def test_manifest_is_what_the_schema_asks_for(manifest: dict[str, Any], version: str) -> None:
+    kubernetes_validate.validate(manifest, version, strict=True)
+
+
+@pytest.mark.parametrize("folder", ["base", "cpu"])
+def test_kustomize_renders_it(folder: str) -> None:
+    if shutil.which("kubectl") is None:
+        pytest.skip("kubectl is not installed")
+    command = ["kubectl", "kustomize", str(ROOT / "kubernetes" / folder)]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
+    rendered = list(yaml.safe_load_all(answer.stdout))
+    assert len(rendered) == len(documents())
+    for manifest in rendered:
+        kubernetes_validate.validate(manifest, VERSIONS[-1], strict=True)
+        assert manifest["kind"] == "Namespace" or manifest["metadata"]["namespace"] == "latentsync"
+    images = {container["image"] for pod in pods(rendered) for container in pod["containers"]}
+    assert all(image.rpartition(":")[2][0].isdigit() for image in images), images
+    gpus = sum(
+        "nvidia.com/gpu" in container["resources"]["limits"]
+        for pod in pods(rendered)
+        for container in pod["containers"]
+    )
+    assert gpus == (2 if folder == "base" else 0)
+
+
+def test_no_container_is_root_or_can_become_it() -> None:
+    for pod in pods(documents()):
+        assert pod["securityContext"]["runAsNonRoot"] and pod["automountServiceAccountToken"] is False
+        for container in [*pod["containers"], *pod.get("initContainers", ())]:
+            security = container["securityContext"]
+            assert security["readOnlyRootFilesystem"] and not security["allowPrivilegeEscalation"]
+            assert security["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_selectors_find_their_pods() -> None:
+    labels = [
+        one["spec"]["template"]["metadata"]["labels"]
+        for one in documents()
+        if "selector" in one.get("spec", {}) and "template" in one["spec"]
+    ]
+    for manifest in documents():
+        selector = manifest.get("spec", {}).get("selector") or manifest.get("spec", {}).get("podSelector")
+        if selector:
+            assert selector.get("matchLabels", selector) in labels, name_of(manifest)
+
+
+def test_settings_of_the_config_map_exist_and_are_valid() -> None:
+    [values] = [one["data"] for one in documents() if one["kind"] == "ConfigMap"]
+    given = {name.removeprefix("LATENTSYNC_").lower(): value for name, value in values.items()}
+    assert Settings(**given).triton_url == "dns:///tritonserver:8001"
+
+
+def test_triton_is_scaled_on_the_metric_that_the_adapter_makes() -> None:
+    [scaler] = [one["spec"] for one in documents() if one["kind"] == "HorizontalPodAutoscaler"]
+    adapter = yaml.safe_load((ROOT / "kubernetes" / "prometheus-adapter.yaml").read_text())
+    made = {rule["name"]["as"] for rule in adapter["rules"]["custom"]}
+    assert {metric["pods"]["metric"]["name"] for metric in scaler["metrics"]} == made
+
+
+def test_triton_gets_the_arguments_that_compose_gives_it() -> None:
+    [pod] = [pod for pod in pods(documents()) if pod["containers"][0]["name"] == "tritonserver"]
+    compose = {one for one in triton_arguments("gpu") if not one.startswith("--backend-config")}
+    assert set(pod["containers"][0]["command"][1:]) == compose
