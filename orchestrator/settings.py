@@ -16,6 +16,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from orchestrator.access.loopback import is_loopback
+
 ENV_PREFIX = "LATENTSYNC_"
 CONFIG_VARIABLE = "LATENTSYNC_CONFIG"
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -37,6 +39,18 @@ class Settings(BaseSettings):
 
     http_host: str = Field("127.0.0.1", description="address that the HTTP server listens on")
     http_port: Port = Field(11001, description="port of the HTTP server")
+    require_key: bool = Field(
+        False, description="whether an API key is asked for on loopback too, as behind a reverse proxy; elsewhere it is"
+    )
+    keys_file: Path | None = Field(None, description="hashes of the API keys; none: keys.json in the data folder")
+    allowed_hosts: tuple[str, ...] = Field(
+        (), description="names by which browsers may call a server that asks for no key; IP addresses and localhost may"
+    )
+    requests_per_minute: int = Field(6000, ge=0, le=1_000_000, description="requests of one caller; 0: no limit")
+    uploads_per_minute: int = Field(120, ge=0, le=1_000_000, description="uploads of one caller; 0: no limit")
+    uploads_at_once: int = Field(32, ge=1, le=10_000, description="uploads that are read and decoded at once")
+    upload_timeout_s: float = Field(300.0, gt=0, le=86_400, description="how long an upload may take to arrive")
+    event_listeners: int = Field(200, ge=1, le=100_000, description="connections to the server's events at once")
     triton_host: str = Field("127.0.0.1", description="address that a tritonserver started here listens on")
     triton_http_port: Port = Field(8000, description="HTTP port of a tritonserver started here")
     triton_grpc_port: Port = Field(8001, description="gRPC port of a tritonserver started here")
@@ -99,7 +113,7 @@ class Settings(BaseSettings):
             raise ValueError("must begin with rtmp:// or rtmps://")
         return value
 
-    @field_validator("data_dir", "checkpoint_dir", "triton_binary", "ffmpeg")
+    @field_validator("data_dir", "checkpoint_dir", "triton_binary", "ffmpeg", "keys_file")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return None if value is None else value.expanduser().absolute()
@@ -133,6 +147,16 @@ class Settings(BaseSettings):
     def model_repository(self) -> Path:
         """What tritonserver serves."""
         return self.data_dir / "model_repository"
+
+    @property
+    def keys_path(self) -> Path:
+        """Hashes of the API keys."""
+        return self.keys_file or self.data_dir / "keys.json"
+
+    @property
+    def key_required(self) -> bool:
+        """Whether requests need an API key."""
+        return self.require_key or not is_loopback(self.http_host)
 
     @property
     def avatars_dir(self) -> Path:

@@ -17,6 +17,7 @@ from latentsync.avatar import AvatarError
 from orchestrator.channels.channel import Channel
 from orchestrator.channels.definition import ChannelDefinition, DefinitionError
 from orchestrator.channels.lineup import ChannelExists, ChannelOfSettings, TooManyChannels
+from orchestrator.http.arriving import arriving
 from orchestrator.http.errors import ApiError
 from orchestrator.service import Service
 from orchestrator.settings import SettingsError
@@ -127,7 +128,7 @@ async def _checked(values: dict[str, Any], service: Service) -> ChannelDefinitio
 
 async def _json_object(request: Request) -> dict[str, Any]:
     body = b""
-    async for data in request.stream():
+    async for data in arriving(request):
         body += data
         if len(body) > _BODY_BYTES:
             raise ApiError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body_too_large", f"Send at most {_BODY_BYTES} bytes.")

@@ -84,9 +84,10 @@ async def find_task(request: Request) -> Task:
 
 async def _accepted(request: Request, service: Service) -> Task:
     require_ready(service)
-    form = SpeechForm(request, service.settings.upload_limit_bytes + _FORM_BYTES)
+    settings = service.settings
+    form = SpeechForm(request, settings.upload_limit_bytes + _FORM_BYTES, settings.upload_timeout_s)
     blocks = form.audio_blocks()
-    async with spool_upload(blocks, service.files.incoming, service.settings.upload_limit_bytes) as path:
+    async with spool_upload(blocks, service.files.incoming, settings.upload_limit_bytes) as path:
         arrived_at = service.clock()
         service.metrics.upload_bytes.inc(path.stat().st_size)
         parameters = speech_parameters(form.fields, service.defaults)
