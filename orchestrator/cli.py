@@ -49,7 +49,7 @@ def demo(host: Host = None, port: HttpPort = None, rtmp: Rtmp = None, data_dir: 
     from orchestrator.demo import demo as run_demo
     from orchestrator.logs import log_to_stderr
 
-    log_to_stderr()
+    log_to_stderr(settings.log_format)
     _run_until_signal(partial(run_demo, settings, typer.echo))
 
 
@@ -60,7 +60,7 @@ def serve(host: Host = None, port: HttpPort = None, rtmp: Rtmp = None, data_dir:
     from orchestrator.logs import log_to_stderr
     from orchestrator.serving import serve as run_serve
 
-    log_to_stderr()
+    log_to_stderr(settings.log_format)
     _run_until_signal(partial(run_serve, settings))
 
 

@@ -6,7 +6,7 @@ import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
@@ -17,6 +17,7 @@ from pydantic_settings import (
 )
 
 from orchestrator.access.loopback import is_loopback
+from orchestrator.channels.allowed_targets import EVERYWHERE, AllowedTargets
 
 ENV_PREFIX = "LATENTSYNC_"
 CONFIG_VARIABLE = "LATENTSYNC_CONFIG"
@@ -90,6 +91,10 @@ class Settings(BaseSettings):
     avatar: str = Field("demo", pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$", description="avatar that the channel shows")
     fade_frames: int = Field(5, ge=0, le=25, description="length of the crossfades in frames of 40 ms")
     rtmp_url: SecretStr | None = Field(None, description="where the channel is published, rtmp:// or rtmps://")
+    allowed_targets: tuple[str, ...] = Field(
+        EVERYWHERE, description="where channels may publish: scheme://host with * in the host, and recordings for files"
+    )
+    log_format: Literal["text", "json"] = Field("text", description="how the log's lines look")
     video_bitrate_kbps: int = Field(2500, ge=100, le=50_000, description="bitrate of the stream's video")
     x264_preset: str = Field("veryfast", pattern=r"^[a-z]+$", description="x264's trade of quality for time")
     ffmpeg: Path | None = Field(None, description="ffmpeg binary; none: from PATH, else imageio-ffmpeg's")
@@ -105,6 +110,12 @@ class Settings(BaseSettings):
             raise ValueError("must be host:port, such as 127.0.0.1:8001, or dns:///name:port")
         return value
 
+    @field_validator("allowed_targets")
+    @classmethod
+    def _are_patterns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        AllowedTargets(value)
+        return value
+
     @field_validator("rtmp_url")
     @classmethod
     def _is_rtmp(cls, value: SecretStr | None) -> SecretStr | None:
@@ -117,6 +128,14 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return None if value is None else value.expanduser().absolute()
+
+    @model_validator(mode="after")
+    def _rtmp_url_is_allowed(self) -> Settings:
+        if self.rtmp_url is not None:
+            refusal = AllowedTargets(self.allowed_targets).refusal(self.rtmp_url.get_secret_value())
+            if refusal:
+                raise ValueError(f"rtmp_url: {refusal}")
+        return self
 
     @model_validator(mode="after")
     def _ports_differ(self) -> Settings:

@@ -15,9 +15,9 @@ from datetime import datetime, timezone
 from enum import Enum
 from pathlib import Path
 
+from orchestrator.access.secret import KEY_PREFIX
 from orchestrator.private_file import write_private
 
-KEY_PREFIX = "lsr_"
 _VERSION = 1
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _SECRET_BYTES = 32

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from latentsync.avatar import AvatarError
+from orchestrator.channels.allowed_targets import AllowedTargets
 from orchestrator.channels.channel import Channel
 from orchestrator.channels.definition import ChannelDefinition, DefinitionError
 from orchestrator.channels.lineup import ChannelExists, ChannelOfSettings, TooManyChannels
@@ -120,6 +121,10 @@ async def _checked(values: dict[str, Any], service: Service) -> ChannelDefinitio
     """The definition, whose avatar is there; raises ApiError (422)."""
     try:
         definition = ChannelDefinition.parse(values)
+        allowed = AllowedTargets(service.settings.allowed_targets)
+        for number, target in enumerate(definition.targets):
+            if refusal := allowed.refusal(target):
+                raise DefinitionError(f"targets: number {number}: {refusal}")
         await asyncio.to_thread(service.setup.avatar, definition)
     except (DefinitionError, SettingsError, AvatarError) as error:
         raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, "bad_channel", f"{error}.") from None

@@ -73,6 +73,7 @@ def busy(reason: str) -> ApiError:
 def _admit(request: Request, scope: Scope | None) -> Caller:
     service: Service = request.app.state.service
     caller = caller_of(request)
+    request.state.caller = caller.name  # for the log
     _within(service.requests, caller, "requests")
     if scope is None:
         return caller

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from orchestrator import logs
 from orchestrator.http.errors import error_response
 from orchestrator.http.page_routes import CONTENT_SECURITY_POLICY
 from orchestrator.metrics import Metrics
@@ -53,6 +54,7 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         request_id, began = uuid.uuid4().hex[:12], self._clock()
+        logs.request_id.set(request_id)  # uvicorn runs each request in a context of its own
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -65,7 +67,16 @@ class RequestMiddleware:
                 headers.setdefault("Cache-Control", "no-store")
                 self._count(scope, message["status"], self._clock() - began)
                 level = logging.DEBUG if scope["path"].startswith(_POLLED) else logging.INFO
-                logger.log(level, "%s %s %s %d", request_id, scope["method"], scope["path"], message["status"])
+                # As it was sent, with its escapes: a decoded path could end the line and begin a false one.
+                path = scope.get("raw_path", b"").decode("ascii", "backslashreplace")
+                fields = {
+                    "method": scope["method"],
+                    "path": path,
+                    "status": message["status"],
+                    "duration_ms": round(1000 * (self._clock() - began)),
+                    "caller": scope.get("state", {}).get("caller", ""),
+                }
+                logger.log(level, "%s %s %d", scope["method"], path, message["status"], extra={"fields": fields})
             await send(message)
 
         headers = Headers(scope=scope)

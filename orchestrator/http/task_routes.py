@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from orchestrator import logs
 from orchestrator.audio.decoder import SAMPLE_RATE_HZ, decode_upload
 from orchestrator.audio.errors import AudioError
 from orchestrator.audio.spool import spool_upload
@@ -96,6 +97,7 @@ async def _accepted(request: Request, service: Service) -> Task:
             raise ApiError(HTTPStatus.NOT_FOUND, "unknown_channel", message)
         pcm = await decode_upload(path, service.decode_limits)
     task = _task(parameters, pcm, arrived_at, service)
+    logs.task_id.set(task.id)
     try:
         await service.board.submit(task, np.rint(pcm * 32768).astype(np.int16))
     except QueueFull as error:
