@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from orchestrator.access.commands import key_app
+from orchestrator.terminal import errors_as_sentences as _errors
+from orchestrator.terminal import fail as _fail
+from orchestrator.terminal import settings_or_exit as _settings
+
 if TYPE_CHECKING:
-    from orchestrator.settings import Settings
     from orchestrator.stop_signals import StopSignals
 
 app = typer.Typer(
@@ -21,13 +24,13 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-_OUR_PACKAGES = ("orchestrator", "streaming", "export", "latentsync")
 avatar_app = typer.Typer(help="Avatars: prepare, list and remove them.", no_args_is_help=True)
 app.add_typer(avatar_app, name="avatar")
 bench_app = typer.Typer(help="Measure this machine.", no_args_is_help=True)
 app.add_typer(bench_app, name="bench")
 probe_app = typer.Typer(help="Health checks that do real work; exit 1 with the reason.", no_args_is_help=True)
 app.add_typer(probe_app, name="probe")
+app.add_typer(key_app, name="key")
 
 Host = Annotated[str | None, typer.Option(help="Address that the HTTP server listens on.")]
 HttpPort = Annotated[int | None, typer.Option(help="Port of the HTTP server.")]
@@ -48,7 +51,7 @@ def demo(host: Host = None, port: HttpPort = None, rtmp: Rtmp = None, data_dir: 
     from orchestrator.demo import demo as run_demo
     from orchestrator.logs import log_to_stderr
 
-    log_to_stderr()
+    log_to_stderr(settings.log_format)
     _run_until_signal(partial(run_demo, settings, typer.echo))
 
 
@@ -59,7 +62,7 @@ def serve(host: Host = None, port: HttpPort = None, rtmp: Rtmp = None, data_dir:
     from orchestrator.logs import log_to_stderr
     from orchestrator.serving import serve as run_serve
 
-    log_to_stderr()
+    log_to_stderr(settings.log_format)
     _run_until_signal(partial(run_serve, settings))
 
 
@@ -376,16 +379,9 @@ def config() -> None:
         typer.echo(f"{name} = {_as_toml(value)}" if value is not None else f"# {name} =")
 
 
-def _settings(**overrides: Any) -> Settings:
-    from orchestrator.settings import SettingsError, load_settings
-
-    try:
-        return load_settings(**overrides)
-    except SettingsError as error:
-        _fail(str(error))
-
-
 def _as_toml(value: object) -> str:
+    if isinstance(value, (bool, list, tuple)):
+        return json.dumps(value)
     return str(value) if isinstance(value, (int, float)) else json.dumps(str(value))
 
 
@@ -394,29 +390,6 @@ def _run_until_signal(work: Callable[[StopSignals], Coroutine[Any, Any, None]]) 
 
     with _errors():
         asyncio.run(run_until_signal(work))
-
-
-@contextmanager
-def _errors() -> Iterator[None]:
-    """Errors of our own packages are sentences for the person at the terminal; all others keep their traceback."""
-    try:
-        yield
-    except Exception as error:  # the one place that turns errors into an exit code
-        cause = _innermost(error)
-        if type(cause).__module__.partition(".")[0] not in _OUR_PACKAGES:
-            raise
-        _fail(str(cause))
-
-
-def _innermost(error: BaseException) -> BaseException:
-    """The one error in a task group's group."""
-    inner: tuple[BaseException, ...] = getattr(error, "exceptions", ())
-    return _innermost(inner[0]) if len(inner) == 1 else error
-
-
-def _fail(message: str) -> NoReturn:
-    typer.echo(message, err=True)
-    raise typer.Exit(1)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ import anyio
 from latentsync.avatar import PreparedAvatar
 from latentsync.checkpoint import Checkpoint
 from latentsync.landmarks import FaceLandmarker
+from orchestrator.access.gate import Gate
+from orchestrator.access.limits import Places, RateLimit
 from orchestrator.audio.decoder import DecodeLimits
 from orchestrator.avatars.preparations import Preparations
 from orchestrator.avatars.prepare import PrepareOptions, Progress, prepare_avatar
@@ -54,7 +56,7 @@ class Service:
     ) -> None:
         """Checks that the avatar and the checkpoint are there. `test_pattern` numbers the frames of all channels.
 
-        Raises SettingsError, AvatarError or CheckpointError, which say what to do.
+        Raises SettingsError, AvatarError, CheckpointError, NoKeys or KeyFileError, which say what to do.
         """
         self.settings = settings
         self.clock = clock or anchored_clock()
@@ -72,6 +74,11 @@ class Service:
         )
         self.defaults = _speech_defaults(settings)
         self.decode_limits = DecodeLimits(max_duration_s=settings.speech_limit_s)
+        self.gate = Gate(settings.keys_path, settings.key_required, settings.http_host)
+        self.requests = RateLimit(settings.requests_per_minute)
+        self.upload_rate = RateLimit(settings.uploads_per_minute)
+        self.uploads = Places(settings.uploads_at_once)
+        self.listeners = Places(settings.event_listeners)
         self.accepting = True
         self.streams_open = True
         avatar = open_avatar(settings, settings.avatar)

@@ -6,7 +6,7 @@ import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
@@ -15,6 +15,9 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+
+from orchestrator.access.loopback import is_loopback
+from orchestrator.channels.allowed_targets import EVERYWHERE, AllowedTargets
 
 ENV_PREFIX = "LATENTSYNC_"
 CONFIG_VARIABLE = "LATENTSYNC_CONFIG"
@@ -37,6 +40,18 @@ class Settings(BaseSettings):
 
     http_host: str = Field("127.0.0.1", description="address that the HTTP server listens on")
     http_port: Port = Field(11001, description="port of the HTTP server")
+    require_key: bool = Field(
+        False, description="whether an API key is asked for on loopback too, as behind a reverse proxy; elsewhere it is"
+    )
+    keys_file: Path | None = Field(None, description="hashes of the API keys; none: keys.json in the data folder")
+    allowed_hosts: tuple[str, ...] = Field(
+        (), description="names by which browsers may call a server that asks for no key; IP addresses and localhost may"
+    )
+    requests_per_minute: int = Field(6000, ge=0, le=1_000_000, description="requests of one caller; 0: no limit")
+    uploads_per_minute: int = Field(120, ge=0, le=1_000_000, description="uploads of one caller; 0: no limit")
+    uploads_at_once: int = Field(32, ge=1, le=10_000, description="uploads that are read and decoded at once")
+    upload_timeout_s: float = Field(300.0, gt=0, le=86_400, description="how long an upload may take to arrive")
+    event_listeners: int = Field(200, ge=1, le=100_000, description="connections to the server's events at once")
     triton_host: str = Field("127.0.0.1", description="address that a tritonserver started here listens on")
     triton_http_port: Port = Field(8000, description="HTTP port of a tritonserver started here")
     triton_grpc_port: Port = Field(8001, description="gRPC port of a tritonserver started here")
@@ -76,6 +91,10 @@ class Settings(BaseSettings):
     avatar: str = Field("demo", pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$", description="avatar that the channel shows")
     fade_frames: int = Field(5, ge=0, le=25, description="length of the crossfades in frames of 40 ms")
     rtmp_url: SecretStr | None = Field(None, description="where the channel is published, rtmp:// or rtmps://")
+    allowed_targets: tuple[str, ...] = Field(
+        EVERYWHERE, description="where channels may publish: scheme://host with * in the host, and recordings for files"
+    )
+    log_format: Literal["text", "json"] = Field("text", description="how the log's lines look")
     video_bitrate_kbps: int = Field(2500, ge=100, le=50_000, description="bitrate of the stream's video")
     x264_preset: str = Field("veryfast", pattern=r"^[a-z]+$", description="x264's trade of quality for time")
     ffmpeg: Path | None = Field(None, description="ffmpeg binary; none: from PATH, else imageio-ffmpeg's")
@@ -91,6 +110,12 @@ class Settings(BaseSettings):
             raise ValueError("must be host:port, such as 127.0.0.1:8001, or dns:///name:port")
         return value
 
+    @field_validator("allowed_targets")
+    @classmethod
+    def _are_patterns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        AllowedTargets(value)
+        return value
+
     @field_validator("rtmp_url")
     @classmethod
     def _is_rtmp(cls, value: SecretStr | None) -> SecretStr | None:
@@ -99,10 +124,18 @@ class Settings(BaseSettings):
             raise ValueError("must begin with rtmp:// or rtmps://")
         return value
 
-    @field_validator("data_dir", "checkpoint_dir", "triton_binary", "ffmpeg")
+    @field_validator("data_dir", "checkpoint_dir", "triton_binary", "ffmpeg", "keys_file")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return None if value is None else value.expanduser().absolute()
+
+    @model_validator(mode="after")
+    def _rtmp_url_is_allowed(self) -> Settings:
+        if self.rtmp_url is not None:
+            refusal = AllowedTargets(self.allowed_targets).refusal(self.rtmp_url.get_secret_value())
+            if refusal:
+                raise ValueError(f"rtmp_url: {refusal}")
+        return self
 
     @model_validator(mode="after")
     def _ports_differ(self) -> Settings:
@@ -133,6 +166,16 @@ class Settings(BaseSettings):
     def model_repository(self) -> Path:
         """What tritonserver serves."""
         return self.data_dir / "model_repository"
+
+    @property
+    def keys_path(self) -> Path:
+        """Hashes of the API keys."""
+        return self.keys_file or self.data_dir / "keys.json"
+
+    @property
+    def key_required(self) -> bool:
+        """Whether requests need an API key."""
+        return self.require_key or not is_loopback(self.http_host)
 
     @property
     def avatars_dir(self) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import shutil
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.audio.confinement import Confinement
 from orchestrator.audio.errors import DecodeTimeout, EmptyAudio, SilentAudio, TooLong, TruncatedAudio
 from orchestrator.audio.ffmpeg_log import announced_duration_s, failure
 from orchestrator.audio.wav_header import missing_share
@@ -23,6 +25,7 @@ SAMPLE_RATE_HZ = 16_000
 _FORMATS = "wav,mp3,mov,ogg,flac,matroska,aac"
 _PROTOCOLS = "file,pipe"
 _BYTES_PER_SAMPLE = 2
+_MEMORY_BYTES = 1 << 30
 _READ_BYTES = 1 << 16
 _LOG_BYTES = 1 << 16
 # A header may round up to the next packet; more missing than this was cut off.
@@ -61,6 +64,7 @@ async def decode_upload(path: Path, limits: DecodeLimits | None = None) -> NDArr
     limits = limits or DecodeLimits()
     missing = await asyncio.to_thread(_missing_share, path)
     process = await asyncio.create_subprocess_exec(*_command(path), stdin=DEVNULL, stdout=PIPE, stderr=PIPE)
+    Confinement(_MEMORY_BYTES, math.ceil(limits.timeout_s)).apply(process.pid)
     try:
         raw, log = await asyncio.wait_for(_read(process, limits), limits.timeout_s)
     except asyncio.TimeoutError:

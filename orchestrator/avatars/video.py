@@ -13,12 +13,17 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.audio.confinement import Confinement
 from orchestrator.audio.decoder import ffmpeg_binary
 from orchestrator.audio.frames import FPS
 from orchestrator.avatars.errors import VideoError
 
 _LOG_TAIL = 300
 _PROBE_TIMEOUT_S = 60
+_MOST_PIXELS = 8192 * 4320
+# Sixteen pictures of that size, which a decoder keeps at most; an hour is far more than the longest clip takes.
+_CONFINEMENT = Confinement(memory_bytes=4 << 30, cpu_s=3600, file_bytes=1 << 20)
+_DECODER_THREADS = 4
 
 # Demuxers that read one file and nothing else: a playlist or a concat script could name any other file of this machine.
 _FORMATS = (
@@ -27,6 +32,7 @@ _FORMATS = (
 )
 _DURATION = re.compile(r"^\s+Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)", re.MULTILINE)
 _VIDEO = re.compile(r"^\s+Stream #0:\d+.*?: Video: (.*)$", re.MULTILINE)
+_SIZE = re.compile(r", (\d+)x(\d+)[ ,\[]")
 _ALPHA = re.compile(r"\b(yuva\d\w*|rgba\w*|bgra\w*|argb|abgr|gbrap\w*|ya8|ya16\w*)\b")
 
 
@@ -46,15 +52,17 @@ class VideoInfo:
 def video_info(video: Path) -> VideoInfo:
     """Reads a video's headers; raises `VideoError` when it has no pictures."""
     command = [*_input(video), "-hide_banner"]
-    try:
-        probe = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=_PROBE_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        raise VideoError(f"{video.name} could not be read within {_PROBE_TIMEOUT_S} s: convert it to mp4") from None
-    streams = [line for line in _VIDEO.findall(probe.stderr) if "(attached pic)" not in line]
+    said = _said(command, video)
+    streams = [line for line in _VIDEO.findall(said) if "(attached pic)" not in line]
     if not streams:
-        reason = probe.stderr.strip().splitlines()[-1] if "Input #0" not in probe.stderr and probe.stderr else ""
+        reason = said.strip().splitlines()[-1] if "Input #0" not in said and said else ""
         raise VideoError(f"{video.name} is no video that can be read: {reason or 'it has no pictures'}")
-    duration = _DURATION.search(probe.stderr)
+    size = _SIZE.search(streams[0])
+    if size is not None and int(size[1]) * int(size[2]) > _MOST_PIXELS:
+        raise VideoError(
+            f"{video.name} has pictures of {size[1]}×{size[2]}: scale it down, at most 8192×4320 can be read"
+        )
+    duration = _DURATION.search(said)
     seconds = None
     if duration is not None:
         hours, minutes, rest = duration.groups()
@@ -74,6 +82,7 @@ def read_frames(
     info = video_info(video)
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(_command(video, info, max_height, size), stdout=subprocess.PIPE, stderr=log)
+        _CONFINEMENT.apply(process.pid)
         assert process.stdout is not None
         count = 0
         try:
@@ -116,8 +125,24 @@ def without_still_ends(frames: Iterable[NDArray[np.uint8]]) -> Iterator[tuple[in
         yield number, before
 
 
+def _said(command: list[str], video: Path) -> str:
+    """What ffmpeg says on its standard error, the first megabyte of it."""
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log)
+        _CONFINEMENT.apply(process.pid)
+        try:
+            process.wait(_PROBE_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise VideoError(f"{video.name} could not be read within {_PROBE_TIMEOUT_S} s: convert it to mp4") from None
+        log.seek(0)
+        return log.read().decode(errors="replace")
+
+
 def _input(video: Path) -> list[str]:
     options = ["-nostdin", "-protocol_whitelist", "file,pipe", "-format_whitelist", _FORMATS]
+    options += ["-threads", str(_DECODER_THREADS)]
     # With the protocol written out, no file name can be taken for one.
     return [ffmpeg_binary(), *options, "-i", f"file:{video}"]
 
@@ -136,7 +161,10 @@ def _command(video: Path, info: VideoInfo, max_height: int | None, size: tuple[i
     exact = ["-sws_flags", "accurate_rnd+full_chroma_int+bicubic"]
     # PPM says each picture's size in its own header. Cover art of a sound file is no video: 0:V leaves it out.
     output = ["-map", "0:V:0", "-vf", ",".join(filters), "-f", "image2pipe", "-c:v", "ppm", "-pix_fmt", "rgb24", *exact]
-    return [*_input(video), "-hide_banner", "-loglevel", "error", *output, "pipe:1"]
+    program, *source = _input(video)
+    # A stream may change its size on the way.
+    limits = ["-hide_banner", "-loglevel", "error", "-max_pixels", str(_MOST_PIXELS)]
+    return [program, *limits, *source, *output, "pipe:1"]
 
 
 def _read_ppm(stream: IO[bytes]) -> NDArray[np.uint8] | None:

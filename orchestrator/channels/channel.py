@@ -12,6 +12,7 @@ import anyio
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator import logs
 from orchestrator.broadcast import Broadcast
 from orchestrator.channels.definition import ChannelDefinition
 from orchestrator.channels.setup import ChannelSetup, socket_path
@@ -136,7 +137,7 @@ class Channel:
     async def set_targets(self, definition: ChannelDefinition) -> None:
         """Publish to the targets of `definition`, which is the channel's own but for them; nothing is interrupted."""
         self.definition = definition
-        addresses = await asyncio.to_thread(definition.addresses, self._setup.settings.recordings_dir)
+        addresses = await asyncio.to_thread(self._setup.addresses, definition)
         if self._process is not None and self._process.alive:
             with contextlib.suppress(ChannelError):  # gone meanwhile: the next process starts with them
                 await self._process.set_targets(addresses)
@@ -224,6 +225,7 @@ class Channel:
 
     async def _say(self, task: Task, samples: NDArray[np.int16], process: ChannelProcess) -> None:
         assert self._maker is not None
+        logs.task_id.set(task.id)  # this is a task of asyncio's of its own, and what it calls logs with it
         try:
             await self._maker.say(task, samples, process)
         except InferenceError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from latentsync.avatar import PreparedAvatar
 from orchestrator.audio.decoder import ffmpeg_binary
+from orchestrator.channels.allowed_targets import AllowedTargets
 from orchestrator.channels.definition import ChannelDefinition
 from orchestrator.channels.speaking import Pace, SpeechMaker
 from orchestrator.settings import Settings, SettingsError
@@ -17,6 +19,8 @@ from streaming.config import ChannelConfig
 
 # sockaddr_un holds 107 bytes and an end mark.
 _SOCKET_PATH_BYTES = 107
+
+logger = logging.getLogger(__name__)
 
 MakeSpeech = Callable[[PreparedAvatar, int, Pace], SpeechMaker]
 """A maker of speeches for an avatar, with so many frames of fade, that goes on from what was learnt."""
@@ -34,6 +38,15 @@ class ChannelSetup:
         """The channel's avatar; raises SettingsError when there is none of that name, and AvatarError."""
         return open_avatar(self.settings, definition.avatar)
 
+    def addresses(self, definition: ChannelDefinition) -> tuple[str, ...]:
+        """Where the channel publishes, but for targets that were allowed when it was saved and are not now."""
+        allowed = AllowedTargets(self.settings.allowed_targets)
+        refused = {target: reason for target in definition.targets if (reason := allowed.refusal(target))}
+        for reason in refused.values():
+            logger.error("channel %s does not publish to one of its targets: %s", definition.channel, reason)
+        kept = tuple(target for target in definition.targets if target not in refused)
+        return definition.model_copy(update={"targets": kept}).addresses(self.settings.recordings_dir)
+
     def config(self, definition: ChannelDefinition) -> ChannelConfig:
         """What the channel's process is told; makes the folders of its recordings. Raises OSError."""
         settings = self.settings
@@ -41,7 +54,7 @@ class ChannelSetup:
             id=definition.channel,
             avatar_dir=str(settings.avatars_dir / definition.avatar),
             preview_socket=str(socket_path(settings, definition.channel)),
-            targets=definition.addresses(settings.recordings_dir),
+            targets=self.addresses(definition),
             picture_size=definition.picture_size,
             fade_frames=definition.fade_frames,
             video_bitrate_kbps=definition.video_bitrate_kbps,

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
 from orchestrator.channels.definition import ChannelDefinition, DefinitionError
+from orchestrator.private_file import write_private
 
 _VERSION = 1
 
@@ -40,19 +39,4 @@ class ChannelStore:
     def save(self, definitions: Iterable[ChannelDefinition]) -> None:
         """Replaces what was there; on return it is on the disk."""
         content = {"version": _VERSION, "channels": [each.model_dump(mode="json") for each in definitions]}
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        # A temporary file belongs to its owner alone from the beginning.
-        with tempfile.NamedTemporaryFile("w", dir=self._path.parent, prefix=".channels-", delete=False) as file:
-            try:
-                json.dump(content, file, indent=2)
-                file.flush()
-                os.fsync(file.fileno())
-                Path(file.name).replace(self._path)
-            except BaseException:
-                Path(file.name).unlink(missing_ok=True)
-                raise
-        folder = os.open(self._path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        write_private(self._path, json.dumps(content, indent=2))

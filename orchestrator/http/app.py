@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Route
 
+from orchestrator.access.keys import Scope
 from orchestrator.http import (
     avatar_routes,
     channel_routes,
@@ -16,39 +19,65 @@ from orchestrator.http import (
     health_routes,
     openapi,
     page_routes,
+    session_routes,
     task_routes,
 )
 from orchestrator.http.errors import EXCEPTION_HANDLERS
+from orchestrator.http.guard import guarded, guarded_upload
 from orchestrator.http.middleware import RequestMiddleware
 from orchestrator.service import Service
 
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def _open(path: str, endpoint: Endpoint, method: str = "GET") -> Route:
+    """For everyone: what tells nothing about tasks, channels and avatars."""
+    return Route(path, guarded(endpoint, None), methods=[method])
+
+
+def _view(path: str, endpoint: Endpoint) -> Route:
+    return Route(path, guarded(endpoint, Scope.VIEW))
+
+
+def _speak(path: str, endpoint: Endpoint, method: str) -> Route:
+    return Route(path, guarded(endpoint, Scope.SPEAK), methods=[method])
+
+
+def _administer(path: str, endpoint: Endpoint, method: str) -> Route:
+    return Route(path, guarded(endpoint, Scope.ADMINISTER), methods=[method])
+
+
 ROUTES = [
-    Route("/generate_video", task_routes.submit, methods=["POST"]),
-    Route("/v1/tasks", task_routes.submit, methods=["POST"]),
-    Route("/v1/tasks", task_routes.list_tasks, methods=["GET"]),
-    Route("/v1/tasks/{task_id}", task_routes.show_task, methods=["GET"]),
-    Route("/v1/tasks/{task_id}", task_routes.cancel_task, methods=["DELETE"]),
-    Route("/v1/tasks/{task_id}/events", event_routes.task_events),
-    Route("/v1/events", event_routes.all_events),
-    Route("/v1/channels", channel_routes.list_channels),
-    Route("/v1/channels", channel_routes.create_channel, methods=["POST"]),
-    Route("/v1/channels/{channel_id}", channel_routes.show_channel),
-    Route("/v1/channels/{channel_id}", channel_routes.change_channel, methods=["PATCH"]),
-    Route("/v1/channels/{channel_id}", channel_routes.remove_channel, methods=["DELETE"]),
-    Route("/v1/channels/{channel_id}/interrupt", channel_routes.interrupt, methods=["POST"]),
-    Route("/v1/channels/{channel_id}/preview.mp4", channel_routes.preview),
-    Route("/v1/avatars", avatar_routes.list_avatars, methods=["GET"]),
-    Route("/v1/avatars", avatar_routes.add_avatar, methods=["POST"]),
-    Route("/v1/avatars/{name}", avatar_routes.rename, methods=["PATCH"]),
-    Route("/v1/avatars/{name}", avatar_routes.remove, methods=["DELETE"]),
-    Route("/v1/avatar-tasks", avatar_routes.list_preparations),
-    Route("/v1/avatar-tasks/{task_id}", avatar_routes.show_preparation, methods=["GET"]),
-    Route("/v1/avatar-tasks/{task_id}", avatar_routes.cancel_preparation, methods=["DELETE"]),
-    Route("/v1/avatars/{name}/preview.png", avatar_routes.avatar_picture),
+    Route("/generate_video", guarded_upload(task_routes.submit, Scope.SPEAK), methods=["POST"]),
+    Route("/v1/tasks", guarded_upload(task_routes.submit, Scope.SPEAK), methods=["POST"]),
+    _view("/v1/tasks", task_routes.list_tasks),
+    _view("/v1/tasks/{task_id}", task_routes.show_task),
+    _speak("/v1/tasks/{task_id}", task_routes.cancel_task, "DELETE"),
+    _view("/v1/tasks/{task_id}/events", event_routes.task_events),
+    _view("/v1/events", event_routes.all_events),
+    _view("/v1/channels", channel_routes.list_channels),
+    _administer("/v1/channels", channel_routes.create_channel, "POST"),
+    _view("/v1/channels/{channel_id}", channel_routes.show_channel),
+    _administer("/v1/channels/{channel_id}", channel_routes.change_channel, "PATCH"),
+    _administer("/v1/channels/{channel_id}", channel_routes.remove_channel, "DELETE"),
+    _speak("/v1/channels/{channel_id}/interrupt", channel_routes.interrupt, "POST"),
+    _view("/v1/channels/{channel_id}/preview.mp4", channel_routes.preview),
+    _view("/v1/avatars", avatar_routes.list_avatars),
+    Route("/v1/avatars", guarded_upload(avatar_routes.add_avatar, Scope.ADMINISTER), methods=["POST"]),
+    _administer("/v1/avatars/{name}", avatar_routes.rename, "PATCH"),
+    _administer("/v1/avatars/{name}", avatar_routes.remove, "DELETE"),
+    _view("/v1/avatar-tasks", avatar_routes.list_preparations),
+    _view("/v1/avatar-tasks/{task_id}", avatar_routes.show_preparation),
+    _administer("/v1/avatar-tasks/{task_id}", avatar_routes.cancel_preparation, "DELETE"),
+    _view("/v1/avatars/{name}/preview.png", avatar_routes.avatar_picture),
+    _open("/v1/session", session_routes.show),
+    _open("/v1/session", session_routes.begin, "POST"),
+    _open("/v1/session", session_routes.end, "DELETE"),
+    _view("/metrics", health_routes.metrics),
+    _open("/openapi.json", openapi.document),
+    # Asked by whoever restarts us: never refused.
     Route("/health/live", health_routes.live),
     Route("/health/ready", health_routes.ready),
-    Route("/metrics", health_routes.metrics),
-    Route("/openapi.json", openapi.document),
     *page_routes.ROUTES,
 ]
 
@@ -61,9 +90,11 @@ def create_app(service: Service) -> Starlette:
         async with service.running():
             yield
 
+    # A page of another site can have no key, and without keys its name must not be taken for ours.
+    hosts = None if service.gate.required else {"localhost", *service.settings.allowed_hosts}
     app = Starlette(
         routes=ROUTES,
-        middleware=[Middleware(RequestMiddleware, metrics=service.metrics)],
+        middleware=[Middleware(RequestMiddleware, metrics=service.metrics, hosts=hosts)],
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=lifespan,
     )

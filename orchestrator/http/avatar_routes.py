@@ -24,6 +24,7 @@ from orchestrator.avatars.prepare import PrepareOptions
 from orchestrator.avatars.store import avatar_directory, find_avatar, remove_avatar, rename_avatar
 from orchestrator.avatars.store import list_avatars as prepared_avatars
 from orchestrator.avatars.video import video_info
+from orchestrator.http.arriving import arriving
 from orchestrator.http.errors import ApiError, from_audio_error
 from orchestrator.http.forms import UploadForm
 from orchestrator.http.task_routes import require_ready
@@ -83,7 +84,7 @@ async def rename(request: Request) -> Response:
     service: Service = request.app.state.service
     name = request.path_params["name"]
     body = bytearray()
-    async for block in request.stream():
+    async for block in arriving(request):
         body += block
         if len(body) > _BODY_BYTES:
             raise ApiError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body_too_large", 'Send {"name": "new-name"}.')
@@ -140,7 +141,15 @@ def _described(avatar: PreparedAvatar) -> dict[str, Any]:
 
 async def _accepted(request: Request, service: Service) -> Preparation:
     require_ready(service)
-    form = UploadForm(request, service.settings.avatar_upload_limit_bytes, VIDEO_FIELD, (IDLE_FIELD,), "person.mp4")
+    settings = service.settings
+    form = UploadForm(
+        request,
+        settings.avatar_upload_limit_bytes,
+        settings.upload_timeout_s,
+        VIDEO_FIELD,
+        (IDLE_FIELD,),
+        "person.mp4",
+    )
     upload = tempfile.TemporaryDirectory(prefix="upload-", dir=service.uploads_dir)
     try:
         files = await _spooled(form, Path(upload.name))

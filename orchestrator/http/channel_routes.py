@@ -14,9 +14,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from latentsync.avatar import AvatarError
+from orchestrator.channels.allowed_targets import AllowedTargets
 from orchestrator.channels.channel import Channel
 from orchestrator.channels.definition import ChannelDefinition, DefinitionError
 from orchestrator.channels.lineup import ChannelExists, ChannelOfSettings, TooManyChannels
+from orchestrator.http.arriving import arriving
 from orchestrator.http.errors import ApiError
 from orchestrator.service import Service
 from orchestrator.settings import SettingsError
@@ -119,6 +121,10 @@ async def _checked(values: dict[str, Any], service: Service) -> ChannelDefinitio
     """The definition, whose avatar is there; raises ApiError (422)."""
     try:
         definition = ChannelDefinition.parse(values)
+        allowed = AllowedTargets(service.settings.allowed_targets)
+        for number, target in enumerate(definition.targets):
+            if refusal := allowed.refusal(target):
+                raise DefinitionError(f"targets: number {number}: {refusal}")
         await asyncio.to_thread(service.setup.avatar, definition)
     except (DefinitionError, SettingsError, AvatarError) as error:
         raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, "bad_channel", f"{error}.") from None
@@ -127,7 +133,7 @@ async def _checked(values: dict[str, Any], service: Service) -> ChannelDefinitio
 
 async def _json_object(request: Request) -> dict[str, Any]:
     body = b""
-    async for data in request.stream():
+    async for data in arriving(request):
         body += data
         if len(body) > _BODY_BYTES:
             raise ApiError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body_too_large", f"Send at most {_BODY_BYTES} bytes.")

@@ -25,6 +25,7 @@ class ApiError(Exception):
         self.message = message
         self.retry_after_s = retry_after_s
         self.closes = False
+        self.headers: dict[str, str] = {}
 
 
 def from_audio_error(error: AudioError) -> ApiError:
@@ -43,7 +44,9 @@ def error_response(status: int, code: str, message: str, headers: Mapping[str, s
 
 async def _on_api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
-    headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
+    headers = dict(error.headers)
+    if error.retry_after_s is not None:
+        headers["Retry-After"] = str(error.retry_after_s)
     if error.closes:
         headers["Connection"] = "close"  # else the server would go on reading what is refused
     return error_response(error.status, error.code, error.message, headers)

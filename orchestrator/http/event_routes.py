@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from orchestrator.broadcast import Notice, Subscription
+from orchestrator.http.guard import busy
 from orchestrator.http.task_routes import find_task
 from orchestrator.service import Service
 from orchestrator.tasks.task import Task
@@ -24,9 +25,10 @@ async def task_events(request: Request) -> Response:
     """One task's changes from now on, its present state first; the stream ends with the final state."""
     service: Service = request.app.state.service
     await find_task(request)  # an unknown one is refused before the stream begins
+    _require_place(service)
 
     async def messages() -> AsyncIterator[bytes]:
-        with service.notices.subscribe() as subscription:
+        with service.listeners.one(), service.notices.subscribe() as subscription:
             task = await find_task(request)
             yield _message(task)
             if task.state.final:
@@ -45,9 +47,10 @@ async def task_events(request: Request) -> Response:
 async def all_events(request: Request) -> Response:
     """Changes of all tasks and channels, beginning with the channels and the latest tasks as they are."""
     service: Service = request.app.state.service
+    _require_place(service)
 
     async def messages() -> AsyncIterator[bytes]:
-        with service.notices.subscribe() as subscription:
+        with service.listeners.one(), service.notices.subscribe() as subscription:
             for channel in service.channels.values():
                 yield _message(channel.view)
             for task in reversed(await service.board.newest(_BACKLOG)):
@@ -56,6 +59,11 @@ async def all_events(request: Request) -> Response:
                 yield b": still here\n\n" if notice is None else _message(notice)
 
     return StreamingResponse(messages(), media_type="text/event-stream", headers=_HEADERS)
+
+
+def _require_place(service: Service) -> None:
+    if service.listeners.full:
+        raise busy(f"{service.listeners.count} connections listen to events, which is the limit")
 
 
 async def _with_keepalive(subscription: Subscription) -> AsyncIterator[Notice | None]:

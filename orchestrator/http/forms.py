@@ -10,6 +10,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
 from orchestrator.audio.errors import TooLarge
+from orchestrator.http.arriving import arriving
 from orchestrator.http.errors import ApiError
 
 AUDIO_FIELD = "audio_file"
@@ -21,9 +22,15 @@ class UploadForm:
     """A multipart form with files in named fields, and text fields before, between or after them."""
 
     def __init__(
-        self, request: Request, max_bytes: int, required: str, optional: tuple[str, ...] = (), example: str = "a.mp4"
+        self,
+        request: Request,
+        max_bytes: int,
+        limit_s: float,
+        required: str,
+        optional: tuple[str, ...] = (),
+        example: str = "a.mp4",
     ) -> None:
-        """`required` and `optional` name the file fields; `max_bytes` bounds the whole request.
+        """`required` and `optional` name the file fields; `max_bytes` and `limit_s` bound the whole request.
 
         Raises ApiError for a request that is no multipart form.
         """
@@ -40,6 +47,7 @@ class UploadForm:
             )
         self.fields: dict[str, str] = {}
         self._max_bytes = max_bytes
+        self._limit_s = limit_s
         self._request = request
         self._parser = _parser(boundary, self)
         self._header_name = b""
@@ -59,7 +67,7 @@ class UploadForm:
         """
         try:
             size = 0
-            async for data in self._request.stream():
+            async for data in arriving(self._request, self._limit_s):
                 size += len(data)
                 if size > self._max_bytes:
                     raise TooLarge(f"The request is larger than {self._max_bytes / 1e6:g} MB. Send a shorter file.")
@@ -132,8 +140,8 @@ class UploadForm:
 class SpeechForm(UploadForm):
     """The form of a speech: one file, `audio_file`, and text fields."""
 
-    def __init__(self, request: Request, max_bytes: int) -> None:
-        super().__init__(request, max_bytes, AUDIO_FIELD, example="speech.wav")
+    def __init__(self, request: Request, max_bytes: int, limit_s: float) -> None:
+        super().__init__(request, max_bytes, limit_s, AUDIO_FIELD, example="speech.wav")
 
     async def audio_blocks(self) -> AsyncIterator[bytes]:
         """The audio file's bytes; raises what `file_blocks` does."""

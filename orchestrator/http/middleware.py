@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from orchestrator import logs
 from orchestrator.http.errors import error_response
 from orchestrator.http.page_routes import CONTENT_SECURITY_POLICY
 from orchestrator.metrics import Metrics
 
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _POLLED = ("/health/", "/metrics")  # asked every few seconds, for ever
+_HTTPS_ONLY_S = 365 * 24 * 3600
 _SECURITY_HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -33,8 +36,16 @@ logger = logging.getLogger(__name__)
 class RequestMiddleware:
     """Wraps the whole application."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        hosts: Container[str] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`hosts` are the names that a request may be for, beside IP addresses; None where its key says enough."""
         self._app = app
+        self._hosts = hosts
         self._metrics = metrics
         self._clock = clock
 
@@ -43,6 +54,7 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         request_id, began = uuid.uuid4().hex[:12], self._clock()
+        logs.request_id.set(request_id)  # uvicorn runs each request in a context of its own
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -50,12 +62,29 @@ class RequestMiddleware:
                 headers["X-Request-ID"] = request_id
                 for name, value in _SECURITY_HEADERS.items():
                     headers[name] = value
+                if scope["scheme"] == "https":
+                    headers["Strict-Transport-Security"] = f"max-age={_HTTPS_ONLY_S}"
+                headers.setdefault("Cache-Control", "no-store")
                 self._count(scope, message["status"], self._clock() - began)
                 level = logging.DEBUG if scope["path"].startswith(_POLLED) else logging.INFO
-                logger.log(level, "%s %s %s %d", request_id, scope["method"], scope["path"], message["status"])
+                # As it was sent, with its escapes: a decoded path could end the line and begin a false one.
+                path = scope.get("raw_path", b"").decode("ascii", "backslashreplace")
+                fields = {
+                    "method": scope["method"],
+                    "path": path,
+                    "status": message["status"],
+                    "duration_ms": round(1000 * (self._clock() - began)),
+                    "caller": scope.get("state", {}).get("caller", ""),
+                }
+                logger.log(level, "%s %s %d", scope["method"], path, message["status"], extra={"fields": fields})
             await send(message)
 
-        if scope["method"] not in _SAFE_METHODS and not _same_origin(Headers(scope=scope)):
+        headers = Headers(scope=scope)
+        if self._hosts is not None and not _is_ours(headers.get("host", ""), self._hosts):
+            message = "The server is not known by this name: call it by its address, or name it in allowed_hosts."
+            await error_response(421, "unknown_host", message)(scope, receive, send_with_headers)
+            return
+        if scope["method"] not in _SAFE_METHODS and not _same_origin(headers):
             message = "Requests that change something are not taken from other sites' pages."
             await error_response(403, "foreign_origin", message)(scope, receive, send_with_headers)
             return
@@ -66,6 +95,15 @@ class RequestMiddleware:
         route = getattr(scope.get("route"), "path", "none")
         self._metrics.requests.labels(scope["method"] if route != "none" else "any", route, status).inc()
         self._metrics.request_s.labels(route).observe(duration_s)
+
+
+def _is_ours(host: str, names: Container[str]) -> bool:
+    """False for a name that a foreign page's owner may have pointed at this machine, to read what it answers."""
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+        return not name or name in names or ipaddress.ip_address(name) is not None
+    except ValueError:
+        return False
 
 
 def _same_origin(headers: Headers) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from orchestrator.access.keys import Scope
 from orchestrator.channels.definition import MAX_TARGETS
 
 Schema = dict[str, Any]
@@ -24,6 +25,7 @@ def _ref(name: str) -> Schema:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
+_SCOPES = [scope.value for scope in Scope]
 _INTEGER, _NUMBER, _BOOLEAN = {"type": "integer"}, {"type": "number"}, {"type": "boolean"}
 _FINAL_AND_NOT = ["queued", "inferring", "streaming", "done", "failed", "cancelled"]
 
@@ -133,6 +135,7 @@ _SCHEMAS: Schema = {
         },
         required=["video", "name"],
     ),
+    "Session": _object({"key_required": _BOOLEAN, "scope": {"type": ["string", "null"], "enum": [*_SCOPES, None]}}),
     "Health": _object(
         {
             "status": _string(),
@@ -164,7 +167,9 @@ def _body(name: str) -> Schema:
 
 
 def _errors(*statuses: int) -> Schema:
-    return {str(status): {"$ref": "#/components/responses/Error"} for status in statuses}
+    # Any request may lack a key, or be one too many.
+    numbers = sorted({*statuses, 401, 403, 421, 429})
+    return {str(status): {"$ref": "#/components/responses/Error"} for status in numbers}
 
 
 def _path_parameter(name: str) -> Schema:
@@ -303,6 +308,21 @@ _PATHS: Schema = {
         "parameters": [_path_parameter("name")],
         **_get("An avatar's picture", _media("image/png", "The picture"), 404),
     },
+    "/v1/session": {
+        **_get("Is a key asked for, and what may mine do?", _json(_ref("Session"), "The caller's scope")),
+        "post": {
+            "summary": "Keep a key in a cookie, for the page",
+            "requestBody": {
+                "required": True,
+                "content": {"application/json": {"schema": _object({"key": _string()})}},
+            },
+            "responses": {"200": _json(_ref("Session"), "The key's scope"), **_errors(400, 401, 403, 408, 413)},
+        },
+        "delete": {
+            "summary": "Forget the cookie",
+            "responses": {"204": {"description": "It is forgotten"}, **_errors(403)},
+        },
+    },
     "/health/live": _get("Does the process answer?", _json({"type": "object"}, "It does")),
     "/health/ready": {
         "get": {
@@ -324,7 +344,10 @@ DOCUMENT: Schema = {
         "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
     },
     "paths": _PATHS,
+    # Asked for by a server that others than this machine reach.
+    "security": [{}, {"key": []}],
     "components": {
+        "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
         "schemas": _SCHEMAS,
         "responses": {"Error": _json(_ref("Error"), "What was wrong, and what to do")},
     },

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from orchestrator import logs
 from orchestrator.audio.decoder import SAMPLE_RATE_HZ, decode_upload
 from orchestrator.audio.errors import AudioError
 from orchestrator.audio.spool import spool_upload
@@ -84,9 +85,10 @@ async def find_task(request: Request) -> Task:
 
 async def _accepted(request: Request, service: Service) -> Task:
     require_ready(service)
-    form = SpeechForm(request, service.settings.upload_limit_bytes + _FORM_BYTES)
+    settings = service.settings
+    form = SpeechForm(request, settings.upload_limit_bytes + _FORM_BYTES, settings.upload_timeout_s)
     blocks = form.audio_blocks()
-    async with spool_upload(blocks, service.files.incoming, service.settings.upload_limit_bytes) as path:
+    async with spool_upload(blocks, service.files.incoming, settings.upload_limit_bytes) as path:
         arrived_at = service.clock()
         service.metrics.upload_bytes.inc(path.stat().st_size)
         parameters = speech_parameters(form.fields, service.defaults)
@@ -95,6 +97,7 @@ async def _accepted(request: Request, service: Service) -> Task:
             raise ApiError(HTTPStatus.NOT_FOUND, "unknown_channel", message)
         pcm = await decode_upload(path, service.decode_limits)
     task = _task(parameters, pcm, arrived_at, service)
+    logs.task_id.set(task.id)
     try:
         await service.board.submit(task, np.rint(pcm * 32768).astype(np.int16))
     except QueueFull as error:

@@ -1,5 +1,6 @@
 // Puts the page together: the player, the upload, the list of tasks, and the server's events.
 
+import { letIn } from "./key.js";
 import { LivePlayer } from "./player.js";
 import { Speaker } from "./speak.js";
 import { TaskList } from "./tasks.js";
@@ -84,11 +85,12 @@ function listen(tasks) {
   events.onopen = () => { element("connection").textContent = ""; };
   events.onerror = () => {
     element("connection").textContent = "Connection lost, trying again …";
-    // A refused connection is final for EventSource; a lost one it mends itself.
-    if (events.readyState === EventSource.CLOSED) setTimeout(() => listen(tasks), 2000);
+    // A refused connection is final for EventSource; a lost one it mends itself. A key may have been removed.
+    if (events.readyState === EventSource.CLOSED) setTimeout(() => letIn().then(() => listen(tasks)), 2000);
   };
 }
 
+await letIn();
 const video = element("video");
 element("sound").addEventListener("click", () => {
   video.muted = !video.muted;

@@ -146,7 +146,8 @@ class TaskBoard:
         self._live.pop(task_id, None)
         self._notices.send(final)
         await self._store.forget_finished(self._history)
-        logger.info("task %s is %s%s", task_id, state.value, f": {failure.message}" if failure else "")
+        said = f": {failure.message}" if failure else ""
+        logger.info("task %s is %s%s", task_id, state.value, said, extra={"task_id": task_id})
 
     async def cancel_orphans(self, channels: set[str]) -> list[str]:
         """Cancel the tasks of all channels but these; returns their ids."""

@@ -159,7 +159,7 @@ async def test_form_from_another_sites_page_is_forbidden(server: RunningServer) 
 async def test_client_that_goes_away_leaves_nothing(server: RunningServer) -> None:
     settings = server.service.settings
     _, writer = await asyncio.open_connection(settings.http_host, settings.http_port)
-    writer.write(b"POST /v1/tasks HTTP/1.1\r\nHost: a\r\nContent-Length: 90000\r\n")
+    writer.write(b"POST /v1/tasks HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 90000\r\n")
     writer.write(b"Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n")
     writer.write(b'Content-Disposition: form-data; name="audio_file"; filename="a.wav"\r\n\r\nRIFFRIFF')
     await writer.drain()

@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Page, async_playwright, expect
 
+from orchestrator.access.keys import KeyFile, Scope
 from tests.orchestrator.running_server import RunningServer, running, settings_in
 from tests.orchestrator.speech_samples import wav
 
@@ -108,3 +109,32 @@ async def test_page_comes_back_by_itself_after_the_channel_was_restarted(page: P
     while channel.view.restarts == restarts or channel.view.status is None:
         await asyncio.sleep(0.05)
     await plays(page)
+
+
+async def test_page_asks_for_the_key_and_works_with_it(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path, require_key=True)
+    key = KeyFile(settings.keys_path).add("viewer", Scope.SPEAK)
+    async with running(settings) as server, async_playwright() as playwright:
+        await server.ready()
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        page = await browser.new_page(viewport={"width": 1280, "height": 860})
+        complaints: list[str] = []
+        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        await page.goto(str(server.http.base_url))
+        await page.fill("#key-input", "lsr_wrong")
+        await page.click("#key button")
+        await expect(page.locator("#key-message")).to_contain_text("no such key", timeout=WAIT_MS)
+        await page.screenshot(path=tmp_path / "key.png")
+        await page.fill("#key-input", key)
+        await page.click("#key button")
+        await plays(page)
+        await page.set_input_files("#file", {"name": "speech.wav", "mimeType": "audio/wav", "buffer": wav(1)})
+        await expect(page.locator("#tasks .task .state").first).to_have_text("done", timeout=WAIT_MS)
+        assert key not in await page.evaluate("document.cookie + JSON.stringify({...localStorage, ...sessionStorage})")
+        await page.reload()
+        await plays(page)
+        KeyFile(settings.keys_path).remove("viewer")
+        await page.reload()
+        await expect(page.locator("#key")).to_be_visible(timeout=WAIT_MS)
+        await browser.close()
+    assert [text for text in complaints if "Failed to load resource" not in text] == []

@@ -1,0 +1,70 @@
+"""Whether a request may come in, decided by its key."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.access.keys import ApiKey, KeyFile, KeyFileError, Scope
+from orchestrator.access.loopback import is_loopback
+
+logger = logging.getLogger(__name__)
+
+
+class NoKeys(RuntimeError):
+    """A key is required and there is none; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks: a key's name, or the address where no key is needed or none is known; `scope` None may do nothing."""
+
+    name: str
+    scope: Scope | None
+
+
+class Gate:
+    """Knows the keys, and whether they are asked for."""
+
+    def __init__(self, keys_path: Path, required: bool, host: str) -> None:
+        """Raises NoKeys when keys are required and there are none, and KeyFileError."""
+        self.required = required
+        self._keys = KeyFile(keys_path)
+        self._damaged = ""
+        if required and not self._keys.all():
+            raise NoKeys(
+                f"http_host is {host}, a key is required, and {keys_path} has none: "
+                "`latentsync-realtime key add NAME --scope administer` makes one"
+                + ("" if is_loopback(host) else ", or listen on 127.0.0.1")
+            )
+
+    def caller(self, secret: str | None, address: str) -> Caller:
+        """Who asks with this key, from this address."""
+        if not self.required:
+            return Caller(_network(address), Scope.ADMINISTER)
+        key = self._find(secret) if secret else None
+        return Caller(_network(address), None) if key is None else Caller(f"key {key.name}", key.scope)
+
+    def _find(self, secret: str) -> ApiKey | None:
+        try:
+            found = self._keys.find(secret)
+        except KeyFileError as error:
+            if str(error) != self._damaged:  # said once, not for each request
+                logger.error("no key opens anything: %s", error)
+            self._damaged = str(error)
+            return None
+        self._damaged = ""
+        return found
+
+
+def _network(address: str) -> str:
+    """The address; of IPv6 the /64, for whoever has one of it has all of it."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if parsed.version == 4:
+        return address
+    return str(ipaddress.ip_network((parsed, 64), strict=False))

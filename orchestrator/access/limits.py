@@ -1,0 +1,55 @@
+"""How much a caller may ask for: requests a minute, and how many of a kind at once."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+_MOST_CALLERS = 10_000
+
+
+class RateLimit:
+    """A bucket for each caller that holds a minute's worth and fills evenly; 0 a minute sets no limit."""
+
+    def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._per_minute = per_minute
+        self._clock = clock
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # what is left, and when that was
+
+    def take(self, caller: str) -> int:
+        """0 when the caller may go on, else the whole seconds to wait."""
+        if not self._per_minute:
+            return 0
+        now, per_s = self._clock(), self._per_minute / 60
+        left, since = self._buckets.pop(caller, (float(self._per_minute), now))
+        left = min(self._per_minute, left + (now - since) * per_s)
+        wait_s = 0 if left >= 1 else math.ceil((1 - left) / per_s)
+        self._buckets[caller] = (left if wait_s else left - 1, now)
+        if len(self._buckets) > _MOST_CALLERS:
+            self._buckets.popitem(last=False)  # who was seen longest ago has the fullest bucket
+        return wait_s
+
+
+class Places:
+    """So many at once, of all callers."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.taken = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether whoever comes now has to be sent away."""
+        return self.taken >= self.count
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """A place for as long as the context lasts; whether there is one is asked before."""
+        self.taken += 1
+        try:
+            yield
+        finally:
+            self.taken -= 1

@@ -1,0 +1,3 @@
+"""How an API key looks."""
+
+KEY_PREFIX = "lsr_"

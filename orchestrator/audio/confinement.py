@@ -1,0 +1,28 @@
+"""What an ffmpeg that reads an upload may use; the kernel sees to it."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Confinement:
+    """Bytes of address space, seconds of processor time, and bytes of any file that is written (its log)."""
+
+    memory_bytes: int
+    cpu_s: int
+    file_bytes: int = 0
+
+    def apply(self, pid: int) -> None:
+        """Confine a child that was just started; more memory is refused to it, more of the others ends it."""
+        limits = (
+            (resource.RLIMIT_AS, self.memory_bytes),
+            (resource.RLIMIT_CPU, self.cpu_s),
+            (resource.RLIMIT_FSIZE, self.file_bytes),
+            (resource.RLIMIT_CORE, 0),
+        )
+        with contextlib.suppress(ProcessLookupError):  # it may have ended already
+            for kind, most in limits:
+                resource.prlimit(pid, kind, (most, most))

@@ -1,0 +1,33 @@
+"""A request's body as it arrives, with an end to our patience."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from http import HTTPStatus
+
+import anyio
+from starlette.requests import Request
+
+from orchestrator.http.errors import ApiError
+
+_STALLED_S = 20.0
+_SMALL_BODY_S = 20.0
+
+
+async def arriving(request: Request, limit_s: float = _SMALL_BODY_S) -> AsyncIterator[bytes]:
+    """The blocks of the body; raises ApiError (408) when nothing comes for a while, or not all of it in `limit_s`.
+
+    Who sends a byte now and then would else keep a place that others wait for.
+    """
+    stream, until = request.stream(), anyio.current_time() + limit_s
+    while True:
+        patience_s = min(_STALLED_S, until - anyio.current_time())
+        data: bytes | None = None
+        with anyio.move_on_after(patience_s) as scope:
+            data = await anext(stream, None)
+        if scope.cancelled_caught:
+            message = f"The request stopped for {_STALLED_S:g} s, or took more than {limit_s:g} s. Send it again."
+            raise ApiError(HTTPStatus.REQUEST_TIMEOUT, "upload_stalled", message)
+        if data is None:
+            return
+        yield data

@@ -1,0 +1,101 @@
+"""What stands before an endpoint: the caller's key and its scope, and the limits."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from http import HTTPStatus
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from orchestrator.access.gate import Caller
+from orchestrator.access.keys import Scope
+from orchestrator.access.limits import RateLimit
+from orchestrator.http.errors import ApiError
+from orchestrator.http.unread import read_rest
+from orchestrator.service import Service
+
+SESSION_COOKIE = "latentsync_key"
+_UNREAD_BYTES = 1_000_000
+_RETRY_BUSY_S = 2
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def guarded(endpoint: Endpoint, scope: Scope | None) -> Endpoint:
+    """The endpoint for callers whose key has the scope, within their rate; None asks for no key."""
+
+    @wraps(endpoint)
+    async def answer(request: Request) -> Response:
+        try:
+            _admit(request, scope)
+        except ApiError as refusal:
+            raise await _read(request, refusal) from None
+        return await endpoint(request)
+
+    return answer
+
+
+def guarded_upload(endpoint: Endpoint, scope: Scope) -> Endpoint:
+    """The same for an upload, which has a rate of its own and one of the places for uploads."""
+
+    @wraps(endpoint)
+    async def answer(request: Request) -> Response:
+        service: Service = request.app.state.service
+        try:
+            caller = _admit(request, scope)
+            _within(service.upload_rate, caller, "uploads")
+            if service.uploads.full:
+                raise busy(f"{service.uploads.count} uploads are taken at once, which is the limit")
+        except ApiError as refusal:
+            raise await _read(request, refusal) from None
+        with service.uploads.one():
+            return await endpoint(request)
+
+    return answer
+
+
+def caller_of(request: Request) -> Caller:
+    """Who asks."""
+    service: Service = request.app.state.service
+    kind, _, secret = request.headers.get("authorization", "").partition(" ")
+    key = secret.strip() if kind.lower() == "bearer" else request.cookies.get(SESSION_COOKIE)
+    return service.gate.caller(key, request.client.host if request.client else "unknown")
+
+
+def busy(reason: str) -> ApiError:
+    """The refusal of what would be too much at once."""
+    message = f"The server has too much to do now: {reason}. Try again."
+    return ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "busy", message, _RETRY_BUSY_S)
+
+
+def _admit(request: Request, scope: Scope | None) -> Caller:
+    service: Service = request.app.state.service
+    caller = caller_of(request)
+    request.state.caller = caller.name  # for the log
+    _within(service.requests, caller, "requests")
+    if scope is None:
+        return caller
+    if caller.scope is None:
+        message = "Send an API key as `Authorization: Bearer KEY`; `latentsync-realtime key add` makes one."
+        refusal = ApiError(HTTPStatus.UNAUTHORIZED, "key_required", message)
+        refusal.headers["WWW-Authenticate"] = "Bearer"
+        raise refusal
+    if not caller.scope.allows(scope):
+        message = f"This key may {caller.scope.value}, and this needs one that may {scope.value}."
+        raise ApiError(HTTPStatus.FORBIDDEN, "scope_missing", message)
+    return caller
+
+
+def _within(limit: RateLimit, caller: Caller, what: str) -> None:
+    wait_s = limit.take(caller.name)
+    if wait_s:
+        message = f"These are more {what} a minute than one caller may send. Try again in {wait_s} s."
+        raise ApiError(HTTPStatus.TOO_MANY_REQUESTS, "too_many_requests", message, wait_s)
+
+
+async def _read(request: Request, refusal: ApiError) -> ApiError:
+    """The refusal, once its sender has a chance to read it; of what is refused little is read."""
+    refusal.closes = not await read_rest(request, _UNREAD_BYTES)
+    return refusal

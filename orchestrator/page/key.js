@@ -1,0 +1,42 @@
+// Asks for an API key where the server wants one. The key lives in a cookie that no script can read.
+
+const element = (id) => document.getElementById(id);
+
+// Resolves once the server lets this page see the stream.
+export async function letIn() {
+  for (;;) {
+    const session = await fetch("/v1/session", { cache: "no-store" }).then((response) => response.json()).catch(() => null);
+    if (session?.scope) return;
+    if (session?.key_required) return ask();
+    await new Promise((resolve) => setTimeout(resolve, 2000));
+  }
+}
+
+function ask() {
+  const dialog = element("key");
+  if (!dialog.open) dialog.showModal();
+  return new Promise((resolve) => {
+    element("key-form").onsubmit = async (event) => {
+      event.preventDefault();
+      const reason = await begin(element("key-input").value.trim());
+      element("key-message").hidden = !reason;
+      element("key-message").textContent = reason ?? "";
+      if (reason) return;
+      element("key-input").value = "";
+      dialog.close();
+      resolve();
+    };
+    dialog.oncancel = (event) => event.preventDefault();  // without a key there is nothing behind it
+  });
+}
+
+// What was wrong with the key, or null.
+async function begin(key) {
+  try {
+    const response = await fetch("/v1/session", { method: "POST", body: JSON.stringify({ key }) });
+    const answer = await response.json();
+    return response.ok ? null : answer.error.message;
+  } catch {
+    return "The server does not answer. Is it still running?";
+  }
+}

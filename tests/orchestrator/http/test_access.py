@@ -1,0 +1,144 @@
+"""Keys, scopes and limits at a running server, and the headers that its answers carry."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+import pytest_asyncio
+from starlette.routing import Route
+
+from orchestrator.access.keys import KeyFile, Scope
+from orchestrator.http.app import ROUTES
+from tests.orchestrator.running_server import RunningServer, running, settings_in
+from tests.orchestrator.speech_samples import wav
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(60)]
+
+OPEN = {"/", "/openapi.json", "/health/live", "/health/ready", "/v1/session"}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningServer]:
+    settings = settings_in(tmp_path_factory.mktemp("server"), require_key=True)
+    KeyFile(settings.keys_path).add("first", Scope.ADMINISTER)
+    async with running(settings) as started:
+        await started.ready()
+        yield started
+
+
+def bearer(server: RunningServer, scope: Scope) -> dict[str, str]:
+    keys = KeyFile(server.service.settings.keys_path)
+    if any(key.name == scope.value for key in keys.all()):
+        keys.remove(scope.value)
+    return {"Authorization": f"Bearer {keys.add(scope.value, scope)}"}
+
+
+async def test_every_route_but_the_open_ones_needs_a_key(server: RunningServer) -> None:
+    asked = 0
+    for route in ROUTES:
+        if isinstance(route, Route) and route.path not in OPEN:
+            for method in (route.methods or {"GET"}) - {"HEAD"}:
+                path = route.path.replace("{channel_id}", "main").replace("{name}", "demo").replace("{task_id}", "x")
+                for headers in ({}, {"Authorization": "Bearer lsr_wrong"}, {"Cookie": "latentsync_key=lsr_wrong"}):
+                    answer = await server.http.request(method, path, headers=headers)
+                    assert (answer.status_code, answer.json()["error"]["code"]) == (401, "key_required"), (method, path)
+                    assert answer.headers["WWW-Authenticate"] == "Bearer"
+                    asked += 1
+    assert asked > 50
+
+
+async def test_open_routes_tell_nothing_of_channels(server: RunningServer) -> None:
+    for path in OPEN:
+        answer = await server.http.get(path)
+        assert answer.status_code == 200
+        assert "channel main" not in answer.text
+    assert (await server.http.get("/health/ready")).json() == {"status": "ready", "parts": {}}
+    seen = await server.http.get("/health/ready", headers=bearer(server, Scope.VIEW))
+    assert "channel main" in seen.json()["parts"]
+
+
+@pytest.mark.parametrize(
+    ("scope", "method", "path", "status"),
+    [
+        (Scope.VIEW, "GET", "/v1/tasks", 200),
+        (Scope.VIEW, "GET", "/metrics", 200),
+        (Scope.VIEW, "POST", "/v1/tasks", 403),
+        (Scope.VIEW, "POST", "/v1/channels/main/interrupt", 403),
+        (Scope.VIEW, "DELETE", "/v1/tasks/x", 403),
+        (Scope.SPEAK, "GET", "/v1/channels", 200),
+        (Scope.SPEAK, "POST", "/v1/channels/main/interrupt", 200),
+        (Scope.SPEAK, "POST", "/v1/tasks", 415),
+        (Scope.SPEAK, "POST", "/v1/channels", 403),
+        (Scope.SPEAK, "DELETE", "/v1/avatars/demo", 403),
+        (Scope.SPEAK, "POST", "/v1/avatars", 403),
+        (Scope.ADMINISTER, "POST", "/v1/channels", 400),
+        (Scope.ADMINISTER, "DELETE", "/v1/avatars/demo", 409),
+    ],
+)
+async def test_key_may_do_what_its_scope_says(
+    server: RunningServer, scope: Scope, method: str, path: str, status: int
+) -> None:
+    answer = await server.http.request(method, path, headers=bearer(server, scope))
+    assert answer.status_code == status, answer.text
+    if status == 403:
+        assert answer.json()["error"]["code"] == "scope_missing"
+
+
+async def test_speech_with_a_key_is_said(server: RunningServer) -> None:
+    headers = bearer(server, Scope.SPEAK)
+    answer = await server.http.post("/v1/tasks", files={"audio_file": ("a.wav", wav(0.5))}, headers=headers)
+    assert answer.status_code == 200
+    while (await server.http.get(answer.headers["Location"], headers=headers)).json()["state"] != "done":
+        await asyncio.sleep(0.05)
+
+
+async def test_session_keeps_the_key_where_no_script_reads_it(server: RunningServer) -> None:
+    assert (await server.http.get("/v1/session")).json() == {"key_required": True, "scope": None}
+    assert (await server.http.post("/v1/session", json={"key": "lsr_wrong"})).status_code == 401
+    key = bearer(server, Scope.VIEW)["Authorization"].removeprefix("Bearer ")
+    async with httpx.AsyncClient(base_url=server.http.base_url) as page:
+        begun = await page.post("/v1/session", json={"key": key})
+        assert begun.json() == {"key_required": True, "scope": "view"}
+        cookie = begun.headers["Set-Cookie"]
+        assert "HttpOnly" in cookie and "SameSite=strict" in cookie and "Secure" not in cookie
+        assert (await page.get("/v1/channels")).status_code == 200
+        foreign = {"Origin": "https://elsewhere.example"}
+        assert (await page.post("/v1/channels/main/interrupt", headers=foreign)).status_code == 403
+        assert (await page.delete("/v1/session")).status_code == 204
+        assert (await page.get("/v1/channels")).status_code == 401
+    secure = await server.http.post("/v1/session", json={"key": key}, headers={"X-Forwarded-Proto": "https"})
+    assert "Secure" in secure.headers["Set-Cookie"]
+    assert secure.headers["Strict-Transport-Security"].startswith("max-age=")
+    server.http.cookies.clear()
+
+
+async def test_refused_upload_is_not_read_to_its_end(server: RunningServer) -> None:
+    read = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal read
+        while True:
+            read += 100_000
+            yield b"\0" * 100_000
+
+    try:
+        answer = await server.http.post("/v1/tasks", content=endless())
+        assert answer.status_code == 401
+    except httpx.TransportError:
+        pass  # a sender that never listens meets a closed connection
+    assert read < 50_000_000
+    assert list(server.service.files.incoming.iterdir()) == []
+
+
+async def test_page_and_answers_carry_strict_headers(server: RunningServer) -> None:
+    for path in ("/", "/page/main.js", "/v1/session", "/v1/tasks", "/nothing"):
+        headers = (await server.http.get(path)).headers
+        policy = headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy and "unsafe" not in policy
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["X-Frame-Options"] == "DENY"
+        assert headers["Referrer-Policy"] == "no-referrer"
+        assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+        assert "Server" not in headers and "Access-Control-Allow-Origin" not in headers
+    assert (await server.http.get("/v1/session")).headers["Cache-Control"] == "no-store"

@@ -1,0 +1,115 @@
+"""Too much is told to come back later; what has arrived before is done."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from orchestrator.http import arriving
+from tests.orchestrator.running_server import RunningServer, running, settings_in
+from tests.orchestrator.speech_samples import wav
+
+pytestmark = pytest.mark.timeout(60)
+
+FORM = {"Content-Type": "multipart/form-data; boundary=x"}
+BEGINNING = b'--x\r\nContent-Disposition: form-data; name="audio_file"; filename="a.wav"\r\n\r\nRIFF'
+
+
+def refused(answer: httpx.Response, status: int, code: str) -> None:
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+    assert int(answer.headers["Retry-After"]) >= 1
+
+
+async def test_requests_beyond_the_rate_are_told_when_to_come_back(tmp_path: Path) -> None:
+    async with running(settings_in(tmp_path, requests_per_minute=30)) as server:
+        answers = [await server.http.get("/v1/tasks") for _ in range(31)]
+        assert answers[0].status_code == 200
+        refused(answers[-1], 429, "too_many_requests")
+        assert (await server.http.get("/health/live")).status_code == 200
+        assert (await server.http.get("/health/ready")).status_code in (200, 503)
+
+
+async def test_uploads_beyond_their_rate_are_told_when_to_come_back(tmp_path: Path) -> None:
+    async with running(settings_in(tmp_path, uploads_per_minute=2)) as server:
+        await server.ready()
+        files = {"audio_file": ("a.wav", wav(0.2))}
+        answers = [await server.http.post("/v1/tasks", files=files) for _ in range(3)]
+        assert [answer.status_code for answer in answers[:2]] == [200, 200]
+        refused(answers[2], 429, "too_many_requests")
+        assert (await server.http.get("/v1/tasks")).status_code == 200
+
+
+async def slow_upload(server: RunningServer, go_on: asyncio.Event) -> httpx.Response:
+    async def body() -> AsyncIterator[bytes]:
+        yield BEGINNING
+        await go_on.wait()
+        yield b"\r\n--x--\r\n"
+
+    return await server.http.post("/v1/tasks", content=body(), headers=FORM)
+
+
+async def test_upload_waits_its_turn_when_all_places_are_taken(tmp_path: Path) -> None:
+    async with running(settings_in(tmp_path, uploads_at_once=1)) as server:
+        await server.ready()
+        go_on = asyncio.Event()
+        first = asyncio.create_task(slow_upload(server, go_on))
+        while not server.service.uploads.full:
+            await asyncio.sleep(0.01)
+        files = {"audio_file": ("a.wav", wav(0.2))}
+        refused(await server.http.post("/v1/tasks", files=files), 503, "busy")
+        go_on.set()
+        assert (await first).status_code == 422
+        assert (await server.http.post("/v1/tasks", files=files)).status_code == 200
+
+
+async def answer_to_a_part(server: RunningServer, path: str, part: bytes) -> bytes:
+    """What a client gets that sends a part of its body and then nothing."""
+    settings = server.service.settings
+    reader, writer = await asyncio.open_connection(settings.http_host, settings.http_port)
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9000\r\nContent-Type: {FORM['Content-Type']}"
+    writer.write(head.encode() + b"\r\n\r\n" + part)
+    answer = await reader.read()
+    writer.close()
+    return answer
+
+
+async def test_upload_that_does_not_arrive_in_time_is_given_up(tmp_path: Path) -> None:
+    async with running(settings_in(tmp_path, upload_timeout_s=0.3)) as server:
+        await server.ready()
+        answer = await answer_to_a_part(server, "/v1/tasks", BEGINNING)
+        assert answer.startswith(b"HTTP/1.1 408 ") and b"upload_stalled" in answer
+        assert server.service.uploads.taken == 0
+        assert list(server.service.files.incoming.iterdir()) == []
+
+
+async def test_body_that_stops_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arriving, "_STALLED_S", 0.3)
+    async with running(settings_in(tmp_path)) as server:
+        assert (await answer_to_a_part(server, "/v1/channels", b"{")).startswith(b"HTTP/1.1 408 ")
+
+
+async def test_listeners_beyond_the_limit_are_sent_away_and_their_places_come_back(tmp_path: Path) -> None:
+    async with running(settings_in(tmp_path, event_listeners=1)) as server:
+        async with server.http.stream("GET", "/v1/events") as events:
+            await anext(events.aiter_lines())
+            refused(await server.http.get("/v1/events"), 503, "busy")
+        while server.service.listeners.taken:
+            await asyncio.sleep(0.01)
+        async with server.http.stream("GET", "/v1/events") as events:
+            assert await anext(events.aiter_lines()) == "event: channel"
+
+
+async def test_name_that_may_be_anybodys_is_not_answered_without_keys(tmp_path: Path) -> None:
+    async with running(settings_in(tmp_path, allowed_hosts=("studio.example",))) as server:
+        for host, status in (
+            ("evil.example", 421),
+            ("[::", 421),
+            ("localhost:11001", 200),
+            ("127.0.0.1:11001", 200),
+            ("[::1]:11001", 200),
+            ("studio.example", 200),
+        ):
+            answer = await server.http.get("/v1/tasks", headers={"Host": host})
+            assert answer.status_code == status, host
