@@ -16,6 +16,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from orchestrator.inference.servers import TritonServers
+
 ENV_PREFIX = "LATENTSYNC_"
 CONFIG_VARIABLE = "LATENTSYNC_CONFIG"
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -42,7 +44,9 @@ class Settings(BaseSettings):
     triton_grpc_port: Port = Field(8001, description="gRPC port of a tritonserver started here")
     triton_metrics_port: Port = Field(8002, description="metrics port of a tritonserver started here")
     triton_url: str | None = Field(
-        None, description="gRPC address of the Triton to use, host:port or dns:///name:port; none: the one started here"
+        None,
+        description="gRPC address of the Triton to use: host:port, or of several ip:port,ip:port or dns:///name:port; "
+        "none: the one started here",
     )
     triton_binary: Path | None = Field(
         None, description="tritonserver to start; none: from PATH, else the embedded one"
@@ -86,10 +90,7 @@ class Settings(BaseSettings):
     def _is_address(cls, value: str | None) -> str | None:
         if value is None:
             return None
-        host, _, port = value.removeprefix("dns:///").rpartition(":")
-        if not host or "/" in host or not port.isdigit():
-            raise ValueError("must be host:port, such as 127.0.0.1:8001, or dns:///name:port")
-        return value
+        return TritonServers(value).url
 
     @field_validator("rtmp_url")
     @classmethod
