@@ -28,8 +28,6 @@ avatar_app = typer.Typer(help="Avatars: prepare, list and remove them.", no_args
 app.add_typer(avatar_app, name="avatar")
 bench_app = typer.Typer(help="Measure this machine.", no_args_is_help=True)
 app.add_typer(bench_app, name="bench")
-probe_app = typer.Typer(help="Health checks that do real work; exit 1 with the reason.", no_args_is_help=True)
-app.add_typer(probe_app, name="probe")
 app.add_typer(key_app, name="key")
 
 Host = Annotated[str | None, typer.Option(help="Address that the HTTP server listens on.")]
@@ -339,6 +337,10 @@ def bench_full_size(
             )
         )
     typer.echo(record.to_json())
+
+
+probe_app = typer.Typer(help="Health checks that do real work; exit 1 with the reason.", no_args_is_help=True)
+app.add_typer(probe_app, name="probe")
 
 
 @probe_app.command("triton")

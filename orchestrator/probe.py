@@ -33,13 +33,16 @@ async def probe_triton(url: str, timeout_s: float, wait_s: float = 0.0, tell: Te
     raises ProbeFailed with the last reason.
     """
     give_up = anyio.current_time() + wait_s
+    told = ""
     while True:
         try:
             return await _infer(url, timeout_s)
         except ProbeFailed as failure:
             if anyio.current_time() >= give_up:
                 raise
-            tell(str(failure))
+            if str(failure) != told:
+                told = str(failure)
+                tell(told)
         await anyio.sleep(_POLL_S)
 
 

@@ -13,6 +13,7 @@ from orchestrator.inference.errors import InferenceError
 from orchestrator.metrics import Metrics
 
 _POLL_S = 1.0
+_COUNT_EVERY = 10
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ class TritonReadiness:
         self._metrics = metrics
         self._on_parallel_chunks = on_parallel_chunks
         self._ready = anyio.Event()
+        self._asked = 0
         self.health = PartHealth(False, f"not asked yet: {url}")
 
     async def watch(self) -> None:
@@ -58,7 +60,9 @@ class TritonReadiness:
         try:
             if not await self._client.is_ready():
                 return PartHealth(False, f"Triton at {self._url} is not ready: start it, or wait for its models")
-            if not self.health.ready:
+            # Again now and then: servers are added and taken away behind the same name.
+            self._asked += 1
+            if not self.health.ready or self._asked % _COUNT_EVERY == 0:
                 served = (await self._client.face_model()).resolution
                 if served != self._resolution:
                     return PartHealth(

@@ -18,6 +18,7 @@ from pydantic_settings import (
 
 from orchestrator.access.loopback import is_loopback
 from orchestrator.channels.allowed_targets import EVERYWHERE, AllowedTargets
+from orchestrator.inference.servers import TritonServers
 
 ENV_PREFIX = "LATENTSYNC_"
 CONFIG_VARIABLE = "LATENTSYNC_CONFIG"
@@ -57,7 +58,9 @@ class Settings(BaseSettings):
     triton_grpc_port: Port = Field(8001, description="gRPC port of a tritonserver started here")
     triton_metrics_port: Port = Field(8002, description="metrics port of a tritonserver started here")
     triton_url: str | None = Field(
-        None, description="gRPC address of the Triton to use, host:port or dns:///name:port; none: the one started here"
+        None,
+        description="gRPC address of the Triton to use: host:port, or of several ip:port,ip:port or dns:///name:port; "
+        "none: the one started here",
     )
     triton_binary: Path | None = Field(
         None, description="tritonserver to start; none: from PATH, else the embedded one"
@@ -105,10 +108,7 @@ class Settings(BaseSettings):
     def _is_address(cls, value: str | None) -> str | None:
         if value is None:
             return None
-        host, _, port = value.removeprefix("dns:///").rpartition(":")
-        if not host or "/" in host or not port.isdigit():
-            raise ValueError("must be host:port, such as 127.0.0.1:8001, or dns:///name:port")
-        return value
+        return TritonServers(value).url
 
     @field_validator("allowed_targets")
     @classmethod

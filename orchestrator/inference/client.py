@@ -94,14 +94,17 @@ class TritonClient:
         return int(answer.config.max_batch_size)
 
     async def parallel_chunks(self) -> int:
-        """How many chunks Triton works on at once: the UNet's instances, each with a full batch."""
+        """How many chunks all Tritons work on at once: the UNet's instances, each with a full batch.
+
+        Where there are several, one is asked, and the others are taken to be like it.
+        """
 
         async def configuration() -> Any:
             return await self._client.get_model_config("unet", client_timeout=5.0)
 
         config = (await send(configuration, "configuration of unet", self._settings.retry)).config
         instances = sum(int(group.count) * max(1, len(group.gpus)) for group in config.instance_group)
-        return max(1, instances) * max(1, int(config.max_batch_size))
+        return max(1, instances) * max(1, int(config.max_batch_size)) * await self._settings.servers.count()
 
     async def server_version(self) -> str:
         """Triton's name and version."""
@@ -168,9 +171,10 @@ class TritonClient:
     async def recover(self, error: InferenceError) -> bool:
         """Load the model that an error came from again; True when another attempt is worth it.
 
-        Only where Triton answers, and with `--model-control-mode=explicit`.
+        Only where Triton answers, and with `--model-control-mode=explicit`. Not where there are several: an unload
+        and the load after it would reach two of them. There a server with a dead model fails its own health check.
         """
-        if error.model not in SPEECH_MODELS:
+        if error.model not in SPEECH_MODELS or self._settings.servers.several:
             return False
         return await self._reloader.reload(error.model)
 

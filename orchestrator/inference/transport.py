@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from orchestrator.inference.retry import RetryPolicy, is_lost_region, send
+from orchestrator.inference.servers import TritonServers
 from orchestrator.inference.shared_memory import Region, RegionPool
 
 _CHANNEL_OPTIONS = [
@@ -28,19 +29,29 @@ _CHANNEL_OPTIONS = [
     ("grpc.max_reconnect_backoff_ms", 1_000),
 ]
 _ALIGNMENT_BYTES = 64
+_MOST_SERVERS = 16
 
 Inputs = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
 class TritonSettings:
-    """Where Triton answers gRPC, how long a request may take, how many may be out, and how it is retried."""
+    """Where Triton answers gRPC, how long a request may take, how many may be out at a server, and how it is retried.
+
+    `url` may mean several servers, see `TritonServers`; then tensors go without shared memory, which each server would
+    have to know of.
+    """
 
     url: str = "127.0.0.1:8001"
     request_timeout_s: float = 120.0
     max_in_flight: int = 16
     shared_memory: bool = True
     retry: RetryPolicy = field(default_factory=RetryPolicy)
+
+    @property
+    def servers(self) -> TritonServers:
+        """What `url` means."""
+        return TritonServers(self.url)
 
 
 @dataclass(frozen=True)
@@ -59,7 +70,9 @@ class Output:
 
 def connect(settings: TritonSettings) -> grpcclient.InferenceServerClient:
     """A gRPC client of Triton; nothing is sent yet."""
-    return grpcclient.InferenceServerClient(settings.url, channel_args=_CHANNEL_OPTIONS)
+    servers = settings.servers
+    options = [*_CHANNEL_OPTIONS, *servers.channel_options]
+    return grpcclient.InferenceServerClient(servers.target, channel_args=options)
 
 
 class TensorTransport:
@@ -68,8 +81,11 @@ class TensorTransport:
     def __init__(self, client: grpcclient.InferenceServerClient, settings: TritonSettings) -> None:
         self._client = client
         self._settings = settings
-        self._pool = RegionPool(client, settle_s=settings.request_timeout_s) if settings.shared_memory else None
-        self._in_flight = asyncio.Semaphore(settings.max_in_flight)
+        self._clients: dict[str, grpcclient.InferenceServerClient] = {}
+        several = settings.servers.several
+        shared = settings.shared_memory and not several
+        self._pool = RegionPool(client, settle_s=settings.request_timeout_s) if shared else None
+        self._in_flight = asyncio.Semaphore(settings.max_in_flight * (_MOST_SERVERS if several else 1))
 
     async def infer(self, model: str, inputs: Inputs, output: Output) -> NDArray[Any]:
         """The model's output as an array of its own; raises `TritonUnavailable` or `InferenceFailed`."""
@@ -85,7 +101,9 @@ class TensorTransport:
             return await send(once, model, self._settings.retry)
 
     async def aclose(self) -> None:
-        """Free the shared memory."""
+        """Free the shared memory, and close connections of our own."""
+        for client in self._clients.values():
+            await client.close()
         if self._pool is not None:
             await self._pool.aclose()
 
@@ -121,9 +139,21 @@ class TensorTransport:
         return result
 
     async def _call(self, model: str, tensors: list[Any], output: Any) -> Any:
-        return await self._client.infer(
+        return await self._client_of(model).infer(
             model, tensors, outputs=[output], client_timeout=self._settings.request_timeout_s
         )
+
+    def _client_of(self, model: str) -> grpcclient.InferenceServerClient:
+        """With several servers each model has a round of its own.
+
+        In one round for all, a task's calls alternate with the servers: one would do all the denoising, another all
+        the decoding.
+        """
+        if not self._settings.servers.several:
+            return self._client
+        if model not in self._clients:
+            self._clients[model] = connect(self._settings)
+        return self._clients[model]
 
 
 def _described(name: str, values: NDArray[Any]) -> Any:

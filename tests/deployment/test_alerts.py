@@ -25,3 +25,10 @@ def test_promtool_is_content(arguments: tuple[str, str, Path]) -> None:
 def test_every_alert_is_seen_to_fire() -> None:
     scenarios = SCENARIOS.read_text()
     assert [name for name in NAMES if f'alertname="{name}"' not in scenarios] == []
+
+
+def test_every_alert_has_its_cause_and_cure_in_the_operations_guide() -> None:
+    guide = (ROOT / "docs" / "operations.md").read_text()
+    for name in NAMES:
+        section = guide.partition(f"### {name}\n")[2].partition("\n#")[0]
+        assert "**Cause:**" in section and "**Cure:**" in section, name

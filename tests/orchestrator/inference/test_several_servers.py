@@ -1,0 +1,117 @@
+"""Several real tritonservers behind one address: work is spread, and one that dies takes nothing with it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from export.launcher import TritonOptions, TritonServer
+from export.repository import export_repository
+from latentsync.checkpoint import Checkpoint
+from orchestrator.inference.client import TritonClient
+from orchestrator.inference.errors import InferenceFailed
+from orchestrator.inference.servers import TritonServers
+from orchestrator.inference.transport import TritonSettings
+from tests.orchestrator.inference.test_client import chunk
+from tests.orchestrator.running_server import running, settings_in
+from tests.orchestrator.speech_samples import wav
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+@pytest.mark.parametrize(
+    ("url", "target", "several"),
+    [
+        ("gpu-1:8001", "gpu-1:8001", False),
+        ("127.0.0.1:8001", "127.0.0.1:8001", False),
+        ("dns:///tritons:8001", "dns:///tritons:8001", True),
+        ("10.0.0.1:8001,10.0.0.2:8001", "ipv4:10.0.0.1:8001,10.0.0.2:8001", True),
+    ],
+)
+async def test_an_address_means_one_server_or_several(url: str, target: str, several: bool) -> None:
+    servers = TritonServers(url)
+    assert (servers.target, servers.several) == (target, several)
+
+
+@pytest.mark.parametrize("url", ["gpu-1", "http://gpu-1:8001", "10.0.0.1:8001,", "gpu-1:8001,gpu-2:8001"])
+async def test_a_wrong_address_is_refused_with_what_to_write(url: str) -> None:
+    with pytest.raises(ValueError, match=r"must be host:port|dns:///name:port"):
+        TritonServers(url)
+
+
+async def test_servers_behind_a_name_are_counted() -> None:
+    assert await TritonServers("dns:///localhost:8001").count() >= 1
+    assert await TritonServers("dns:///no-such-name.invalid:8001").count() == 1
+    assert await TritonServers("127.0.0.1:1,127.0.0.1:2,127.0.0.1:3").count() == 3
+
+
+async def test_chunks_are_spread_and_a_killed_server_loses_none(
+    checkpoint: Checkpoint, options_for: Callable[..., TritonOptions], tmp_path: Path
+) -> None:
+    async with (
+        two_servers(checkpoint, options_for, tmp_path) as servers,
+        TritonClient(TritonSettings(addresses(servers))) as client,
+    ):
+        assert await client.parallel_chunks() == 2
+        expected = [await client.faces(*chunk(seed), steps=2, guidance=1.0) for seed in range(4)]
+        for server in servers:
+            assert await denoised(server) > 0, "one of the two was given nothing"
+        steps = 40  # long enough that both are at work when one is killed
+        slow = [await client.faces(*chunk(seed), steps=steps, guidance=1.0) for seed in range(4)]
+        at_work = [asyncio.create_task(client.faces(*chunk(i % 4), steps=steps, guidance=1.0)) for i in range(12)]
+        await asyncio.wait(at_work, return_when=asyncio.FIRST_COMPLETED)
+        await servers[0].kill()
+        for index, faces in enumerate(await asyncio.gather(*at_work)):
+            np.testing.assert_array_equal(faces, slow[index % 4])
+        for seed in range(4):
+            faces = await client.faces(*chunk(seed), steps=2, guidance=1.0)
+            np.testing.assert_array_equal(faces, expected[seed])
+        assert not await client.recover(InferenceFailed("broken", "unet")), "which of them would be reloaded?"
+
+
+async def test_a_server_killed_amid_a_speech_is_not_seen_on_the_stream(
+    checkpoint: Checkpoint, options_for: Callable[..., TritonOptions], tmp_path: Path
+) -> None:
+    async with two_servers(checkpoint, options_for, tmp_path) as servers:
+        settings = settings_in(tmp_path, triton_url=addresses(servers), checkpoint_dir=checkpoint.directory)
+        async with running(settings, real_client=True, resolution=checkpoint.resolution) as server:
+            await server.ready()
+            answer = await server.http.post("/generate_video", files={"audio_file": ("speech.wav", wav(8.0))})
+            task_id = answer.json()["task_id"]
+            await server.task(task_id, "streaming")
+            await servers[0].kill()
+            task = await server.task(task_id, "done")
+    assert task["error"] is None
+    assert task["frames"] == {"total": 210, "generated": 210, "played": 210}
+
+
+@asynccontextmanager
+async def two_servers(
+    checkpoint: Checkpoint, options_for: Callable[..., TritonOptions], folder: Path
+) -> AsyncIterator[list[TritonServer]]:
+    repository = folder / "models"
+    export_repository(checkpoint.directory, repository, device="cpu", dtype="fp32", cpu_threads=1, unet_batch=1)
+    servers: list[TritonServer] = []
+    # As on Kubernetes, and much shorter: every connection ends and is made again while the test runs.
+    ages = ("--grpc-max-connection-age=1000", "--grpc-max-connection-age-grace=120000")
+    try:
+        for _ in range(2):
+            options = options_for(repository, exit_timeout_s=1, extra_arguments=ages)
+            servers.append(await TritonServer.start(options))
+        yield servers
+    finally:
+        for server in servers:
+            await server.kill()
+
+
+def addresses(servers: list[TritonServer]) -> str:
+    return ",".join(f"127.0.0.1:{server.options.grpc_port}" for server in servers)
+
+
+async def denoised(server: TritonServer) -> int:
+    """Chunks that this server has denoised."""
+    async with TritonClient(TritonSettings(f"127.0.0.1:{server.options.grpc_port}")) as client:
+        return (await client.statistics())["unet"].inferences
