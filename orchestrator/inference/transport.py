@@ -14,6 +14,7 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from orchestrator.inference.retry import RetryPolicy, is_lost_region, send
 from orchestrator.inference.shared_memory import Region, RegionPool
+from orchestrator.inference.traffic import Traffic
 
 _CHANNEL_OPTIONS = [
     ("grpc.max_send_message_length", -1),
@@ -34,12 +35,14 @@ Inputs = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class TritonSettings:
-    """Where Triton answers gRPC, how long a request may take, how many may be out, and how it is retried."""
+    """Where Triton answers gRPC, how long a request may take, how many may be out, how it is retried, and how long a
+    Triton that is away is waited for."""
 
     url: str = "127.0.0.1:8001"
     request_timeout_s: float = 120.0
     max_in_flight: int = 16
     shared_memory: bool = True
+    outage_s: float = 120.0
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 
 
@@ -69,6 +72,7 @@ class TensorTransport:
         self._client = client
         self._settings = settings
         self._pool = RegionPool(client, settle_s=settings.request_timeout_s) if settings.shared_memory else None
+        self.traffic = Traffic()
         self._in_flight = asyncio.Semaphore(settings.max_in_flight)
 
     async def infer(self, model: str, inputs: Inputs, output: Output) -> NDArray[Any]:
@@ -121,9 +125,10 @@ class TensorTransport:
         return result
 
     async def _call(self, model: str, tensors: list[Any], output: Any) -> Any:
-        return await self._client.infer(
-            model, tensors, outputs=[output], client_timeout=self._settings.request_timeout_s
-        )
+        with self.traffic.request(model):
+            return await self._client.infer(
+                model, tensors, outputs=[output], client_timeout=self._settings.request_timeout_s
+            )
 
 
 def _described(name: str, values: NDArray[Any]) -> Any:
