@@ -47,6 +47,7 @@ class TritonReadiness:
         self._on_parallel_chunks = on_parallel_chunks
         self._ready = anyio.Event()
         self._latent_size = 0
+        self._asked = False
         self._ailing: set[str] = set()
         self._mending: set[asyncio.Task[bool]] = set()
         client.watch_reloads(lambda model, loaded: metrics.model_reloads.labels(model, str(loaded).lower()).inc())
@@ -103,8 +104,9 @@ class TritonReadiness:
         return "; ".join(error.message for error in pulses.values() if error is not None)
 
     def _note(self, health: PartHealth) -> None:
-        if health.ready != self.health.ready:
+        if health.ready != self.health.ready or not self._asked:
             logger.log(logging.INFO if health.ready else logging.WARNING, "%s", health.message)
+        self._asked = True
         self.health = health
         self._metrics.triton_up.set(health.ready)
         if health.ready:
