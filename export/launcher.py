@@ -115,7 +115,16 @@ class TritonServer:
 
     async def is_ready(self) -> bool:
         """Whether the server answers its readiness address; a model whose process died still counts as ready."""
-        return await _answers_ready(self.options.host, self.options.http_port)
+        return await _answers(self.options.host, self.options.http_port, "/v2/health/ready")
+
+    async def is_live(self, timeout_s: float) -> bool:
+        """Whether the server answers at all, within `timeout_s`."""
+        try:
+            return await asyncio.wait_for(
+                _answers(self.options.host, self.options.http_port, "/v2/health/live"), timeout_s
+            )
+        except asyncio.TimeoutError:
+            return False
 
     async def aclose(self) -> None:
         """Lets requests in flight end within `exit_timeout_s`, then ends the process, by force if it must."""
@@ -200,13 +209,13 @@ def _require_free(host: str, port: int) -> None:
             ) from None
 
 
-async def _answers_ready(host: str, port: int) -> bool:
+async def _answers(host: str, port: int, path: str) -> bool:
     try:
         reader, writer = await asyncio.open_connection(host, port)
     except OSError:
         return False
     try:
-        writer.write(f"GET /v2/health/ready HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
         await writer.drain()
         status = await reader.readline()
     except OSError:

@@ -71,7 +71,10 @@ def triton(
 ) -> None:
     """Run a tritonserver on the exported model repository."""
     settings = _settings(triton_binary=binary, data_dir=data_dir)
+    from orchestrator.logs import log_to_stderr
     from orchestrator.serving import run_triton
+
+    log_to_stderr(settings.log_format)
 
     def ready() -> None:
         typer.echo(f"Triton is ready, gRPC at {settings.triton_host}:{settings.triton_grpc_port}")

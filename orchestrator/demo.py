@@ -9,13 +9,13 @@ from functools import partial
 import anyio
 
 from export.fetch import ensure_demo_files
-from export.launcher import TritonServer
 from export.repository import export_repository
 from orchestrator.avatar_commands import add_avatar
 from orchestrator.service import Service
-from orchestrator.serving import ServerFailed, run_server, triton_options
+from orchestrator.serving import run_server, triton_options
 from orchestrator.settings import Settings
 from orchestrator.stop_signals import StopSignals
+from orchestrator.triton_supervisor import TritonSupervisor
 
 Tell = Callable[[str], None]
 
@@ -27,7 +27,8 @@ async def demo(settings: Settings, tell: Tell, signals: StopSignals) -> None:
     """
     await _prepare_files(settings, tell)
     tell("Starting Triton …")
-    triton = await TritonServer.start(triton_options(settings))
+    triton = TritonSupervisor(triton_options(settings))
+    await triton.start()
     try:
         tell("Preparing the avatar …")
         await add_avatar(settings, settings.checkpoint_dir / "avatar" / "idle.mp4", settings.avatar)
@@ -49,17 +50,13 @@ async def _prepare_files(settings: Settings, tell: Tell) -> None:
     await asyncio.to_thread(export)
 
 
-async def _serve(settings: Settings, triton: TritonServer, tell: Tell, signals: StopSignals) -> None:
+async def _serve(settings: Settings, triton: TritonSupervisor, tell: Tell, signals: StopSignals) -> None:
     service = Service(settings)
+    triton.restarted = service.metrics.triton_restarts.inc
     async with anyio.create_task_group() as group:
-        group.start_soon(_watch, triton)
+        group.start_soon(triton.run)
         await run_server(service, signals, lambda: tell(_welcome(settings)))
         group.cancel_scope.cancel()
-
-
-async def _watch(triton: TritonServer) -> None:
-    status = await triton.wait()
-    raise ServerFailed(f"tritonserver ended with status {status}; the end of its log:\n{triton.log_tail()}")
 
 
 def _welcome(settings: Settings) -> str:

@@ -50,6 +50,27 @@ class Metrics:
             registry=self.registry,
         )
         self.triton_up = Gauge(f"{_PREFIX}_triton_up", "1 while Triton is ready for speech", registry=self.registry)
+        self.model_up = Gauge(
+            f"{_PREFIX}_model_up", "1 while the model's own process answers", ["model"], registry=self.registry
+        )
+        self.model_failures = Counter(
+            f"{_PREFIX}_model_failures",
+            "Times that a model's process was found dead or hanging",
+            ["model"],
+            registry=self.registry,
+        )
+        self.model_reloads = Counter(
+            f"{_PREFIX}_model_reloads",
+            "Models loaded again, and refusals of that",
+            ["model", "result"],
+            registry=self.registry,
+        )
+        self.triton_restarts = Counter(
+            f"{_PREFIX}_triton_restarts", "Restarts of a tritonserver that runs here", registry=self.registry
+        )
+        self.channel_restarts = Counter(
+            f"{_PREFIX}_channel_restarts", "Restarts of a channel's process", ["channel"], registry=self.registry
+        )
 
     def watch_channels(self, views: Callable[[], Iterable[ChannelView]]) -> None:
         """Report what the channels themselves count."""

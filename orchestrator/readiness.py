@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 import anyio
 
 from orchestrator.inference.client import TritonClient
-from orchestrator.inference.errors import InferenceError
+from orchestrator.inference.errors import InferenceError, InferenceFailed
 from orchestrator.metrics import Metrics
 
 _POLL_S = 1.0
@@ -27,7 +28,10 @@ class PartHealth:
 
 
 class TritonReadiness:
-    """Asks Triton once a second, and how much it does at once; refuses one whose checkpoint doesn't fit the avatar."""
+    """Asks Triton and its models' processes once a second, and has those loaded again that are dead or hang.
+
+    Refuses a Triton whose checkpoint doesn't fit the avatar.
+    """
 
     def __init__(
         self,
@@ -44,6 +48,11 @@ class TritonReadiness:
         self._on_parallel_chunks = on_parallel_chunks
         self._ready = anyio.Event()
         self._asked = 0
+        self._latent_size = 0
+        self._told = False
+        self._ailing: set[str] = set()
+        self._mending: set[asyncio.Task[bool]] = set()
+        client.watch_reloads(lambda model, loaded: metrics.model_reloads.labels(model, str(loaded).lower()).inc())
         self.health = PartHealth(False, f"not asked yet: {url}")
 
     async def watch(self) -> None:
@@ -63,7 +72,8 @@ class TritonReadiness:
             # Again now and then: servers are added and taken away behind the same name.
             self._asked += 1
             if not self.health.ready or self._asked % _COUNT_EVERY == 0:
-                served = (await self._client.face_model()).resolution
+                faces = await self._client.face_model()
+                served, self._latent_size = faces.resolution, faces.latent_size
                 if served != self._resolution:
                     return PartHealth(
                         False,
@@ -71,13 +81,36 @@ class TritonReadiness:
                         " add the avatar again with the served checkpoint",
                     )
                 self._on_parallel_chunks(await self._client.parallel_chunks())
+            if problem := await self._look_after_models():
+                return PartHealth(False, problem)
         except InferenceError as error:
             return PartHealth(False, error.message)
         return PartHealth(True, f"Triton at {self._url} is ready")
 
+    async def _look_after_models(self) -> str:
+        """Has models loaded again whose process is dead or hangs; what is wrong, or nothing."""
+        pulses = await self._client.feel_pulses(self._latent_size)
+        for model, error in pulses.items():
+            self._metrics.model_up.labels(model).set(error is None)
+            if error is None:
+                self._ailing.discard(model)
+                continue
+            if model not in self._ailing:
+                self._ailing.add(model)
+                self._metrics.model_failures.labels(model).inc()
+                logger.error("%s", error.message)
+            if not isinstance(error, InferenceFailed):
+                continue  # Triton itself is away, or loads the model now
+            # Not awaited: other models may fail while a large one loads. The reloader does it once for all who ask.
+            mending = asyncio.create_task(self._client.recover(error), name=f"mend-{model}")
+            self._mending.add(mending)
+            mending.add_done_callback(self._mending.discard)
+        return "; ".join(error.message for error in pulses.values() if error is not None)
+
     def _note(self, health: PartHealth) -> None:
-        if health.ready != self.health.ready:
+        if health.ready != self.health.ready or not self._told:
             logger.log(logging.INFO if health.ready else logging.WARNING, "%s", health.message)
+        self._told = True
         self.health = health
         self._metrics.triton_up.set(health.ready)
         if health.ready:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from export.launcher import TritonOptions, TritonServer
+from export.launcher import TritonOptions
 from orchestrator.server import OrchestratorServer
 from orchestrator.service import Service
 from orchestrator.settings import Settings
 from orchestrator.stop_signals import StopSignals
+from orchestrator.triton_supervisor import TritonSupervisor
 
 
 class ServerFailed(RuntimeError):
@@ -34,12 +35,12 @@ async def run_server(service: Service, signals: StopSignals, started: Callable[[
 
 
 async def run_triton(settings: Settings, ready: Callable[[], None], signals: StopSignals) -> None:
-    """Run tritonserver until a signal; raises TritonLaunchError, ServerFailed."""
-    triton = await TritonServer.start(triton_options(settings))
+    """Run tritonserver until a signal, again when it exits or hangs; raises TritonLaunchError when it can't start."""
+    triton = TritonSupervisor(triton_options(settings))
+    await triton.start()
     try:
         ready()
-        status = await triton.wait()
-        raise ServerFailed(f"tritonserver ended with status {status}; the end of its log:\n{triton.log_tail()}")
+        await triton.run()
     finally:
         signals.ignore()
         await triton.aclose()

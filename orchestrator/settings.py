@@ -110,6 +110,21 @@ class Settings(BaseSettings):
             return None
         return TritonServers(value).url
 
+    @field_validator("data_dir")
+    @classmethod
+    def _is_writable(cls, value: Path) -> Path:
+        found = next(folder for folder in (value, *value.parents) if folder.exists())
+        if not found.is_dir() or not os.access(found, os.W_OK | os.X_OK):
+            raise ValueError(f"{found} is no folder that this user may write to")
+        return value
+
+    @field_validator("ffmpeg", "triton_binary")
+    @classmethod
+    def _is_program(cls, value: Path | None) -> Path | None:
+        if value is not None and not (value.is_file() and os.access(value, os.X_OK)):
+            raise ValueError("must be a program that this user may run")
+        return value
+
     @field_validator("allowed_targets")
     @classmethod
     def _are_patterns(cls, value: tuple[str, ...]) -> tuple[str, ...]:

@@ -191,7 +191,7 @@ def _submit(operation: str) -> Schema:
         "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _ref("SpeechForm")}}},
         "responses": {
             "200": _json(_ref("Accepted"), "The task is stored and will be said"),
-            **_errors(400, 403, 404, 413, 415, 422, 429, 503),
+            **_errors(400, 403, 404, 408, 413, 415, 422, 429, 503),
         },
     }
 
@@ -231,7 +231,7 @@ _PATHS: Schema = {
             "requestBody": _body("ChannelDefinition"),
             "responses": {
                 "201": _json(_ref("Channel"), "The channel, starting"),
-                **_errors(400, 403, 409, 413, 422, 503),
+                **_errors(400, 403, 409, 408, 413, 422, 503),
             },
         },
     },
@@ -241,7 +241,10 @@ _PATHS: Schema = {
         "patch": {
             "summary": "Change a channel",
             "requestBody": _body("ChannelChange"),
-            "responses": {"200": _json(_ref("Channel"), "The channel"), **_errors(400, 403, 404, 409, 413, 422, 503)},
+            "responses": {
+                "200": _json(_ref("Channel"), "The channel"),
+                **_errors(400, 403, 404, 409, 408, 413, 422, 503),
+            },
         },
         "delete": {
             "summary": "End a channel for good",
@@ -277,7 +280,7 @@ _PATHS: Schema = {
             "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _ref("AvatarForm")}}},
             "responses": {
                 "202": _json(_ref("Accepted"), "The video is taken and will be prepared"),
-                **_errors(400, 403, 409, 413, 415, 422, 429, 503),
+                **_errors(400, 403, 409, 408, 413, 415, 422, 429, 503),
             },
         },
     },
@@ -286,11 +289,11 @@ _PATHS: Schema = {
         "patch": {
             "summary": "Rename an avatar",
             "requestBody": {"content": {"application/json": {"schema": _object({"name": _string()})}}},
-            "responses": {"200": _json(_ref("Avatar"), "The avatar"), **_errors(403, 404, 409, 413, 422)},
+            "responses": {"200": _json(_ref("Avatar"), "The avatar"), **_errors(403, 404, 409, 408, 413, 422)},
         },
         "delete": {
             "summary": "Delete an avatar",
-            "responses": {"204": {"description": "It is gone"}, **_errors(403, 404, 409)},
+            "responses": {"204": {"description": "It is gone"}, **_errors(403, 404, 409, 422)},
         },
     },
     "/v1/avatar-tasks": _get(

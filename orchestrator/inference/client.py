@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
+import anyio
 import numpy as np
 from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException
 
-from orchestrator.inference.errors import InferenceError
+from orchestrator.inference.errors import InferenceError, TritonUnavailable
+from orchestrator.inference.pulse import Pulse, Tensors, refused_inputs
 from orchestrator.inference.reload import ModelReloader
 from orchestrator.inference.retry import send
 from orchestrator.inference.transport import Output, TensorTransport, TritonSettings, connect
 
 CHUNK_FRAMES = 16
+_ASK_AGAIN_S = 0.5
 WINDOW_SAMPLES = 480_000
 WINDOW_FEATURES = (1500, 5, 384)
 SPEECH_MODELS = ("whisper", "unet", "vae_decoder")
@@ -51,6 +56,7 @@ class TritonClient:
         self._client = connect(settings)
         self._transport = TensorTransport(self._client, settings)
         self._reloader = ModelReloader(self._client)
+        self._pulse = Pulse(self._client, self._transport.traffic)
 
     async def __aenter__(self) -> TritonClient:
         return self
@@ -83,6 +89,22 @@ class TritonClient:
         answer = await send(metadata, "metadata of vae_decoder", self._settings.retry)
         shapes = {tensor["name"]: tensor["shape"] for tensor in (*answer["inputs"], *answer["outputs"])}
         return FaceModel(resolution=int(shapes["FACES"][-2]), latent_size=int(shapes["LATENTS"][-1]))
+
+    async def feel_pulses(self, latent_size: int) -> dict[str, InferenceError | None]:
+        """Each model of a speech, and what is wrong with its process; None for one that lives.
+
+        Takes about a second where one is dead or hangs while nothing is asked of it.
+        """
+
+        async def feel(model: str, inputs: Tensors, output: str) -> InferenceError | None:
+            try:
+                await self._pulse.feel(model, inputs, output)
+            except InferenceError as error:
+                return error
+            return None
+
+        asked = {model: feel(model, *what) for model, what in refused_inputs(latent_size).items()}
+        return dict(zip(asked, await asyncio.gather(*asked.values()), strict=True))
 
     async def encoder_batch(self) -> int:
         """The most pictures that one `encode` may carry."""
@@ -169,14 +191,32 @@ class TritonClient:
         return faces
 
     async def recover(self, error: InferenceError) -> bool:
-        """Load the model that an error came from again; True when another attempt is worth it.
+        """Wait for a Triton that is away, else load the model that the error came from again.
 
-        Only where Triton answers, and with `--model-control-mode=explicit`. Not where there are several: an unload
-        and the load after it would reach two of them. There a server with a dead model fails its own health check.
+        True when another attempt is worth it. A model is loaded only with `--model-control-mode=explicit`, and not
+        where there are several Tritons: an unload and the load after it would reach two of them. There a server with a
+        dead model fails its own health check.
         """
-        if error.model not in SPEECH_MODELS or self._settings.servers.several:
+        if error.model not in SPEECH_MODELS:
+            return False
+        if isinstance(error, TritonUnavailable) and not await self.is_ready():
+            return await self._back()
+        if self._settings.servers.several:
             return False
         return await self._reloader.reload(error.model)
+
+    async def _back(self) -> bool:
+        """True once Triton is ready again, False when it stays away for too long."""
+        with anyio.move_on_after(self._settings.outage_s):
+            while True:
+                if await self.is_ready():
+                    return True
+                await asyncio.sleep(_ASK_AGAIN_S)
+        return False
+
+    def watch_reloads(self, told: Callable[[str, bool], None]) -> None:
+        """Call `told` with each model that was loaded again (True), or that Triton refused to load (False)."""
+        self._reloader.on_reload = told
 
     async def encode(self, pixels: NDArray[np.float16]) -> NDArray[np.float16]:
         """Latents, scaled, float16 [n, 4, R/8, R/8], of pictures in [-1, 1], float16 [n, 3, R, R].

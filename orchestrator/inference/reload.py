@@ -26,6 +26,7 @@ class ModelReloader:
 
     def __init__(self, client: grpcclient.InferenceServerClient, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client
+        self.on_reload: Callable[[str, bool], None] = lambda model, loaded: None
         self._clock = clock
         self._reloads: dict[str, asyncio.Task[bool]] = {}
         self._done_at: dict[str, float] = {}
@@ -53,8 +54,10 @@ class ModelReloader:
             await self._client.load_model(model, client_timeout=_CALL_TIMEOUT_S)
         except InferenceServerException as error:
             logger.error("model %s was not loaded again: %s", model, error.message())
+            self.on_reload(model, False)
             return False
         finally:
             self._done_at[model] = self._clock()
         logger.warning("model %s is loaded again", model)
+        self.on_reload(model, True)
         return True

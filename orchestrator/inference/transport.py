@@ -15,6 +15,7 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 from orchestrator.inference.retry import RetryPolicy, is_lost_region, send
 from orchestrator.inference.servers import TritonServers
 from orchestrator.inference.shared_memory import Region, RegionPool
+from orchestrator.inference.traffic import Traffic
 
 _CHANNEL_OPTIONS = [
     ("grpc.max_send_message_length", -1),
@@ -36,7 +37,8 @@ Inputs = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class TritonSettings:
-    """Where Triton answers gRPC, how long a request may take, how many may be out at a server, and how it is retried.
+    """Where Triton answers gRPC, how long a request may take, how many may be out at a server, how it is retried, and
+    how long a Triton that is away is waited for.
 
     `url` may mean several servers, see `TritonServers`; then tensors go without shared memory, which each server would
     have to know of.
@@ -46,6 +48,7 @@ class TritonSettings:
     request_timeout_s: float = 120.0
     max_in_flight: int = 16
     shared_memory: bool = True
+    outage_s: float = 120.0
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 
     @property
@@ -86,6 +89,7 @@ class TensorTransport:
         shared = settings.shared_memory and not several
         self._pool = RegionPool(client, settle_s=settings.request_timeout_s) if shared else None
         self._in_flight = asyncio.Semaphore(settings.max_in_flight * (_MOST_SERVERS if several else 1))
+        self.traffic = Traffic()
 
     async def infer(self, model: str, inputs: Inputs, output: Output) -> NDArray[Any]:
         """The model's output as an array of its own; raises `TritonUnavailable` or `InferenceFailed`."""
@@ -139,9 +143,10 @@ class TensorTransport:
         return result
 
     async def _call(self, model: str, tensors: list[Any], output: Any) -> Any:
-        return await self._client_of(model).infer(
-            model, tensors, outputs=[output], client_timeout=self._settings.request_timeout_s
-        )
+        with self.traffic.request(model):
+            return await self._client_of(model).infer(
+                model, tensors, outputs=[output], client_timeout=self._settings.request_timeout_s
+            )
 
     def _client_of(self, model: str) -> grpcclient.InferenceServerClient:
         """With several servers each model has a round of its own.

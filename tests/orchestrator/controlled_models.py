@@ -1,6 +1,7 @@
 """Models under a test's control: they answer at once, when told, or with an error."""
 
 import asyncio
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,11 @@ class ControlledModels:
 
     async def face_model(self) -> FaceModel:
         return FaceModel(resolution=RESOLUTION, latent_size=RESOLUTION // 8)
+
+    async def feel_pulses(self, latent_size: int) -> dict[str, InferenceError | None]:
+        return {}
+
+    def watch_reloads(self, told: Callable[[str, bool], None]) -> None: ...
 
     async def parallel_chunks(self) -> int:
         return 4

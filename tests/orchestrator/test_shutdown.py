@@ -91,3 +91,26 @@ async def test_speech_that_plays_is_played_and_the_next_is_kept_for_the_next_sta
     async with running(settings) as server:
         assert (await server.http.get(f"/v1/tasks/{playing}")).json()["state"] == "done"
         assert (await server.task(kept[1], "done"))["attempts"] == 1
+
+
+async def test_ordered_stop_answers_with_503_while_the_speech_plays_to_its_end(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path, drain_limit_s=20.0)
+    async with running(settings) as server:
+        await server.ready()
+        files = {"audio_file": ("speech.wav", wav(2))}
+        playing = (await server.http.post("/v1/tasks", files=files)).json()["task_id"]
+        await server.task(playing, "streaming")
+        server.server.stop()
+        while server.service.accepting:
+            await asyncio.sleep(0.01)
+        for path in ("/v1/tasks", "/generate_video"):
+            refused = await server.http.post(path, files=files)
+            assert (refused.status_code, refused.json()["error"]["code"]) == (503, "stopping")
+            assert int(refused.headers["Retry-After"]) > 0
+        health = await server.http.get("/health/ready")
+        assert (health.status_code, health.json()["parts"]["accepting"]["ready"]) == (503, False)
+        while server.service.board.taken("main"):
+            await asyncio.sleep(0.05)
+    async with running(settings) as server:
+        assert (await server.http.get(f"/v1/tasks/{playing}")).json()["state"] == "done"
+        assert len((await server.http.get("/v1/tasks")).json()["tasks"]) == 1

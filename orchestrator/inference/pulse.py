@@ -1,0 +1,98 @@
+"""Whether a served model's own process lives: Triton keeps calling one ready whose process is dead or hangs."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tritonclient.grpc.aio as grpcclient
+from numpy.typing import NDArray
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+
+from orchestrator.inference.errors import InferenceFailed
+from orchestrator.inference.retry import typed
+from orchestrator.inference.traffic import Traffic
+
+_FRESH_S = 1.0
+_IDLE_PATIENCE_S = 1.0
+_BUSY_PATIENCE_S = 5.0
+_TIMES_THE_LONGEST = 4
+
+Tensors = dict[str, NDArray[Any]]
+
+
+def refused_inputs(latent_size: int) -> dict[str, tuple[Tensors, str]]:
+    """For each model of a speech inputs that it refuses before it computes, and the name of its output.
+
+    The refusal comes from the model's own process, after all requests before it, and costs next to nothing.
+    """
+    size = latent_size
+    nothing = np.full((1, 16, 4, size, size), np.nan, np.float16)
+    chunk: Tensors = {
+        "NOISE": np.zeros((1, 4, size, size), np.float32),
+        "CONDITION": np.zeros((1, 16, 9, size, size), np.float16),
+        "AUDIO": np.zeros((1, 16, 50, 384), np.float16),
+        "STEPS": np.zeros((1, 1), np.int32),
+        "GUIDANCE": np.ones((1, 1), np.float32),
+    }
+    return {
+        "whisper": ({"PCM": np.full((1, 480_000), np.inf, np.float32)}, "FEATURES"),
+        "unet": (chunk, "LATENTS"),
+        "vae_decoder": ({"LATENTS": nothing}, "FACES"),
+    }
+
+
+class Pulse:
+    """Asks a model for a sign of life, unless the requests of the last second were one."""
+
+    def __init__(
+        self,
+        client: grpcclient.InferenceServerClient,
+        traffic: Traffic,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client = client
+        self._traffic = traffic
+        self._clock = clock
+
+    async def feel(self, model: str, inputs: Tensors, output: str) -> None:
+        """Returns when the model lives; raises `InferenceFailed` when it is dead or hangs, and `TritonUnavailable`."""
+        seen = self._traffic.of(model)
+        if self._clock() - seen.answered_at < _FRESH_S:
+            return
+        busy_s = max(_BUSY_PATIENCE_S, _TIMES_THE_LONGEST * seen.longest_s)
+        patience_s = busy_s if seen.in_flight else _IDLE_PATIENCE_S
+        before = await self._executions(model)
+        try:
+            await self._ask(model, inputs, output, patience_s)
+        except InferenceServerException as error:
+            status, message = error.status() or "", error.message() or ""
+            if status == "StatusCode.INVALID_ARGUMENT" or "Exceeds maximum queue size" in message:
+                return
+            if "Stub process" in message:
+                raise InferenceFailed(f"{model}: its process is dead ({message})", model) from error
+            if status != "StatusCode.DEADLINE_EXCEEDED":
+                raise typed(error, model) from error
+            # What others asked for may be long; a model that finishes something meanwhile does not hang.
+            if await self._executions(model) == before:
+                reason = f"{model}: its process has answered nothing for {patience_s:g} s"
+                raise InferenceFailed(reason, model) from None
+
+    async def _ask(self, model: str, inputs: Tensors, output: str, patience_s: float) -> None:
+        tensors = []
+        for name, values in inputs.items():
+            tensor = grpcclient.InferInput(name, list(values.shape), np_to_triton_dtype(values.dtype))
+            tensor.set_data_from_numpy(values)
+            tensors.append(tensor)
+        wanted = [grpcclient.InferRequestedOutput(output)]
+        await self._client.infer(model, tensors, outputs=wanted, client_timeout=patience_s)
+
+    async def _executions(self, model: str) -> int | None:
+        try:
+            answer = await self._client.get_inference_statistics(model, client_timeout=1.0)
+        except (InferenceServerException, asyncio.TimeoutError):
+            return None
+        return sum(int(each.execution_count) for each in answer.model_stats)

@@ -1,0 +1,42 @@
+"""What the requests themselves say of each model."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+
+@dataclass
+class ModelTraffic:
+    """Requests that are out, when the last good answer came (monotonic seconds), and how long the longest took."""
+
+    in_flight: int = 0
+    answered_at: float = -math.inf
+    longest_s: float = 0.0
+
+
+class Traffic:
+    """Counts the requests of one client by model."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._models: dict[str, ModelTraffic] = {}
+
+    def of(self, model: str) -> ModelTraffic:
+        """A model's traffic until now."""
+        return self._models.setdefault(model, ModelTraffic())
+
+    @contextmanager
+    def request(self, model: str) -> Iterator[None]:
+        """One request, from its beginning to its end; one that raises was not answered."""
+        seen, began = self.of(model), self._clock()
+        seen.in_flight += 1
+        try:
+            yield
+            seen.answered_at = self._clock()
+            seen.longest_s = max(seen.longest_s, seen.answered_at - began)
+        finally:
+            seen.in_flight -= 1

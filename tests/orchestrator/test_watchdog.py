@@ -1,0 +1,89 @@
+"""A model's process that dies or hangs is noticed without a task, and the model is loaded again."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from export.launcher import TritonOptions, TritonServer
+from export.repository import export_repository
+from latentsync.checkpoint import Checkpoint
+from orchestrator.triton_supervisor import TritonSupervisor
+from tests.orchestrator.inference.test_client import model_processes
+from tests.orchestrator.running_server import RunningServer, running, settings_in
+from tests.orchestrator.speech_samples import wav
+from tests.triton.tiny_checkpoint import RESOLUTION
+
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+async def test_tritonserver_that_exits_or_hangs_is_started_again_and_the_speech_is_said(
+    checkpoint: Checkpoint, options_for: Callable[..., TritonOptions], tmp_path: Path, number: signal.Signals
+) -> None:
+    export_repository(checkpoint.directory, tmp_path / "models", device="cpu", cpu_threads=1)
+    options = options_for(tmp_path / "models", exit_timeout_s=3)
+    supervisor = TritonSupervisor(options)
+    await supervisor.start()
+    keeping = asyncio.create_task(supervisor.run())
+    try:
+        settings = settings_in(tmp_path, triton_url=f"127.0.0.1:{options.grpc_port}")
+        async with running(settings, real_client=True, resolution=RESOLUTION) as server:
+            supervisor.restarted = server.service.metrics.triton_restarts.inc
+            await server.ready()
+            answer = await server.http.post("/v1/tasks", files={"audio_file": ("a.wav", wav(8))})
+            task_id = answer.json()["task_id"]
+            await server.task(task_id, "streaming")
+            assert supervisor.pid is not None
+            os.kill(supervisor.pid, number)
+            while (await server.http.get("/health/ready")).status_code == 200:
+                await asyncio.sleep(0.05)
+            await server.ready()
+            assert await metric(server, "latentsync_triton_restarts_total") == 1
+            task = await server.task(task_id, "done")
+            assert task["frames"]["generated"] == task["frames"]["played"] == task["frames"]["total"]
+    finally:
+        keeping.cancel()
+        await asyncio.wait({keeping})
+        await supervisor.aclose()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def triton(
+    checkpoint: Checkpoint, options_for: Callable[..., TritonOptions], tmp_path: Path
+) -> AsyncIterator[TritonServer]:
+    export_repository(checkpoint.directory, tmp_path / "models", device="cpu", cpu_threads=1)
+    server = await TritonServer.start(options_for(tmp_path / "models", exit_timeout_s=3))
+    yield server
+    await server.aclose()
+
+
+async def metric(server: RunningServer, line: str) -> float:
+    text = (await server.http.get("/metrics")).text
+    return next((float(each.rpartition(" ")[2]) for each in text.splitlines() if each.startswith(line + " ")), 0.0)
+
+
+@pytest.mark.parametrize(("model", "number"), [("whisper", signal.SIGKILL), ("unet", signal.SIGSTOP)])
+async def test_dead_or_hanging_process_is_noticed_and_the_model_loaded_again(
+    triton: TritonServer, tmp_path: Path, model: str, number: signal.Signals
+) -> None:
+    settings = settings_in(tmp_path, triton_url=f"127.0.0.1:{triton.options.grpc_port}")
+    async with running(settings, real_client=True, resolution=RESOLUTION) as server:
+        await server.ready()
+        assert await metric(server, f'latentsync_model_up{{model="{model}"}}') == 1
+        (process,) = model_processes(triton, model)
+        os.kill(process, number)
+        while (health := await server.http.get("/health/ready")).status_code == 200:
+            await asyncio.sleep(0.05)
+        assert model in health.json()["parts"]["triton"]["message"]
+        while not await metric(server, f'latentsync_model_failures_total{{model="{model}"}}'):
+            await asyncio.sleep(0.05)
+        await server.ready()
+        assert await metric(server, f'latentsync_model_reloads_total{{model="{model}",result="true"}}') == 1
+        assert model_processes(triton, model) not in ([], [process])
+        answer = await server.http.post("/v1/tasks", files={"audio_file": ("a.wav", wav(0.5))})
+        await server.task(answer.json()["task_id"], "done")
