@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import wave
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
@@ -63,6 +64,13 @@ class NumberedModels:
     async def recover(self, error: InferenceError) -> bool:
         """Nothing fails here."""
         return False
+
+    async def feel_pulses(self, latent_size: int) -> dict[str, InferenceError | None]:
+        """No model has a process of its own."""
+        return {}
+
+    def watch_reloads(self, told: Callable[[str, bool], None]) -> None:
+        """No model is loaded again."""
 
     async def features(self, window: NDArray[np.float32]) -> NDArray[np.float16]:
         """Features that hold their own number in each place."""
