@@ -71,7 +71,7 @@ class Corpus:
 class TruthFrames:
     """The talking faces of several clips as one sequence, every `stride`-th of each clip.
 
-    Memory-mapped, or on a GPU where there is one: picking faces from the disk took half of a training step there.
+    Memory-mapped, or in the memory of a GPU where there is one, so that no step waits for the host.
     """
 
     def __init__(self, corpus: Corpus, clips: list[Clip], device: str, stride: int = 1) -> None:

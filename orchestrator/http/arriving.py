@@ -31,3 +31,13 @@ async def arriving(request: Request, limit_s: float = _SMALL_BODY_S) -> AsyncIte
         if data is None:
             return
         yield data
+
+
+async def small_body(request: Request, limit_bytes: int, message: str) -> bytes:
+    """The whole body; raises ApiError: 413 with `message` when it is longer than `limit_bytes`, and as `arriving`."""
+    body = bytearray()
+    async for data in arriving(request):
+        body += data
+        if len(body) > limit_bytes:
+            raise ApiError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body_too_large", message)
+    return bytes(body)

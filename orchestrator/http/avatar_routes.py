@@ -24,7 +24,7 @@ from orchestrator.avatars.prepare import PrepareOptions
 from orchestrator.avatars.store import avatar_directory, find_avatar, remove_avatar, rename_avatar
 from orchestrator.avatars.store import list_avatars as prepared_avatars
 from orchestrator.avatars.video import video_info
-from orchestrator.http.arriving import arriving
+from orchestrator.http.arriving import small_body
 from orchestrator.http.errors import ApiError, from_audio_error
 from orchestrator.http.forms import UploadForm
 from orchestrator.http.task_routes import require_ready
@@ -83,11 +83,7 @@ async def rename(request: Request) -> Response:
     """Give an avatar another name."""
     service: Service = request.app.state.service
     name = request.path_params["name"]
-    body = bytearray()
-    async for block in arriving(request):
-        body += block
-        if len(body) > _BODY_BYTES:
-            raise ApiError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body_too_large", 'Send {"name": "new-name"}.')
+    body = await small_body(request, _BODY_BYTES, 'Send {"name": "new-name"}.')
     try:
         new_name = json.loads(body)["name"]
     except (ValueError, KeyError, TypeError):

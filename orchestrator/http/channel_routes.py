@@ -18,7 +18,7 @@ from orchestrator.channels.allowed_targets import AllowedTargets
 from orchestrator.channels.channel import Channel
 from orchestrator.channels.definition import ChannelDefinition, DefinitionError
 from orchestrator.channels.lineup import ChannelExists, ChannelOfSettings, TooManyChannels
-from orchestrator.http.arriving import arriving
+from orchestrator.http.arriving import small_body
 from orchestrator.http.errors import ApiError
 from orchestrator.service import Service
 from orchestrator.settings import SettingsError
@@ -132,11 +132,7 @@ async def _checked(values: dict[str, Any], service: Service) -> ChannelDefinitio
 
 
 async def _json_object(request: Request) -> dict[str, Any]:
-    body = b""
-    async for data in arriving(request):
-        body += data
-        if len(body) > _BODY_BYTES:
-            raise ApiError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body_too_large", f"Send at most {_BODY_BYTES} bytes.")
+    body = await small_body(request, _BODY_BYTES, f"Send at most {_BODY_BYTES} bytes.")
     try:
         values = json.loads(body)
     except ValueError:

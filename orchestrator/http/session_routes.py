@@ -8,7 +8,7 @@ from http import HTTPStatus
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from orchestrator.http.arriving import arriving
+from orchestrator.http.arriving import small_body
 from orchestrator.http.errors import ApiError
 from orchestrator.http.guard import SESSION_COOKIE, caller_of
 from orchestrator.service import Service
@@ -27,11 +27,7 @@ async def show(request: Request) -> Response:
 async def begin(request: Request) -> Response:
     """Keep the body's key in a cookie; events and pictures can't carry it in a header."""
     service: Service = request.app.state.service
-    body = bytearray()
-    async for data in arriving(request):
-        body += data
-        if len(body) > _BODY_BYTES:
-            raise ApiError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body_too_large", 'Send {"key": "lsr_…"}.')
+    body = await small_body(request, _BODY_BYTES, 'Send {"key": "lsr_…"}.')
     try:
         key = json.loads(body)["key"]
     except (ValueError, KeyError, TypeError):
