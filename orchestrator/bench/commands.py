@@ -9,11 +9,13 @@ from typing import Annotated
 
 import typer
 
+from orchestrator.bench.gpu.commands import bench_gpu
 from orchestrator.options import Audio, AvatarName, CheckpointDir, DataDir, Guidance, Steps
 from orchestrator.terminal import errors_as_sentences as _errors
 from orchestrator.terminal import settings_or_exit as _settings
 
 bench_app = typer.Typer(help="Measure this machine.", no_args_is_help=True)
+bench_app.command("gpu")(bench_gpu)
 
 
 @bench_app.command("render")

@@ -1,0 +1,108 @@
+"""What the bench needs before it measures: a model repository, a tritonserver on it, an avatar, a speech's chunks."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from export.launcher import TritonServer
+from export.recipe import recipe_checkpoint
+from export.repository import CHECKPOINT, RECORD, WEIGHTS, ExportError, export_repository
+from latentsync.avatar import PreparedAvatar
+from latentsync.checkpoint import Checkpoint
+from latentsync.landmarks import FaceLandmarker
+from orchestrator.avatars.prepare import prepare_avatar
+from orchestrator.bench.gpu.chunks import ChunkSet, drawn_chunks, real_chunks
+from orchestrator.bench.gpu.speech import Speech
+from orchestrator.inference.client import TritonClient
+from orchestrator.inference.transport import TritonSettings
+from orchestrator.serving import triton_options
+from orchestrator.settings import Settings
+
+FOLDER = "bench-gpu"
+AVATAR = "bench"
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """How to export, as `latentsync-realtime export` takes it; `full_size` draws weights in the demo's place."""
+
+    device: str = "auto"
+    dtype: str = "auto"
+    engine: str = "eager"
+    unet_batch: int | None = None
+    full_size: bool = False
+
+
+def bench_settings(settings: Settings) -> Settings:
+    """The settings with a data folder of the bench's own, and ports that nobody listens on."""
+    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(4)]
+    ports = [probe.getsockname()[1] for probe in probes]
+    for probe in probes:
+        probe.close()
+    names = ("http_port", "triton_http_port", "triton_grpc_port", "triton_metrics_port")
+    changes = dict(zip(names, ports, strict=True))
+    hosts = {"http_host": "127.0.0.1", "triton_host": "127.0.0.1", "triton_url": None, "rtmp_url": None}
+    return settings.model_copy(update={**changes, **hosts, "data_dir": settings.data_dir / FOLDER, "avatar": AVATAR})
+
+
+def exported_repository(settings: Settings, options: ExportOptions, say: Say) -> Path:
+    """The repository of these options in `settings.data_dir`; raises ExportError, CheckpointError, EngineError."""
+    checkpoint_dir = settings.checkpoint_dir
+    if options.full_size and checkpoint_dir.name == "demo":
+        say("drawing weights of the official size")
+        checkpoint_dir = recipe_checkpoint(settings.data_dir / "checkpoints")
+    say(f"exporting {checkpoint_dir.name}")
+    export_repository(
+        checkpoint_dir,
+        settings.model_repository,
+        device=options.device,
+        dtype=options.dtype,
+        engine=options.engine,
+        unet_batch=options.unet_batch,
+        cpu_threads=settings.cpu_threads,
+        report=say,
+    )
+    return settings.model_repository
+
+
+def served_checkpoint(repository: Path) -> Checkpoint:
+    """The checkpoint inside a model repository; raises ExportError for a folder that is none, and CheckpointError."""
+    if not (repository / RECORD).is_file():
+        raise ExportError(f"{repository} is no model repository: `latentsync-realtime export --output` writes one")
+    return Checkpoint.open(repository / WEIGHTS / CHECKPOINT)
+
+
+@asynccontextmanager
+async def triton_on(settings: Settings, repository: Path) -> AsyncIterator[TritonServer]:
+    """A tritonserver until the block ends; raises TritonLaunchError."""
+    server = await TritonServer.start(replace(triton_options(settings), model_repository=repository))
+    try:
+        yield server
+    finally:
+        await server.aclose()
+
+
+async def bench_avatar(settings: Settings, checkpoint: Checkpoint, faces_dir: Path, video: Path) -> PreparedAvatar:
+    """The avatar of a clip, with faces of the checkpoint's size; it is kept in `settings.avatars_dir`.
+
+    Raises AvatarError, LandmarkModelError for a folder without the face models, InferenceError.
+    """
+    finder = FaceLandmarker(faces_dir)
+    async with TritonClient(TritonSettings(url=settings.triton_grpc_url)) as client:
+        return await prepare_avatar(video, AVATAR, settings.avatars_dir, checkpoint, client, finder)
+
+
+async def bench_chunks(
+    settings: Settings, checkpoint: Checkpoint, avatar: PreparedAvatar | str, speech: Speech
+) -> ChunkSet:
+    """The speech on the avatar, or drawn chunks where a sentence says why there is no avatar; raises InferenceError."""
+    if isinstance(avatar, str):
+        return drawn_chunks(checkpoint.latent_size, avatar)
+    async with TritonClient(TritonSettings(url=settings.triton_grpc_url)) as client:
+        return await real_chunks(avatar, speech.pcm, speech.origin, client)
