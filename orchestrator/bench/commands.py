@@ -10,12 +10,15 @@ from typing import Annotated
 import typer
 
 from orchestrator.bench.gpu.commands import bench_gpu
+from orchestrator.bench.gpu.perf_commands import perf_analyzer, perf_analyzer_data
 from orchestrator.options import Audio, AvatarName, CheckpointDir, DataDir, Guidance, Steps
 from orchestrator.terminal import errors_as_sentences as _errors
 from orchestrator.terminal import settings_or_exit as _settings
 
 bench_app = typer.Typer(help="Measure this machine.", no_args_is_help=True)
 bench_app.command("gpu")(bench_gpu)
+bench_app.command("perf-analyzer")(perf_analyzer)
+bench_app.command("perf-analyzer-data")(perf_analyzer_data)
 
 
 @bench_app.command("render")

@@ -59,10 +59,8 @@ def bench_gpu(
 
     from latentsync.checkpoint import Checkpoint
     from orchestrator.bench.gpu import plan as plans
-    from orchestrator.bench.gpu.run import BenchSources
     from orchestrator.bench.gpu.run import bench_gpu as run_bench
-    from orchestrator.bench.gpu.served import ExportOptions, bench_settings
-    from orchestrator.settings import CHECKOUT
+    from orchestrator.bench.gpu.served import ExportOptions, bench_settings, bench_sources
 
     with _errors():
         plan = plans.GpuPlan(
@@ -83,13 +81,7 @@ def bench_gpu(
                 plan, steps=steps or scheduler.default_steps, guidance=guidance or scheduler.default_guidance
             )
 
-        sources = BenchSources(
-            repository=repository,
-            export=ExportOptions(device, dtype, engine, unet_batch, full_size),
-            video=video or CHECKOUT / "checkpoints" / "demo" / "avatar" / "idle.mp4",
-            audio=audio,
-            faces_dir=CHECKOUT / "checkpoints" / "face",
-        )
+        sources = bench_sources(repository, ExportOptions(device, dtype, engine, unet_batch, full_size), video, audio)
         date, command = datetime.now(timezone.utc), shlex.join(["latentsync-realtime", *sys.argv[1:]])
         say = partial(typer.echo, err=True)
         record = asyncio.run(run_bench(bench_settings(settings), sources, for_checkpoint, date, command, say))

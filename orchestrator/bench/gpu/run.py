@@ -6,16 +6,13 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 import anyio
 
 from export.launcher import TritonServer
-from latentsync.avatar import AvatarError, PreparedAvatar
+from latentsync.avatar import PreparedAvatar
 from latentsync.checkpoint import Checkpoint
-from latentsync.landmarks import LandmarkModelError
 from orchestrator.audio.decoder import ffmpeg_binary
 from orchestrator.bench.gpu.chunks import DECODER, UNET
 from orchestrator.bench.gpu.ensemble import LoadPoint, bench_models, model_bench
@@ -28,7 +25,7 @@ from orchestrator.bench.gpu.product_server import product_server
 from orchestrator.bench.gpu.record import GpuBench, export_options
 from orchestrator.bench.gpu.served import (
     AVATAR,
-    ExportOptions,
+    BenchSources,
     Say,
     bench_avatar,
     bench_chunks,
@@ -45,17 +42,6 @@ from orchestrator.settings import Settings
 logger = logging.getLogger(__name__)
 
 _MODELS = ("whisper", "vae_encoder", UNET, DECODER)
-
-
-@dataclass(frozen=True)
-class BenchSources:
-    """A model repository, or how to export one; the avatar's clip, the speech, the folder of the face models."""
-
-    repository: Path | None
-    export: ExportOptions
-    video: Path
-    audio: Path | None
-    faces_dir: Path
 
 
 async def bench_gpu(
@@ -132,7 +118,10 @@ class _Run:
         async with TritonClient(TritonSettings(url=self._settings.triton_grpc_url)) as client:
             self._record.triton = await client.server_version()
         if set(self._plan.stages) - {Stage.LOAD, Stage.GPU_MEMORY}:
-            self._avatar = await self._prepared()
+            sources = self._sources
+            self._avatar = await bench_avatar(
+                self._settings, self._checkpoint, sources.faces_dir, sources.video, self._say
+            )
         await self._stage(Stage.ENSEMBLE, self._ensemble)
         if {Stage.PRODUCT, Stage.LIVE} & set(self._plan.stages):
             await self._product_and_live()
@@ -153,14 +142,6 @@ class _Run:
             self._record.failures[stage.value] = f"{type(error).__name__}: {error}"
             self._say(f"{stage.value}: {error}")
         self._record.took_s[stage.value] = round(time.monotonic() - began, 1)
-
-    async def _prepared(self) -> PreparedAvatar | str:
-        self._say(f"preparing an avatar from {self._sources.video.name}")
-        try:
-            return await bench_avatar(self._settings, self._checkpoint, self._sources.faces_dir, self._sources.video)
-        except (AvatarError, LandmarkModelError) as error:
-            self._say(str(error))
-            return str(error)
 
     async def _ensemble(self) -> None:
         chunks = await bench_chunks(self._settings, self._checkpoint, self._avatar, self._speech)

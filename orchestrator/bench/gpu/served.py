@@ -11,16 +11,16 @@ from pathlib import Path
 from export.launcher import TritonServer
 from export.recipe import recipe_checkpoint
 from export.repository import CHECKPOINT, RECORD, WEIGHTS, ExportError, export_repository
-from latentsync.avatar import PreparedAvatar
+from latentsync.avatar import AvatarError, PreparedAvatar
 from latentsync.checkpoint import Checkpoint
-from latentsync.landmarks import FaceLandmarker
+from latentsync.landmarks import FaceLandmarker, LandmarkModelError
 from orchestrator.avatars.prepare import prepare_avatar
 from orchestrator.bench.gpu.chunks import ChunkSet, drawn_chunks, real_chunks
 from orchestrator.bench.gpu.speech import Speech
 from orchestrator.inference.client import TritonClient
 from orchestrator.inference.transport import TritonSettings
 from orchestrator.serving import triton_options
-from orchestrator.settings import Settings
+from orchestrator.settings import CHECKOUT, Settings
 
 FOLDER = "bench-gpu"
 AVATAR = "bench"
@@ -37,6 +37,27 @@ class ExportOptions:
     engine: str = "eager"
     unet_batch: int | None = None
     full_size: bool = False
+
+
+@dataclass(frozen=True)
+class BenchSources:
+    """A model repository, or how to export one; the avatar's clip, the speech, the folder of the face models."""
+
+    repository: Path | None
+    export: ExportOptions
+    video: Path
+    audio: Path | None
+    faces_dir: Path
+
+
+def bench_sources(
+    repository: Path | None, export: ExportOptions, video: Path | None, audio: Path | None
+) -> BenchSources:
+    """What the command line gave, with the demo's clip where it gave none."""
+    checkpoints = CHECKOUT / "checkpoints"
+    return BenchSources(
+        repository, export, video or checkpoints / "demo" / "avatar" / "idle.mp4", audio, checkpoints / "face"
+    )
 
 
 def bench_settings(settings: Settings) -> Settings:
@@ -88,14 +109,21 @@ async def triton_on(settings: Settings, repository: Path) -> AsyncIterator[Trito
         await server.aclose()
 
 
-async def bench_avatar(settings: Settings, checkpoint: Checkpoint, faces_dir: Path, video: Path) -> PreparedAvatar:
-    """The avatar of a clip, with faces of the checkpoint's size; it is kept in `settings.avatars_dir`.
+async def bench_avatar(
+    settings: Settings, checkpoint: Checkpoint, faces_dir: Path, video: Path, say: Say
+) -> PreparedAvatar | str:
+    """The avatar of a clip, with faces of the checkpoint's size, kept in `settings.avatars_dir`; or why there is none.
 
-    Raises AvatarError, LandmarkModelError for a folder without the face models, InferenceError.
+    Raises InferenceError.
     """
-    finder = FaceLandmarker(faces_dir)
-    async with TritonClient(TritonSettings(url=settings.triton_grpc_url)) as client:
-        return await prepare_avatar(video, AVATAR, settings.avatars_dir, checkpoint, client, finder)
+    say(f"preparing an avatar from {video.name}")
+    try:
+        finder = FaceLandmarker(faces_dir)
+        async with TritonClient(TritonSettings(url=settings.triton_grpc_url)) as client:
+            return await prepare_avatar(video, AVATAR, settings.avatars_dir, checkpoint, client, finder)
+    except (AvatarError, LandmarkModelError) as error:
+        say(str(error))
+        return str(error)
 
 
 async def bench_chunks(
