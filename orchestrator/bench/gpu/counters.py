@@ -104,7 +104,8 @@ def inferences_by_gpu(host: str, metrics_port: int, model: str) -> dict[str, int
     found: dict[str, int] = defaultdict(int)
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
-            if sample.name == "nv_inference_count" and sample.labels.get("model") == model:
+            # The parser gives counters the ending that newer exporters write themselves.
+            if sample.name.removesuffix("_total") == "nv_inference_count" and sample.labels.get("model") == model:
                 uuid = sample.labels.get("gpu_uuid")
                 if uuid:
                     found[uuid] += int(sample.value)

@@ -28,6 +28,7 @@ from orchestrator.inference.transport import Inputs, TensorTransport, TritonSett
 from orchestrator.settings import Settings
 
 _LATENT_REQUESTS = 4
+_READY_LIMIT_S = 300.0
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ async def _served(
     checkpoint = served_checkpoint(repository)
     speech = await bench_speech(sources.audio, plan.speech_s)
     say("starting Triton")
-    async with triton_on(settings, repository):
+    async with triton_on(settings, repository, _READY_LIMIT_S):
         avatar = await bench_avatar(settings, checkpoint, sources.faces_dir, sources.video, say)
         chunks = await bench_chunks(settings, checkpoint, avatar, speech)
         steps = plan.steps or checkpoint.scheduler.default_steps

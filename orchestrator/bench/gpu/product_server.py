@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import sys
 import urllib.error
 import urllib.request
@@ -76,7 +77,12 @@ class ProductServer:
 
 @asynccontextmanager
 async def product_server(settings: Settings) -> AsyncIterator[ProductServer]:
-    """Runs `serve` with these settings until the block ends; its log is serve.log. Raises ProductFailed."""
+    """Runs `serve` with these settings until the block ends; its log is serve.log. Raises ProductFailed.
+
+    Tasks and channels that an earlier run left in `settings.data_dir` are removed.
+    """
+    shutil.rmtree(settings.tasks_dir, ignore_errors=True)
+    (settings.data_dir / "channels.json").unlink(missing_ok=True)
     settings.log_dir.mkdir(parents=True, exist_ok=True)
     log_path = settings.log_dir / "serve.log"
     with log_path.open("wb") as log:

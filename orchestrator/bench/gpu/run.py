@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
 from datetime import datetime
-
-import anyio
 
 from export.launcher import TritonServer
 from latentsync.avatar import PreparedAvatar
@@ -77,12 +75,9 @@ async def bench_gpu(
             record.export_s = round(time.monotonic() - began, 1)
         say("starting Triton")
         began = time.monotonic()
-        with anyio.fail_after(planned.limit_s(Stage.LOAD)):
-            stack = AsyncExitStack()
-            server = await stack.enter_async_context(triton_on(settings, repository))
-        record.load_s = round(time.monotonic() - began, 2)
-        record.took_s[Stage.LOAD.value] = record.load_s
-        async with stack:
+        async with triton_on(settings, repository, planned.limit_s(Stage.LOAD)) as server:
+            record.load_s = round(time.monotonic() - began, 2)
+            record.took_s[Stage.LOAD.value] = record.load_s
             run = _Run(settings, sources, planned, checkpoint, speech, server, gpus, record, say)
             await run.all_stages()
     return record
@@ -132,15 +127,17 @@ class _Run:
             return
         began = time.monotonic()
         try:
-            with anyio.move_on_after(self._plan.limit_s(stage)) as scope:
+            # Not anyio's scope, which would cancel what a stage awaits to clean up.
+            async with asyncio.timeout(self._plan.limit_s(stage)) as limit:
                 await work()
-            if scope.cancelled_caught:
+        except Exception as error:  # the figures of the other stages were dear, and stay
+            if limit.expired():
                 self._record.cut_off.append(stage.value)
                 self._say(f"{stage.value}: cut off after {self._plan.limit_s(stage):g} s")
-        except Exception as error:  # the figures of the other stages were dear, and stay
-            logger.exception("stage %s", stage.value)
-            self._record.failures[stage.value] = f"{type(error).__name__}: {error}"
-            self._say(f"{stage.value}: {error}")
+            else:
+                logger.exception("stage %s", stage.value)
+                self._record.failures[stage.value] = f"{type(error).__name__}: {error}"
+                self._say(f"{stage.value}: {error}")
         self._record.took_s[stage.value] = round(time.monotonic() - began, 1)
 
     async def _ensemble(self) -> None:

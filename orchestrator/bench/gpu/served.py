@@ -100,9 +100,10 @@ def served_checkpoint(repository: Path) -> Checkpoint:
 
 
 @asynccontextmanager
-async def triton_on(settings: Settings, repository: Path) -> AsyncIterator[TritonServer]:
-    """A tritonserver until the block ends; raises TritonLaunchError."""
-    server = await TritonServer.start(replace(triton_options(settings), model_repository=repository))
+async def triton_on(settings: Settings, repository: Path, ready_limit_s: float) -> AsyncIterator[TritonServer]:
+    """A tritonserver until the block ends; raises TritonLaunchError, also when it is not ready in time."""
+    options = replace(triton_options(settings), model_repository=repository, ready_timeout_s=ready_limit_s)
+    server = await TritonServer.start(options)
     try:
         yield server
     finally:
