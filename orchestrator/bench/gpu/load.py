@@ -68,10 +68,11 @@ async def closed_loop(
 
 async def _unless_failed(waiting: asyncio.Future[Any], tasks: list[asyncio.Task[None]]) -> None:
     await asyncio.wait({waiting, *tasks}, return_when=asyncio.FIRST_COMPLETED)
-    for task in tasks:
-        if task.done():
-            waiting.cancel()
-            task.result()
+    failed = next((task for task in tasks if task.done()), None)
+    if failed is not None:
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        failed.result()
     await waiting
 
 

@@ -68,7 +68,8 @@ def test_the_binary_of_a_wheel_runs_with_the_libraries_that_the_wheel_lacks(tmp_
 
 
 def test_what_perf_analyzer_says_of_its_failure_is_told(tmp_path: Path) -> None:
-    binary = find_perf_analyzer(wheel(tmp_path, "#!/bin/sh\necho no such model >&2\nexit 99\n"), tmp_path / "run")
+    script = WRITES_ITS_CSV.replace("Throughput: 6.2 infer/sec", "no such model") + "exit 99\n"
+    binary = find_perf_analyzer(wheel(tmp_path, script), tmp_path / "run")
     with pytest.raises(PerfAnalyzerFailed, match="status 99: no such model"):
         run_perf_analyzer(binary, run_in(tmp_path), tmp_path / "run", timeout_s=10)
 
