@@ -34,9 +34,9 @@ class LoadPoint:
     seconds: float
     chunks: int
     frames_per_s: float
-    p50_ms: float
-    p95_ms: float
-    p99_ms: float
+    p50_ms: float | None
+    p95_ms: float | None
+    p99_ms: float | None
     average_batch: float | None
     models: dict[str, ModelTimes]
     gpu_shares: dict[str, float] | None

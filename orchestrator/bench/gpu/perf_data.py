@@ -11,6 +11,7 @@ from orchestrator.bench.gpu.chunks import DECODER, ENSEMBLE, UNET, ChunkSet
 from orchestrator.inference.transport import Inputs
 
 ORIGIN_FILE = "origin.txt"
+PERF_MODELS = (ENSEMBLE, UNET, DECODER)
 
 
 def data_file(folder: Path, model: str) -> Path:

@@ -13,7 +13,7 @@ import numpy as np
 
 from orchestrator.bench.gpu.chunks import ENSEMBLE, UNET, ChunkSet
 from orchestrator.bench.gpu.perf_analyzer import PerfRun, find_perf_analyzer, run_perf_analyzer
-from orchestrator.bench.gpu.perf_data import data_file, write_perf_data
+from orchestrator.bench.gpu.perf_data import PERF_MODELS, data_file, write_perf_data
 from orchestrator.bench.gpu.served import (
     BenchSources,
     Say,
@@ -25,7 +25,7 @@ from orchestrator.bench.gpu.served import (
 )
 from orchestrator.bench.gpu.speech import bench_speech
 from orchestrator.inference.transport import Inputs, TensorTransport, TritonSettings, connect
-from orchestrator.settings import Settings
+from orchestrator.settings import Settings, SettingsError
 
 _LATENT_REQUESTS = 4
 _READY_LIMIT_S = 300.0
@@ -43,6 +43,13 @@ class PerfPlan:
     window_ms: int = 8000
     shared_memory: bool = True
     timeout_s: float = 480.0
+
+    def __post_init__(self) -> None:
+        unknown = set(self.models) - set(PERF_MODELS)
+        if unknown:
+            raise SettingsError(
+                f"--models names {', '.join(sorted(unknown))} and must be some of {', '.join(PERF_MODELS)}"
+            )
 
 
 async def perf_data(

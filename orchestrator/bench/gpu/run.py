@@ -185,7 +185,7 @@ class _Run:
     def _found_load(self, point: LoadPoint) -> None:
         self._record.ensemble.append(point)
         self._say(
-            f"{point.model}, {point.clients} clients: {point.frames_per_s:.1f} frames/s, {point.p50_ms:.0f} ms, "
+            f"{point.model}, {point.clients} clients: {point.frames_per_s:.1f} frames/s, {point.p50_ms} ms, "
             f"batches of {point.average_batch}"
         )
 

@@ -17,6 +17,8 @@ from orchestrator.bench.gpu.perf_analyzer import (
     run_perf_analyzer,
 )
 from orchestrator.bench.gpu.perf_data import write_perf_data
+from orchestrator.bench.gpu.perf_run import PerfPlan
+from orchestrator.settings import SettingsError
 
 WRITES_ITS_CSV = """#!/bin/sh
 while [ "$1" != "-f" ]; do shift; done
@@ -86,3 +88,8 @@ def test_no_binary_is_said_with_where_to_get_one(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
     with pytest.raises(NoPerfAnalyzer, match=r"tritonclient==2\.48\.0"):
         find_perf_analyzer(None, tmp_path)
+
+
+def test_a_model_that_is_not_loaded_by_it_is_named() -> None:
+    with pytest.raises(SettingsError, match="--models names whisper and must be some of lipsync, unet, vae_decoder"):
+        PerfPlan(None, None, models=("lipsync", "whisper"))
