@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from latentsync.checkpoint import Checkpoint
+from latentsync.denoising import PlainPredictor, Predictor, Solver, denoise
 from latentsync.engine import Engine
+from latentsync.engines import CHUNK_FRAMES, as_function
 from latentsync.graphs import Run
-from latentsync.serving import CHUNK_FRAMES
+from latentsync.scheduler import SchedulerConfig
+from latentsync.unet import LatentSyncUNet
 from latentsync.vae import FaceDecoder, Vae
 
 WINDOW_SAMPLES = 480_000
@@ -37,14 +41,23 @@ class StageParity:
 
 @dataclass(frozen=True)
 class Stage:
-    """A served model, as float32 eager and as it is exported, and inputs for it."""
+    """A served model: in a dtype as plain PyTorch (False) or as it is exported (True), and inputs for it."""
 
     name: str
-    load: Callable[[torch.dtype], Run]
-    wrap: Callable[[Run], Run]
+    run: Callable[[torch.dtype, bool], Run]
     inputs: tuple[Tensor, ...]
     dtype: torch.dtype
     engine: Engine = Engine.EAGER
+
+
+class Served(Protocol):
+    """Makes of loaded networks what is exported."""
+
+    def unet(self, unet: LatentSyncUNet) -> Predictor:
+        """The UNet on its engine."""
+
+    def decoder(self, vae: Vae) -> Run:
+        """The VAE's decoder on its engine."""
 
 
 def unet_example(checkpoint: Checkpoint, batch: int, device: torch.device) -> tuple[Tensor, ...]:
@@ -62,47 +75,71 @@ def decoder_example(checkpoint: Checkpoint, frames: int, device: torch.device) -
 
 
 def stages(
-    checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype, engine: Engine, wrap: Callable[[str, Any], Run]
+    checkpoint: Checkpoint,
+    device: torch.device,
+    dtype: torch.dtype,
+    engine: Engine,
+    served: Served,
+    solver: Solver = Solver.DDIM,
+    reuse: int = 1,
 ) -> Iterator[Stage]:
-    """The four stages; `wrap` makes what is served of a loaded "unet" or "vae_decoder"."""
+    """The four models; on a GPU, where it takes seconds, also a chunk from noise to latents and to faces."""
     where, side = str(device), checkpoint.resolution
     generator = torch.Generator().manual_seed(2)
     speech = 0.1 * torch.randn(1, WINDOW_SAMPLES, generator=generator)
     pictures = torch.rand(4, 3, side, side, generator=generator) * 2 - 1
 
-    def same(run: Run) -> Run:
-        return run
+    def unet(dtype: torch.dtype, exported: bool) -> Predictor:
+        loaded = checkpoint.load_unet(where, dtype)
+        return served.unet(loaded) if exported else PlainPredictor(loaded)
 
+    def decoder(dtype: torch.dtype, exported: bool) -> Run:
+        vae = checkpoint.load_vae(where, dtype)
+        return served.decoder(vae) if exported else FaceDecoder(vae)
+
+    def denoised(dtype: torch.dtype, exported: bool) -> Run:
+        return partial(_denoise, unet(dtype, exported), checkpoint.scheduler, solver, reuse if exported else 1)
+
+    def faces(dtype: torch.dtype, exported: bool) -> Run:
+        from_noise, decode = denoised(dtype, exported), decoder(dtype, exported)
+        return lambda *chunk: decode(from_noise(*chunk).flatten(0, 1))
+
+    yield Stage("whisper", lambda dtype, _: checkpoint.load_whisper(where, dtype), (speech.to(device),), torch.float32)
     yield Stage(
-        "whisper", lambda dtype: checkpoint.load_whisper(where, dtype), same, (speech.to(device),), torch.float32
-    )
-    yield Stage(
-        "vae_encoder", lambda dtype: _Encoder(checkpoint.load_vae(where, dtype)), same, (pictures.to(device),), dtype
+        "vae_encoder", lambda dtype, _: _Encoder(checkpoint.load_vae(where, dtype)), (pictures.to(device),), dtype
     )
     yield Stage(
         "unet",
-        lambda dtype: checkpoint.load_unet(where, dtype),
-        lambda run: wrap("unet", run),
+        lambda dtype, exported: as_function(unet(dtype, exported)),
         unet_example(checkpoint, 1, device),
         dtype,
         engine,
     )
-    yield Stage(
-        "vae_decoder",
-        lambda dtype: FaceDecoder(checkpoint.load_vae(where, dtype)),
-        lambda run: wrap("vae_decoder", run),
-        # Compiled graphs take whole chunks; as it is, two frames say the same and cost an eighth.
-        decoder_example(checkpoint, 2 if engine is Engine.EAGER else CHUNK_FRAMES, device),
-        dtype,
-        engine,
-    )
+    # Compiled graphs take whole chunks; as it is, two frames say the same and cost an eighth.
+    frames = 2 if engine is Engine.EAGER else CHUNK_FRAMES
+    yield Stage("vae_decoder", decoder, decoder_example(checkpoint, frames, device), dtype, engine)
+    if device.type == "cuda":
+        yield Stage("denoising", denoised, _chunk(checkpoint, device), dtype, engine)
+        yield Stage("lipsync", faces, _chunk(checkpoint, device), dtype, engine)
+
+
+def _chunk(checkpoint: Checkpoint, device: torch.device) -> tuple[Tensor, ...]:
+    """Seeded noise [1, 4, h, w], condition [1, 16, 9, h, w] and audio [1, 16, 50, 384] of one chunk."""
+    sample, _, audio = unet_example(checkpoint, 1, device)
+    return sample[:, :4, 0], sample[:, 4:].transpose(1, 2), audio
+
+
+def _denoise(predictor: Predictor, scheduler: SchedulerConfig, solver: Solver, reuse: int, *chunk: Tensor) -> Tensor:
+    noise, condition, audio = chunk
+    steps = scheduler.default_steps
+    return denoise(predictor, noise, condition, audio, steps, 1.0, scheduler, solver=solver, reuse=reuse)
 
 
 @torch.inference_mode()
 def measure(stage: Stage) -> StageParity:
     """Runs a stage both ways, one after the other so that only one set of its weights is in memory at a time."""
-    reference = stage.load(torch.float32)(*stage.inputs).float().cpu()
-    result = stage.wrap(stage.load(stage.dtype))(*stage.inputs).float().cpu()
+    reference = stage.run(torch.float32, False)(*stage.inputs).float().cpu()
+    result = stage.run(stage.dtype, True)(*stage.inputs).float().cpu()
     difference = (result - reference).abs()
     finite = bool(torch.isfinite(result).all())
     return StageParity(

@@ -18,15 +18,14 @@ from export.replacing import replace_folder
 from latentsync.engine import Engine
 
 if TYPE_CHECKING:
-    import torch
-
     from latentsync.checkpoint import Checkpoint
-    from latentsync.graphs import Run
 
 MODEL_SOURCES = Path(__file__).resolve().parent.parent / "model_repository"
 PYTHON_MODELS = ("whisper", "vae_encoder", "unet", "vae_decoder")
 ENSEMBLE = "lipsync"
 RECORD = "export.json"
+AUTO_ENGINE = "auto"
+_SOLVERS = ("ddim", "dpm++")  # latentsync.solvers.Solver's, without its torch
 
 # The weights lie once for all models, in the ensemble's version folder: the one model folder that needs no model.py.
 WEIGHTS = f"{ENSEMBLE}/1"
@@ -76,6 +75,8 @@ class _Options:
     instances: dict[str, int]
     unet_batch: int
     engine: Engine
+    solver: str
+    reuse: int
 
 
 def export_repository(
@@ -87,17 +88,20 @@ def export_repository(
     cpu_threads: int | None = None,
     instances: Mapping[str, int] | None = None,
     unet_batch: int | None = None,
-    engine: str = Engine.EAGER,
+    engine: str = AUTO_ENGINE,
+    solver: str = "ddim",
+    reuse: int = 1,
     report: Callable[[str], None] = lambda text: None,
 ) -> bool:
     """Writes `output_dir` for tritonserver out of a checkpoint folder; False when it was up to date already.
 
     `cpu_threads` is for each model process (None: every core), `instances` per GPU, or on the CPU, by model name (1
     where not named), `unet_batch` the most chunks denoised together (None: 4 on GPUs, 1 on a CPU, where a batch only
-    makes its first chunk late). `engine` runs UNet and VAE decoder; "compile" and "aot" compile here, for this device
-    and for batches up to `unet_batch`. Each stage is compared with float32 eager, and `report` gets the table before
-    anything is replaced. The folder is complete (model.py, config.pbtxt, weights, graphs) and all paths in it are
-    relative. It is written beside `output_dir` and put in its place in one step, so a failure leaves the old one.
+    makes its first chunk late). `engine` runs UNet and VAE decoder ("auto": "fused" on GPUs, "eager" on a CPU);
+    "compile" and "aot" compile here, for this device and for batches up to `unet_batch`. `solver` ("ddim" or "dpm++")
+    and `reuse` (denoise's) trade the picture for speed. Each stage is compared with float32 eager; `report` gets the
+    table before anything is replaced. The folder is complete (model.py, config.pbtxt, weights, graphs) and all paths in
+    it are relative. It is written beside `output_dir` and put in its place in one step: a failure leaves the old one.
     Raises ExportError, CheckpointError for weights that do not load, and EngineError for graphs that do not compile.
     """
     chosen = Device(device)
@@ -109,7 +113,9 @@ def export_repository(
         cpu_threads=len(os.sched_getaffinity(0)) if cpu_threads is None else cpu_threads,
         instances=dict.fromkeys(PYTHON_MODELS, 1) | dict(instances or {}),
         unet_batch=(4 if chosen is Device.CUDA else 1) if unet_batch is None else unet_batch,
-        engine=_engine(engine),
+        engine=_engine(engine, chosen),
+        solver=solver,
+        reuse=reuse,
     )
     _check(options)
     record = _record(checkpoint_dir, options)
@@ -126,18 +132,26 @@ def export_repository(
     return True
 
 
-def _engine(name: str) -> Engine:
+def _engine(name: str, device: Device) -> Engine:
+    if name == AUTO_ENGINE:
+        return Engine.FUSED if device is Device.CUDA else Engine.EAGER
     try:
-        return Engine(name)
+        engine = Engine(name)
     except ValueError:
-        raise ExportError(f"engine is {name!r}, expected {', '.join(known.value for known in Engine)}") from None
+        known = ", ".join([AUTO_ENGINE, *(known.value for known in Engine)])
+        raise ExportError(f"engine is {name!r}, expected {known}") from None
+    if engine is Engine.FUSED and device is Device.CPU:
+        raise ExportError("engine fused runs on NVIDIA GPUs only: take eager on a CPU")
+    return engine
 
 
 def _check(options: _Options) -> None:
     unknown = options.instances.keys() - set(PYTHON_MODELS)
     if unknown:
         raise ExportError(f"instances names {', '.join(sorted(unknown))}; the models are {', '.join(PYTHON_MODELS)}")
-    counts = {"cpu_threads": options.cpu_threads, "unet_batch": options.unet_batch}
+    if options.solver not in _SOLVERS:
+        raise ExportError(f"solver is {options.solver!r}, expected {' or '.join(_SOLVERS)}")
+    counts = {"cpu_threads": options.cpu_threads, "unet_batch": options.unet_batch, "reuse": options.reuse}
     counts |= {f"instances of {name}": count for name, count in options.instances.items()}
     for name, count in counts.items():
         if count < 1:
@@ -158,7 +172,7 @@ def _record(checkpoint_dir: Path, options: _Options) -> dict[str, Any]:
     for path in _checkpoint_files(checkpoint_dir).values():
         status = path.stat()
         weights[str(path.resolve())] = [status.st_size, status.st_mtime_ns]
-    if options.engine is not Engine.EAGER:
+    if options.engine in (Engine.COMPILE, Engine.AOT):
         import torch
 
         from latentsync.graphs import Machine
@@ -241,8 +255,8 @@ def _compile_and_compare(
     import torch
 
     from export import parity
-    from latentsync.graphs import compile_ahead, load_graphs
-    from latentsync.serving import UNET_GRAPHS, decoder_batches, unet_batches
+    from export.compiled import CompiledHere
+    from latentsync.denoising import Solver
 
     if options.device is Device.CUDA and not torch.cuda.is_available():
         report("no GPU is here: nothing was compared")
@@ -250,19 +264,13 @@ def _compile_and_compare(
         checkpoint.load_vae()
         checkpoint.load_whisper()
         return
-    device = torch.device(options.device.value)
-    unets, decoders = unet_batches(options.unet_batch), decoder_batches(options.unet_batch)
-
-    def compiled(name: str, module: torch.nn.Module) -> Run:
-        batches, example = (unets, parity.unet_example) if name == UNET_GRAPHS else (decoders, parity.decoder_example)
-        examples = [example(checkpoint, batch, device) for batch in batches]
-        compile_ahead(module, options.engine, graphs_dir / name, examples, device)
-        return load_graphs(module, options.engine, graphs_dir / name, batches, device)
-
-    rows = [
-        parity.measure(stage)
-        for stage in parity.stages(checkpoint, device, getattr(torch, dtype.value), options.engine, compiled)
-    ]
+    device, solver = torch.device(options.device.value), Solver(options.solver)
+    torch.backends.cudnn.benchmark = device.type == "cuda"  # as it is served
+    served = CompiledHere(checkpoint, graphs_dir, options.engine, options.unet_batch, device, options.reuse)
+    compared = parity.stages(
+        checkpoint, device, getattr(torch, dtype.value), options.engine, served, solver, options.reuse
+    )
+    rows = [parity.measure(stage) for stage in compared]
     report(parity.table(rows))
     (graphs_dir.parent / PARITY).write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
     broken = [row.stage for row in rows if not row.finite]
@@ -303,6 +311,8 @@ def _template_values(resolution: int, latent_size: int, options: _Options, dtype
         "kind": "KIND_GPU" if on_gpu else "KIND_CPU",
         "checkpoint": f"../{WEIGHTS}/{CHECKPOINT}",
         "engine": options.engine.value,
+        "solver": options.solver,
+        "reuse": options.reuse,
         "graphs": f"../{WEIGHTS}/{GRAPHS}",
         "resolution": resolution,
         "latent_size": latent_size,

@@ -1,20 +1,26 @@
-"""DDIM denoising of chunks of frames (Song et al. 2021, eta 0) as a plain function."""
+"""Denoising of chunks of frames as a plain function: guidance, solver, reuse of deep features, cancellation."""
 
 from __future__ import annotations
 
-import functools
-import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from latentsync.scheduler import PredictionType, SchedulerConfig, TimestepSpacing, task_noise, timesteps
+from latentsync.solvers import Solver, alphas_cumprod, begin_steps, ddim_step
+from latentsync.unet import LatentSyncUNet
 
 __all__ = [
     "Cancelled",
+    "PlainPredictor",
     "PredictionType",
+    "Predictor",
+    "ReusingPredictor",
     "SchedulerConfig",
+    "Solver",
     "TimestepSpacing",
     "alphas_cumprod",
     "ddim_step",
@@ -24,6 +30,53 @@ __all__ = [
 ]
 
 Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
+# Takes latents [B, 4, F, h, w], a timestep, and whether the deep layers must run; returns the prediction, float32.
+PredictStep = Callable[[Tensor, int, bool], Tensor]
+
+
+class Predictor(Protocol):
+    """A UNet that is told once what all steps of some chunks have in common."""
+
+    def begin(self, condition: Tensor, audio: Tensor) -> PredictStep:
+        """Takes condition [B, F, 9, h, w] and audio [B, F, 50, 384], float32."""
+
+
+@dataclass(frozen=True)
+class PlainPredictor:
+    """A UNet as a function of (sample [B, 13, F, h, w], timesteps [B], audio [B, F, 50, 384]), which runs all of it."""
+
+    unet: Predict
+
+    def begin(self, condition: Tensor, audio: Tensor) -> PredictStep:
+        """Ties the function to a condition and audio."""
+        rest = condition.transpose(1, 2)
+
+        def predict(latents: Tensor, timestep: int, fresh: bool) -> Tensor:
+            sample = torch.cat([latents, rest], dim=1)
+            times = torch.full((len(sample),), timestep, dtype=torch.long, device=sample.device)
+            return self.unet(sample, times, audio).float()
+
+        return predict
+
+
+@dataclass(frozen=True)
+class ReusingPredictor:
+    """The UNet itself, which can go without its deep layers, on what they gave in an earlier step."""
+
+    unet: LatentSyncUNet
+
+    def begin(self, condition: Tensor, audio: Tensor) -> PredictStep:
+        """Ties the UNet to a condition and audio."""
+        rest = condition.transpose(1, 2)
+        deep: Tensor | None = None
+
+        def predict(latents: Tensor, timestep: int, fresh: bool) -> Tensor:
+            nonlocal deep
+            sample = torch.cat([latents, rest], dim=1)
+            prediction, deep = self.unet.predict(sample, timestep, audio, None if fresh else deep)
+            return prediction.float()
+
+        return predict
 
 
 class Cancelled(Exception):
@@ -31,7 +84,7 @@ class Cancelled(Exception):
 
 
 def denoise(
-    unet: Predict,
+    unet: Predict | Predictor,
     noise: Tensor,
     condition: Tensor,
     audio: Tensor,
@@ -39,56 +92,36 @@ def denoise(
     guidance: float,
     scheduler: SchedulerConfig,
     should_stop: Callable[[], bool] | None = None,
+    *,
+    solver: Solver = Solver.DDIM,
+    reuse: int = 1,
 ) -> Tensor:
     """Denoises chunks of F frames into latents [B, F, 4, h, w] float32.
 
-    `unet` maps (sample [B, 13, F, h, w], timesteps [B], audio [B, F, 50, 384]) to its prediction [B, 4, F, h, w].
-    Takes noise [B, 4, h, w], the same for all frames of a chunk; condition [B, F, 9, h, w] (mask, masked-image latents,
-    reference latents); audio [B, F, 50, 384]. Guidance above 1 runs a second, silent half of the batch (audio zero).
+    `unet` is a Predictor, or a function that maps (sample [B, 13, F, h, w], timesteps [B], audio [B, F, 50, 384]) to
+    its prediction [B, 4, F, h, w]. Takes noise [B, 4, h, w], the same for all frames of a chunk; condition
+    [B, F, 9, h, w] (mask, masked-image latents, reference latents); audio [B, F, 50, 384]. Guidance above 1 runs a
+    second, silent half of the batch (audio zero). With `reuse` above 1 the deep layers run in each reuse-th step only
+    (DeepCache, Ma et al. 2023), where the predictor can.
     Raises Cancelled when `should_stop` says so before a step, and ValueError for an impossible number of steps.
     """
     frames = condition.shape[1]
     latents = noise.float().unsqueeze(2).repeat(1, 1, frames, 1, 1)
     # One type for whatever came: a compiled UNet takes no other.
-    condition, audio = condition.float().transpose(1, 2), audio.float()
+    condition, audio = condition.float(), audio.float()
     guided = guidance > 1.0
     if guided:
         condition = torch.cat([condition, condition])
         audio = torch.cat([torch.zeros_like(audio), audio])
-    for timestep in timesteps(scheduler, steps):
+    predictor = unet if hasattr(unet, "begin") else PlainPredictor(unet)
+    predict = predictor.begin(condition, audio)
+    step = begin_steps(solver, scheduler, steps)
+    for index, timestep in enumerate(timesteps(scheduler, steps)):
         if should_stop is not None and should_stop():
             raise Cancelled
-        repeated = torch.cat([latents, latents]) if guided else latents
-        sample = torch.cat([repeated, condition], dim=1)
-        times = torch.full((len(sample),), timestep, dtype=torch.long, device=sample.device)
-        prediction = unet(sample, times, audio).float()
+        prediction = predict(torch.cat([latents, latents]) if guided else latents, timestep, index % reuse == 0)
         if guided:
             silent, spoken = prediction.chunk(2)
             prediction = silent + guidance * (spoken - silent)
-        latents = ddim_step(latents, prediction, timestep, steps, scheduler)
+        latents = step(latents, prediction, timestep)
     return latents.transpose(1, 2)
-
-
-@functools.cache
-def alphas_cumprod(scheduler: SchedulerConfig) -> Tensor:
-    """Signal's share of the variance at each training timestep, for scaled-linear betas: float32 [train timesteps]."""
-    start, end = math.sqrt(scheduler.beta_start), math.sqrt(scheduler.beta_end)
-    betas = torch.linspace(start, end, scheduler.num_train_timesteps, dtype=torch.float32) ** 2
-    return torch.cumprod(1 - betas, dim=0)
-
-
-def ddim_step(latents: Tensor, prediction: Tensor, timestep: int, steps: int, scheduler: SchedulerConfig) -> Tensor:
-    """Moves latents from a timestep to the one that follows among `steps` (DDIM, equation 12 with sigma 0)."""
-    # Scalars stay float32, as in the original: in the last steps 1 − alpha is so small that its rounding shows.
-    alphas = alphas_cumprod(scheduler)
-    following = timestep - scheduler.num_train_timesteps // steps
-    final = torch.ones(()) if scheduler.set_alpha_to_one else alphas[0]
-    alpha = alphas[timestep]
-    alpha_next = alphas[following] if following >= 0 else final
-    if scheduler.prediction_type is PredictionType.EPSILON:
-        epsilon = prediction
-        clean = (latents - (1 - alpha).sqrt() * epsilon) / alpha.sqrt()
-    else:
-        clean = prediction
-        epsilon = (latents - alpha.sqrt() * clean) / (1 - alpha).sqrt()
-    return alpha_next.sqrt() * clean + (1 - alpha_next).sqrt() * epsilon

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from latentsync.engine import Engine
+from latentsync.captured import Captured
+from latentsync.engine import Engine, EngineError
 
 _CACHE_FILE = "inductor-cache.bin"
 _MACHINE_FILE = "machine.json"
@@ -23,10 +24,6 @@ _MACHINE_FILE = "machine.json"
 _MOST_GRAPHS = 64
 
 Run = Callable[..., Tensor]
-
-
-class EngineError(RuntimeError):
-    """Compiled graphs are missing, or belong to another machine; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +85,7 @@ def load_graphs(module: nn.Module, engine: Engine, folder: Path, batches: Sequen
         torch.compiler.load_cache_artifacts((folder / _CACHE_FILE).read_bytes())
         runs = dict.fromkeys(batches, _compiled(module))
     if device.type == "cuda":
-        runs = {batch: _Captured(run) for batch, run in runs.items()}
+        runs = {batch: _Lazily(run) for batch, run in runs.items()}
     return _ByBatch(module, runs)
 
 
@@ -102,36 +99,17 @@ class _ByBatch:
         return output
 
 
-class _Captured:
-    """A CUDA graph of a function of fixed shapes, captured at its first call: a replay launches everything at once."""
+class _Lazily:
+    """A function of fixed shapes that is captured as a CUDA graph at its first call."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._graph: torch.cuda.CUDAGraph | None = None
-        self._inputs: list[Tensor] = []
-        self._output = torch.empty(0)
+        self._captured: Captured | None = None
 
     def __call__(self, *inputs: Tensor) -> Tensor:
-        if self._graph is None:
-            self._graph = self._capture(inputs)
-        for held, given in zip(self._inputs, inputs, strict=True):
-            held.copy_(given)
-        self._graph.replay()
-        return self._output.clone()
-
-    def _capture(self, inputs: Sequence[Tensor]) -> torch.cuda.CUDAGraph:
-        self._inputs = [tensor.clone() for tensor in inputs]
-        current = torch.cuda.current_stream()
-        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        side.wait_stream(current)
-        with torch.cuda.stream(side):
-            for _ in range(3):  # compiles, tunes and allocates, none of which may happen in a capture
-                self._run(*self._inputs)
-        current.wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            self._output = self._run(*self._inputs)
-        return graph
+        if self._captured is None:
+            self._captured = Captured(self._run, [tensor.clone() for tensor in inputs])
+        return self._captured(*inputs)
 
 
 def _compiled(module: nn.Module) -> Run:

@@ -9,19 +9,24 @@ import json
 import locale
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
+from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from latentsync import engines
 from latentsync.cpu import keep_freed_memory
+from latentsync.denoising import Predictor, Solver
 from latentsync.engine import Engine
-from latentsync.graphs import Run, load_graphs
+from latentsync.engines import CHUNK_FRAMES, Decode, decoder_batches, unet_batches
 from latentsync.unet import LatentSyncUNet
-from latentsync.vae import FaceDecoder, Vae
+from latentsync.vae import Vae
 
-CHUNK_FRAMES = 16
-UNET_GRAPHS, DECODER_GRAPHS = "unet", "vae_decoder"
+__all__ = ["CHUNK_FRAMES", "ModelInstance", "require_finite", "require_window", "run_batch"]
+
+Choice = TypeVar("Choice", bound=Enum)
 
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -37,14 +42,16 @@ class ModelInstance:
     engine: Engine = Engine.EAGER
     graphs_dir: Path | None = None
     max_batch: int = 1
+    solver: Solver = Solver.DDIM
+    reuse: int = 1
 
     @classmethod
     def from_triton(cls, arguments: Mapping[str, str]) -> ModelInstance:
         """Reads the `args` of a Python-backend model's `initialize`.
 
         The configuration's parameters are `checkpoint` (a folder, relative to the model's own), `dtype`, `cpu_threads`,
-        and for a model whose graph an engine may run `engine` and `graphs` (a folder again). Raises ValueError naming
-        the parameter that is missing or not understood.
+        for a model whose graph an engine may run `engine` and `graphs` (a folder again), and for the one that denoises
+        `solver` and `reuse`. Raises ValueError naming the parameter that is missing or not understood.
         """
         config = json.loads(arguments["model_config"])
         entries = config["parameters"]
@@ -59,11 +66,11 @@ class ModelInstance:
             raise ValueError(f"parameter dtype is {dtype!r}, expected one of {', '.join(_DTYPES)}")
         if not threads.isdecimal() or int(threads) < 1:
             raise ValueError(f"parameter cpu_threads is {threads!r}, expected a whole number of at least 1")
-        engine = parameter("engine") if "engine" in entries else Engine.EAGER.value
-        if engine not in [known.value for known in Engine]:
-            raise ValueError(
-                f"parameter engine is {engine!r}, expected one of {', '.join(known.value for known in Engine)}"
-            )
+        engine = _one_of(Engine, "engine", parameter("engine") if "engine" in entries else Engine.EAGER.value)
+        solver = _one_of(Solver, "solver", parameter("solver") if "solver" in entries else Solver.DDIM.value)
+        reuse = parameter("reuse") if "reuse" in entries else "1"
+        if not reuse.isdecimal() or int(reuse) < 1:
+            raise ValueError(f"parameter reuse is {reuse!r}, expected a whole number of at least 1")
         repository = Path(arguments["model_repository"])
         on_gpu = arguments["model_instance_kind"] == "GPU"
         return cls(
@@ -71,9 +78,11 @@ class ModelInstance:
             device=torch.device(f"cuda:{arguments['model_instance_device_id']}" if on_gpu else "cpu"),
             dtype=_DTYPES[dtype],
             cpu_threads=int(threads),
-            engine=Engine(engine),
+            engine=engine,
             graphs_dir=repository / parameter("graphs") if "graphs" in entries else None,
             max_batch=max(1, int(config.get("max_batch_size", 1))),
+            solver=solver,
+            reuse=int(reuse),
         )
 
     def apply(self) -> None:
@@ -84,30 +93,23 @@ class ModelInstance:
         keep_freed_memory()
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
+            torch.backends.cudnn.benchmark = True  # each batch size meets its shapes before the model is ready
 
-    def run_unet(self, unet: LatentSyncUNet) -> Run:
-        """The UNet as this instance's engine runs it; raises EngineError for graphs that are missing or foreign."""
-        return self._run(unet, UNET_GRAPHS, unet_batches(self.max_batch))
+    def run_unet(self, unet: LatentSyncUNet) -> Predictor:
+        """The UNet as this instance's engine runs it; raises EngineError."""
+        return engines.run_unet(unet, self.engine, self.graphs_dir, unet_batches(self.max_batch), self.reuse)
 
-    def run_decoder(self, vae: Vae) -> Run:
+    def run_decoder(self, vae: Vae) -> Decode:
         """The VAE's decoder as this instance's engine runs it; raises EngineError."""
-        return self._run(FaceDecoder(vae), DECODER_GRAPHS, decoder_batches(self.max_batch))
-
-    def _run(self, module: nn.Module, name: str, batches: list[int]) -> Run:
-        if self.engine is Engine.EAGER or self.graphs_dir is None:
-            return module
-        return load_graphs(module, self.engine, self.graphs_dir / name, batches, self.device)
+        return engines.run_decoder(vae, self.engine, self.graphs_dir, decoder_batches(self.max_batch))
 
 
-def unet_batches(max_batch: int) -> list[int]:
-    """Batches in chunks that a UNet sees when up to `max_batch` requests are joined; guidance doubles them."""
-    plain = range(1, max_batch + 1)
-    return sorted({*plain, *(2 * count for count in plain)})
-
-
-def decoder_batches(max_batch: int) -> list[int]:
-    """Batches in frames that a VAE decoder sees when up to `max_batch` chunks are joined."""
-    return [CHUNK_FRAMES * count for count in range(1, max_batch + 1)]
+def _one_of(choices: type[Choice], name: str, value: str) -> Choice:
+    try:
+        return choices(value)
+    except ValueError:
+        known = ", ".join(str(choice.value) for choice in choices)
+        raise ValueError(f"parameter {name} is {value!r}, expected one of {known}") from None
 
 
 def require_finite(name: str, tensor: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -149,28 +150,56 @@ class LatentSyncUNet(nn.Module):
         Takes sample [B, 13, F, h, w], timestep (one for all or [B]) and audio [B, F, 50, 384]; returns [B, 4, F, h, w]
         in the sample's dtype. All frames of a chunk share the group norms' statistics (LatentSync 1.0).
         """
+        return self.predict(sample, timestep, audio)[0]
+
+    def predict(
+        self, sample: Tensor, timestep: int | Tensor, audio: Tensor, deep: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """What `forward` does, and the deep features [B·F, C, h, w] that its last layer was given.
+
+        Given those of another timestep, only the first convolution and the last layer run.
+        """
         chunks, _, frames, height, width = sample.shape
         net = self.blocks
         times = torch.as_tensor(timestep, device=sample.device).expand(chunks)
         time_embedding = net.time_embedding(net.time_proj(times).to(self.dtype))
         context = audio.flatten(0, 1).to(self.dtype)
         hidden = net.conv_in(sample.transpose(1, 2).flatten(0, 1).to(self.dtype))
+        if deep is None:
+            deep = self._deep(hidden, time_embedding, context)
+        hidden = _layer(net.up_blocks[-1], -1, deep, hidden, time_embedding, context)
+        hidden = net.conv_out(F.silu(chunk_group_norm(net.conv_norm_out, hidden, frames)))
+        output: Tensor = hidden.reshape(chunks, frames, LATENT_CHANNELS, height, width).transpose(1, 2)
+        return output.to(sample.dtype), deep
 
+    def _deep(self, hidden: Tensor, time_embedding: Tensor, context: Tensor) -> Tensor:
+        """All that lies between the first convolution and the last layer."""
+        net = self.blocks
         skips: tuple[Tensor, ...] = (hidden,)
         for block in net.down_blocks:
             hidden, outputs = block(hidden, time_embedding, **_attended(block, context))
             skips += outputs
         hidden = net.mid_block(hidden, time_embedding, context)
-        for block in net.up_blocks:
+        for block in net.up_blocks[:-1]:
             count = len(block.resnets)
             # An odd height or width was rounded up on the way down: the next level's skip tells the true size.
             size = skips[-count - 1].shape[-2:] if len(skips) > count else None
             hidden = block(hidden, skips[-count:], time_embedding, upsample_size=size, **_attended(block, context))
             skips = skips[:-count]
+        for index, skip in enumerate(reversed(skips[1:])):
+            hidden = _layer(net.up_blocks[-1], index, hidden, skip, time_embedding, context)
+        return hidden
 
-        hidden = net.conv_out(F.silu(chunk_group_norm(net.conv_norm_out, hidden, frames)))
-        output: Tensor = hidden.reshape(chunks, frames, LATENT_CHANNELS, height, width).transpose(1, 2)
-        return output.to(sample.dtype)
+
+def _layer(
+    block: nn.Module, index: int, hidden: Tensor, skip: Tensor, time_embedding: Tensor, context: Tensor
+) -> Tensor:
+    """One ResNet block of an up block, on the way's hidden state and a skip, and its transformer where it has one."""
+    modules: Any = block
+    hidden = modules.resnets[index](torch.cat([hidden, skip], dim=1), time_embedding)
+    if getattr(block, "has_cross_attention", False):
+        hidden = modules.attentions[index](hidden, encoder_hidden_states=context, return_dict=False)[0]
+    return hidden
 
 
 def _attended(block: nn.Module, context: Tensor) -> dict[str, Tensor]:

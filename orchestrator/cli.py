@@ -79,7 +79,9 @@ def export(
     output: Annotated[Path | None, typer.Option(help="Model repository to write.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, fp16, bf16 or fp32.")] = "auto",
-    engine: Annotated[str, typer.Option(help="What runs UNet and VAE decoder: eager, compile or aot.")] = "eager",
+    engine: Annotated[str, typer.Option(help="auto, fused (GPUs), eager, compile or aot.")] = "auto",
+    solver: Annotated[str, typer.Option(help="ddim, or dpm++ for fewer steps.")] = "ddim",
+    reuse: Annotated[int, typer.Option(help="Run the UNet's deep layers in each n-th step only.")] = 1,
     unet_batch: Annotated[int | None, typer.Option(help="Most chunks denoised together; else 4, on a CPU 1.")] = None,
     cpu_threads: Annotated[int | None, typer.Option(help="Threads of each model process on a CPU.")] = None,
     data_dir: DataDir = None,
@@ -98,6 +100,8 @@ def export(
             cpu_threads=settings.cpu_threads,
             unet_batch=unet_batch,
             engine=engine,
+            solver=solver,
+            reuse=reuse,
             report=typer.echo,
         )
     typer.echo(f"{target} {'is written' if written else 'was up to date'}")

@@ -104,7 +104,7 @@ def bench_full_size(
     checkpoint: CheckpointDir = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, fp16, bf16 or fp32.")] = "auto",
-    engine: Annotated[str, typer.Option(help="eager, compile or aot.")] = "eager",
+    engine: Annotated[str, typer.Option(help="auto, fused (GPUs), eager, compile or aot.")] = "auto",
     unet_batch: Annotated[int | None, typer.Option(help="Most chunks denoised together.")] = None,
     steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 20,
     data_dir: DataDir = None,

@@ -135,7 +135,7 @@ def test_a_whisper_folder_outside_the_checkpoints_is_refused(checkpoint_dir, tmp
         ({"instances": {"vae": 1}}, "instances names vae; the models are whisper"),
         ({"instances": {"unet": 0}}, "instances of unet is 0"),
         ({"cpu_threads": 0}, "cpu_threads is 0"),
-        ({"engine": "tensorrt"}, "engine is 'tensorrt', expected eager, compile, aot"),
+        ({"engine": "tensorrt"}, "engine is 'tensorrt', expected auto, eager, compile, aot"),
         ({"dtype": "int8"}, "dtype is 'int8', expected one of .*bf16"),
     ],
 )

@@ -98,6 +98,7 @@ class TritonPythonModel:
             return all(chunk.request is not None and chunk.request.is_cancelled() for chunk in chunks)
 
         settings = {"steps": chunks[0].steps, "guidance": chunks[0].guidance, "scheduler": self._scheduler}
+        settings |= {"solver": self._instance.solver, "reuse": self._instance.reuse}
         latents = denoise(
             self._unet, joined("noise"), joined("condition"), joined("audio"), should_stop=should_stop, **settings
         )

@@ -45,7 +45,9 @@ def bench_gpu(
     checkpoint: CheckpointDir = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, fp16, bf16 or fp32.")] = "auto",
-    engine: Annotated[str, typer.Option(help="eager, compile or aot.")] = "eager",
+    engine: Annotated[str, typer.Option(help="auto, fused (GPUs), eager, compile or aot.")] = "auto",
+    solver: Annotated[str, typer.Option(help="ddim, or dpm++ for fewer steps.")] = "ddim",
+    reuse: Annotated[int, typer.Option(min=1, help="Run the UNet's deep layers in each n-th step only.")] = 1,
     unet_batch: Annotated[int | None, typer.Option(help="Most chunks denoised together.")] = None,
     steps: Steps = None,
     guidance: Guidance = None,
@@ -81,7 +83,8 @@ def bench_gpu(
                 plan, steps=steps or scheduler.default_steps, guidance=guidance or scheduler.default_guidance
             )
 
-        sources = bench_sources(repository, ExportOptions(device, dtype, engine, unet_batch, full_size), video, audio)
+        export = ExportOptions(device, dtype, engine, solver, reuse, unet_batch, full_size)
+        sources = bench_sources(repository, export, video, audio)
         date, command = datetime.now(timezone.utc), shlex.join(["latentsync-realtime", *sys.argv[1:]])
         say = partial(typer.echo, err=True)
         record = asyncio.run(run_bench(bench_settings(settings), sources, for_checkpoint, date, command, say))

@@ -50,7 +50,8 @@ def perf_analyzer_data(
     from orchestrator.bench.gpu.served import ExportOptions, bench_settings, bench_sources
 
     with _errors():
-        sources = bench_sources(repository, ExportOptions(device, dtype, engine, unet_batch, full_size), video, audio)
+        export = ExportOptions(device, dtype, engine, unet_batch=unet_batch, full_size=full_size)
+        sources = bench_sources(repository, export, video, audio)
         plan = PerfPlan(
             steps, guidance, models=tuple(models.split(",")), concurrency=concurrency, shared_memory=shared_memory
         )
@@ -90,7 +91,8 @@ def perf_analyzer(
     from orchestrator.bench.gpu.served import ExportOptions, bench_settings, bench_sources
 
     with _errors():
-        sources = bench_sources(repository, ExportOptions(device, dtype, engine, unet_batch, full_size), video, audio)
+        export = ExportOptions(device, dtype, engine, unet_batch=unet_batch, full_size=full_size)
+        sources = bench_sources(repository, export, video, audio)
         plan = PerfPlan(
             steps, guidance, models=tuple(models.split(",")), concurrency=concurrency, window_ms=window_ms,
             shared_memory=shared_memory, timeout_s=timeout,

@@ -34,7 +34,9 @@ class ExportOptions:
 
     device: str = "auto"
     dtype: str = "auto"
-    engine: str = "eager"
+    engine: str = "auto"
+    solver: str = "ddim"
+    reuse: int = 1
     unet_batch: int | None = None
     full_size: bool = False
 
@@ -85,6 +87,8 @@ def exported_repository(settings: Settings, options: ExportOptions, say: Say) ->
         device=options.device,
         dtype=options.dtype,
         engine=options.engine,
+        solver=options.solver,
+        reuse=options.reuse,
         unet_batch=options.unet_batch,
         cpu_threads=settings.cpu_threads,
         report=say,

@@ -1,0 +1,50 @@
+"""What an export serves: networks on their engine, compiled first where the engine wants that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from export import parity
+from latentsync import engines
+from latentsync.checkpoint import Checkpoint
+from latentsync.denoising import Predictor
+from latentsync.engine import Engine
+from latentsync.graphs import Run, compile_ahead
+from latentsync.unet import LatentSyncUNet
+from latentsync.vae import FaceDecoder, Vae
+
+
+@dataclass(frozen=True)
+class CompiledHere:
+    """Compiles each network once into `graphs_dir`, for this device and all batches up to `max_batch` chunks."""
+
+    checkpoint: Checkpoint
+    graphs_dir: Path
+    engine: Engine
+    max_batch: int
+    device: torch.device
+    reuse: int
+
+    def unet(self, unet: LatentSyncUNet) -> Predictor:
+        """The UNet on its engine; raises EngineError."""
+        batches = engines.unet_batches(self.max_batch)
+        folder = self.graphs_dir / engines.UNET_GRAPHS
+        if self._compiles(folder):
+            examples = [parity.unet_example(self.checkpoint, batch, self.device) for batch in batches]
+            compile_ahead(unet, self.engine, folder, examples, self.device)
+        return engines.run_unet(unet, self.engine, self.graphs_dir, batches, self.reuse)
+
+    def decoder(self, vae: Vae) -> Run:
+        """The VAE's decoder on its engine; raises EngineError."""
+        batches = engines.decoder_batches(self.max_batch)
+        folder = self.graphs_dir / engines.DECODER_GRAPHS
+        if self._compiles(folder):
+            examples = [parity.decoder_example(self.checkpoint, batch, self.device) for batch in batches]
+            compile_ahead(FaceDecoder(vae), self.engine, folder, examples, self.device)
+        return engines.run_decoder(vae, self.engine, self.graphs_dir, batches)
+
+    def _compiles(self, folder: Path) -> bool:
+        return self.engine in (Engine.COMPILE, Engine.AOT) and not folder.exists()

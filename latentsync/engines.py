@@ -1,0 +1,81 @@
+"""The UNet and the VAE's decoder as an engine runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from latentsync.denoising import PlainPredictor, Predictor, ReusingPredictor
+from latentsync.engine import Engine, EngineError
+from latentsync.graphs import load_graphs
+from latentsync.unet import LatentSyncUNet
+from latentsync.vae import FaceDecoder, Vae, VaeType
+
+CHUNK_FRAMES = 16
+UNET_GRAPHS, DECODER_GRAPHS = "unet", "vae_decoder"
+
+Decode = Callable[[Tensor], Tensor]
+
+
+def unet_batches(max_batch: int) -> list[int]:
+    """Batches in chunks that a UNet sees when up to `max_batch` requests are joined; guidance doubles them."""
+    plain = range(1, max_batch + 1)
+    return sorted({*plain, *(2 * count for count in plain)})
+
+
+def decoder_batches(max_batch: int) -> list[int]:
+    """Batches in frames that a VAE decoder sees when up to `max_batch` chunks are joined."""
+    return [CHUNK_FRAMES * count for count in range(1, max_batch + 1)]
+
+
+def run_unet(
+    unet: LatentSyncUNet, engine: Engine, graphs_dir: Path | None, batches: Sequence[int], reuse: int = 1
+) -> Predictor:
+    """The UNet as a predictor; `graphs_dir` holds what an export compiled, `reuse` is `denoise`'s.
+
+    Raises EngineError for an engine that can't run here, can't reuse deep features, or misses its graphs.
+    """
+    device = unet.blocks.conv_in.weight.device
+    if engine is Engine.FUSED:
+        _require_gpu(device)
+        from latentsync.fused.graphed import GraphedUNet
+        from latentsync.fused.unet import FusedUNet
+
+        return GraphedUNet(FusedUNet(unet), reuses=reuse > 1)
+    if engine is Engine.EAGER or graphs_dir is None:
+        return ReusingPredictor(unet) if reuse > 1 else PlainPredictor(unet)
+    if reuse > 1:
+        raise EngineError(f"engine {engine.value} can't reuse deep features: export with fused or eager, or --reuse 1")
+    return PlainPredictor(load_graphs(unet, engine, graphs_dir / UNET_GRAPHS, batches, device))
+
+
+def run_decoder(vae: Vae, engine: Engine, graphs_dir: Path | None, batches: Sequence[int]) -> Decode:
+    """The decoder as a function from latents [N, 4, h, w] to pixels [N, 3, 8h, 8w]; raises EngineError."""
+    plain, device = FaceDecoder(vae), next(vae.parameters()).device
+    if engine is Engine.FUSED:
+        _require_gpu(device)
+        from latentsync.fused.decoder import FusedDecoder
+        from latentsync.fused.graphed import GraphedDecoder
+
+        return GraphedDecoder(FusedDecoder(vae).forward if vae.kind is VaeType.KL else plain, CHUNK_FRAMES)
+    if engine is Engine.EAGER or graphs_dir is None:
+        return plain
+    return load_graphs(plain, engine, graphs_dir / DECODER_GRAPHS, batches, device)
+
+
+def as_function(predictor: Predictor) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """A predictor as the function that `LatentSyncUNet.forward` is, for a timestep that all chunks share."""
+
+    def predict(sample: Tensor, times: Tensor, audio: Tensor) -> Tensor:
+        condition = sample[:, 4:].transpose(1, 2)
+        return predictor.begin(condition, audio)(sample[:, :4], int(times.reshape(-1)[0]), True)
+
+    return predict
+
+
+def _require_gpu(device: torch.device) -> None:
+    if device.type != "cuda":
+        raise EngineError("the fused engine runs on NVIDIA GPUs only: export with --engine eager")

@@ -1,0 +1,170 @@
+"""The blocks of Stable Diffusion's networks on fused kernels, around the weights of diffusers' modules."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from latentsync.fused.operators import (
+    Affine,
+    Maps,
+    add,
+    attend_to_few,
+    convolve,
+    gated_gelu,
+    group_norm,
+    layer_norm,
+    upsample,
+)
+from latentsync.fused.upsampling import phase_weights
+
+# cuDNN's attention is the faster one for narrow heads and long sequences, by up to 1.8 times.
+_WIDEST_CUDNN_HEAD, _SHORTEST_CUDNN = 80, 256
+
+
+class Resnet:
+    """A ResNet block; its group norms take statistics over `unit_frames` frames together."""
+
+    def __init__(self, block: Any) -> None:
+        self._norm1, self._norm2 = Affine.of(block.norm1), Affine.of(block.norm2)
+        self._conv1, self._conv2 = channels_last(block.conv1.weight), channels_last(block.conv2.weight)
+        self.first_bias: Tensor = block.conv1.bias.float()
+        self._bias: Tensor = block.conv2.bias.float()
+        self._shortcut: Tensor | None = None
+        if block.conv_shortcut is not None:
+            self._shortcut = block.conv_shortcut.weight.flatten(1).t()
+            self._bias = self._bias + block.conv_shortcut.bias.float()
+        self._no_shift = torch.zeros_like(self._norm1.bias)
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the maps that it takes."""
+        return self._conv1.shape[1]
+
+    def __call__(self, maps: Maps, shift: Tensor, unit_frames: int) -> Maps:
+        """Maps with their sums; `shift` float32 [channels] is the first convolution's bias + the time embedding."""
+        inner = convolve(group_norm(maps, self._norm1, unit_frames, self._no_shift, silu=True), self._conv1)
+        inner = convolve(group_norm(inner, self._norm2, unit_frames, shift, silu=True), self._conv2)
+        shortcut = maps if self._shortcut is None else maps.like(maps.rows @ self._shortcut)
+        return add(inner, self._bias, shortcut)
+
+
+@dataclass(frozen=True)
+class Heads:
+    """How attention is split."""
+
+    count: int
+    width: int
+
+    def split(self, rows: Tensor, frames: int) -> Tensor:
+        """[frames, heads, tokens, width] of rows [frames · tokens, heads · width]."""
+        return rows.view(frames, -1, self.count, self.width).transpose(1, 2)
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, frames: int) -> Tensor:
+        """Attention of each frame's rows among themselves or to others: rows again."""
+        split = self.split(query, frames)
+        with _attention(split):
+            result = F.scaled_dot_product_attention(split, self.split(key, frames), self.split(value, frames))
+        return result.transpose(1, 2).reshape(-1, self.count * self.width)
+
+
+@contextlib.contextmanager
+def _attention(query: Tensor) -> Iterator[None]:
+    tokens, width = query.shape[-2:]
+    if not query.is_cuda or width % 8:
+        yield
+        return
+    if width > 256:
+        backend = SDPBackend.EFFICIENT_ATTENTION
+    elif width <= _WIDEST_CUDNN_HEAD and tokens >= _SHORTEST_CUDNN:
+        backend = SDPBackend.CUDNN_ATTENTION
+    else:
+        backend = SDPBackend.FLASH_ATTENTION
+    with sdpa_kernel(backend):
+        yield
+
+
+class Transformer:
+    """A transformer of one block: attention within a frame, to the frame's audio, and a gated feed-forward."""
+
+    def __init__(self, module: Any) -> None:
+        block = module.transformer_blocks[0]
+        self._norm = Affine.of(module.norm)
+        self._no_shift = torch.zeros_like(self._norm.bias)
+        self._into = module.proj_in.weight.flatten(1).t()
+        self._into_bias = module.proj_in.bias.float()
+        self._norm1, self._norm2, self._norm3 = (Affine.of(norm) for norm in (block.norm1, block.norm2, block.norm3))
+        own, audio, feed = block.attn1, block.attn2, block.ff.net
+        width = own.to_q.weight.shape[0]
+        self._heads = Heads(own.heads, width // own.heads)
+        self._qkv = torch.cat([own.to_q.weight, own.to_k.weight, own.to_v.weight]).t()
+        self._own_out = own.to_out[0].weight.t()
+        self._query = audio.to_q.weight.t()
+        self.audio_weights = torch.cat([audio.to_k.weight, audio.to_v.weight])  # [2 · channels, 384]
+        self._audio_out = audio.to_out[0].weight.t()
+        self._gate, self._gate_bias = feed[0].proj.weight, feed[0].proj.bias.float()
+        self._feed = feed[2].weight.t()
+        out = module.proj_out
+        self._out = out.weight.flatten(1).t()
+        # What is handed on between the layers goes without their biases: each norm adds those that came before it.
+        self._bias1 = module.proj_in.bias.float()
+        self._bias2 = self._bias1 + own.to_out[0].bias.float()
+        self._bias3 = self._bias2 + audio.to_out[0].bias.float()
+        passed = self._bias3 + feed[2].bias.float()
+        self._out_bias = out.bias.float() + out.weight.flatten(1).float() @ passed
+
+    def __call__(self, maps: Maps, audio: Tensor) -> Maps:
+        """Maps with their sums; `audio` [frames · 50, 2 · channels] are the keys and values of this block."""
+        channels, frames = maps.channels, maps.frames
+        x = group_norm(maps, self._norm, 1, self._no_shift, silu=False).rows @ self._into
+        query, key, value = torch.split(layer_norm(x, self._norm1, self._bias1) @ self._qkv, channels, dim=1)
+        x.addmm_(self._heads.attend(query, key, value, frames), self._own_out)
+        query = layer_norm(x, self._norm2, self._bias2) @ self._query
+        key, value = torch.split(audio, channels, dim=1)
+        x.addmm_(attend_to_few(query, key, value, frames, self._heads.count), self._audio_out)
+        x.addmm_(gated_gelu(layer_norm(x, self._norm3, self._bias3), self._gate, self._gate_bias), self._feed)
+        return add(maps.like(x @ self._out), self._out_bias, maps)
+
+
+class Upsample:
+    """Twice the size by the nearest neighbour, and a 3×3 convolution."""
+
+    def __init__(self, convolution: nn.Conv2d, sums: bool) -> None:
+        assert convolution.bias is not None
+        self._phases = channels_last(phase_weights(convolution.weight))
+        self._bias = convolution.bias.float()
+        self._sums = sums
+
+    def __call__(self, maps: Maps) -> Maps:
+        """Maps of twice the height and width, with their sums where those were asked for."""
+        return upsample(maps, self._phases, self._bias, self._sums)
+
+
+class Convolve:
+    """A convolution and its bias, with the sums; narrow inputs and outputs are padded, which libraries run faster."""
+
+    def __init__(self, convolution: nn.Conv2d) -> None:
+        assert convolution.bias is not None
+        weight, self._bias = convolution.weight, convolution.bias.float()
+        self.padding = convolution.padding[0]
+        self._stride = convolution.stride[0]
+        self.in_channels, self.out_channels = -(-weight.shape[1] // 8) * 8, weight.shape[0]
+        missing = -weight.shape[0] % 8
+        weight = F.pad(weight, (0, 0, 0, 0, 0, self.in_channels - weight.shape[1], 0, missing))
+        self._weight, self._bias = channels_last(weight), F.pad(self._bias, (0, missing))
+
+    def __call__(self, maps: Maps, sums: bool = True) -> Maps:
+        """Maps [.., out channels rounded up to 8]."""
+        return add(convolve(maps, self._weight, self._stride, int(self.padding)), self._bias, sums=sums)
+
+
+def channels_last(weight: Tensor) -> Tensor:
+    """A convolution's weights in the memory order that channels-last pictures want."""
+    return weight.contiguous(memory_format=torch.channels_last)

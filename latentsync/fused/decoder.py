@@ -1,0 +1,71 @@
+"""AutoencoderKL's decoder on fused kernels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from latentsync.fused.blocks import Convolve, Heads, Resnet, Upsample
+from latentsync.fused.operators import Affine, Maps, add, group_norm
+from latentsync.vae import Vae
+
+
+class FusedDecoder:
+    """Latents to pixels; every norm takes its statistics frame by frame."""
+
+    def __init__(self, vae: Vae) -> None:
+        decoder: Any = vae.autoencoder.decoder
+        self._scale = vae.scaling_factor
+        self.dtype = vae.dtype
+        self._post_quant = Convolve(vae.autoencoder.post_quant_conv)
+        self._conv_in = Convolve(decoder.conv_in)
+        middle = decoder.mid_block
+        self._middle = (Resnet(middle.resnets[0]), _Attention(middle.attentions[0]), Resnet(middle.resnets[1]))
+        self._stages = [
+            ([Resnet(block) for block in stage.resnets], _upsample(stage.upsamplers)) for stage in decoder.up_blocks
+        ]
+        self._norm_out = Affine.of(decoder.conv_norm_out)
+        self._no_shift = torch.zeros_like(self._norm_out.bias)
+        self._conv_out = Convolve(decoder.conv_out)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """Pixels [N, 3, 8h, 8w] float32 in [-1, 1], channels last, of scaled latents [N, 4, h, w]."""
+        latents = (latents.float() / self._scale).to(self.dtype)
+        padded = F.pad(latents.permute(0, 2, 3, 1), (0, self._post_quant.in_channels - latents.shape[1]))
+        hidden = self._post_quant(Maps.of(padded.permute(0, 3, 1, 2)), sums=False)
+        hidden = self._conv_in(hidden)
+        first, attention, second = self._middle
+        hidden = second(attention(first(hidden, first.first_bias, 1)), second.first_bias, 1)
+        for resnets, larger in self._stages:
+            for resnet in resnets:
+                hidden = resnet(hidden, resnet.first_bias, 1)
+            if larger is not None:
+                hidden = larger(hidden)
+        hidden = self._conv_out(group_norm(hidden, self._norm_out, 1, self._no_shift, silu=True), sums=False)
+        return hidden.pictures()[:, :3].float().clamp(-1, 1)
+
+
+def _upsample(modules: Any) -> Upsample | None:
+    return Upsample(modules[0].conv, sums=True) if modules else None
+
+
+class _Attention:
+    """Attention of all pixels of a frame to each other, with a single head."""
+
+    def __init__(self, module: Any) -> None:
+        self._norm = Affine.of(module.group_norm)
+        self._no_shift = torch.zeros_like(self._norm.bias)
+        width = module.to_q.weight.shape[0]
+        self._heads = Heads(1, width)
+        self._qkv = torch.cat([module.to_q.weight, module.to_k.weight, module.to_v.weight]).t()
+        self._qkv_bias = torch.cat([module.to_q.bias, module.to_k.bias, module.to_v.bias])
+        self._out, self._bias = module.to_out[0].weight.t(), module.to_out[0].bias.float()
+
+    def __call__(self, maps: Maps) -> Maps:
+        normed = group_norm(maps, self._norm, 1, self._no_shift, silu=False).rows
+        query, key, value = torch.split(torch.addmm(self._qkv_bias, normed, self._qkv), maps.channels, dim=1)
+        attended = self._heads.attend(query, key, value, maps.frames)
+        return add(maps.like(attended @ self._out), self._bias, maps)

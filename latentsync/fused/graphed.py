@@ -1,0 +1,118 @@
+"""The fused networks as CUDA graphs, one for each size of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from latentsync.captured import Captured
+from latentsync.denoising import PredictStep
+from latentsync.engine import EngineError
+from latentsync.fused.unet import FusedUNet
+from latentsync.unet import LATENT_CHANNELS, SAMPLE_CHANNELS
+
+# The host may launch this many steps before the GPU has done them: no gap between two, and a cancelled chunk costs
+# little more than what has begun.
+_STEPS_AHEAD = 2
+
+
+class GraphedUNet:
+    """A denoising predictor (latentsync.denoising.Predictor); graphs are captured as batch sizes come."""
+
+    def __init__(self, unet: FusedUNet, reuses: bool) -> None:
+        """`reuses`: whether steps may go without the deep layers."""
+        self._unet = unet
+        self._reuses = reuses
+        self._graphs: dict[tuple[int, ...], _Graphs] = {}
+        self._pool: Any = torch.cuda.graph_pool_handle()
+        self._shifts: dict[int, Tensor] = {}
+
+    def begin(self, condition: Tensor, audio: Tensor) -> PredictStep:
+        """Takes condition [B, F, 9, h, w] and audio [B, F, 50, 384] for the steps that the returned function runs.
+
+        Only the latest function of a batch size may be called.
+        """
+        chunks, frames, _, height, width = condition.shape
+        graphs = self._graphs_for(chunks, frames, height, width)
+        sample, shifts, heard = graphs.whole.inputs[:3]
+        heard.copy_(self._unet.keys_and_values(audio.flatten(0, 1)))
+        sample[:, LATENT_CHANNELS:SAMPLE_CHANNELS].copy_(condition.flatten(0, 1))
+        noisy = sample.view(chunks, frames, *sample.shape[1:])[:, :, :LATENT_CHANNELS]
+        done: list[torch.cuda.Event] = []
+
+        def predict(latents: Tensor, timestep: int, fresh: bool) -> Tensor:
+            if len(done) >= _STEPS_AHEAD:
+                done[-_STEPS_AHEAD].synchronize()
+            noisy.copy_(latents.transpose(1, 2))
+            shifts.copy_(self._shifts_at(timestep))
+            graph = graphs.whole if fresh or graphs.shallow is None else graphs.shallow
+            graph.replay()
+            prediction = graph.output.float().reshape(chunks, frames, LATENT_CHANNELS, height, width)
+            done.append(torch.cuda.Event())  # type: ignore[no-untyped-call]
+            done[-1].record()
+            return prediction.transpose(1, 2)
+
+        return predict
+
+    def _shifts_at(self, timestep: int) -> Tensor:
+        if timestep not in self._shifts:
+            self._shifts[timestep] = self._unet.shifts(timestep)
+        return self._shifts[timestep]
+
+    def _graphs_for(self, chunks: int, frames: int, height: int, width: int) -> _Graphs:
+        key = (chunks, frames, height, width)
+        if key in self._graphs:
+            return self._graphs[key]
+        unet, count = self._unet, chunks * frames
+        coarsest = 2 ** (unet.levels - 1)
+        if height % coarsest or width % coarsest:
+            raise EngineError(
+                f"the fused engine needs latents whose sides are multiples of {coarsest}, not {height}×{width}: export "
+                "with --engine eager"
+            )
+        sample = torch.zeros(count, unet.input_channels, height, width, device=unet.device, dtype=unet.dtype)
+        sample = sample.contiguous(memory_format=torch.channels_last)
+        heard = unet.keys_and_values(torch.zeros(count, 50, 384, device=unet.device))
+        inputs = [sample, self._shifts_at(1), heard]
+
+        def whole(sample: Tensor, shifts: Tensor, heard: Tensor, kept: Tensor | None = None) -> Tensor:
+            return unet.forward(sample, shifts, heard, frames, kept)
+
+        def shallow(sample: Tensor, shifts: Tensor, heard: Tensor, kept: Tensor) -> Tensor:
+            return unet.shallow(sample, shifts, heard, frames, kept)
+
+        if self._reuses:
+            inputs.append(unet.deep_rows(count, height, width))
+        captured = Captured(whole, inputs, self._pool)
+        graphs = _Graphs(captured, Captured(shallow, inputs, self._pool) if self._reuses else None)
+        torch.cuda.empty_cache()  # what trying the library's algorithms took
+        self._graphs[key] = graphs
+        return graphs
+
+
+@dataclass(frozen=True)
+class _Graphs:
+    """Of one batch size: the whole UNet, and the UNet without its deep layers, on the same inputs."""
+
+    whole: Captured
+    shallow: Captured | None
+
+
+class GraphedDecoder:
+    """A decoder for any number of chunks of frames; each chunk fills the GPU, so larger batches would gain nothing."""
+
+    def __init__(self, decode: Callable[[Tensor], Tensor], chunk_frames: int) -> None:
+        self._decode = decode
+        self._chunk_frames = chunk_frames
+        self._graph: Captured | None = None
+
+    def __call__(self, latents: Tensor) -> Tensor:
+        """Pixels [N, 3, 8h, 8w] float32 in [-1, 1] of latents [N, 4, h, w]; N is a multiple of the chunk's frames."""
+        if self._graph is None:
+            self._graph = Captured(self._decode, [latents[: self._chunk_frames].clone()])
+            torch.cuda.empty_cache()  # what trying the library's algorithms took
+        return torch.cat([self._graph(chunk) for chunk in torch.split(latents, self._chunk_frames)])

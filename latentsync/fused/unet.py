@@ -1,0 +1,175 @@
+"""LatentSync 1.0's UNet on fused kernels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from latentsync.fused.blocks import Convolve, Resnet, Transformer, Upsample
+from latentsync.fused.operators import Affine, Maps, concatenate, group_norm
+from latentsync.unet import LATENT_CHANNELS, LatentSyncUNet
+
+
+class FusedUNet:
+    """The UNet's graph and weights, rearranged; the module that it is made of keeps nothing it needs."""
+
+    def __init__(self, unet: LatentSyncUNet) -> None:
+        net = unet.blocks
+        self.dtype = unet.dtype
+        self.device = net.conv_in.weight.device
+        self._time: Any = (net.time_proj, net.time_embedding)
+        self._conv_in = Convolve(net.conv_in)
+        self._down = [_Stage(block) for block in net.down_blocks]
+        self._middle = _Stage(net.mid_block)
+        self._up = [_Stage(block) for block in net.up_blocks]
+        self._norm_out = Affine.of(net.conv_norm_out)
+        self._no_shift = torch.zeros_like(self._norm_out.bias)
+        self._conv_out = Convolve(net.conv_out)
+        stages = (*self._down, self._middle, *self._up)
+        resnets = [resnet for stage in stages for resnet in stage.resnets]
+        self._time_weight = torch.cat([module.time_emb_proj.weight for module in _modules(net)])
+        self._time_bias = torch.cat([module.time_emb_proj.bias for module in _modules(net)]).float()
+        self._time_bias += torch.cat([resnet.first_bias for resnet in resnets])
+        transformers = [transformer for stage in stages for transformer in stage.transformers]
+        self._audio_weight = torch.cat([transformer.audio_weights for transformer in transformers]).t()
+        self.levels = len(self._down)
+
+    @property
+    def input_channels(self) -> int:
+        """Channels of `forward`'s sample: 13, rounded up to what the convolution wants."""
+        return self._conv_in.in_channels
+
+    def shifts(self, timestep: int) -> Tensor:
+        """What the ResNet blocks add at a timestep, all of them: float32 [sum of their channels]."""
+        project, embed = self._time
+        times = torch.tensor([timestep], device=self.device)
+        embedding = F.silu(embed(project(times).to(self.dtype)))
+        return F.linear(embedding, self._time_weight)[0].float() + self._time_bias
+
+    def keys_and_values(self, audio: Tensor) -> Tensor:
+        """Of all the audio attention, for audio [frames, 50, 384]: [frames · 50, 2 · sum of their channels]."""
+        return audio.flatten(0, 1).to(self.dtype) @ self._audio_weight
+
+    def deep_rows(self, frames: int, height: int, width: int) -> Tensor:
+        """Memory for what `forward` keeps of its deep layers."""
+        channels = self._up[-1].input_channels - self._conv_in.out_channels
+        return torch.empty(frames * height * width, channels, device=self.device, dtype=self.dtype)
+
+    def forward(
+        self, sample: Tensor, shifts: Tensor, audio: Tensor, unit_frames: int, kept: Tensor | None = None
+    ) -> Tensor:
+        """Predicts [frames, 4, h, w], channels last, in the weights' dtype.
+
+        Takes sample [frames, input_channels, h, w], channels last (LatentSync's 13 channels, then zeros), and what
+        `shifts` and `keys_and_values` gave. Height and width must be multiples of 2^(levels - 1). Fills `kept`, which
+        `deep_rows` gave, if it is there.
+        """
+        shift, heard = _Ribbon(shifts, 0), _Ribbon(audio, 1)
+        hidden = self._conv_in(Maps.of(sample))
+        skips = [hidden]
+        for stage in self._down:
+            hidden = stage.down(hidden, skips, shift, heard, unit_frames)
+        hidden = self._middle.middle(hidden, shift, heard, unit_frames)
+        for stage in self._up[:-1]:
+            hidden = stage.up(hidden, skips, shift, heard, unit_frames)
+        last = self._up[-1]
+        for index in range(len(last.resnets) - 1):
+            hidden = last.layer(index, concatenate(hidden, skips.pop()), shift, heard, unit_frames)
+        if kept is not None:
+            kept.copy_(hidden.rows)
+        return self._finish(hidden, skips.pop(), shift, heard, unit_frames)
+
+    def shallow(self, sample: Tensor, shifts: Tensor, audio: Tensor, unit_frames: int, kept: Tensor) -> Tensor:
+        """`forward` without its deep layers, on what they gave at another timestep."""
+        hidden = self._conv_in(Maps.of(sample))
+        shift, heard = _Ribbon(shifts, 0), _Ribbon(audio, 1)
+        shift.leave(self._up[-1].last_shift)
+        heard.leave(self._up[-1].last_audio)
+        return self._finish(hidden.like(kept), hidden, shift, heard, unit_frames)
+
+    def _finish(self, hidden: Maps, skip: Maps, shift: _Ribbon, heard: _Ribbon, unit_frames: int) -> Tensor:
+        hidden = self._up[-1].layer(-1, concatenate(hidden, skip), shift, heard, unit_frames)
+        hidden = group_norm(hidden, self._norm_out, unit_frames, self._no_shift, silu=True)
+        return self._conv_out(hidden, sums=False).pictures()[:, :LATENT_CHANNELS]
+
+
+class _Ribbon:
+    """Hands out what was computed for all blocks at once, block by block."""
+
+    def __init__(self, tensor: Tensor, axis: int) -> None:
+        self._tensor, self._axis, self._used = tensor, axis, 0
+
+    def leave(self, width: int) -> None:
+        """Skips all but the last `width`."""
+        self._used = self._tensor.shape[self._axis] - width
+
+    def take(self, width: int) -> Tensor:
+        self._used += width
+        return self._tensor.narrow(self._axis, self._used - width, width)
+
+
+class _Stage:
+    """One level of the UNet."""
+
+    def __init__(self, block: Any) -> None:
+        self.resnets = [Resnet(module) for module in block.resnets]
+        self.transformers = [Transformer(module) for module in getattr(block, "attentions", ())]
+        upsamplers, downsamplers = getattr(block, "upsamplers", None), getattr(block, "downsamplers", None)
+        self._upsample = Upsample(upsamplers[0].conv, sums=False) if upsamplers else None
+        self._downsample = Convolve(downsamplers[0].conv) if downsamplers else None
+
+    @property
+    def input_channels(self) -> int:
+        """Channels that the last layer is given."""
+        return self.resnets[-1].in_channels
+
+    @property
+    def last_shift(self) -> int:
+        """Width of what the last layer takes of the shifts."""
+        return len(self.resnets[-1].first_bias)
+
+    @property
+    def last_audio(self) -> int:
+        """Width of what the last layer takes of the keys and values."""
+        return len(self.transformers[-1].audio_weights) if self.transformers else 0
+
+    def down(self, hidden: Maps, skips: list[Maps], shift: _Ribbon, heard: _Ribbon, unit_frames: int) -> Maps:
+        for index in range(len(self.resnets)):
+            hidden = self.layer(index, hidden, shift, heard, unit_frames)
+            skips.append(hidden)
+        if self._downsample is not None:
+            hidden = self._downsample(hidden)
+            skips.append(hidden)
+        return hidden
+
+    def middle(self, hidden: Maps, shift: _Ribbon, heard: _Ribbon, unit_frames: int) -> Maps:
+        hidden = self._resnet(0, hidden, shift, unit_frames)
+        for index, transformer in enumerate(self.transformers):
+            hidden = transformer(hidden, heard.take(len(transformer.audio_weights)))
+            hidden = self._resnet(index + 1, hidden, shift, unit_frames)
+        return hidden
+
+    def up(self, hidden: Maps, skips: list[Maps], shift: _Ribbon, heard: _Ribbon, unit_frames: int) -> Maps:
+        for index in range(len(self.resnets)):
+            hidden = self.layer(index, concatenate(hidden, skips.pop()), shift, heard, unit_frames)
+        return hidden if self._upsample is None else self._upsample(hidden)
+
+    def layer(self, index: int, hidden: Maps, shift: _Ribbon, heard: _Ribbon, unit_frames: int) -> Maps:
+        """A ResNet block, and its transformer where the level has them."""
+        hidden = self._resnet(index, hidden, shift, unit_frames)
+        if self.transformers:
+            transformer = self.transformers[index]
+            hidden = transformer(hidden, heard.take(len(transformer.audio_weights)))
+        return hidden
+
+    def _resnet(self, index: int, hidden: Maps, shift: _Ribbon, unit_frames: int) -> Maps:
+        resnet = self.resnets[index]
+        return resnet(hidden, shift.take(len(resnet.first_bias)), unit_frames)
+
+
+def _modules(net: Any) -> list[Any]:
+    """The ResNet blocks in the order in which they run."""
+    return [resnet for stage in (*net.down_blocks, net.mid_block, *net.up_blocks) for resnet in stage.resnets]
