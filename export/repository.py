@@ -326,8 +326,6 @@ def _template_values(resolution: int, latent_size: int, options: _Options, dtype
         "vae_decoder_batch": options.unet_batch,
         "vae_encoder_batch": 16,
         "whisper_batch": 4,
-        # A GPU gains more from a full batch than 2 ms cost; a CPU gains nothing from waiting.
-        "queue_delay_us": 2000 if on_gpu else 0,
     }
     values |= {f"{name}_instances": count for name, count in options.instances.items()}
     return {name: str(value) for name, value in values.items()}

@@ -29,7 +29,7 @@ from orchestrator.tasks.task import Stage, Task
 from streaming.channel_process import ChannelProcess
 
 # A speech's lead before any was measured. Too long is a delay that everyone notices; too short only lets idle linger.
-_FIRST_LEAD_S = 0.6
+_FIRST_LEAD_S = 0.2
 _LONGEST_LEAD_S = 10.0
 # A generator that is much too slow can't be waited for: the speech starts, and waits on the stream where it must.
 _MOST_HELD_S = 30.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 import time
 from collections import deque
@@ -172,7 +173,8 @@ class SpeechGeneration:
     async def chunks(self) -> AsyncGenerator[SpeechChunk, None]:
         """The speech's chunks in order, of 16 frames and a shorter last one.
 
-        At most `chunks_ahead` are asked for or held ahead of the reader. Leaving early cancels what is out. Raises
+        At most `chunks_ahead` are asked for or held ahead of the reader; the others are asked for once the first is
+        there, since Triton would put them in one batch, which takes as many times longer. Leaving early cancels what is out. Raises
         `InferenceFailed` or `TritonUnavailable` when a chunk could not be made; nothing comes after that.
         """
         settings, total = self._settings, math.ceil(self.frame_count / CHUNK_FRAMES)
@@ -182,19 +184,24 @@ class SpeechGeneration:
         self._whisper_s = features.whisper_s
         self._began = self._clock()
         ahead: deque[asyncio.Task[SpeechChunk]] = deque()
-        asked = 0
+        indices = iter(range(total))
+
+        def ask(most: int) -> None:
+            for index in itertools.islice(indices, max(0, most - len(ahead))):
+                ahead.append(asyncio.create_task(self._chunk(features, index)))
+
         try:
-            while asked < total or ahead:
-                while asked < total and len(ahead) < settings.chunks_ahead:
-                    ahead.append(asyncio.create_task(self._chunk(features, asked)))
-                    asked += 1
+            ask(1)
+            while ahead:
                 chunk = await ahead[0]
                 ahead.popleft()
                 if self._first_chunk_s is None:
                     self._first_chunk_s = self._clock() - self._began
                 self._given += len(chunk.faces)
                 features.move_on(chunk.first_frame + CHUNK_FRAMES)
+                ask(settings.chunks_ahead - 1)  # the one that is given counts until the reader comes for the next
                 yield chunk
+                ask(settings.chunks_ahead)
         finally:
             for task in ahead:
                 task.cancel()
