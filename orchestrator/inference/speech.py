@@ -173,9 +173,10 @@ class SpeechGeneration:
     async def chunks(self) -> AsyncGenerator[SpeechChunk, None]:
         """The speech's chunks in order, of 16 frames and a shorter last one.
 
-        At most `chunks_ahead` are asked for or held ahead of the reader; the others are asked for once the first is
-        there, since Triton would put them in one batch, which takes as many times longer. Leaving early cancels what is out. Raises
-        `InferenceFailed` or `TritonUnavailable` when a chunk could not be made; nothing comes after that.
+        At most `chunks_ahead` are asked for or held ahead of the reader. The others are asked for once the first is
+        there: Triton would put them in one batch with it, which takes as many times longer. Leaving early cancels what
+        is out. Raises `InferenceFailed` or `TritonUnavailable` when a chunk could not be made; nothing comes after
+        that.
         """
         settings, total = self._settings, math.ceil(self.frame_count / CHUNK_FRAMES)
         features = SpeechFeatures(
