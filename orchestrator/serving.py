@@ -58,4 +58,5 @@ def triton_options(settings: Settings) -> TritonOptions:
         grpc_port=settings.triton_grpc_port,
         metrics_port=settings.triton_metrics_port,
         cpu_threads=settings.cpu_threads,
+        otlp_endpoint=settings.otlp_endpoint,
     )

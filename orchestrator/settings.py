@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
@@ -22,6 +23,7 @@ from orchestrator.inference.servers import TritonServers
 
 ENV_PREFIX = "LATENTSYNC_"
 CONFIG_VARIABLE = "LATENTSYNC_CONFIG"
+OTLP_VARIABLE = "OTEL_EXPORTER_OTLP_ENDPOINT"
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -97,6 +99,12 @@ class Settings(BaseSettings):
     allowed_targets: tuple[str, ...] = Field(
         EVERYWHERE, description="where channels may publish: scheme://host with * in the host, and recordings for files"
     )
+    otlp_endpoint: str | None = Field(
+        default_factory=lambda: os.environ.get(OTLP_VARIABLE),
+        validate_default=True,
+        description="base address of an OpenTelemetry collector for traces, http://host:4318; none: the variable "
+        f"{OTLP_VARIABLE}, else no traces",
+    )
     log_format: Literal["text", "json"] = Field("text", description="how the log's lines look")
     video_bitrate_kbps: int = Field(2500, ge=100, le=50_000, description="bitrate of the stream's video")
     x264_preset: str = Field("veryfast", pattern=r"^[a-z]+$", description="x264's trade of quality for time")
@@ -109,6 +117,19 @@ class Settings(BaseSettings):
         if value is None:
             return None
         return TritonServers(value).url
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _is_collector(cls, value: str | None) -> str | None:
+        if not value:  # Compose passes a variable that isn't set as an empty one
+            return None
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+            raise ValueError("must be http://host:port or https://host:port, to which /v1/traces is added")
+        if parts.username or parts.password:
+            # It is printed, and part of Triton's command line.
+            raise ValueError("must hold no password: put it into OTEL_EXPORTER_OTLP_HEADERS")
+        return value.rstrip("/")
 
     @field_validator("data_dir")
     @classmethod
@@ -260,5 +281,9 @@ def _sentence(item: Mapping[str, Any]) -> str:
     name = ".".join(str(part) for part in item["loc"])
     if not name:
         return str(item["msg"])
-    shown = "" if name == "rtmp_url" or item["type"] == "extra_forbidden" else f" (it is {item['input']!r})"
+    shown = (
+        ""
+        if name in ("rtmp_url", "otlp_endpoint") or item["type"] == "extra_forbidden"
+        else f" (it is {item['input']!r})"
+    )
     return f"{name}: {item['msg']}{shown}"

@@ -2,12 +2,14 @@
 
 import shutil
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
 import pytest
 import yaml
 
+from export.launcher import TritonOptions, launch_command
 from orchestrator.settings import Settings
 from tests.deployment.compose import ROOT, triton_arguments
 
@@ -88,6 +90,19 @@ def test_triton_is_scaled_on_the_metric_that_the_adapter_makes() -> None:
     adapter = yaml.safe_load((ROOT / "kubernetes" / "prometheus-adapter.yaml").read_text())
     made = {rule["name"]["as"] for rule in adapter["rules"]["custom"]}
     assert {metric["pods"]["metric"]["name"] for metric in scaler["metrics"]} == made
+
+
+def test_traces_are_sent_by_triton_and_orchestrator_to_the_same_collector(tmp_path: Path) -> None:
+    component = yaml.safe_load((ROOT / "kubernetes" / "traces" / "kustomization.yaml").read_text())
+    added = {patch["target"]["name"]: yaml.safe_load(patch["patch"]) for patch in component["patches"]}
+    [setting] = added["orchestrator"]
+    assert setting["path"] == "/data/LATENTSYNC_OTLP_ENDPOINT"
+    endpoint = Settings(otlp_endpoint=setting["value"]).otlp_endpoint
+    ours, _ = launch_command(TritonOptions(tmp_path, tmp_path, tmp_path, otlp_endpoint=endpoint))
+    assert [one["value"] for one in added["tritonserver"]] == [one for one in ours if one.startswith("--trace-config")]
+    assert {one["path"] for one in added["tritonserver"]} == {"/spec/template/spec/containers/0/command/-"}
+    for patch in component["patches"]:
+        assert f"{patch['target']['kind']} {patch['target']['name']}" in map(name_of, documents())
 
 
 def test_triton_gets_the_arguments_that_compose_gives_it() -> None:
