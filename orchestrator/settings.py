@@ -59,6 +59,9 @@ class Settings(BaseSettings):
     triton_http_port: Port = Field(8000, description="HTTP port of a tritonserver started here")
     triton_grpc_port: Port = Field(8001, description="gRPC port of a tritonserver started here")
     triton_metrics_port: Port = Field(8002, description="metrics port of a tritonserver started here")
+    triton_supervisor_port: Port = Field(
+        8003, description="metrics port of the command triton, of what it counts itself"
+    )
     triton_url: str | None = Field(
         None,
         description="gRPC address of the Triton to use: host:port, or of several ip:port,ip:port or dns:///name:port; "
@@ -175,7 +178,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _ports_differ(self) -> Settings:
-        ports = (self.http_port, self.triton_http_port, self.triton_grpc_port, self.triton_metrics_port)
+        triton = (self.triton_http_port, self.triton_grpc_port, self.triton_metrics_port, self.triton_supervisor_port)
+        ports = (self.http_port, *triton)
         if len(set(ports)) < len(ports):
             raise ValueError(f"http_port and triton_*_port must differ, and are {ports}")
         return self

@@ -12,6 +12,7 @@ import pytest_asyncio
 from export.launcher import TritonOptions, TritonServer
 from export.repository import export_repository
 from latentsync.checkpoint import Checkpoint
+from orchestrator.metrics import triton_restarts
 from orchestrator.triton_supervisor import TritonSupervisor
 from tests.orchestrator.inference.test_client import model_processes
 from tests.orchestrator.running_server import RunningServer, running, settings_in
@@ -33,7 +34,7 @@ async def test_tritonserver_that_exits_or_hangs_is_started_again_and_the_speech_
     try:
         settings = settings_in(tmp_path, triton_url=f"127.0.0.1:{options.grpc_port}")
         async with running(settings, real_client=True, resolution=RESOLUTION) as server:
-            supervisor.restarted = server.service.metrics.triton_restarts.inc
+            supervisor.restarted = triton_restarts(server.service.metrics.registry).inc
             await server.ready()
             answer = await server.http.post("/v1/tasks", files={"audio_file": ("a.wav", wav(8))})
             task_id = answer.json()["task_id"]
