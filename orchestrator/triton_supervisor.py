@@ -25,6 +25,7 @@ _STILL_SILENCES = 2
 """So often in a row it may fail to answer while nothing of it moves."""
 _BUSY_PATIENCE_S = 6.0
 """So long it may fail to answer while it computes or wants to: a restart costs all that is under way."""
+_OWN_DELAY_S = 0.1
 _FIRST_DELAY_S = 0.5
 _LONGEST_DELAY_S = 30.0
 _GOOD_RUN_S = 60.0
@@ -97,9 +98,12 @@ class TritonSupervisor:
             if server.pid in stopped & earlier:
                 return "tritonserver was stopped by a signal"
             _end(stopped & earlier)
+            asked_at = time.monotonic()
             if await server.is_live(_PATIENCE_S):
                 still, answered_at = 0, time.monotonic()
                 continue
+            if time.monotonic() - asked_at > _PATIENCE_S + _OWN_DELAY_S:
+                continue  # it was us who had no core, and an answer may lie there unread
             still = still + 1 if _stood_still(before, _states(server.pid)) else 0
             silent_s = time.monotonic() - answered_at
             if still >= _STILL_SILENCES:
