@@ -29,7 +29,8 @@ class TritonOptions:
 
     `binary` None means the tritonserver on PATH, or else the embedded one. Links to the embedded one's backend lie in
     `run_dir`; stdout and stderr go to tritonserver.log in `log_dir`. `cpu_threads` None leaves the thread count of
-    libraries outside PyTorch alone; PyTorch's own is in each model's configuration.
+    libraries outside PyTorch alone; PyTorch's own is in each model's configuration. `otlp_endpoint` is the base
+    address of an OpenTelemetry collector, which gets spans of the requests that name a parent.
     """
 
     model_repository: Path
@@ -43,6 +44,7 @@ class TritonOptions:
     cpu_threads: int | None = None
     ready_timeout_s: float = 300.0
     exit_timeout_s: int = 10
+    otlp_endpoint: str | None = None
     extra_arguments: tuple[str, ...] = ()
 
     @property
@@ -180,6 +182,11 @@ def launch_command(options: TritonOptions) -> tuple[list[str], dict[str, str]]:
     for service, port in (("http", options.http_port), ("grpc", options.grpc_port), ("metrics", options.metrics_port)):
         command += [f"--{service}-address={options.host}", f"--{service}-port={port}"]
     command += [f"--backend-config=python,shm-region-prefix-name={options.shared_memory_prefix}"]
+    if options.otlp_endpoint is not None:
+        # Rate 0: of the requests without a parent, which are the watchdog's once a second, there is nothing to tell.
+        for trace in ("mode=opentelemetry", "rate=0", "level=TIMESTAMPS", "opentelemetry,resource=service.name=triton"):
+            command += [f"--trace-config={trace}"]
+        command += [f"--trace-config=opentelemetry,url={options.otlp_endpoint}/v1/traces"]
     command += [f"--exit-timeout-secs={options.exit_timeout_s}", *options.extra_arguments]
     return command, environment
 

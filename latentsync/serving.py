@@ -140,7 +140,7 @@ def run_batch(
     """Runs requests' tensors as one batch, and gives each request its rows of the result or its own error.
 
     `inputs` are [rows_i, ...]; one that `check` refuses gets that ValueError and stays out of the batch. When `forward`
-    itself fails (out of memory, say), every request that was in the batch gets its RuntimeError.
+    itself fails, every request that was in the batch gets its RuntimeError; where memory ran out, halves are tried.
     """
     outcomes: list[Tensor | ValueError | RuntimeError] = []
     accepted: list[int] = []
@@ -152,13 +152,19 @@ def run_batch(
             outcomes.append(error)
     if not accepted:
         return outcomes
-    rows = [inputs[index].shape[0] for index in accepted]
-    results: Sequence[Tensor | RuntimeError]
-    try:
-        with torch.inference_mode():
-            results = torch.split(forward(torch.cat([inputs[index] for index in accepted])), rows)
-    except RuntimeError as error:
-        results = [error] * len(accepted)
+    with torch.inference_mode():
+        results = _run_joined([inputs[index] for index in accepted], forward)
     for index, result in zip(accepted, results, strict=True):
         outcomes[index] = result
     return outcomes
+
+
+def _run_joined(inputs: list[Tensor], forward: Callable[[Tensor], Tensor]) -> list[Tensor | RuntimeError]:
+    try:
+        return list(torch.split(forward(torch.cat(inputs)), [tensor.shape[0] for tensor in inputs]))
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) or len(inputs) == 1:
+            return [error] * len(inputs)
+    # Out here, where the error and the tensors that it holds on to are gone.
+    half = len(inputs) // 2
+    return _run_joined(inputs[:half], forward) + _run_joined(inputs[half:], forward)

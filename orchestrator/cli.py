@@ -13,7 +13,18 @@ import typer
 
 from orchestrator.access.commands import key_app
 from orchestrator.bench.commands import bench_app
-from orchestrator.options import Audio, AvatarName, CheckpointDir, DataDir, Guidance, Host, HttpPort, Rtmp, Steps
+from orchestrator.options import (
+    Audio,
+    AvatarName,
+    CheckpointDir,
+    DataDir,
+    Guidance,
+    Host,
+    HttpPort,
+    PreparedAvatar,
+    Rtmp,
+    Steps,
+)
 from orchestrator.terminal import errors_as_sentences as _errors
 from orchestrator.terminal import fail as _fail
 from orchestrator.terminal import settings_or_exit as _settings
@@ -21,20 +32,23 @@ from orchestrator.terminal import settings_or_exit as _settings
 if TYPE_CHECKING:
     from orchestrator.stop_signals import StopSignals
 
+_RUN, _PREPARE, _USE, _LOOK = "Run it", "Prepare", "Use it without a stream", "Look after it"
+
 app = typer.Typer(
     help="A live-streaming server for 2D digital humans: speech in, a talking avatar on the stream out.",
+    epilog="Options beat LATENTSYNC_* variables, which beat the file LATENTSYNC_CONFIG; `config` shows all settings.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 avatar_app = typer.Typer(help="Avatars: prepare, list and remove them.", no_args_is_help=True)
-app.add_typer(avatar_app, name="avatar")
-app.add_typer(bench_app, name="bench")
-app.add_typer(key_app, name="key")
+app.add_typer(avatar_app, name="avatar", rich_help_panel=_PREPARE)
+app.add_typer(key_app, name="key", rich_help_panel=_PREPARE)
+app.add_typer(bench_app, name="bench", rich_help_panel=_LOOK)
 
 
-@app.command()
+@app.command(rich_help_panel=_RUN, epilog="Example: latentsync-realtime demo --rtmp rtmp://127.0.0.1/live/avatar")
 def demo(host: Host = None, port: HttpPort = None, rtmp: Rtmp = None, data_dir: DataDir = None) -> None:
-    """Run the whole product on the demo avatar, on the CPU, in this one command."""
+    """Run the whole product on the demo avatar, on the CPU; the first start prepares it, Ctrl-C ends it."""
     # Whoever presses Ctrl-C in a demo doesn't want to hear the speech to its end.
     settings = _settings(http_host=host, http_port=port, rtmp_url=rtmp, data_dir=data_dir, drain_limit_s=0)
     from orchestrator.demo import demo as run_demo
@@ -44,9 +58,9 @@ def demo(host: Host = None, port: HttpPort = None, rtmp: Rtmp = None, data_dir: 
     _run_until_signal(partial(run_demo, settings, typer.echo))
 
 
-@app.command()
+@app.command(rich_help_panel=_RUN)
 def serve(host: Host = None, port: HttpPort = None, rtmp: Rtmp = None, data_dir: DataDir = None) -> None:
-    """Run the orchestrator; Triton is run by `triton`, or elsewhere."""
+    """Run the server: HTTP API, page and streams. Triton is run by `triton`, or elsewhere."""
     settings = _settings(http_host=host, http_port=port, rtmp_url=rtmp, data_dir=data_dir)
     from orchestrator.logs import log_to_stderr
     from orchestrator.serving import serve as run_serve
@@ -55,12 +69,14 @@ def serve(host: Host = None, port: HttpPort = None, rtmp: Rtmp = None, data_dir:
     _run_until_signal(partial(run_serve, settings))
 
 
-@app.command()
+@app.command(rich_help_panel=_RUN)
 def triton(
-    binary: Annotated[Path | None, typer.Option(help="tritonserver to run; else from PATH, else embedded.")] = None,
+    binary: Annotated[
+        Path | None, typer.Option(help="tritonserver to run; else the one on PATH, else the embedded one.")
+    ] = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Run a tritonserver on the exported model repository."""
+    """Run a tritonserver on the exported model repository, again when it ends or hangs."""
     settings = _settings(triton_binary=binary, data_dir=data_dir)
     from orchestrator.logs import log_to_stderr
     from orchestrator.serving import run_triton
@@ -73,20 +89,36 @@ def triton(
     _run_until_signal(partial(run_triton, settings, ready))
 
 
-@app.command()
+@app.command(
+    rich_help_panel=_PREPARE,
+    epilog="Example: latentsync-realtime export --checkpoint checkpoints/latentsync-1.0 --device cuda",
+)
 def export(
     checkpoint: CheckpointDir = None,
-    output: Annotated[Path | None, typer.Option(help="Model repository to write.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, fp16, bf16 or fp32.")] = "auto",
-    engine: Annotated[str, typer.Option(help="auto, fused (GPUs), eager, compile or aot.")] = "auto",
-    solver: Annotated[str, typer.Option(help="ddim, or dpm++ for fewer steps.")] = "ddim",
-    reuse: Annotated[int, typer.Option(help="Run the UNet's deep layers in each n-th step only.")] = 1,
-    unet_batch: Annotated[int | None, typer.Option(help="Most chunks denoised together; else 4, on a CPU 1.")] = None,
-    cpu_threads: Annotated[int | None, typer.Option(help="Threads of each model process on a CPU.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Model repository to write; else model_repository in the data folder.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda; auto takes the GPU where there is one.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, fp16, bf16 or fp32: what the models compute in.")] = "auto",
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="What runs UNet and VAE decoder: fused (GPUs), eager, compile or aot; auto is fused on a GPU, else eager."
+        ),
+    ] = "auto",
+    solver: Annotated[str, typer.Option(help="ddim, or dpm++ for fewer steps; changes the picture.")] = "ddim",
+    reuse: Annotated[
+        int, typer.Option(help="Run the UNet's deep layers in each n-th step only; above 1 changes the picture.")
+    ] = 1,
+    unet_batch: Annotated[
+        int | None, typer.Option(help="Most chunks of 16 frames denoised together; else 4, on a CPU 1.")
+    ] = None,
+    cpu_threads: Annotated[
+        int | None, typer.Option(help="Threads that the models on a CPU use together; else one a core.")
+    ] = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Write the Triton model repository from a checkpoint folder, compared with float32 before it replaces the old."""
+    """Write the model repository of a checkpoint, compared with float32 before it replaces the old."""
     settings = _settings(checkpoint_dir=checkpoint, cpu_threads=cpu_threads, data_dir=data_dir)
     from export.repository import export_repository
 
@@ -107,7 +139,7 @@ def export(
     typer.echo(f"{target} {'is written' if written else 'was up to date'}")
 
 
-@app.command()
+@app.command(rich_help_panel=_PREPARE)
 def fetch(
     bundle: Annotated[str, typer.Argument(help="demo, or latentsync-1.0 for the official weights.")] = "demo",
     checkpoint: CheckpointDir = None,
@@ -128,20 +160,23 @@ def fetch(
             typer.echo(path)
 
 
-@avatar_app.command("add")
+@avatar_app.command("add", epilog="Example: latentsync-realtime avatar add person.mp4 --name person --max-height 1080")
 def avatar_add(
     video: Annotated[
         Path, typer.Argument(help="Video of a person who looks at the camera.", exists=True, dir_okay=False)
     ],
-    name: Annotated[str, typer.Option(help="Name of the avatar: a-z, 0-9, - and _.")],
+    name: Annotated[str, typer.Option(help="Name for the avatar: a-z, 0-9, - and _.")],
     idle: Annotated[
         Path | None, typer.Option(help="Another clip to play while nobody speaks.", exists=True, dir_okay=False)
     ] = None,
     face: Annotated[
-        str | None, typer.Option(help="Which of several faces: X,Y as shares of width and height; else the largest.")
+        str | None,
+        typer.Option(help="Which of several faces: X,Y as shares of width and height, as 0.3,0.4; else the largest."),
     ] = None,
-    max_height: Annotated[int | None, typer.Option(min=64, help="Scale down to this height in pixels.")] = None,
-    loop: Annotated[str | None, typer.Option(help="cycle or pingpong; else found out.")] = None,
+    max_height: Annotated[
+        int | None, typer.Option(min=64, help="Scale down to this height in pixels; else as it is.")
+    ] = None,
+    loop: Annotated[str | None, typer.Option(help="cycle or pingpong: how the clip repeats; else found out.")] = None,
     data_dir: DataDir = None,
 ) -> None:
     """Prepare an avatar from a video, through the Triton that is running."""
@@ -175,7 +210,7 @@ def avatar_list(data_dir: DataDir = None) -> None:
 
 @avatar_app.command("preview")
 def avatar_preview(
-    name: str,
+    name: PreparedAvatar,
     output: Annotated[Path, typer.Option(help="Picture to write, .png or .jpg.", dir_okay=False)],
     frame: Annotated[int | None, typer.Option(min=0, help="Frame of the clip; else the first that can speak.")] = None,
     data_dir: DataDir = None,
@@ -189,7 +224,11 @@ def avatar_preview(
 
 
 @avatar_app.command("rename")
-def avatar_rename(name: str, new_name: str, data_dir: DataDir = None) -> None:
+def avatar_rename(
+    name: PreparedAvatar,
+    new_name: Annotated[str, typer.Argument(help="Its new name: a-z, 0-9, - and _.")],
+    data_dir: DataDir = None,
+) -> None:
     """Give a prepared avatar another name."""
     settings = _settings(data_dir=data_dir)
     from orchestrator.avatars.store import rename_avatar
@@ -199,8 +238,8 @@ def avatar_rename(name: str, new_name: str, data_dir: DataDir = None) -> None:
 
 
 @avatar_app.command("remove")
-def avatar_remove(name: str, data_dir: DataDir = None) -> None:
-    """Delete a prepared avatar."""
+def avatar_remove(name: PreparedAvatar, data_dir: DataDir = None) -> None:
+    """Delete a prepared avatar; its video stays where it came from."""
     settings = _settings(data_dir=data_dir)
     from orchestrator.avatars.store import remove_avatar
 
@@ -208,17 +247,17 @@ def avatar_remove(name: str, data_dir: DataDir = None) -> None:
         remove_avatar(settings.avatars_dir, name)
 
 
-@app.command()
+@app.command(rich_help_panel=_USE, epilog="Example: latentsync-realtime render --audio speech.wav --output speech.mp4")
 def render(
     audio: Audio,
     output: Annotated[Path, typer.Option(help="The mp4 to write.", dir_okay=False)],
     avatar: AvatarName = None,
     steps: Steps = None,
     guidance: Guidance = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the noise.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the noise; the same gives the same faces.")] = 0,
     data_dir: DataDir = None,
 ) -> None:
-    """Render a speech into an mp4, offline, through the Triton that is running."""
+    """Render a speech into an mp4, through the Triton that is running."""
     settings = _settings(data_dir=data_dir)
     from orchestrator.offline_commands import render_options, render_speech
 
@@ -229,13 +268,13 @@ def render(
 
 
 probe_app = typer.Typer(help="Health checks that do real work; exit 1 with the reason.", no_args_is_help=True)
-app.add_typer(probe_app, name="probe")
+app.add_typer(probe_app, name="probe", rich_help_panel=_LOOK)
 
 
 @probe_app.command("triton")
 def probe_triton(
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that the inferences may take together.")] = 20,
-    wait: Annotated[float, typer.Option(min=0, help="Seconds to try again for.")] = 0,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to go on trying for.")] = 0,
 ) -> None:
     """Send silence through every model of a speech; Triton's own readiness doesn't notice a dead one."""
     settings = _settings()
@@ -249,7 +288,7 @@ def probe_triton(
 
 @probe_app.command("server")
 def probe_server(port: HttpPort = None) -> None:
-    """Ask the orchestrator on this machine whether it lives."""
+    """Ask the server on this machine whether it lives."""
     settings = _settings(http_port=port)
     from orchestrator.probe import probe_server as run_probe
 
@@ -258,7 +297,10 @@ def probe_server(port: HttpPort = None) -> None:
         typer.echo(run_probe(f"http://127.0.0.1:{settings.http_port}"))
 
 
-@app.command()
+@app.command(
+    rich_help_panel=_LOOK,
+    epilog="Example: latentsync-realtime config > my.toml; LATENTSYNC_CONFIG=my.toml latentsync-realtime serve",
+)
 def config() -> None:
     """Print every setting as TOML; fails with each wrong value named."""
     settings = _settings()

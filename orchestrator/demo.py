@@ -11,6 +11,7 @@ import anyio
 from export.fetch import ensure_demo_files
 from export.repository import export_repository
 from orchestrator.avatar_commands import add_avatar
+from orchestrator.metrics import triton_restarts
 from orchestrator.service import Service
 from orchestrator.serving import run_server, triton_options
 from orchestrator.settings import Settings
@@ -52,7 +53,7 @@ async def _prepare_files(settings: Settings, tell: Tell) -> None:
 
 async def _serve(settings: Settings, triton: TritonSupervisor, tell: Tell, signals: StopSignals) -> None:
     service = Service(settings)
-    triton.restarted = service.metrics.triton_restarts.inc
+    triton.restarted = triton_restarts(service.metrics.registry).inc
     async with anyio.create_task_group() as group:
         group.start_soon(triton.run)
         await run_server(service, signals, lambda: tell(_welcome(settings)))

@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from orchestrator.access.secret import KEY_PREFIX
+from orchestrator.tracing.span import current
 from streaming.targets import mask
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
@@ -67,5 +68,10 @@ class JsonFormatter(logging.Formatter):
 
 
 def _ids(record: logging.LogRecord) -> dict[str, str]:
-    found = {"request_id": request_id.get(), "task_id": getattr(record, "task_id", None) or task_id.get()}
+    span = current()
+    found = {
+        "request_id": request_id.get(),
+        "task_id": getattr(record, "task_id", None) or task_id.get(),
+        "trace_id": None if span is None else span.trace_id,
+    }
     return {name: value for name, value in found.items() if value is not None}

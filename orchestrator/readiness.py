@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import anyio
 
-from orchestrator.inference.client import TritonClient
+from orchestrator.inference.client import SPEECH_MODELS, TritonClient
 from orchestrator.inference.errors import InferenceError, InferenceFailed
 from orchestrator.metrics import Metrics
 
@@ -52,6 +52,10 @@ class TritonReadiness:
         self._told = False
         self._ailing: set[str] = set()
         self._mending: set[asyncio.Task[bool]] = set()
+        for model in SPEECH_MODELS:  # from the start, or the first failure would be no increase
+            metrics.model_failures.labels(model)
+            for loaded in ("true", "false"):
+                metrics.model_reloads.labels(model, loaded)
         client.watch_reloads(lambda model, loaded: metrics.model_reloads.labels(model, str(loaded).lower()).inc())
         self.health = PartHealth(False, f"not asked yet: {url}")
 

@@ -40,6 +40,7 @@ from orchestrator.tasks.board import TaskBoard
 from orchestrator.tasks.speech_files import SpeechFiles
 from orchestrator.tasks.store import TaskStore
 from orchestrator.tasks.task import Task
+from orchestrator.tracing.traces import Traces
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ class Service:
         self.settings = settings
         self.clock = clock or anchored_clock()
         self.metrics = Metrics()
+        self.traces = Traces.to(settings.otlp_endpoint)
         self.notices = Broadcast()
         self.files = SpeechFiles(settings.tasks_dir)
         self.board = TaskBoard(
@@ -88,7 +90,7 @@ class Service:
             self._client, settings.triton_grpc_url, avatar.resolution, self.metrics, self._size_queue
         )
         self.preparations = Preparations(self._prepare_avatar, self.notices, self.clock)
-        self.setup = ChannelSetup(settings, self._speech_maker, test_pattern)
+        self.setup = ChannelSetup(settings, self._speech_maker, test_pattern, self.traces)
         self.channels = Lineup(
             _configured_channel(settings),
             ChannelStore(settings.data_dir / "channels.json"),
@@ -118,6 +120,7 @@ class Service:
                 self.end_streams()
                 with anyio.CancelScope(shield=True):
                     await self.board.aclose()
+                    await self.traces.aclose()
 
     @property
     def uploads_dir(self) -> Path:
@@ -184,6 +187,7 @@ class Service:
 
     def _count_finished(self, task: Task) -> None:
         self.metrics.tasks.labels(task.state.value).inc()
+        self.traces.finished(task)
 
 
 def _configured_channel(settings: Settings) -> ChannelDefinition:

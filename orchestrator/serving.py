@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from prometheus_client import CollectorRegistry, start_http_server
 
 from export.launcher import TritonOptions
+from orchestrator.metrics import triton_restarts
 from orchestrator.server import OrchestratorServer
 from orchestrator.service import Service
 from orchestrator.settings import Settings
@@ -35,15 +39,35 @@ async def run_server(service: Service, signals: StopSignals, started: Callable[[
 
 
 async def run_triton(settings: Settings, ready: Callable[[], None], signals: StopSignals) -> None:
-    """Run tritonserver until a signal, again when it exits or hangs; raises TritonLaunchError when it can't start."""
-    triton = TritonSupervisor(triton_options(settings))
-    await triton.start()
+    """Run tritonserver until a signal, again when it exits or hangs; raises TritonLaunchError when it can't start.
+
+    What it counts itself is at /metrics of `triton_supervisor_port`; raises ServerFailed where that is not free.
+    """
+    registry = CollectorRegistry()
+    triton = TritonSupervisor(triton_options(settings), triton_restarts(registry).inc)
+    with _metrics_at(settings.triton_host, settings.triton_supervisor_port, registry):
+        await triton.start()
+        try:
+            ready()
+            await triton.run()
+        finally:
+            signals.ignore()
+            await triton.aclose()
+
+
+@contextmanager
+def _metrics_at(host: str, port: int, registry: CollectorRegistry) -> Iterator[None]:
     try:
-        ready()
-        await triton.run()
+        server, thread = start_http_server(port, host, registry)
+    except OSError as error:
+        reason = f"{host}:{port} is not free for the supervisor's metrics ({error.strerror})"
+        raise ServerFailed(f"{reason}: choose another triton_supervisor_port") from None
+    try:
+        yield
     finally:
-        signals.ignore()
-        await triton.aclose()
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 def triton_options(settings: Settings) -> TritonOptions:
@@ -58,4 +82,5 @@ def triton_options(settings: Settings) -> TritonOptions:
         grpc_port=settings.triton_grpc_port,
         metrics_port=settings.triton_metrics_port,
         cpu_threads=settings.cpu_threads,
+        otlp_endpoint=settings.otlp_endpoint,
     )

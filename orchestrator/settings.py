@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
@@ -22,6 +23,7 @@ from orchestrator.inference.servers import TritonServers
 
 ENV_PREFIX = "LATENTSYNC_"
 CONFIG_VARIABLE = "LATENTSYNC_CONFIG"
+OTLP_VARIABLE = "OTEL_EXPORTER_OTLP_ENDPOINT"
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -57,6 +59,9 @@ class Settings(BaseSettings):
     triton_http_port: Port = Field(8000, description="HTTP port of a tritonserver started here")
     triton_grpc_port: Port = Field(8001, description="gRPC port of a tritonserver started here")
     triton_metrics_port: Port = Field(8002, description="metrics port of a tritonserver started here")
+    triton_supervisor_port: Port = Field(
+        8003, description="metrics port of the command triton, of what it counts itself"
+    )
     triton_url: str | None = Field(
         None,
         description="gRPC address of the Triton to use: host:port, or of several ip:port,ip:port or dns:///name:port; "
@@ -97,6 +102,12 @@ class Settings(BaseSettings):
     allowed_targets: tuple[str, ...] = Field(
         EVERYWHERE, description="where channels may publish: scheme://host with * in the host, and recordings for files"
     )
+    otlp_endpoint: str | None = Field(
+        default_factory=lambda: os.environ.get(OTLP_VARIABLE),
+        validate_default=True,
+        description="base address of an OpenTelemetry collector for traces, http://host:4318; none: the variable "
+        f"{OTLP_VARIABLE}, else no traces",
+    )
     log_format: Literal["text", "json"] = Field("text", description="how the log's lines look")
     video_bitrate_kbps: int = Field(2500, ge=100, le=50_000, description="bitrate of the stream's video")
     x264_preset: str = Field("veryfast", pattern=r"^[a-z]+$", description="x264's trade of quality for time")
@@ -109,6 +120,19 @@ class Settings(BaseSettings):
         if value is None:
             return None
         return TritonServers(value).url
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _is_collector(cls, value: str | None) -> str | None:
+        if not value:  # Compose passes a variable that isn't set as an empty one
+            return None
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+            raise ValueError("must be http://host:port or https://host:port, to which /v1/traces is added")
+        if parts.username or parts.password:
+            # It is printed, and part of Triton's command line.
+            raise ValueError("must hold no password: put it into OTEL_EXPORTER_OTLP_HEADERS")
+        return value.rstrip("/")
 
     @field_validator("data_dir")
     @classmethod
@@ -154,7 +178,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _ports_differ(self) -> Settings:
-        ports = (self.http_port, self.triton_http_port, self.triton_grpc_port, self.triton_metrics_port)
+        triton = (self.triton_http_port, self.triton_grpc_port, self.triton_metrics_port, self.triton_supervisor_port)
+        ports = (self.http_port, *triton)
         if len(set(ports)) < len(ports):
             raise ValueError(f"http_port and triton_*_port must differ, and are {ports}")
         return self
@@ -260,5 +285,9 @@ def _sentence(item: Mapping[str, Any]) -> str:
     name = ".".join(str(part) for part in item["loc"])
     if not name:
         return str(item["msg"])
-    shown = "" if name == "rtmp_url" or item["type"] == "extra_forbidden" else f" (it is {item['input']!r})"
+    shown = (
+        ""
+        if name in ("rtmp_url", "otlp_endpoint") or item["type"] == "extra_forbidden"
+        else f" (it is {item['input']!r})"
+    )
     return f"{name}: {item['msg']}{shown}"

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from orchestrator.options import DataDir
 from orchestrator.terminal import errors_as_sentences, fail, settings_or_exit
 
 key_app = typer.Typer(help="API keys: make, list and remove them; a running server follows.", no_args_is_help=True)
-DataDir = Annotated[Path | None, typer.Option(help="Folder for everything that is written.")]
 
 
-@key_app.command("add")
+@key_app.command("add", epilog="Example: latentsync-realtime key add prometheus --scope view > metrics_key")
 def add(
     name: Annotated[str, typer.Argument(help="Whose key it is: a-z, 0-9, - and _.")],
     scope: Annotated[str, typer.Option(help="view, speak or administer; each includes those before it.")] = "speak",
@@ -45,7 +44,9 @@ def list_keys(data_dir: DataDir = None) -> None:
 
 
 @key_app.command("remove")
-def remove(name: str, data_dir: DataDir = None) -> None:
+def remove(
+    name: Annotated[str, typer.Argument(help="Whose key it is, as `key list` shows it.")], data_dir: DataDir = None
+) -> None:
     """Remove a key; a running server refuses it from its next request on."""
     settings = settings_or_exit(data_dir=data_dir)
     from orchestrator.access.keys import KeyFile

@@ -224,8 +224,12 @@ class Channel:
         return None
 
     async def _say(self, task: Task, samples: NDArray[np.int16], process: ChannelProcess) -> None:
-        assert self._maker is not None
         logs.task_id.set(task.id)  # this is a task of asyncio's of its own, and what it calls logs with it
+        with self._setup.traces.making(task):
+            await self._made(task, samples, process)
+
+    async def _made(self, task: Task, samples: NDArray[np.int16], process: ChannelProcess) -> None:
+        assert self._maker is not None
         try:
             await self._maker.say(task, samples, process)
         except InferenceError as error:

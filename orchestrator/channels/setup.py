@@ -6,7 +6,7 @@ import hashlib
 import logging
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from latentsync.avatar import PreparedAvatar
@@ -15,6 +15,7 @@ from orchestrator.channels.allowed_targets import AllowedTargets
 from orchestrator.channels.definition import ChannelDefinition
 from orchestrator.channels.speaking import Pace, SpeechMaker
 from orchestrator.settings import Settings, SettingsError
+from orchestrator.tracing.traces import Traces
 from streaming.config import ChannelConfig
 
 # sockaddr_un holds 107 bytes and an end mark.
@@ -33,6 +34,7 @@ class ChannelSetup:
     settings: Settings
     make_speech: MakeSpeech
     test_pattern: bool = False
+    traces: Traces = field(default_factory=Traces)
 
     def avatar(self, definition: ChannelDefinition) -> PreparedAvatar:
         """The channel's avatar; raises SettingsError when there is none of that name, and AvatarError."""

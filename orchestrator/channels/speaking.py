@@ -26,6 +26,7 @@ from orchestrator.inference.speech import (
 from orchestrator.inference.urgency import UrgentFirst
 from orchestrator.tasks.board import TaskBoard
 from orchestrator.tasks.task import Stage, Task
+from orchestrator.tracing import span
 from streaming.channel_process import ChannelProcess
 
 # A speech's lead before any was measured. Too long is a delay that everyone notices; too short only lets idle linger.
@@ -91,7 +92,9 @@ class SpeechMaker:
         reserved_at = self._clock()
 
         def turn(first_frame: int) -> AbstractAsyncContextManager[None]:
-            return self._urgent.turn(reserved_at + (place.position - place.now + first_frame) / FPS)
+            due = reserved_at + (place.position - place.now + first_frame) / FPS
+            span.note(due_in_s=round(due - self._clock(), 3))
+            return self._urgent.turn(due)
 
         async def features_made() -> None:
             await self._board.stamp(task.id, Stage.FEATURES)
@@ -127,6 +130,8 @@ class SpeechMaker:
 
 async def _push(channel: ChannelProcess, task_id: str, chunk: SpeechChunk) -> None:
     await channel.push(task_id, chunk.first_frame, chunk.faces, chunk.audio)
+    if chunk.first_frame == 0:
+        span.event("first frame handed to the channel")
 
 
 class _Announced:

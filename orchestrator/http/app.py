@@ -94,7 +94,7 @@ def create_app(service: Service) -> Starlette:
     hosts = None if service.gate.required else {"localhost", *service.settings.allowed_hosts}
     app = Starlette(
         routes=ROUTES,
-        middleware=[Middleware(RequestMiddleware, metrics=service.metrics, hosts=hosts)],
+        middleware=[Middleware(RequestMiddleware, metrics=service.metrics, hosts=hosts, traces=service.traces)],
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=lifespan,
     )

@@ -16,6 +16,7 @@ from orchestrator import logs
 from orchestrator.http.errors import error_response
 from orchestrator.http.page_routes import CONTENT_SECURITY_POLICY
 from orchestrator.metrics import Metrics
+from orchestrator.tracing.traces import Traces
 
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _POLLED = ("/health/", "/metrics")  # asked every few seconds, for ever
@@ -42,14 +43,31 @@ class RequestMiddleware:
         metrics: Metrics,
         hosts: Container[str] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        traces: Traces | None = None,
     ) -> None:
         """`hosts` are the names that a request may be for, beside IP addresses; None where its key says enough."""
         self._app = app
         self._hosts = hosts
         self._metrics = metrics
         self._clock = clock
+        self._traces = traces or Traces()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] in _SAFE_METHODS:  # polled by many, and soon answered
+            await self._answer(scope, receive, send)
+            return
+        with self._traces.request(scope["method"], scope["path"], Headers(scope=scope)) as span:
+
+            async def send_noted(message: Message) -> None:
+                if span is not None and message["type"] == "http.response.start":
+                    span.note({"http.response.status_code": message["status"], "http.route": _route(scope)})
+                    if message["status"] >= 500:
+                        span.fail(f"answered with {message['status']}")
+                await send(message)
+
+            await self._answer(scope, receive, send_noted)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -92,9 +110,13 @@ class RequestMiddleware:
 
     def _count(self, scope: Scope, status: int, duration_s: float) -> None:
         # The route's pattern, not the path: an unbounded set of paths must not become labels.
-        route = getattr(scope.get("route"), "path", "none")
+        route = _route(scope)
         self._metrics.requests.labels(scope["method"] if route != "none" else "any", route, status).inc()
         self._metrics.request_s.labels(route).observe(duration_s)
+
+
+def _route(scope: Scope) -> str:
+    return getattr(scope.get("route"), "path", "none")
 
 
 def _is_ours(host: str, names: Container[str]) -> bool:

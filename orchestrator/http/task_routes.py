@@ -21,6 +21,7 @@ from orchestrator.http.unread import read_rest
 from orchestrator.service import Service
 from orchestrator.tasks.board import QueueFull
 from orchestrator.tasks.task import Stage, Task
+from orchestrator.tracing import span
 
 _FORM_BYTES = 1_000_000  # what a form may weigh beside its audio
 _UNREAD_BYTES = 256_000_000  # read over and thrown away, so that the sender sees why
@@ -95,7 +96,8 @@ async def _accepted(request: Request, service: Service) -> Task:
         if parameters.channel not in service.channels:
             message = f"There is no channel {parameters.channel[:64]!r}; there is {', '.join(service.channels)}."
             raise ApiError(HTTPStatus.NOT_FOUND, "unknown_channel", message)
-        pcm = await decode_upload(path, service.decode_limits)
+        with span.child("decode"):
+            pcm = await decode_upload(path, service.decode_limits)
     task = _task(parameters, pcm, arrived_at, service)
     logs.task_id.set(task.id)
     try:
@@ -103,6 +105,7 @@ async def _accepted(request: Request, service: Service) -> Task:
     except QueueFull as error:
         message = f"Too much is waiting: {error}. Try again later."
         raise ApiError(HTTPStatus.TOO_MANY_REQUESTS, "queue_full", message, _RETRY_FULL_S) from None
+    service.traces.accepted(task)  # before anything is awaited: no channel has taken it yet
     service.metrics.speech_s.inc(task.duration_s)
     return task
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from orchestrator.inference.errors import InferenceError, InferenceFailed, TritonUnavailable
+from orchestrator.tracing import span
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +33,7 @@ async def attempt(request: Callable[[], Awaitable[T]], what: str, attempts: int,
     recovered = False
     while True:
         tries += 1
+        span.note(attempt=tries)
         try:
             return await request()
         except InferenceError as error:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from latentsync.audio import frame_windows, split_windows
 from orchestrator.inference.attempts import Recover, attempt, no_recovery
+from orchestrator.tracing import span
 
 # Video frame i uses features 2i - 4 … 2i + 5.
 _FEATURES_PER_FRAME = 2
@@ -92,8 +93,9 @@ class SpeechFeatures:
     async def _features(self, index: int) -> NDArray[np.float16]:
         begun = self._clock()
         window = self._windows[index]
-        features = await attempt(
-            lambda: self._model.features(window), f"audio window {index}", self._attempts, self._recover
-        )
+        with span.child("features", window=index):
+            features = await attempt(
+                lambda: self._model.features(window), f"audio window {index}", self._attempts, self._recover
+            )
         self.whisper_s.append(self._clock() - begun)
         return features

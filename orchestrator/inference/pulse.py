@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from orchestrator.inference.errors import InferenceFailed
-from orchestrator.inference.retry import typed
-from orchestrator.inference.traffic import Traffic
+from orchestrator.inference.retry import is_dead_process, typed
+from orchestrator.inference.traffic import ModelTraffic, Traffic
 
 _FRESH_S = 1.0
 _IDLE_PATIENCE_S = 1.0
@@ -61,18 +61,26 @@ class Pulse:
     async def feel(self, model: str, inputs: Tensors, output: str) -> None:
         """Returns when the model lives; raises `InferenceFailed` when it is dead or hangs, and `TritonUnavailable`."""
         seen = self._traffic.of(model)
+        if seen.died.is_set():
+            raise _dead(seen, model)
         if self._clock() - seen.answered_at < _FRESH_S:
             return
         busy_s = max(_BUSY_PATIENCE_S, _TIMES_THE_LONGEST * seen.longest_s)
         patience_s = busy_s if seen.in_flight else _IDLE_PATIENCE_S
         before = await self._executions(model)
+        asking = asyncio.create_task(self._ask(model, inputs, output, patience_s))
+        told = asyncio.create_task(seen.died.wait())
         try:
-            await self._ask(model, inputs, output, patience_s)
+            # Each request that waits before ours costs a dead process a second; the first of them tells.
+            await asyncio.wait({asking, told}, return_when=asyncio.FIRST_COMPLETED)
+            if seen.died.is_set():
+                raise _dead(seen, model)
+            await asking
         except InferenceServerException as error:
             status, message = error.status() or "", error.message() or ""
             if status == "StatusCode.INVALID_ARGUMENT" or "Exceeds maximum queue size" in message:
                 return
-            if "Stub process" in message:
+            if is_dead_process(error):
                 raise InferenceFailed(f"{model}: its process is dead ({message})", model) from error
             if status != "StatusCode.DEADLINE_EXCEEDED":
                 raise typed(error, model) from error
@@ -80,6 +88,10 @@ class Pulse:
             if await self._executions(model) == before:
                 reason = f"{model}: its process has answered nothing for {patience_s:g} s"
                 raise InferenceFailed(reason, model) from None
+        finally:
+            asking.cancel()
+            told.cancel()
+            await asyncio.gather(asking, told, return_exceptions=True)
 
     async def _ask(self, model: str, inputs: Tensors, output: str, patience_s: float) -> None:
         tensors = []
@@ -96,3 +108,9 @@ class Pulse:
         except (InferenceServerException, asyncio.TimeoutError):
             return None
         return sum(int(each.execution_count) for each in answer.model_stats)
+
+
+def _dead(seen: ModelTraffic, model: str) -> InferenceFailed:
+    """What a request was told, once: whether it is still so, the next question shows."""
+    seen.died.clear()
+    return InferenceFailed(f"{model}: its process is dead, as a request was told", model)

@@ -37,8 +37,14 @@ def is_unavailable(error: InferenceServerException) -> bool:
     return (
         status == "StatusCode.UNAVAILABLE"
         or (status == "StatusCode.NOT_FOUND" and "no available versions" in message)
-        or ("Stub process" in message and "is not healthy" in message)
+        or is_dead_process(error)
     )
+
+
+def is_dead_process(error: InferenceServerException) -> bool:
+    """True where the process of the model is dead: Triton goes on calling the model ready."""
+    message = error.message() or ""
+    return "Stub process" in message and "is not healthy" in message
 
 
 def is_lost_region(error: InferenceServerException) -> bool:

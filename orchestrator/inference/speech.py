@@ -21,6 +21,7 @@ from orchestrator.inference.attempts import Recover, attempt, no_recovery
 from orchestrator.inference.client import CHUNK_FRAMES
 from orchestrator.inference.features import FeatureModel, SpeechFeatures
 from orchestrator.inference.pacing import RateMeter, wait_before_start_s
+from orchestrator.tracing import span
 
 Turn = Callable[[int], AbstractAsyncContextManager[None]]
 """Waits until the chunk that begins with this frame of the speech may be made, and is left when it is."""
@@ -221,10 +222,11 @@ class SpeechGeneration:
         begun, made = self._clock(), 0
         try:
             # Waiting for other channels' chunks counts as making it: that is how fast this channel's faces come.
-            async with self._turn(first):
-                faces = await attempt(
-                    lambda: self._faces(condition, audio), f"chunk {index}", self._settings.attempts, self._recover
-                )
+            with span.child("chunk", chunk=index, frames=count, steps=self._request.steps):
+                async with self._turn(first):
+                    faces = await attempt(
+                        lambda: self._faces(condition, audio), f"chunk {index}", self._settings.attempts, self._recover
+                    )
             made = count
         finally:
             self._meter.ended(made)

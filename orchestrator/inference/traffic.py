@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from tritonclient.utils import InferenceServerException
+
+from orchestrator.inference.retry import is_dead_process
 
 
 @dataclass
 class ModelTraffic:
-    """Requests that are out, when the last good answer came (monotonic seconds), and how long the longest took."""
+    """Requests that are out, when the last good answer came (monotonic seconds), how long the longest took, and whether
+    one was told that the model's process is dead."""
 
     in_flight: int = 0
     answered_at: float = -math.inf
     longest_s: float = 0.0
+    died: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Traffic:
@@ -38,5 +45,9 @@ class Traffic:
             yield
             seen.answered_at = self._clock()
             seen.longest_s = max(seen.longest_s, seen.answered_at - began)
+        except InferenceServerException as error:
+            if is_dead_process(error):
+                seen.died.set()
+            raise
         finally:
             seen.in_flight -= 1

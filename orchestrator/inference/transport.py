@@ -16,6 +16,7 @@ from orchestrator.inference.retry import RetryPolicy, is_lost_region, send
 from orchestrator.inference.servers import TritonServers
 from orchestrator.inference.shared_memory import Region, RegionPool
 from orchestrator.inference.traffic import Traffic
+from orchestrator.tracing import span
 
 _CHANNEL_OPTIONS = [
     ("grpc.max_send_message_length", -1),
@@ -143,9 +144,13 @@ class TensorTransport:
         return result
 
     async def _call(self, model: str, tensors: list[Any], output: Any) -> Any:
-        with self.traffic.request(model):
+        with self.traffic.request(model), span.child(f"infer {model}", calls=True, model=model):
             return await self._client_of(model).infer(
-                model, tensors, outputs=[output], client_timeout=self._settings.request_timeout_s
+                model,
+                tensors,
+                outputs=[output],
+                client_timeout=self._settings.request_timeout_s,
+                headers=dict(span.headers()),  # Triton's own spans of the request become children of ours
             )
 
     def _client_of(self, model: str) -> grpcclient.InferenceServerClient:

@@ -19,14 +19,19 @@ CONFIGURATION = ROOT / "docker" / "prometheus"
 
 
 @asynccontextmanager
-async def prometheus(folder: Path, targets: Mapping[str, str]) -> AsyncIterator[httpx.AsyncClient]:
-    """A running Prometheus with every job of ours; `targets` says where on this machine each job's server listens."""
+async def prometheus(
+    folder: Path, targets: Mapping[str, str], metrics_key: str = "no key is asked for on loopback"
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A running Prometheus with every job of ours; `targets` says where on this machine each job's server listens.
+
+    `metrics_key` is the text of the file in which it finds its key.
+    """
     if shutil.which("prometheus") is None:
         pytest.skip("prometheus is not installed")
     port = free_port()
     targets = {"prometheus": f"127.0.0.1:{port}", **targets}
     key = folder / "metrics_key"
-    key.write_text("no key is asked for on loopback")
+    key.write_text(metrics_key)
     config = yaml.safe_load((CONFIGURATION / "prometheus.yml").read_text())
     config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     for job in config["scrape_configs"]:

@@ -146,3 +146,12 @@ def test_launcher_and_container_run_triton_alike(tmp_path: Path) -> None:
     ours, _ = launch_command(TritonOptions(tmp_path, tmp_path, tmp_path))
     modes = {one for one in ours if one.startswith(("--model-control", "--load-model", "--disable-auto"))}
     assert modes <= set(triton_arguments("gpu"))
+
+
+def test_launcher_and_container_send_tritons_traces_alike(tmp_path: Path) -> None:
+    endpoint = "http://collector:4318"
+    ours, _ = launch_command(TritonOptions(tmp_path, tmp_path, tmp_path, otlp_endpoint=endpoint))
+    traces = [one for one in ours if one.startswith("--trace-config")]
+    assert len(traces) == 5
+    assert [one for one in triton_arguments("gpu", endpoint) if one.startswith("--trace-config")] == traces
+    assert "trace" not in " ".join(triton_arguments("gpu"))

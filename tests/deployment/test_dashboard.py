@@ -13,6 +13,7 @@ import yaml
 
 from export.launcher import TritonServer
 from latentsync.checkpoint import Checkpoint
+from orchestrator.metrics import triton_restarts
 from tests.deployment.compose import ROOT
 from tests.deployment.prometheus import CONFIGURATION, prometheus, query
 from tests.orchestrator.running_server import running, settings_in
@@ -57,6 +58,7 @@ async def test_every_query_of_the_dashboard_has_data_and_every_metric_of_the_ale
         "mediamtx": "127.0.0.1:9",
     }
     async with running(settings, real_client=True, resolution=checkpoint.resolution) as server:
+        triton_restarts(server.service.metrics.registry)  # as where this process runs Triton
         await server.ready()
         async with prometheus(tmp_path, targets) as http:
             await until_scraped(http, "up{job='orchestrator'} == 1", "up{job='triton'} == 1")

@@ -2,12 +2,14 @@
 
 import shutil
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
 import pytest
 import yaml
 
+from export.launcher import TritonOptions, launch_command
 from orchestrator.settings import Settings
 from tests.deployment.compose import ROOT, triton_arguments
 
@@ -88,6 +90,49 @@ def test_triton_is_scaled_on_the_metric_that_the_adapter_makes() -> None:
     adapter = yaml.safe_load((ROOT / "kubernetes" / "prometheus-adapter.yaml").read_text())
     made = {rule["name"]["as"] for rule in adapter["rules"]["custom"]}
     assert {metric["pods"]["metric"]["name"] for metric in scaler["metrics"]} == made
+
+
+def test_traces_are_sent_by_triton_and_orchestrator_to_the_same_collector(tmp_path: Path) -> None:
+    component = yaml.safe_load((ROOT / "kubernetes" / "traces" / "kustomization.yaml").read_text())
+    added = {patch["target"]["name"]: yaml.safe_load(patch["patch"]) for patch in component["patches"]}
+    [setting] = added["orchestrator"]
+    assert setting["path"] == "/data/LATENTSYNC_OTLP_ENDPOINT"
+    endpoint = Settings(otlp_endpoint=setting["value"]).otlp_endpoint
+    ours, _ = launch_command(TritonOptions(tmp_path, tmp_path, tmp_path, otlp_endpoint=endpoint))
+    assert [one["value"] for one in added["tritonserver"]] == [one for one in ours if one.startswith("--trace-config")]
+    assert {one["path"] for one in added["tritonserver"]} == {"/spec/template/spec/containers/0/command/-"}
+    for patch in component["patches"]:
+        assert f"{patch['target']['kind']} {patch['target']['name']}" in map(name_of, documents())
+
+
+def test_prometheus_scrapes_the_containers_ports_under_the_names_that_the_alerts_ask_for(tmp_path: Path) -> None:
+    config = yaml.safe_load((ROOT / "kubernetes" / "prometheus-scrape.yaml").read_text())
+    ports = {
+        f"{container['name']};{port['containerPort']}"
+        for pod in pods(documents())
+        for container in pod["containers"]
+        for port in container.get("ports", ())
+    }
+    for job in config["scrape_configs"]:
+        assert job["relabel_configs"][0]["regex"] in ports
+        [sight] = job.pop("kubernetes_sd_configs")  # which Debian's promtool is built without
+        assert sight == {"role": "pod", "namespaces": {"names": ["latentsync"]}}
+    alerts = (ROOT / "docker" / "prometheus" / "alerts.yml").read_text()
+    assert all(f'job="{job["job_name"]}"' in alerts for job in config["scrape_configs"])
+    if shutil.which("promtool") is None:
+        pytest.skip("promtool, which comes with prometheus, is not installed")
+    (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
+    command = ["promtool", "check", "config", "--syntax-only", str(tmp_path / "prometheus.yml")]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+
+
+def test_the_keys_are_where_the_server_looks_for_them_and_can_change_while_it_runs() -> None:
+    [values] = [one["data"] for one in documents() if one["kind"] == "ConfigMap"]
+    [pod] = [pod for pod in pods(documents()) if pod["containers"][0]["name"] == "orchestrator"]
+    [mount] = [one for one in pod["containers"][0]["volumeMounts"] if one["name"] == "keys"]
+    assert values["LATENTSYNC_KEYS_FILE"] == f"{mount['mountPath']}/keys.json"
+    assert "subPath" not in mount, "Kubernetes never updates a file that is mounted by its path"
 
 
 def test_triton_gets_the_arguments_that_compose_gives_it() -> None:

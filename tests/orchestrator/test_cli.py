@@ -2,10 +2,14 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
+from orchestrator.cli import app
 from tests.orchestrator.running_server import settings_in
 
 
@@ -22,6 +26,20 @@ def test_help_names_every_command_and_imports_nothing_heavy() -> None:
         assert command in answer
     for heavy in ("torch", "cv2", "numpy", "uvicorn", "tritonclient"):
         assert f"'{heavy}'" not in answer
+
+
+def commands(of: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    yield " ".join(path), of
+    for name, command in getattr(of, "commands", {}).items():
+        yield from commands(command, (*path, name))
+
+
+@pytest.mark.parametrize(("name", "command"), [*commands(typer.main.get_command(app))])
+def test_every_command_says_its_purpose_in_a_line_and_explains_all_that_it_takes(name: str, command: Any) -> None:
+    purpose = command.help or ""
+    assert "\n" not in purpose and 10 < len(purpose) <= 110, purpose
+    unexplained = [parameter.name for parameter in command.params if not getattr(parameter, "help", None)]
+    assert unexplained == []
 
 
 def test_config_prints_a_file_that_can_be_read_again(tmp_path: Path) -> None:

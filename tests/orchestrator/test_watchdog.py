@@ -12,6 +12,7 @@ import pytest_asyncio
 from export.launcher import TritonOptions, TritonServer
 from export.repository import export_repository
 from latentsync.checkpoint import Checkpoint
+from orchestrator.metrics import triton_restarts
 from orchestrator.triton_supervisor import TritonSupervisor
 from tests.orchestrator.inference.test_client import model_processes
 from tests.orchestrator.running_server import RunningServer, running, settings_in
@@ -33,7 +34,7 @@ async def test_tritonserver_that_exits_or_hangs_is_started_again_and_the_speech_
     try:
         settings = settings_in(tmp_path, triton_url=f"127.0.0.1:{options.grpc_port}")
         async with running(settings, real_client=True, resolution=RESOLUTION) as server:
-            supervisor.restarted = server.service.metrics.triton_restarts.inc
+            supervisor.restarted = triton_restarts(server.service.metrics.registry).inc
             await server.ready()
             answer = await server.http.post("/v1/tasks", files={"audio_file": ("a.wav", wav(8))})
             task_id = answer.json()["task_id"]
@@ -50,6 +51,38 @@ async def test_tritonserver_that_exits_or_hangs_is_started_again_and_the_speech_
         keeping.cancel()
         await asyncio.wait({keeping})
         await supervisor.aclose()
+
+
+async def test_models_process_that_is_stopped_at_work_is_ended_by_the_supervisor_and_the_speech_is_said(
+    checkpoint: Checkpoint,
+    options_for: Callable[..., TritonOptions],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    export_repository(checkpoint.directory, tmp_path / "models", device="cpu", cpu_threads=1)
+    options = options_for(tmp_path / "models", exit_timeout_s=3)
+    supervisor = TritonSupervisor(options)
+    await supervisor.start()
+    keeping = asyncio.create_task(supervisor.run())
+    server_pid = supervisor.pid
+    try:
+        settings = settings_in(tmp_path, triton_url=f"127.0.0.1:{options.grpc_port}")
+        async with running(settings, real_client=True, resolution=RESOLUTION) as server:
+            await server.ready()
+            answer = await server.http.post("/v1/tasks", files={"audio_file": ("a.wav", wav(8))})
+            await server.task(answer.json()["task_id"], "streaming")
+            [process] = model_processes(options, "unet")
+            os.kill(process, signal.SIGSTOP)
+            task = await server.task(answer.json()["task_id"], "done")
+            assert task["frames"]["generated"] == task["frames"]["played"] == task["frames"]["total"]
+            assert await metric(server, 'latentsync_model_failures_total{model="unet"}') == 1
+            assert await metric(server, 'latentsync_model_reloads_total{model="unet",result="true"}') == 1
+        assert supervisor.pid == server_pid, "Triton itself was not started again"
+    finally:
+        keeping.cancel()
+        await asyncio.wait({keeping})
+        await supervisor.aclose()
+    assert any("was stopped by a signal and is killed" in record.message for record in caplog.records)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -75,7 +108,7 @@ async def test_dead_or_hanging_process_is_noticed_and_the_model_loaded_again(
     async with running(settings, real_client=True, resolution=RESOLUTION) as server:
         await server.ready()
         assert await metric(server, f'latentsync_model_up{{model="{model}"}}') == 1
-        (process,) = model_processes(triton, model)
+        (process,) = model_processes(triton.options, model)
         os.kill(process, number)
         while (health := await server.http.get("/health/ready")).status_code == 200:
             await asyncio.sleep(0.05)
@@ -84,6 +117,6 @@ async def test_dead_or_hanging_process_is_noticed_and_the_model_loaded_again(
             await asyncio.sleep(0.05)
         await server.ready()
         assert await metric(server, f'latentsync_model_reloads_total{{model="{model}",result="true"}}') == 1
-        assert model_processes(triton, model) not in ([], [process])
+        assert model_processes(triton.options, model) not in ([], [process])
         answer = await server.http.post("/v1/tasks", files={"audio_file": ("a.wav", wav(0.5))})
         await server.task(answer.json()["task_id"], "done")

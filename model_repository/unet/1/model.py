@@ -79,8 +79,13 @@ class TritonPythonModel:
         except Cancelled:
             return [cancelled() for _ in chunks]
         except RuntimeError as error:
-            # Out of memory, for one: these requests share the batch and its fate, the other groups go on.
-            return [failure(f"denoising failed: {error}", pb_utils.TritonError.INTERNAL) for _ in chunks]
+            if isinstance(error, torch.OutOfMemoryError) and len(chunks) > 1:
+                latents = None
+            else:  # these requests share the batch and its fate, the other groups go on
+                return [failure(f"denoising failed: {error}", pb_utils.TritonError.INTERNAL) for _ in chunks]
+        if latents is None:  # halves may fit, now that the error and the tensors that it held on to are gone
+            half = len(chunks) // 2
+            return self._answers(chunks[:half]) + self._answers(chunks[half:])
         rows = latents.split([chunk.noise.shape[0] for chunk in chunks])
         return [
             cancelled()

@@ -161,7 +161,7 @@ async def test_a_killed_model_process_is_loaded_again_and_the_chunk_is_made(
     patience = RetryPolicy(attempts=2, first_delay_s=0.05)
     try:
         async with TritonClient(settings(server, retry=patience)) as client:
-            (stub,) = model_processes(server, "unet")
+            (stub,) = model_processes(server.options, "unet")
             os.kill(stub, signal.SIGKILL)
             with pytest.raises(TritonUnavailable, match="not healthy") as caught:
                 await client.faces(*chunk(0), steps=1, guidance=1.0)
@@ -172,15 +172,12 @@ async def test_a_killed_model_process_is_loaded_again_and_the_chunk_is_made(
         await server.aclose()
 
 
-def model_processes(server: TritonServer, model: str) -> list[int]:
+def model_processes(options: TritonOptions, model: str) -> list[int]:
     """Process ids of the Python processes that serve a model."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             command = (entry / "cmdline").read_bytes()
-            if (
-                b"triton_python_backend_stub" in command
-                and f"{server.options.model_repository}/{model}/".encode() in command
-            ):
+            if b"triton_python_backend_stub" in command and f"{options.model_repository}/{model}/".encode() in command:
                 found.append(int(entry.name))
     return found

@@ -1,0 +1,59 @@
+"""What Linux tells of processes on this machine: what hangs, and what only takes its time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+_PROC = Path("/proc")
+_WAITING = "S"
+_STOPPED = "T"
+
+
+@dataclass(frozen=True)
+class ProcessState:
+    """A process at one moment: whether a signal has stopped it, whether a thread wants a core or waits for the disk,
+    and the core time of all its threads, in the kernel's ticks."""
+
+    stopped: bool
+    eager: bool
+    ticks: int
+
+    def stood_still_since(self, earlier: ProcessState) -> bool:
+        """Neither computed since, nor wanted to: a process that is starved of cores, or swaps, wants to."""
+        return not self.eager and not earlier.eager and self.ticks == earlier.ticks
+
+
+def state_of(pid: int) -> ProcessState | None:
+    """The process now; None when it has gone."""
+    letters, ticks = [], 0
+    try:
+        for thread in (_PROC / str(pid) / "task").iterdir():
+            # After the name, which may hold spaces and brackets: state, …, utime and stime as the 12th and 13th.
+            fields = (thread / "stat").read_text().rpartition(")")[2].split()
+            letters.append(fields[0])
+            ticks += int(fields[11]) + int(fields[12])
+    except (FileNotFoundError, ProcessLookupError):
+        return None  # a thread that ended this moment is no loss: one looks again soon
+    stopped = bool(letters) and all(letter == _STOPPED for letter in letters)
+    eager = any(letter not in (_WAITING, _STOPPED, "I") for letter in letters)
+    return ProcessState(stopped, eager, ticks)
+
+
+def children_of(pid: int) -> list[int]:
+    """The processes that a process has started and that are still there."""
+    found: list[int] = []
+    try:
+        for thread in (_PROC / str(pid) / "task").iterdir():
+            found += map(int, (thread / "children").read_text().split())
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    return found
+
+
+def name_of(pid: int) -> str:
+    """The process's command line, or its number when it has gone."""
+    try:
+        return (_PROC / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return str(pid)

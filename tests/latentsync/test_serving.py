@@ -1,0 +1,39 @@
+"""A batch of requests in which each fails alone."""
+
+import torch
+from torch import Tensor
+
+from latentsync.serving import run_batch
+
+
+def test_batch_that_finds_no_memory_is_run_in_halves_and_only_what_still_does_not_fit_fails() -> None:
+    sizes = []
+
+    def forward(batch: Tensor) -> Tensor:
+        sizes.append(len(batch))
+        if len(batch) > 2 or bool((batch == 5).any()):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return batch * 10
+
+    outcomes = run_batch([torch.full((1,), float(value)) for value in range(6)], lambda tensor: tensor, forward)
+    assert [None if isinstance(each, Exception) else each.tolist() for each in outcomes] == [
+        [0.0],
+        [10.0],
+        [20.0],
+        [30.0],
+        [40.0],
+        None,
+    ]
+    assert isinstance(outcomes[5], torch.OutOfMemoryError)
+    assert sizes == [6, 3, 1, 2, 3, 1, 2, 1, 1]
+
+
+def test_other_errors_fail_the_whole_batch_at_once() -> None:
+    calls = []
+
+    def forward(batch: Tensor) -> Tensor:
+        calls.append(len(batch))
+        raise RuntimeError("no kernel for this")
+
+    outcomes = run_batch([torch.zeros(1), torch.zeros(1)], lambda tensor: tensor, forward)
+    assert [type(each) for each in outcomes] == [RuntimeError, RuntimeError] and calls == [2]
