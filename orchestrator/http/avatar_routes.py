@@ -25,7 +25,7 @@ from orchestrator.avatars.store import avatar_directory, find_avatar, remove_ava
 from orchestrator.avatars.store import list_avatars as prepared_avatars
 from orchestrator.avatars.video import video_info
 from orchestrator.http.arriving import small_body
-from orchestrator.http.errors import ApiError, from_audio_error
+from orchestrator.http.errors import ApiError, refusal_of
 from orchestrator.http.forms import UploadForm
 from orchestrator.http.task_routes import require_ready
 from orchestrator.http.unread import read_rest
@@ -50,8 +50,8 @@ async def add_avatar(request: Request) -> Response:
     service: Service = request.app.state.service
     try:
         preparation = await _accepted(request, service)
-    except (ApiError, AudioError) as error:
-        refusal = from_audio_error(error) if isinstance(error, AudioError) else error
+    except (ApiError, AudioError, OSError) as error:
+        refusal = refusal_of(error)
         refusal.closes = not await read_rest(request, _UNREAD_BYTES)
         raise refusal from None
     return JSONResponse(
@@ -114,7 +114,7 @@ async def avatar_picture(request: Request) -> Response:
     name = request.path_params["name"]
     # Compared with the names that exist: a name from outside never becomes a path.
     for avatar in await asyncio.to_thread(prepared_avatars, service.settings.avatars_dir):
-        if avatar.name == name:
+        if avatar.name == name and avatar.preview_path.is_file():
             return FileResponse(avatar.preview_path, media_type="image/png", headers={"Cache-Control": "no-cache"})
     raise ApiError(HTTPStatus.NOT_FOUND, "unknown_avatar", f"There is no avatar {name[:64]!r}; /v1/avatars lists them.")
 

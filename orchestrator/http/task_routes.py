@@ -14,7 +14,7 @@ from orchestrator import logs
 from orchestrator.audio.decoder import SAMPLE_RATE_HZ, decode_upload
 from orchestrator.audio.errors import AudioError
 from orchestrator.audio.spool import spool_upload
-from orchestrator.http.errors import ApiError, from_audio_error
+from orchestrator.http.errors import ApiError, refusal_of
 from orchestrator.http.forms import SpeechForm
 from orchestrator.http.parameters import SpeechParameters, speech_parameters
 from orchestrator.http.unread import read_rest
@@ -35,8 +35,8 @@ async def submit(request: Request) -> Response:
     service: Service = request.app.state.service
     try:
         task = await _accepted(request, service)
-    except (ApiError, AudioError) as error:
-        refusal = from_audio_error(error) if isinstance(error, AudioError) else error
+    except (ApiError, AudioError, OSError) as error:
+        refusal = refusal_of(error)
         refusal.closes = not await read_rest(request, _UNREAD_BYTES)
         raise refusal from None
     return JSONResponse(

@@ -71,7 +71,10 @@ class TaskBoard:
         await self._store.aclose()
 
     async def submit(self, task: Task, pcm: NDArray[np.int16]) -> None:
-        """Accept a task; on return it and its speech, int16 [samples] at 16 kHz, are on the disk. Raises QueueFull."""
+        """Accept a task; on return it and its speech, int16 [samples] at 16 kHz, are on the disk.
+
+        Raises QueueFull, and OSError when the disk is full.
+        """
         arriving = self._arriving.get(task.channel, 0)
         waiting = self.waiting(task.channel) + arriving
         if waiting >= self._queue_limit:
