@@ -95,16 +95,23 @@ async def _accepted(request: Request, service: Service) -> Task:
         if parameters.channel not in service.channels:
             message = f"There is no channel {parameters.channel[:64]!r}; there is {', '.join(service.channels)}."
             raise ApiError(HTTPStatus.NOT_FOUND, "unknown_channel", message)
-        pcm = await decode_upload(path, service.decode_limits)
+        async with service.decoding:  # more at once than there are cores would only hold up each other, and the stream
+            if full := service.board.full(parameters.channel):
+                raise _queue_full(full)  # before the work of decoding what would be refused anyway
+            pcm = await decode_upload(path, service.decode_limits)
     task = _task(parameters, pcm, arrived_at, service)
     logs.task_id.set(task.id)
     try:
         await service.board.submit(task, np.rint(pcm * 32768).astype(np.int16))
     except QueueFull as error:
-        message = f"Too much is waiting: {error}. Try again later."
-        raise ApiError(HTTPStatus.TOO_MANY_REQUESTS, "queue_full", message, _RETRY_FULL_S) from None
+        raise _queue_full(str(error)) from None
     service.metrics.speech_s.inc(task.duration_s)
     return task
+
+
+def _queue_full(reason: str) -> ApiError:
+    message = f"Too much is waiting: {reason}. Try again later."
+    return ApiError(HTTPStatus.TOO_MANY_REQUESTS, "queue_full", message, _RETRY_FULL_S)
 
 
 def require_ready(service: Service) -> None:
