@@ -147,7 +147,9 @@ def run_batch(
             outcomes.append(check(tensor))
             accepted.append(index)
         except ValueError as error:
-            outcomes.append(error)
+            # Its traceback holds this frame, which holds `outcomes`: the inputs, which lie in shared memory, would wait
+            # for the garbage collector, and fill that memory in the meantime.
+            outcomes.append(error.with_traceback(None))
     if not accepted:
         return outcomes
     rows = [inputs[index].shape[0] for index in accepted]
@@ -156,7 +158,7 @@ def run_batch(
         with torch.inference_mode():
             results = torch.split(forward(torch.cat([inputs[index] for index in accepted])), rows)
     except RuntimeError as error:
-        results = [error] * len(accepted)
+        results = [error.with_traceback(None)] * len(accepted)
     for index, result in zip(accepted, results, strict=True):
         outcomes[index] = result
     return outcomes
