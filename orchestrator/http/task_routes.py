@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from http import HTTPStatus
 
@@ -22,6 +23,7 @@ from orchestrator.service import Service
 from orchestrator.tasks.board import QueueFull
 from orchestrator.tasks.task import Stage, Task
 
+_WHOLE = re.compile(r"[0-9]{1,9}")
 _FORM_BYTES = 1_000_000  # what a form may weigh beside its audio
 _UNREAD_BYTES = 256_000_000  # read over and thrown away, so that the sender sees why
 _LIST_LIMIT = 1000
@@ -48,7 +50,7 @@ async def list_tasks(request: Request) -> Response:
     """The newest tasks, newest first."""
     service: Service = request.app.state.service
     text = request.query_params.get("limit", "50")
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= _LIST_LIMIT):
+    if not (_WHOLE.fullmatch(text) and 1 <= int(text) <= _LIST_LIMIT):
         message = f"limit is {text[:20]!r} and must be a whole number from 1 to {_LIST_LIMIT}."
         raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, "bad_limit", message)
     tasks = await service.board.newest(int(text))
