@@ -8,7 +8,7 @@ import pytest
 
 from tests.faults.stage import Stage, patiently
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(900)
 
 
 def damaged_files(stage: Stage) -> Path:

@@ -13,7 +13,7 @@ import pytest
 
 from tests.faults.stage import Stage
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(900)
 
 SOURCE = Path(__file__).with_name("wall_clock.c")
 HOUR_S = 3600

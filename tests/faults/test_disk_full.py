@@ -10,7 +10,7 @@ import pytest
 from tests.faults.stage import Stage
 from tests.orchestrator.speech_samples import wav
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(900)
 
 
 @contextmanager

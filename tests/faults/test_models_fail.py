@@ -8,7 +8,7 @@ import pytest
 from tests.faults.processes import one
 from tests.faults.stage import Stage
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(900)
 
 
 def assert_unfinished(stage: Stage, task_id: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 from tests.faults.processes import descendants, is_running, one
 from tests.faults.stage import Stage, patiently
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(900)
 
 
 def test_killed_orchestrator_leaves_no_process_and_the_next_one_says_what_was_accepted(stage: Stage) -> None:

@@ -30,7 +30,7 @@ LIMITS = {
 }
 ANSWERED_WITHIN_S = 90.0
 """An upload is decoded for at most a minute; all else takes less."""
-_SETTLED_S = 60.0
+_SETTLED_S = 120.0
 
 
 class Served:

@@ -32,7 +32,7 @@ RECORD = os.environ.get("FUZZ_RECORD")
 EXAMPLES = {"schema": 3, "json": 100, "query": 60, "form": 100, "wire": 40, "audio": 24, "video": 3}
 AT_ONCE = 4
 
-pytestmark = pytest.mark.timeout(60 + 300 * SCALE)
+pytestmark = pytest.mark.timeout(300 + 300 * SCALE)
 
 
 class Answers:
