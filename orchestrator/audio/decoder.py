@@ -37,7 +37,7 @@ class DecodeLimits:
     """What an upload may cost: seconds of audio, seconds of decoding, and the peak (of 1.0) that counts as sound."""
 
     max_duration_s: float = 600.0
-    timeout_s: float = 60.0
+    timeout_s: float = 30.0
     silence_peak: float = 1e-3
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 
 import numpy as np
@@ -17,6 +20,7 @@ from orchestrator.audio.errors import AudioError
 from orchestrator.audio.spool import spool_upload
 from orchestrator.http.errors import ApiError, refusal_of
 from orchestrator.http.forms import SpeechForm
+from orchestrator.http.guard import busy
 from orchestrator.http.parameters import SpeechParameters, speech_parameters
 from orchestrator.http.unread import read_rest
 from orchestrator.service import Service
@@ -30,6 +34,7 @@ _LIST_LIMIT = 1000
 _RETRY_TRITON_S = 5
 _RETRY_STOPPING_S = 30
 _RETRY_FULL_S = 10
+_DECODER_WAIT_S = 40.0
 
 
 async def submit(request: Request) -> Response:
@@ -97,7 +102,7 @@ async def _accepted(request: Request, service: Service) -> Task:
         if parameters.channel not in service.channels:
             message = f"There is no channel {parameters.channel[:64]!r}; there is {', '.join(service.channels)}."
             raise ApiError(HTTPStatus.NOT_FOUND, "unknown_channel", message)
-        async with service.decoding:  # more at once than there are cores would only hold up each other, and the stream
+        async with _core_to_decode_on(service):
             if full := service.board.full(parameters.channel):
                 raise _queue_full(full)  # before the work of decoding what would be refused anyway
             pcm = await decode_upload(path, service.decode_limits)
@@ -109,6 +114,19 @@ async def _accepted(request: Request, service: Service) -> Task:
         raise _queue_full(str(error)) from None
     service.metrics.speech_s.inc(task.duration_s)
     return task
+
+
+@asynccontextmanager
+async def _core_to_decode_on(service: Service) -> AsyncIterator[None]:
+    # More decoders at once than there are cores would only hold up each other, and the stream.
+    try:
+        await asyncio.wait_for(service.decoding.acquire(), _DECODER_WAIT_S)
+    except asyncio.TimeoutError:
+        raise busy("other uploads are being decoded") from None
+    try:
+        yield
+    finally:
+        service.decoding.release()
 
 
 def _queue_full(reason: str) -> ApiError:

@@ -29,7 +29,7 @@ LIMITS = {
     "drain_limit_s": 0.0,
 }
 ANSWERED_WITHIN_S = 90.0
-"""An upload is decoded for at most a minute; all else takes less."""
+"""An upload waits for a decoder for at most 40 s, and is decoded in at most 30 s; all else takes less."""
 _SETTLED_S = 120.0
 
 
@@ -92,7 +92,7 @@ class Served:
         while (held := self.held()) != self.quiet and time.monotonic() < deadline:
             time.sleep(0.25)
         self.http = self._client()
-        assert held == self.quiet
+        assert held == self.quiet, f"it holds {held} and held {self.quiet}"
         assert self._process.poll() is None, self.log_path.read_text()
         assert "Traceback" not in self.log_path.read_text(errors="replace"), self.log_path.read_text()[-4000:]
 
