@@ -6,12 +6,13 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak lint clean
+.PHONY: help demo test soak fuzz lint clean
 
 help:
 	@echo "make demo    run the whole product on the demo avatar (ARGS='--rtmp rtmp://…' publishes it too)"
 	@echo "make test    lint, type-check and test everything"
 	@echo "make soak    watch a channel for HOURS=4 with faults all along (needs nginx with its RTMP module)"
+	@echo "make fuzz    send more than 10,000 drawn requests and damaged files, and print what they were answered"
 	@echo "make lint    lint and type-check only"
 	@echo "make clean   remove the environment, caches and everything that was written to var/"
 
@@ -25,6 +26,11 @@ test: lint
 HOURS ?= 4
 soak: $(VENV)/.installed
 	$(BIN)/latentsync-realtime bench stream --duration $$(($(HOURS) * 3600)) $(ARGS)
+
+FUZZ_SCALE ?= 40
+fuzz: $(VENV)/.installed-for-tests
+	FUZZ_SCALE=$(FUZZ_SCALE) FUZZ_RECORD=build/fuzz.md $(BIN)/python -m pytest tests/fuzz $(ARGS)
+	@cat build/fuzz.md
 
 lint: $(VENV)/.installed-for-tests
 	$(BIN)/ruff check .

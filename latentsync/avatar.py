@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,7 +74,7 @@ class IdleClip:
 
 @dataclass(frozen=True, eq=False)
 class PreparedAvatar:
-    """An avatar that is ready to play: all arrays are memory-mapped and read-only."""
+    """An avatar that is ready to play: what is large is memory-mapped, and everything is read-only."""
 
     directory: Path
     settings: AvatarSettings
@@ -150,9 +150,10 @@ class PreparedAvatar:
         count, side = settings.frame_count, settings.resolution // VAE_SCALE
         try:
             frames = FrameFile(folder / FRAMES_FILE, count, (settings.width, settings.height))
-            matrices = _mapped(folder / MATRICES_FILE, np.float64, (count, 2, 3))
+            matrices = _loaded(folder / MATRICES_FILE, np.float64, (count, 2, 3))
             condition = _mapped(folder / CONDITION_FILE, np.float16, (count, CONDITION_CHANNELS, side, side))
-            rectangles = _mapped(folder / RECTANGLES_FILE, np.int32, (count, 4))
+            rectangles = _loaded(folder / RECTANGLES_FILE, np.int32, (count, 4))
+            _check_rectangles(rectangles, (settings.width, settings.height), folder / RECTANGLES_FILE)
             pixels = int((rectangles[:, 2].astype(np.int64) * rectangles[:, 3]).sum())
             masks = _mapped_bytes(folder / MASKS_FILE, pixels)
             path = folder / LANDMARKS_FILE
@@ -194,6 +195,21 @@ class PreparedAvatar:
             writer.publish()
         return cls.open(target)
 
+    def with_own_condition(self) -> PreparedAvatar:
+        """The same with the condition in memory, for a process that must outlive whatever happens to the files.
+
+        Whoever reads a mapped file beyond the end that somebody cut it to is killed. Raises AvatarError as `open`
+        does, and for numbers that are not finite.
+        """
+        path = self.directory / CONDITION_FILE
+        try:
+            condition = _loaded(path, np.float16, self.condition.shape)
+        except OSError as error:
+            raise AvatarError(f"the avatar in {self.directory} can't be read: {error}") from error
+        if not np.isfinite(condition).all():
+            raise AvatarError(f"{path} is damaged: some of its numbers are not finite; add the avatar again")
+        return replace(self, condition=condition)
+
     def frame(self, index: int) -> NDArray[np.uint8]:
         """Frame `index` [H, W, 3], a read-only view; frames read long before don't stay in memory."""
         return self.frame_file[index]
@@ -213,13 +229,27 @@ def _idle_clip(folder: Path, settings: IdleSettings) -> IdleClip:
 
 
 def _mapped(path: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> NDArray[Any]:
+    return _loaded(path, dtype, shape, "r")
+
+
+def _loaded(
+    path: Path, dtype: type[np.generic], shape: tuple[int, ...], mmap_mode: Literal["r"] | None = None
+) -> NDArray[Any]:
     try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except ValueError as error:
+        array: NDArray[Any] = np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
+    except OSError:
+        raise
+    except Exception as error:  # NumPy reads the header as Python source, and any error of that can come out
         raise AvatarError(f"{path} is not an array file: {error}") from error
     if array.dtype != dtype or array.shape != shape:
         raise AvatarError(f"{path} must hold {np.dtype(dtype)} {shape}; it has {array.dtype} {array.shape}")
     return array
+
+
+def _check_rectangles(rectangles: NDArray[np.int32], frame_size: tuple[int, int], path: Path) -> None:
+    start, size = rectangles[:, :2].astype(np.int64), rectangles[:, 2:].astype(np.int64)
+    if min(start.min(), size.min()) < 0 or (start + size > frame_size).any():
+        raise AvatarError(f"{path} is damaged: some of its rectangles are not within the picture; add the avatar again")
 
 
 def _mapped_bytes(path: Path, count: int) -> NDArray[np.uint8]:

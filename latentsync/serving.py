@@ -149,7 +149,9 @@ def run_batch(
             outcomes.append(check(tensor))
             accepted.append(index)
         except ValueError as error:
-            outcomes.append(error)
+            # Its traceback holds this frame, which holds `outcomes`: the inputs, which lie in shared memory, would wait
+            # for the garbage collector, and fill that memory in the meantime.
+            outcomes.append(error.with_traceback(None))
     if not accepted:
         return outcomes
     with torch.inference_mode():
@@ -164,7 +166,7 @@ def _run_joined(inputs: list[Tensor], forward: Callable[[Tensor], Tensor]) -> li
         return list(torch.split(forward(torch.cat(inputs)), [tensor.shape[0] for tensor in inputs]))
     except RuntimeError as error:
         if not isinstance(error, torch.OutOfMemoryError) or len(inputs) == 1:
-            return [error] * len(inputs)
+            return [error.with_traceback(None)] * len(inputs)
     # Out here, where the error and the tensors that it holds on to are gone.
     half = len(inputs) // 2
     return _run_joined(inputs[:half], forward) + _run_joined(inputs[half:], forward)

@@ -103,7 +103,7 @@ def export(
     engine: Annotated[
         str,
         typer.Option(
-            help="What runs UNet and VAE decoder: fused (GPUs), eager, compile or aot; auto is fused on a GPU, else eager."
+            help="What runs UNet and VAE decoder: fused, eager, compile or aot; auto: fused on a GPU, else eager."
         ),
     ] = "auto",
     solver: Annotated[str, typer.Option(help="ddim, or dpm++ for fewer steps; changes the picture.")] = "ddim",

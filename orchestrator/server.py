@@ -14,6 +14,9 @@ from orchestrator.http.app import create_app
 from orchestrator.service import Service
 
 _CONNECTIONS_LIMIT_S = 5
+# Longer than clients and proxies keep theirs: who closes first must be the one that sends next, or a request meets a
+# connection that is closed this moment.
+_KEEP_ALIVE_S = 75
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +34,7 @@ class OrchestratorServer(uvicorn.Server):
                 log_config=None,
                 access_log=False,  # the middleware writes one with the request's id
                 server_header=False,
+                timeout_keep_alive=_KEEP_ALIVE_S,
                 timeout_graceful_shutdown=_CONNECTIONS_LIMIT_S,
             )
         )

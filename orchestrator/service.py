@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import shutil
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -80,6 +81,7 @@ class Service:
         self.requests = RateLimit(settings.requests_per_minute)
         self.upload_rate = RateLimit(settings.uploads_per_minute)
         self.uploads = Places(settings.uploads_at_once)
+        self.decoding = asyncio.Semaphore(len(os.sched_getaffinity(0)))
         self.listeners = Places(settings.event_listeners)
         self.accepting = True
         self.streams_open = True

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import resource
 from dataclasses import dataclass
+
+_NICENESS = 10
 
 
 @dataclass(frozen=True)
 class Confinement:
-    """Bytes of address space, seconds of processor time, and bytes of any file that is written (its log)."""
+    """Bytes of address space, seconds of processor time, and bytes of any file that is written (its log).
+
+    Who plays and who makes faces goes first, wherever there are fewer cores than work.
+    """
 
     memory_bytes: int
     cpu_s: int
@@ -26,3 +32,4 @@ class Confinement:
         with contextlib.suppress(ProcessLookupError):  # it may have ended already
             for kind, most in limits:
                 resource.prlimit(pid, kind, (most, most))
+            os.setpriority(os.PRIO_PROCESS, pid, max(os.getpriority(os.PRIO_PROCESS, pid), _NICENESS))

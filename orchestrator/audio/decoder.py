@@ -37,7 +37,7 @@ class DecodeLimits:
     """What an upload may cost: seconds of audio, seconds of decoding, and the peak (of 1.0) that counts as sound."""
 
     max_duration_s: float = 600.0
-    timeout_s: float = 60.0
+    timeout_s: float = 30.0
     silence_peak: float = 1e-3
 
 
@@ -106,6 +106,7 @@ async def _read(process: Process, limits: DecodeLimits) -> tuple[bytes, str]:
         return bytes(pcm), said
     finally:
         log.cancel()
+        await asyncio.gather(log, return_exceptions=True)
 
 
 async def _first_bytes(stream: asyncio.StreamReader) -> bytes:
@@ -120,7 +121,13 @@ async def _end(process: Process) -> None:
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError):  # it may end by itself between the two lines
             process.kill()
-    await process.wait()
+    # asyncio tells of the end only once the pipes have come to theirs, and a full pipe that nobody reads never does.
+    await asyncio.gather(_drained(process.stdout), _drained(process.stderr), process.wait())
+
+
+async def _drained(stream: asyncio.StreamReader | None) -> None:
+    while stream is not None and await stream.read(_READ_BYTES):
+        pass
 
 
 def _checked(raw: bytes, log: str, missing: float, limits: DecodeLimits) -> NDArray[np.float32]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +15,9 @@ from orchestrator.bench.gpu.perf_commands import perf_analyzer, perf_analyzer_da
 from orchestrator.options import Audio, AvatarName, CheckpointDir, DataDir, Guidance, Steps
 from orchestrator.terminal import errors_as_sentences as _errors
 from orchestrator.terminal import settings_or_exit as _settings
+
+if TYPE_CHECKING:
+    from orchestrator.bench.stream.record import Criterion
 
 bench_app = typer.Typer(help="Measure this machine.", no_args_is_help=True)
 bench_app.command("gpu")(bench_gpu)
@@ -66,11 +70,39 @@ def bench_stream(
     if as_json:
         typer.echo(record.to_json())
     else:
-        for criterion in record.criteria:
-            mark = "kept  " if criterion.kept else "BROKEN"
-            typer.echo(f"{mark} {criterion.name}: {criterion.measured} (allowed: {criterion.allowed})")
+        _print_criteria(record.criteria)
     if not record.kept:
         raise typer.Exit(1)
+
+
+@bench_app.command("load")
+def bench_load(
+    minutes: Annotated[float, typer.Option(min=0.1, help="How long the clients go on.")] = 5,
+    uploads: Annotated[int, typer.Option(min=1, max=2000, help="Clients that upload speech of 5 s.")] = 200,
+    pollers: Annotated[int, typer.Option(min=1, max=2000, help="Clients that ask for tasks' states.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
+) -> None:
+    """Measure a live server under many clients: answers, times, memory, and its stream; needs nginx-rtmp."""
+    settings = _settings()
+    from orchestrator.audio.decoder import ffmpeg_binary
+    from orchestrator.bench.load.record import LoadPlan
+    from orchestrator.bench.load.record import bench_load as measure_load
+
+    with _errors():
+        plan = LoadPlan(minutes, uploads, pollers)
+        record = asyncio.run(measure_load(plan, settings.checkpoint_dir, str(settings.ffmpeg or ffmpeg_binary())))
+    if as_json:
+        typer.echo(record.to_json())
+    else:
+        _print_criteria(record.criteria)
+    if not record.kept:
+        raise typer.Exit(1)
+
+
+def _print_criteria(criteria: Iterable[Criterion]) -> None:
+    for criterion in criteria:
+        mark = "kept  " if criterion.kept else "BROKEN"
+        typer.echo(f"{mark} {criterion.name}: {criterion.measured} (allowed: {criterion.allowed})")
 
 
 @bench_app.command("paste-back")

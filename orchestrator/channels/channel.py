@@ -119,6 +119,9 @@ class Channel:
                     # Two kinds of timeout until Python 3.11; ValueError is an avatar that is gone or damaged.
                     except (ChannelError, OSError, ValueError, TimeoutError, asyncio.TimeoutError) as error:
                         self._problem = str(error) or "the channel's process did not start in time"
+                    except Exception as error:  # a fault of ours ends this process, and not the other channels
+                        logger.exception("channel %s", self.id)
+                        self._problem = f"the server failed at this channel: {error}"
                     finally:
                         await self._end_process()
                     logger.error("channel %s: %s; again in %.1f s", self.id, self._problem, delay_s)

@@ -37,8 +37,8 @@ class ChannelSetup:
     traces: Traces = field(default_factory=Traces)
 
     def avatar(self, definition: ChannelDefinition) -> PreparedAvatar:
-        """The channel's avatar; raises SettingsError when there is none of that name, and AvatarError."""
-        return open_avatar(self.settings, definition.avatar)
+        """The channel's avatar, its condition in memory; raises SettingsError when there is none, and AvatarError."""
+        return open_avatar(self.settings, definition.avatar).with_own_condition()
 
     def addresses(self, definition: ChannelDefinition) -> tuple[str, ...]:
         """Where the channel publishes, but for targets that were allowed when it was saved and are not now."""

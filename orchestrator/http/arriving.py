@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from http import HTTPStatus
+from typing import Any
 
 import anyio
 from starlette.requests import Request
@@ -41,3 +43,12 @@ async def small_body(request: Request, limit_bytes: int, message: str) -> bytes:
         if len(body) > limit_bytes:
             raise ApiError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body_too_large", message)
     return bytes(body)
+
+
+async def small_json(request: Request, limit_bytes: int, message: str) -> Any:
+    """What the body says as JSON, None where it is none that can be read; raises as `small_body`."""
+    body = await small_body(request, limit_bytes, message)
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):  # the latter for brackets in brackets in brackets
+        return None

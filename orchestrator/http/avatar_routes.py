@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -24,8 +24,8 @@ from orchestrator.avatars.prepare import PrepareOptions
 from orchestrator.avatars.store import avatar_directory, find_avatar, remove_avatar, rename_avatar
 from orchestrator.avatars.store import list_avatars as prepared_avatars
 from orchestrator.avatars.video import video_info
-from orchestrator.http.arriving import small_body
-from orchestrator.http.errors import ApiError, from_audio_error
+from orchestrator.http.arriving import small_json
+from orchestrator.http.errors import ApiError, refusal_of
 from orchestrator.http.forms import UploadForm
 from orchestrator.http.task_routes import require_ready
 from orchestrator.http.unread import read_rest
@@ -35,6 +35,7 @@ VIDEO_FIELD, IDLE_FIELD = "video", "idle"
 _UNREAD_BYTES = 256_000_000
 _BODY_BYTES = 10_000
 _RETRY_FULL_S = 60
+_WHOLE = re.compile(r"[0-9]{1,6}")
 _LEAST_HEIGHT, _MOST_HEIGHT = 64, 4320
 
 
@@ -50,8 +51,8 @@ async def add_avatar(request: Request) -> Response:
     service: Service = request.app.state.service
     try:
         preparation = await _accepted(request, service)
-    except (ApiError, AudioError) as error:
-        refusal = from_audio_error(error) if isinstance(error, AudioError) else error
+    except (ApiError, AudioError, OSError) as error:
+        refusal = refusal_of(error)
         refusal.closes = not await read_rest(request, _UNREAD_BYTES)
         raise refusal from None
     return JSONResponse(
@@ -83,11 +84,8 @@ async def rename(request: Request) -> Response:
     """Give an avatar another name."""
     service: Service = request.app.state.service
     name = request.path_params["name"]
-    body = await small_body(request, _BODY_BYTES, 'Send {"name": "new-name"}.')
-    try:
-        new_name = json.loads(body)["name"]
-    except (ValueError, KeyError, TypeError):
-        new_name = None
+    values = await small_json(request, _BODY_BYTES, 'Send {"name": "new-name"}.')
+    new_name = values.get("name") if isinstance(values, dict) else None
     if not isinstance(new_name, str):
         raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, "bad_name", 'The body must be {"name": "new-name"} as JSON.')
     _require_unused(service, name)
@@ -114,7 +112,7 @@ async def avatar_picture(request: Request) -> Response:
     name = request.path_params["name"]
     # Compared with the names that exist: a name from outside never becomes a path.
     for avatar in await asyncio.to_thread(prepared_avatars, service.settings.avatars_dir):
-        if avatar.name == name:
+        if avatar.name == name and avatar.preview_path.is_file():
             return FileResponse(avatar.preview_path, media_type="image/png", headers={"Cache-Control": "no-cache"})
     raise ApiError(HTTPStatus.NOT_FOUND, "unknown_avatar", f"There is no avatar {name[:64]!r}; /v1/avatars lists them.")
 
@@ -189,7 +187,7 @@ def _options(fields: dict[str, str], idle: Path | None) -> PrepareOptions:
         raise ApiError(
             HTTPStatus.UNPROCESSABLE_ENTITY, "bad_loop", f"loop is {loop[:20]!r}; cycle or pingpong is meant."
         )
-    if height and not (height.isdecimal() and _LEAST_HEIGHT <= int(height[:6]) <= _MOST_HEIGHT):
+    if height and not (_WHOLE.fullmatch(height) and _LEAST_HEIGHT <= int(height) <= _MOST_HEIGHT):
         message = f"max_height is {height[:20]!r} and must be a whole number from {_LEAST_HEIGHT} to {_MOST_HEIGHT}."
         raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, "bad_max_height", message)
     with _avatar_errors("bad_face"):

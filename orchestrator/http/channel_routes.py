@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -18,7 +17,7 @@ from orchestrator.channels.allowed_targets import AllowedTargets
 from orchestrator.channels.channel import Channel
 from orchestrator.channels.definition import ChannelDefinition, DefinitionError
 from orchestrator.channels.lineup import ChannelExists, ChannelOfSettings, TooManyChannels
-from orchestrator.http.arriving import small_body
+from orchestrator.http.arriving import small_json
 from orchestrator.http.errors import ApiError
 from orchestrator.service import Service
 from orchestrator.settings import SettingsError
@@ -132,11 +131,7 @@ async def _checked(values: dict[str, Any], service: Service) -> ChannelDefinitio
 
 
 async def _json_object(request: Request) -> dict[str, Any]:
-    body = await small_body(request, _BODY_BYTES, f"Send at most {_BODY_BYTES} bytes.")
-    try:
-        values = json.loads(body)
-    except ValueError:
-        values = None
+    values = await small_json(request, _BODY_BYTES, f"Send at most {_BODY_BYTES} bytes.")
     if not isinstance(values, dict):
         message = 'Send a JSON object, such as {"channel": "news", "avatar": "demo", "targets": []}.'
         raise ApiError(HTTPStatus.BAD_REQUEST, "broken_json", message)

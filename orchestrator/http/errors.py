@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -37,6 +38,22 @@ def from_audio_error(error: AudioError) -> ApiError:
     return ApiError(status, error.code, error.message)
 
 
+def from_os_error(error: OSError) -> ApiError:
+    """The answer when there is no room for what was sent; raises any other error again."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        raise error
+    logger.error("the disk is full: %s", error)
+    message = "The server's disk is full, and what you sent was not kept. Free some space there, and send it again."
+    return ApiError(HTTPStatus.INSUFFICIENT_STORAGE, "disk_full", message)
+
+
+def refusal_of(error: ApiError | AudioError | OSError) -> ApiError:
+    """What an upload is refused with; raises an OSError that has nothing to do with it."""
+    if isinstance(error, ApiError):
+        return error
+    return from_audio_error(error) if isinstance(error, AudioError) else from_os_error(error)
+
+
 def error_response(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """The body that every error has."""
     return JSONResponse({"error": {"code": code, "message": message}}, status, headers=headers)
@@ -64,6 +81,11 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     return error_response(error.status_code, code, error.detail, error.headers)
 
 
+async def _on_os_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, OSError)
+    return await _on_api_error(request, from_os_error(error))
+
+
 async def _on_disconnect(request: Request, error: Exception) -> Response:
     # Nobody reads this answer; it keeps a client that went away from counting as a fault of the server.
     return error_response(400, "client_disconnected", "The request was not sent to its end.")
@@ -78,5 +100,6 @@ EXCEPTION_HANDLERS = {
     ApiError: _on_api_error,
     HTTPException: _on_http_exception,
     ClientDisconnect: _on_disconnect,
+    OSError: _on_os_error,
     Exception: _on_fault,
 }

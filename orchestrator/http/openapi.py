@@ -191,7 +191,7 @@ def _submit(operation: str) -> Schema:
         "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _ref("SpeechForm")}}},
         "responses": {
             "200": _json(_ref("Accepted"), "The task is stored and will be said"),
-            **_errors(400, 403, 404, 408, 413, 415, 422, 429, 503),
+            **_errors(400, 403, 404, 408, 413, 415, 422, 429, 503, 507),
         },
     }
 
@@ -231,7 +231,7 @@ _PATHS: Schema = {
             "requestBody": _body("ChannelDefinition"),
             "responses": {
                 "201": _json(_ref("Channel"), "The channel, starting"),
-                **_errors(400, 403, 409, 408, 413, 422, 503),
+                **_errors(400, 403, 409, 408, 413, 422, 503, 507),
             },
         },
     },
@@ -243,7 +243,7 @@ _PATHS: Schema = {
             "requestBody": _body("ChannelChange"),
             "responses": {
                 "200": _json(_ref("Channel"), "The channel"),
-                **_errors(400, 403, 404, 409, 408, 413, 422, 503),
+                **_errors(400, 403, 404, 409, 408, 413, 422, 503, 507),
             },
         },
         "delete": {
@@ -280,7 +280,7 @@ _PATHS: Schema = {
             "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _ref("AvatarForm")}}},
             "responses": {
                 "202": _json(_ref("Accepted"), "The video is taken and will be prepared"),
-                **_errors(400, 403, 409, 408, 413, 415, 422, 429, 503),
+                **_errors(400, 403, 409, 408, 413, 415, 422, 429, 503, 507),
             },
         },
     },

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from http import HTTPStatus
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from orchestrator.http.arriving import small_body
+from orchestrator.http.arriving import small_json
 from orchestrator.http.errors import ApiError
 from orchestrator.http.guard import SESSION_COOKIE, caller_of
 from orchestrator.service import Service
@@ -27,11 +26,8 @@ async def show(request: Request) -> Response:
 async def begin(request: Request) -> Response:
     """Keep the body's key in a cookie; events and pictures can't carry it in a header."""
     service: Service = request.app.state.service
-    body = await small_body(request, _BODY_BYTES, 'Send {"key": "lsr_…"}.')
-    try:
-        key = json.loads(body)["key"]
-    except (ValueError, KeyError, TypeError):
-        key = None
+    values = await small_json(request, _BODY_BYTES, 'Send {"key": "lsr_…"}.')
+    key = values.get("key") if isinstance(values, dict) else None
     if not isinstance(key, str):
         raise ApiError(HTTPStatus.BAD_REQUEST, "broken_json", 'The body must be {"key": "lsr_…"} as JSON.')
     caller = service.gate.caller(key.strip(), request.client.host if request.client else "unknown")

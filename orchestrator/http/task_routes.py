@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 
 import numpy as np
@@ -14,8 +18,9 @@ from orchestrator import logs
 from orchestrator.audio.decoder import SAMPLE_RATE_HZ, decode_upload
 from orchestrator.audio.errors import AudioError
 from orchestrator.audio.spool import spool_upload
-from orchestrator.http.errors import ApiError, from_audio_error
+from orchestrator.http.errors import ApiError, refusal_of
 from orchestrator.http.forms import SpeechForm
+from orchestrator.http.guard import busy
 from orchestrator.http.parameters import SpeechParameters, speech_parameters
 from orchestrator.http.unread import read_rest
 from orchestrator.service import Service
@@ -23,12 +28,14 @@ from orchestrator.tasks.board import QueueFull
 from orchestrator.tasks.task import Stage, Task
 from orchestrator.tracing import span
 
+_WHOLE = re.compile(r"[0-9]{1,9}")
 _FORM_BYTES = 1_000_000  # what a form may weigh beside its audio
 _UNREAD_BYTES = 256_000_000  # read over and thrown away, so that the sender sees why
 _LIST_LIMIT = 1000
 _RETRY_TRITON_S = 5
 _RETRY_STOPPING_S = 30
 _RETRY_FULL_S = 10
+_DECODER_WAIT_S = 40.0
 
 
 async def submit(request: Request) -> Response:
@@ -36,8 +43,8 @@ async def submit(request: Request) -> Response:
     service: Service = request.app.state.service
     try:
         task = await _accepted(request, service)
-    except (ApiError, AudioError) as error:
-        refusal = from_audio_error(error) if isinstance(error, AudioError) else error
+    except (ApiError, AudioError, OSError) as error:
+        refusal = refusal_of(error)
         refusal.closes = not await read_rest(request, _UNREAD_BYTES)
         raise refusal from None
     return JSONResponse(
@@ -49,7 +56,7 @@ async def list_tasks(request: Request) -> Response:
     """The newest tasks, newest first."""
     service: Service = request.app.state.service
     text = request.query_params.get("limit", "50")
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= _LIST_LIMIT):
+    if not (_WHOLE.fullmatch(text) and 1 <= int(text) <= _LIST_LIMIT):
         message = f"limit is {text[:20]!r} and must be a whole number from 1 to {_LIST_LIMIT}."
         raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, "bad_limit", message)
     tasks = await service.board.newest(int(text))
@@ -96,18 +103,38 @@ async def _accepted(request: Request, service: Service) -> Task:
         if parameters.channel not in service.channels:
             message = f"There is no channel {parameters.channel[:64]!r}; there is {', '.join(service.channels)}."
             raise ApiError(HTTPStatus.NOT_FOUND, "unknown_channel", message)
-        with span.child("decode"):
-            pcm = await decode_upload(path, service.decode_limits)
+        async with _core_to_decode_on(service):
+            if full := service.board.full(parameters.channel):
+                raise _queue_full(full)  # before the work of decoding what would be refused anyway
+            with span.child("decode"):
+                pcm = await decode_upload(path, service.decode_limits)
     task = _task(parameters, pcm, arrived_at, service)
     logs.task_id.set(task.id)
     try:
         await service.board.submit(task, np.rint(pcm * 32768).astype(np.int16))
     except QueueFull as error:
-        message = f"Too much is waiting: {error}. Try again later."
-        raise ApiError(HTTPStatus.TOO_MANY_REQUESTS, "queue_full", message, _RETRY_FULL_S) from None
+        raise _queue_full(str(error)) from None
     service.traces.accepted(task)  # before anything is awaited: no channel has taken it yet
     service.metrics.speech_s.inc(task.duration_s)
     return task
+
+
+@asynccontextmanager
+async def _core_to_decode_on(service: Service) -> AsyncIterator[None]:
+    # More decoders at once than there are cores would only hold up each other, and the stream.
+    try:
+        await asyncio.wait_for(service.decoding.acquire(), _DECODER_WAIT_S)
+    except asyncio.TimeoutError:
+        raise busy("other uploads are being decoded") from None
+    try:
+        yield
+    finally:
+        service.decoding.release()
+
+
+def _queue_full(reason: str) -> ApiError:
+    message = f"Too much is waiting: {reason}. Try again later."
+    return ApiError(HTTPStatus.TOO_MANY_REQUESTS, "queue_full", message, _RETRY_FULL_S)
 
 
 def require_ready(service: Service) -> None:

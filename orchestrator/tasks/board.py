@@ -71,13 +71,14 @@ class TaskBoard:
         await self._store.aclose()
 
     async def submit(self, task: Task, pcm: NDArray[np.int16]) -> None:
-        """Accept a task; on return it and its speech, int16 [samples] at 16 kHz, are on the disk. Raises QueueFull."""
-        arriving = self._arriving.get(task.channel, 0)
-        waiting = self.waiting(task.channel) + arriving
-        if waiting >= self._queue_limit:
-            raise QueueFull(f"channel {task.channel!r} has {waiting} tasks waiting")
+        """Accept a task; on return it and its speech, int16 [samples] at 16 kHz, are on the disk.
+
+        Raises QueueFull, and OSError when the disk is full.
+        """
+        if full := self.full(task.channel):
+            raise QueueFull(full)
         # Counted at once, so that requests arriving together can't all see the last free place.
-        self._arriving[task.channel] = arriving + 1
+        self._arriving[task.channel] = self._arriving.get(task.channel, 0) + 1
         try:
             await asyncio.to_thread(self._files.write, task.id, pcm)
             await self._store.add(task)
@@ -89,6 +90,11 @@ class TaskBoard:
         self._live[task.id] = task
         self._notices.send(task)
         self._wake()
+
+    def full(self, channel: str) -> str | None:
+        """Why the channel takes no more tasks now; None when it does."""
+        waiting = self.waiting(channel) + self._arriving.get(channel, 0)
+        return f"channel {channel!r} has {waiting} tasks waiting" if waiting >= self._queue_limit else None
 
     async def take(self, channel: str) -> tuple[Task, NDArray[np.int16]]:
         """Wait for the channel's oldest queued task; it is `inferring` on return, with its speech."""

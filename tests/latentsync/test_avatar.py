@@ -43,9 +43,8 @@ def test_what_was_written_is_read_back_memory_mapped(tmp_path):
     np.testing.assert_array_equal(avatar.frames, frames())
     assert avatar.matrices.dtype == np.float64
     assert avatar.condition.shape == (COUNT, 9, LATENTS, LATENTS)
-    for array in (avatar.matrices, avatar.condition):
-        assert isinstance(array, np.memmap)
-    for array in (avatar.frames, avatar.matrices, avatar.condition):
+    assert isinstance(avatar.condition, np.memmap)
+    for array in (avatar.frames, avatar.condition):
         assert not array.flags.writeable
     preview = cv2.cvtColor(cv2.imread(str(avatar.preview_path)), cv2.COLOR_BGR2RGB)
     np.testing.assert_array_equal(preview, frames()[0])
@@ -132,6 +131,44 @@ def test_a_damaged_avatar_is_refused_by_name(tmp_path, damage, named):
     damage(tmp_path / "anna")
     with pytest.raises(AvatarError, match=named):
         PreparedAvatar.open(tmp_path / "anna")
+
+
+FILES = ("avatar.json", "frames.rgb", "matrices.npy", "condition.npy", "rectangles.npy", "masks.u8")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_garbled_files_are_refused_or_played_and_nothing_else_happens(tmp_path, name):
+    avatar = create(tmp_path / "anna")
+    path, random = avatar.directory / name, np.random.default_rng(3)
+    whole = path.read_bytes()
+    for _ in range(60):
+        garbled = bytearray(whole)
+        for place in random.integers(0, len(whole), random.integers(1, 20)):
+            garbled[place] = random.integers(0, 256)
+        path.write_bytes(garbled[: random.integers(0, len(whole) + 1)] if random.integers(2) else garbled)
+        try:
+            opened = PreparedAvatar.open(avatar.directory).with_own_condition()
+        except AvatarError as error:
+            assert str(avatar.directory) in str(error)
+            continue
+        paste_back = opened.paste_back()
+        for index in range(COUNT):
+            picture = opened.frame(opened.frame_index(index)).copy()
+            paste_back.paste(picture, np.zeros((32, 32, 3), np.uint8), opened.frame_index(index))
+
+
+def test_own_condition_stays_when_its_file_is_cut_short(tmp_path):
+    avatar = create(tmp_path / "anna").with_own_condition()
+    expected = avatar.condition.copy()
+    with (avatar.directory / "condition.npy").open("r+b") as file:
+        file.truncate(0)
+    np.testing.assert_array_equal(avatar.condition, expected)
+
+
+def test_condition_that_is_not_finite_is_refused(tmp_path):
+    condition = np.full((COUNT, 9, LATENTS, LATENTS), np.nan, np.float16)
+    with pytest.raises(AvatarError, match=r"condition\.npy is damaged"):
+        create(tmp_path / "anna", condition=condition).with_own_condition()
 
 
 def test_frames_without_a_face_are_marked_and_left_as_they_are(tmp_path):

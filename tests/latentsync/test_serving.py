@@ -1,5 +1,9 @@
 """A batch of requests in which each fails alone."""
 
+import gc
+import weakref
+
+import pytest
 import torch
 from torch import Tensor
 
@@ -37,3 +41,27 @@ def test_other_errors_fail_the_whole_batch_at_once() -> None:
 
     outcomes = run_batch([torch.zeros(1), torch.zeros(1)], lambda tensor: tensor, forward)
     assert [type(each) for each in outcomes] == [RuntimeError, RuntimeError] and calls == [2]
+
+
+def refuse(tensor: torch.Tensor) -> torch.Tensor:
+    raise ValueError("no")
+
+
+def fail(tensor: torch.Tensor) -> torch.Tensor:
+    raise RuntimeError("out of memory")
+
+
+@pytest.mark.parametrize(("check", "forward"), [(refuse, fail), (lambda tensor: tensor, fail)])
+def test_inputs_of_failed_requests_are_let_go_at_once(check, forward):
+    # They lie in shared memory, which is full long before Python's garbage collector has a reason to look.
+    gc.disable()
+    try:
+        inputs = [torch.zeros(1, 4)]
+        watched = weakref.ref(inputs[0])
+        outcomes = run_batch(inputs, check, forward)
+        del inputs
+        assert isinstance(outcomes[0], ValueError | RuntimeError)
+        del outcomes
+        assert watched() is None
+    finally:
+        gc.enable()

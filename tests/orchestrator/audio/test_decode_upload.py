@@ -3,12 +3,13 @@
 import asyncio
 import subprocess
 import wave
+from asyncio.subprocess import PIPE
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from orchestrator.audio.decoder import DecodeLimits, decode_upload, ffmpeg_binary
+from orchestrator.audio.decoder import DecodeLimits, _end, decode_upload, ffmpeg_binary
 from orchestrator.audio.errors import (
     AudioError,
     DecodeTimeout,
@@ -190,3 +191,12 @@ async def test_refused_upload_leaves_no_file(tmp_path: Path, parts: tuple[bytes,
         async with spool_upload(blocks(*parts), tmp_path, max_bytes=3):
             pytest.fail("the upload was taken")
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_decoder_that_is_ended_with_its_pipe_full_is_gone() -> None:
+    process = await asyncio.create_subprocess_exec("cat", "/dev/zero", stdout=PIPE, stderr=PIPE)
+    assert process.stdout is not None
+    while len(process.stdout._buffer) < 1 << 17:  # type: ignore[attr-defined]
+        await asyncio.sleep(0.01)
+    await asyncio.wait_for(_end(process), 30)
+    assert process.returncode == -9

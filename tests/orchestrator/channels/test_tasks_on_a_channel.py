@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from orchestrator.channels.setup import ChannelSetup
 from tests.orchestrator.running_server import RunningServer, running, settings_in
 from tests.orchestrator.speech_samples import wav
 
@@ -175,6 +176,19 @@ async def test_lost_channel_process_comes_back_and_says_the_speech_again(
     task = await server.task(task_id, "done")
     assert task["attempts"] == 2
     assert (await server.http.get("/v1/channels/main")).json()["restarts"] == 1
+
+
+async def test_fault_of_ours_at_a_channels_start_is_told_and_tried_again(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task_id = await say(server, seconds=3.0)
+    await server.task(task_id, "streaming")
+    with monkeypatch.context() as broken:
+        broken.setattr(ChannelSetup, "config", lambda self, definition: {}["nothing of that name"])
+        os.kill(server.service.channels["main"].pid, signal.SIGKILL)
+        while "the server failed" not in ((await server.http.get("/v1/channels/main")).json()["problem"] or ""):
+            await asyncio.sleep(0.05)
+    assert (await server.task(task_id, "done"))["attempts"] == 2
 
 
 async def test_all_events_show_channels_and_tasks(server: RunningServer) -> None:

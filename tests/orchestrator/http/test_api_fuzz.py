@@ -1,6 +1,7 @@
 """Requests drawn from the API's own description: no fault of the server, and answers as they are described."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import hypothesis
@@ -19,18 +20,23 @@ pytestmark = pytest.mark.timeout(170)
 EXAMPLES = 15
 ENDLESS = ("/v1/events", "/v1/channels/{channel_id}/preview.mp4")
 CHECKS = [not_a_server_error, status_code_conformance, response_schema_conformance]
-BOUNDED = hypothesis.settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    database=None,
-    derandomize=True,
-    phases=[Phase.explicit, Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
 
 
-def ask_everything(url: str) -> tuple[int, list[str]]:
+def ask_everything(
+    url: str,
+    examples: int = EXAMPLES,
+    headers: dict[str, str] | None = None,
+    answered: Callable[[str, float], None] = lambda status, seconds: None,
+) -> tuple[int, list[str]]:
     """Sends drawn requests to every operation that ends; returns how many were sent, and what was wrong."""
+    bounded = hypothesis.settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
     wrong = []
     schema = schemathesis.openapi.from_dict(DOCUMENT)
     sent = 0
@@ -39,12 +45,13 @@ def ask_everything(url: str) -> tuple[int, list[str]]:
         if operation.path in ENDLESS:
             continue
 
-        @BOUNDED
+        @bounded
         @hypothesis.given(case=operation.as_strategy())
         def ask(case: schemathesis.Case) -> None:
             nonlocal sent
             sent += 1
-            case.call_and_validate(base_url=url, checks=CHECKS, timeout=30)
+            answer = case.call_and_validate(base_url=url, checks=CHECKS, timeout=30, headers=headers)
+            answered(str(answer.status_code), answer.elapsed)
 
         try:
             ask()

@@ -1,9 +1,11 @@
 """Accepted tasks outlive the process: what a restart finds, and what it does with it."""
 
 import asyncio
+import errno
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from orchestrator.broadcast import Broadcast
 from orchestrator.tasks.board import MAX_ATTEMPTS, QueueFull, TaskBoard
 from orchestrator.tasks.speech_files import SpeechFiles
 from orchestrator.tasks.store import TaskStore
-from orchestrator.tasks.task import Stage, Task, TaskState
+from orchestrator.tasks.task import Failure, Stage, Task, TaskState
 
 SPEECH = np.arange(-800, 800, dtype=np.int16)
 
@@ -146,3 +148,33 @@ async def test_store_of_another_version_is_refused_by_name(tmp_path: Path) -> No
     db.close()
     with pytest.raises(sqlite3.DatabaseError, match="version 99"):
         await board_in(tmp_path).open()
+
+
+def fill_up(store: TaskStore, full: bool) -> None:
+    """Lets SQLite's file grow no more, or again: it meets its own limit as it meets a full disk."""
+    assert store._db is not None
+    (pages,) = store._db.execute("PRAGMA page_count").fetchone()
+    store._db.execute(f"PRAGMA max_page_count = {pages if full else 1 << 30}")
+
+
+async def test_states_that_a_full_disk_does_not_take_are_written_once_there_is_room(tmp_path: Path) -> None:
+    store = TaskStore(tmp_path / "tasks.sqlite3")
+    await store.open()
+    first = replace(task("first"), stamps={"decoded": 1.0})
+    await store.add(first)
+    await store._run(lambda: fill_up(store, True))
+    large = replace(first, state=TaskState.DONE, failure=Failure("code", "x" * 100_000))
+    await store.save(large)
+    with pytest.raises(OSError, match="can't be written") as refused:
+        await store.add(replace(large, id="second"))
+    assert refused.value.errno == errno.ENOSPC
+    assert await store.get("first") == large, "what could not be written is known all the same"
+    assert (await store.newest(5))[0] == large
+    await store._run(lambda: fill_up(store, False))
+    while store._saving_again is not None:
+        await asyncio.sleep(0.05)
+    await store.aclose()
+    again = TaskStore(tmp_path / "tasks.sqlite3")
+    await again.open()
+    assert await again.get("first") == large
+    await again.aclose()

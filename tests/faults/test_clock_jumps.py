@@ -1,0 +1,61 @@
+"""Somebody sets the machine's clock while a speech plays: nothing waits, hurries, or is counted wrongly."""
+
+import mmap
+import shutil
+import struct
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+
+import pytest
+
+from tests.faults.stage import Stage
+
+pytestmark = pytest.mark.timeout(900)
+
+SOURCE = Path(__file__).with_name("wall_clock.c")
+HOUR_S = 3600
+
+
+@pytest.fixture
+def jump(stage: Stage, tmp_path: Path) -> Iterator[Callable[[int], None]]:
+    """Sets the wall clock of the server and of all its processes to so many seconds from the machine's own."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("moving a server's clock needs a C compiler")
+    library, offset = tmp_path / "wall_clock.so", tmp_path / "offset"
+    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", str(library), str(SOURCE), "-ldl"], check=True)
+    offset.write_bytes(bytes(8))
+    with offset.open("r+b") as file, mmap.mmap(file.fileno(), 8) as shared:
+
+        def to(seconds: int) -> None:
+            shared[:] = struct.pack("=q", seconds)
+
+        try:
+            stage.restart(LD_PRELOAD=str(library), WALL_CLOCK_OFFSET=str(offset))
+            yield to
+        finally:
+            stage.restart()
+
+
+def test_wall_clock_that_jumps_is_noticed_by_nobody(stage: Stage, jump: Callable[[int], None]) -> None:
+    began, first = time.time(), stage.stream()
+    task_ids = stage.speaking(8)
+    for offset_s in (3 * HOUR_S, -48 * HOUR_S):
+        jump(offset_s)
+        before = stage.stream()["frames_sent"]
+        time.sleep(2)  # the channel reports each second
+        assert stage.stream()["frames_sent"] > before
+        told = parsedate_to_datetime(stage.http.get("/health/live").headers["Date"]).timestamp()
+        assert abs(told - began) > HOUR_S, "the server's clock has not jumped"
+        task_ids.append(stage.say(0.5))
+    for task in stage.all_played(task_ids):
+        assert task["attempts"] == 1
+        stamps = list(task["timings_s"].values())
+        assert stamps == sorted(stamps) and 0 <= stamps[-1] < time.time() - began
+    last = stage.stream()
+    for count in ("stalls", "dropped_pairs", "reconnects", "encoder_restarts"):
+        assert last[count] == first[count], count
+    stage.assert_on_air()

@@ -1,0 +1,53 @@
+"""While a speech plays, the models' processes die or hang: it is said to its end, and the stream never stops."""
+
+import os
+import signal
+
+import pytest
+
+from tests.faults.processes import one
+from tests.faults.stage import Stage
+
+pytestmark = pytest.mark.timeout(900)
+
+
+def assert_unfinished(stage: Stage, task_id: str) -> None:
+    frames = stage.task(task_id)["frames"]
+    assert frames["generated"] < frames["total"], "the fault came too late to hit the speech"
+
+
+def assert_stream_never_stopped(stage: Stage, before: dict[str, int]) -> None:
+    after = stage.stream()
+    for count in ("reconnects", "encoder_restarts", "dropped_pairs"):
+        assert after[count] == before[count], count
+    assert after["frames_sent"] > before["frames_sent"]
+    stage.assert_on_air()
+
+
+def test_killed_model_process_is_replaced_and_the_speeches_are_said(stage: Stage) -> None:
+    assert stage.triton is not None
+    before, reloads = stage.stream(), 'latentsync_model_reloads_total{model="unet",result="true"}'
+    task_ids = stage.speaking(8)
+    os.kill(one(stage.triton.pid, "triton_python_backend_stub", "/unet/"), signal.SIGKILL)
+    assert_unfinished(stage, task_ids[0])
+    stage.all_played(task_ids)
+    assert stage.metric(reloads) == 1
+    stage.until_ready()
+    assert_stream_never_stopped(stage, before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
+def test_tritonserver_that_dies_or_hangs_is_replaced_and_the_speeches_are_said(
+    stage: Stage, number: signal.Signals
+) -> None:
+    assert stage.triton is not None
+    before = stage.stream()
+    task_ids = stage.speaking(8)
+    victim = one(stage.triton.pid, "--model-repository", "--http-port")
+    os.kill(victim, number)
+    assert_unfinished(stage, task_ids[0])
+    stage.until_noticed()
+    stage.all_played(task_ids)
+    assert one(stage.triton.pid, "--model-repository", "--http-port") != victim
+    stage.until_ready()
+    assert_stream_never_stopped(stage, before)

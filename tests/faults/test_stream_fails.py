@@ -1,0 +1,67 @@
+"""While a speech plays, a part of the streaming dies: the speech is said, and the stream is on the air again."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from tests.faults.processes import descendants, is_running, one
+from tests.faults.stage import Stage, patiently
+
+pytestmark = pytest.mark.timeout(900)
+
+
+def test_killed_orchestrator_leaves_no_process_and_the_next_one_says_what_was_accepted(stage: Stage) -> None:
+    assert stage.server is not None
+    task_ids = stage.speaking()
+    family = descendants(stage.server.pid)
+    assert sum("rawvideo" in line for line in family.values()) == 1
+    stage.restart()
+    interrupted, waiting = stage.all_played(task_ids)
+    assert (interrupted["attempts"], waiting["attempts"]) == (2, 1)
+    for _ in patiently(f"some of these run on: {family}"):
+        if not any(is_running(pid) for pid in family):
+            break
+    stage.assert_on_air()
+
+
+def test_killed_channel_process_comes_back_and_says_the_speech_again(stage: Stage) -> None:
+    assert stage.server is not None
+    restarts = stage.channel()["restarts"]
+    task_ids = stage.speaking()
+    os.kill(one(stage.server.pid, "streaming.channel"), signal.SIGKILL)
+    interrupted, waiting = stage.all_played(task_ids)
+    assert (interrupted["attempts"], waiting["attempts"]) == (2, 1)
+    assert stage.channel()["restarts"] == restarts + 1
+    stage.until_ready()
+    stage.assert_on_air()
+
+
+@pytest.mark.parametrize(
+    ("words", "count"), [(("rawvideo",), "encoder_restarts"), (("rtmp://",), "reconnects")], ids=["encoder", "copier"]
+)
+def test_killed_ffmpeg_is_replaced_while_the_speech_goes_on(stage: Stage, words: tuple[str], count: str) -> None:
+    assert stage.server is not None
+    before, restarts = stage.stream()[count], stage.channel()["restarts"]
+    task_ids = stage.speaking()
+    os.kill(one(stage.server.pid, "ffmpeg", *words), signal.SIGKILL)
+    assert [task["attempts"] for task in stage.all_played(task_ids)] == [1, 1]
+    stage.until_ready()
+    assert (stage.stream()[count], stage.channel()["restarts"]) == (before + 1, restarts)
+    stage.assert_on_air()
+
+
+def test_killed_rtmp_server_is_found_again_and_the_speech_plays_on(stage: Stage) -> None:
+    restarts = stage.channel()["restarts"]
+    task_ids = stage.speaking()
+    stage.rtmp.stop()
+    for _ in patiently("the outage is not seen"):
+        if stage.stream()["publisher"] == "reconnecting":
+            break
+    time.sleep(1)  # long enough for attempts that fail
+    stage.rtmp.start()
+    assert [task["attempts"] for task in stage.all_played(task_ids)] == [1, 1]
+    stage.until_ready()
+    assert stage.channel()["restarts"] == restarts
+    stage.assert_on_air()
