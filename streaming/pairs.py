@@ -10,6 +10,8 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+_POOLED = 8  # a third of a second that may wait for the encoder
+
 
 class Lane(IntEnum):
     """The half of a pair that a writer takes."""
@@ -29,22 +31,24 @@ class Pair:
 
 
 class FramePool:
-    """Reused picture buffers, made as they are needed; the latest used is used first, since it is in the cache."""
+    """Reused picture buffers, all made at the start; the latest used is used first, since it is in the cache."""
 
     def __init__(self, height: int, width: int) -> None:
         self._shape = (height, width, 3)
-        self._free: deque[NDArray[np.uint8]] = deque(maxlen=8)  # after an outage the others go
+        # Written to: memory that nobody has touched is not there yet, and would come when the machine is short of time.
+        self._free = deque(np.full(self._shape, 0, np.uint8) for _ in range(_POOLED))
 
     def take(self) -> NDArray[np.uint8]:
-        """A buffer uint8 [H, W, 3] with anything in it."""
+        """A buffer uint8 [H, W, 3] with anything in it; a new one while all others wait for the encoder."""
         try:
             return self._free.pop()
         except IndexError:
             return np.empty(self._shape, np.uint8)
 
     def give_back(self, buffer: NDArray[np.uint8]) -> None:
-        """Makes a buffer free again."""
-        self._free.append(buffer)
+        """Makes a buffer free again; one that an encoder's outage has made necessary goes."""
+        if len(self._free) < _POOLED:
+            self._free.append(buffer)
 
 
 class PairQueue:
