@@ -14,6 +14,7 @@ from streaming.config import FPS, FRAME_SAMPLES, SAMPLE_RATE_HZ
 
 _START_S = 1.0  # stream time of frame 0
 _VISIBLE, _WHOLE = 0.09, 0.93  # opacities between which a face fades
+_READABLE = 0.75  # opacity below which the picture beneath a face can turn a bit of its number over
 _SILENT_RMS = 100.0
 _EXPLAINED_S = 4.0  # how long after the far end is back a gap still belongs to its outage
 _LONGEST_LAG_S = 0.1
@@ -120,10 +121,11 @@ class _Stream:
         self.arrived_s = np.concatenate([part.arrived_s for part in parts])
         self.speech = np.concatenate([part.speech for part in parts])
         self.frame = np.concatenate([part.frame for part in parts])
-        self.valid = np.concatenate([part.valid for part in parts])
+        valid = np.concatenate([part.valid for part in parts])
         contrast = np.concatenate([part.contrast for part in parts])
-        whole = float(np.median(contrast[self.valid])) if self.valid.any() else 1.0
+        whole = float(np.median(contrast[valid])) if valid.any() else 1.0
         self.opacity = np.clip(contrast / whole, 0, None)
+        self.valid = valid & (self.opacity > _READABLE)
         self.index = {int(tick): place for place, tick in enumerate(self.tick)}
 
     def samples(self, tick: int) -> NDArray[np.float32] | None:
