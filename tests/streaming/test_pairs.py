@@ -116,6 +116,25 @@ def test_pictures_of_an_outage_go_and_those_from_the_start_stay() -> None:
     assert all(again[8] is not picture for picture in pictures)
 
 
+def test_memory_of_an_outage_goes_back_whatever_was_allocated_meanwhile() -> None:
+    pool = FramePool(1500, 1000)
+    between = []
+
+    def outage() -> None:
+        pictures = []
+        for _ in range(60):
+            pictures.append(pool.take())
+            pictures[-1].fill(1)
+            between.append(bytes(100_000))  # as packets are, which live longer than some pictures
+        for picture in pictures:
+            pool.give_back(picture)
+
+    before = resident_bytes()
+    for _ in range(3):
+        outage()
+    assert resident_bytes() - before - sum(map(len, between)) < 5 * 1500 * 1000 * 3
+
+
 def test_closing_lets_the_lanes_drain() -> None:
     queue = PairQueue(10, FramePool(2, 2), TIMELINE)
     queue.put(pair(0))
