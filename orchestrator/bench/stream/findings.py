@@ -106,7 +106,9 @@ def find(parts: Sequence[PartReading], said: Sequence[Said], faults: Sequence[Fa
         sound_without_lips_frames=_sound_without_lips(stream),
         late_waits_seen=sum(speech.waits() for speech in speeches),
         idle_after_interrupt_ms=[
-            round(_idle_after(stream, each.interrupted_at), 1) for each in said if each.interrupted_at is not None
+            round(_idle_after(stream, each.interrupted_at), 1)
+            for each in said
+            if each.interrupted_at is not None and not _breaks_off(stream, each.interrupted_at)
         ],
     )
 
@@ -252,8 +254,10 @@ def _outages(stream: _Stream, faults: Sequence[Fault]) -> list[Outage]:
 
 
 def _is_hidden(stream: _Stream, said: Said, outages: Sequence[Outage]) -> bool:
-    """True for a speech that was played to its end where nobody could see it."""
+    """True for a speech that was played to its end, or interrupted, where nobody could see it."""
     seen = bool((stream.valid & (stream.speech == said.number)).any())
+    if not seen and said.interrupted_at is not None and _breaks_off(stream, said.interrupted_at):
+        return True
     return not seen and said.state == "done" and any(o.fault is not None and o.frames >= said.frames for o in outages)
 
 
@@ -296,6 +300,14 @@ def _idle_after(stream: _Stream, requested: float) -> float:
     """Milliseconds from an interrupt's request to the arrival of the first picture without a face."""
     later = (stream.arrived_s > requested) & (stream.opacity < _VISIBLE)
     return 1000 * float(stream.arrived_s[later][0] - requested) if later.any() else float("inf")
+
+
+def _breaks_off(stream: _Stream, requested: float) -> bool:
+    """True when pictures are missing between an interrupt's request and the first one that could show idle again."""
+    before = max(int(np.searchsorted(stream.arrived_s, requested)) - 1, 0)
+    later = np.flatnonzero((stream.arrived_s > requested) & (stream.opacity < _VISIBLE))
+    last = int(later[0]) if len(later) else len(stream.tick) - 1
+    return bool((np.diff(stream.tick[before : last + 1]) > 1).any())
 
 
 def _latency(stream: _Stream) -> dict[str, float]:

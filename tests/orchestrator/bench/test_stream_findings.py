@@ -159,6 +159,14 @@ def test_the_time_from_an_interrupt_to_idle_is_that_of_the_arrival() -> None:
     assert judged(received(), said=said).idle_after_interrupt_ms == [pytest.approx(400, abs=41)]
 
 
+def test_an_interrupt_that_nobody_could_see_is_not_judged() -> None:
+    part = without(received(), *range(START - 5, START + FRAMES + 5))
+    at = 500 + START / 25
+    said = replace(SAID, state="cancelled", interrupted_at=at + 1)
+    found = judged(part, said=said, faults=(Fault("server", at, at + 8),))
+    assert (found.idle_after_interrupt_ms, found.speeches_hidden_by_outages, found.speeches_wrong) == ([], [3], [])
+
+
 @pytest.mark.parametrize("size", [(832, 1248), (320, 480)])
 def test_a_face_is_read_from_a_blurred_picture_and_not_from_an_idle_one(size: tuple[int, int]) -> None:
     width, height = size
