@@ -29,6 +29,7 @@ from latentsync.avatar_files import (
     FrameFile,
     IdleSettings,
     Loop,
+    MappedFile,
 )
 from latentsync.paste_back import PasteBack
 
@@ -82,7 +83,7 @@ class PreparedAvatar:
     matrices: NDArray[np.float64]  # [N, 2, 3], frame pixels to face crop pixels; NaN where no face can be pasted
     condition: NDArray[np.float16]  # [N, 9, h, w]: mask, masked-image latents, reference latents
     rectangles: NDArray[np.int32]  # [N, 4]: left, top, width, height of the soft mask
-    masks: NDArray[np.uint8]  # all soft masks, one after another
+    mask_file: MappedFile  # all soft masks, one after another
     landmarks: NDArray[np.float32] | None  # [N, 68, 2] in frame pixels, NaN where no face was found
     idle: IdleClip | None
 
@@ -155,7 +156,7 @@ class PreparedAvatar:
             rectangles = _loaded(folder / RECTANGLES_FILE, np.int32, (count, 4))
             _check_rectangles(rectangles, (settings.width, settings.height), folder / RECTANGLES_FILE)
             pixels = int((rectangles[:, 2].astype(np.int64) * rectangles[:, 3]).sum())
-            masks = _mapped_bytes(folder / MASKS_FILE, pixels)
+            masks = MappedFile(folder / MASKS_FILE, (pixels,))
             path = folder / LANDMARKS_FILE
             landmarks = _mapped(path, np.float32, (count, 68, 2)) if path.exists() else None
             idle = None if settings.idle is None else _idle_clip(folder / IDLE_FOLDER, settings.idle)
@@ -211,7 +212,8 @@ class PreparedAvatar:
         return replace(self, condition=condition)
 
     def frame(self, index: int) -> NDArray[np.uint8]:
-        """Frame `index` [H, W, 3], a read-only view; frames read long before don't stay in memory."""
+        """Frame `index` [H, W, 3], a read-only view; frames read and masks used before don't stay in memory."""
+        self.mask_file.release()
         return self.frame_file[index]
 
     def frame_index(self, position: int) -> int:
@@ -220,7 +222,9 @@ class PreparedAvatar:
 
     def paste_back(self) -> PasteBack:
         """Pastes repainted mouths into this avatar's frames (the U of `mask.paste_mask` alone)."""
-        return PasteBack.from_masks(self.matrices, self.frame_size, self.resolution, self.rectangles, self.masks)
+        return PasteBack.from_masks(
+            self.matrices, self.frame_size, self.resolution, self.rectangles, self.mask_file.array
+        )
 
 
 def _idle_clip(folder: Path, settings: IdleSettings) -> IdleClip:
@@ -250,9 +254,3 @@ def _check_rectangles(rectangles: NDArray[np.int32], frame_size: tuple[int, int]
     start, size = rectangles[:, :2].astype(np.int64), rectangles[:, 2:].astype(np.int64)
     if min(start.min(), size.min()) < 0 or (start + size > frame_size).any():
         raise AvatarError(f"{path} is damaged: some of its rectangles are not within the picture; add the avatar again")
-
-
-def _mapped_bytes(path: Path, count: int) -> NDArray[np.uint8]:
-    if path.stat().st_size != count:
-        raise AvatarError(f"{path} must hold {count} bytes; it has {path.stat().st_size}")
-    return np.memmap(path, np.uint8, mode="r") if count else np.zeros(0, np.uint8)

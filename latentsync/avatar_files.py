@@ -111,19 +111,32 @@ class AvatarSettings:
         path.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
 
 
-class FrameFile:
-    """Pictures RGB uint8 [H, W, 3] in one memory-mapped file, which may be larger than memory."""
+class MappedFile:
+    """The bytes of a memory-mapped file, which may be larger than memory."""
 
-    def __init__(self, path: Path, count: int, size: tuple[int, int]) -> None:
-        """`size` is width and height. Raises AvatarError when the file doesn't hold `count` frames, and OSError."""
-        width, height = size
-        shape = (count, height, width, 3)
+    def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
+        """Raises AvatarError when the file doesn't hold an array uint8 of this shape, and OSError."""
         wanted = int(np.prod(shape, dtype=np.int64))
         with path.open("rb") as file:
             if (found := path.stat().st_size) != wanted:
                 raise AvatarError(f"{path} must hold {wanted} bytes for {shape}; it has {found}")
-            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self.array: NDArray[np.uint8] = np.frombuffer(self._map, np.uint8).reshape(shape)
+            # An empty file can't be mapped.
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if wanted else None
+        self.array: NDArray[np.uint8] = np.frombuffer(self._map or b"", np.uint8).reshape(shape)
+
+    def release(self) -> None:
+        """Takes the read pages off this process's memory; the next access maps them again from the page cache."""
+        if self._map is not None:
+            self._map.madvise(mmap.MADV_DONTNEED)
+
+
+class FrameFile(MappedFile):
+    """Pictures RGB uint8 [H, W, 3] in one memory-mapped file."""
+
+    def __init__(self, path: Path, count: int, size: tuple[int, int]) -> None:
+        """`size` is width and height. Raises AvatarError when the file doesn't hold `count` frames, and OSError."""
+        width, height = size
+        super().__init__(path, (count, height, width, 3))
 
     def __len__(self) -> int:
         return len(self.array)
@@ -133,10 +146,6 @@ class FrameFile:
         self.release()
         frame: NDArray[np.uint8] = self.array[index]
         return frame
-
-    def release(self) -> None:
-        """Takes the read pages off this process's memory; the next access maps them again."""
-        self._map.madvise(mmap.MADV_DONTNEED)
 
 
 class AvatarWriter:

@@ -75,7 +75,8 @@ class ChannelProcess:
                 stderr=log,
                 pass_fds=(ring.fd,),
                 start_new_session=True,  # a Ctrl-C at the terminal reaches only the orchestrator
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                # Each thread of each encoder and target would make malloc a heap of its own, which grows to megabytes.
+                env={**os.environ, "PYTHONUNBUFFERED": "1", "MALLOC_ARENA_MAX": "2"},
             )  # fmt: skip
         channel = cls(config, process, ring)
         try:

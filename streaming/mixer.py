@@ -18,8 +18,9 @@ from streaming.fades import equal_power_gain, face_opacity
 from streaming.speech import Speech, nearest_equivalent, next_equivalent
 from streaming.walk import IdleWalk
 
-_INTERRUPT_FRAMES = 2
-"""Longest fade of an interrupted speech: 80 ms, so that whoever watches sees idle within 300 ms of the request."""
+_INTERRUPT_FRAMES = 1
+"""Longest fade of an interrupted speech: whoever watches shall see idle within 300 ms of the request, and a picture's
+way through encoder and RTMP server takes half of them (ffmpeg's muxers hold it until the next sound is there)."""
 
 
 @dataclass(frozen=True)
@@ -251,8 +252,8 @@ class Mixer:
     def _begin_closing(self, reason: EndReason) -> None:
         self._end_reason = reason
         n = min(_INTERRUPT_FRAMES, self._fade_frames)
-        steps = [1 - (i + 1) / (n + 1) for i in range(n)] if self._opacity else []
-        self._closing = [(self._opacity * s, self._gain * s) for s in steps]
+        fading = range(1, n + 1) if self._opacity else ()
+        self._closing = [(self._opacity * (1 - i / (n + 1)), self._gain * (1 - i / n)) for i in fading]
 
     def _leave_current(self, reason: EndReason) -> None:
         assert self._current is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import threading
 from collections import deque
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
+
+_POOLED = 8  # a third of a second that may wait for the encoder
 
 
 class Lane(IntEnum):
@@ -29,22 +32,30 @@ class Pair:
 
 
 class FramePool:
-    """Reused picture buffers, made as they are needed; the latest used is used first, since it is in the cache."""
+    """Reused picture buffers, all made at the start; the latest used is used first, since it is in the cache."""
 
     def __init__(self, height: int, width: int) -> None:
         self._shape = (height, width, 3)
-        self._free: deque[NDArray[np.uint8]] = deque(maxlen=8)  # after an outage the others go
+        self._free = deque(self._picture() for _ in range(_POOLED))
+        for picture in self._free:
+            picture.fill(0)  # memory that nobody has touched is not there yet, and would come when time is short
 
     def take(self) -> NDArray[np.uint8]:
-        """A buffer uint8 [H, W, 3] with anything in it."""
+        """A buffer uint8 [H, W, 3] with anything in it; a new one while all others wait for the encoder."""
         try:
             return self._free.pop()
         except IndexError:
-            return np.empty(self._shape, np.uint8)
+            return self._picture()
 
     def give_back(self, buffer: NDArray[np.uint8]) -> None:
-        """Makes a buffer free again."""
-        self._free.append(buffer)
+        """Makes a buffer free again; one that an encoder's outage has made necessary goes."""
+        if len(self._free) < _POOLED:
+            self._free.append(buffer)
+
+    def _picture(self) -> NDArray[np.uint8]:
+        # Not from malloc: it keeps what an outage of the encoder has piled up, hundreds of megabytes, for ever.
+        memory = mmap.mmap(-1, int(np.prod(self._shape)), mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        return np.frombuffer(memory, np.uint8).reshape(self._shape)
 
 
 class PairQueue:

@@ -37,7 +37,9 @@ class FrameRing:
         self.slots = slots
         self.resolution = resolution
         dtype = _slot_dtype(resolution)
-        self._memory = mmap.mmap(fd, 2 * _LINE + slots * dtype.itemsize)
+        # Populated: a ring that grew as it is first filled would run out of memory in the middle of a speech.
+        flags = mmap.MAP_SHARED | mmap.MAP_POPULATE
+        self._memory = mmap.mmap(fd, 2 * _LINE + slots * dtype.itemsize, flags)
         self._written: NDArray[np.int64] = np.ndarray(1, np.int64, self._memory, 0)
         self._read: NDArray[np.int64] = np.ndarray(1, np.int64, self._memory, _LINE)
         self._array: NDArray[Any] = np.ndarray(slots, dtype, self._memory, 2 * _LINE)

@@ -1,11 +1,13 @@
 """System shared memory regions for tensors, where Triton runs on the same host.
 
 A region is lent to one request at a time. After an unanswered request Triton may still write into its region, so such
-a region is never lent again: it is unlinked at once and unregistered when nothing can be writing any more.
+a region is never lent again: it is unlinked at once and unregistered when nothing can be writing any more. Regions of a
+process that was killed go the same way: each is locked for as long as its process lives.
 """
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import secrets
@@ -26,6 +28,7 @@ from orchestrator.inference.retry import is_unavailable
 logger = logging.getLogger(__name__)
 
 _FOLDER = Path("/dev/shm")
+_PREFIX = "latentsync-"
 _SMALLEST_BYTES = 1 << 16
 
 
@@ -33,18 +36,14 @@ class Region:
     """One registered region; `name` is what Triton knows it by."""
 
     def __init__(self, size: int) -> None:
-        self.name = f"latentsync-{os.getpid()}-{secrets.token_hex(4)}"
         self.size = size
-        self._memory = SharedMemory(self.name, create=True, size=size)
-        # Pages are given on first touch, and a full /dev/shm then kills the process; ask for all of them now.
-        descriptor = os.open(_FOLDER / self.name, os.O_RDWR)
+        self.name, self._memory, self._lock = _locked_memory(size)
         try:
-            os.posix_fallocate(descriptor, 0, size)
+            # Pages are given on first touch, and a full /dev/shm then kills the process; ask for all of them now.
+            os.posix_fallocate(self._lock, 0, size)
         except OSError:
             self.unlink()
             raise
-        finally:
-            os.close(descriptor)
 
     def write(self, offset: int, values: NDArray[Any]) -> None:
         """Copy `values` to `offset`."""
@@ -58,6 +57,7 @@ class Region:
         """Give the memory back; Triton's own mapping stays valid until it unregisters the region."""
         self._memory.close()
         self._memory.unlink()
+        os.close(self._lock)
 
 
 class RegionPool:
@@ -72,6 +72,8 @@ class RegionPool:
         self._free: dict[int, list[Region]] = {}
         self._retired: list[tuple[float, str]] = []
         self._usable = _FOLDER.is_dir()
+        if self._usable:
+            self._retired += [(clock(), name) for name in _remove_abandoned()]
 
     async def lend(self, size: int) -> Region | None:
         """A region of at least `size` bytes, or None where Triton cannot map our memory.
@@ -144,3 +146,36 @@ class RegionPool:
         self._retired.clear()
         for name in names:
             await self._unregister(name)
+
+
+def _locked_memory(size: int) -> tuple[str, SharedMemory, int]:
+    """New shared memory: its name, itself, and a descriptor that is locked as long as this process lives."""
+    while True:
+        name = f"{_PREFIX}{os.getpid()}-{secrets.token_hex(4)}"
+        memory = SharedMemory(name, create=True, size=size)
+        descriptor = os.open(_FOLDER / name, os.O_RDWR)
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        if os.fstat(descriptor).st_nlink:
+            return name, memory, descriptor
+        # Another server that starts right now took it for abandoned before it was locked.
+        os.close(descriptor)
+        memory.close()
+
+
+def _remove_abandoned() -> list[str]:
+    """Removes the regions of processes that were killed; their names, by which Triton may still know them."""
+    removed = []
+    for path in _FOLDER.glob(f"{_PREFIX}[0-9]*-*"):
+        try:
+            descriptor = os.open(path, os.O_RDWR)
+        except OSError:
+            continue  # gone meanwhile, or another user's
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+            removed.append(path.name)
+        except OSError:
+            continue  # its process lives, or it went meanwhile
+        finally:
+            os.close(descriptor)
+    return removed

@@ -223,6 +223,22 @@ def test_a_long_clip_that_plays_does_not_fill_the_memory(tmp_path):
     assert int(first.sum()) == 0, "what was handed out before stays valid"
 
 
+def test_an_avatar_that_speaks_does_not_fill_the_memory_with_masks(tmp_path):
+    count, side = 120, 256
+    avatar = create(
+        tmp_path / "anna",
+        frames=(np.zeros((side, side, 3), np.uint8) for _ in range(count)),
+        matrices=np.tile(np.array([[1.0, 0, 0], [0, 1.0, 0]]), (count, 1, 1)),
+        condition=np.zeros((count, 9, side // 8, side // 8), np.float16),
+    )
+    path, paste_back, face = tmp_path / "anna" / "masks.u8", avatar.paste_back(), np.full((side, side, 3), 9, np.uint8)
+    for index in range(count):
+        picture = np.array(avatar.frame(index))
+        paste_back.paste(picture, face, index)
+        assert picture.max() == 9, "a mask that was taken off the memory is read again"
+    assert resident_kib(path) < 0.2 * path.stat().st_size / 1024
+
+
 def test_a_full_disk_is_named(tmp_path, monkeypatch):
     class FullDisk:
         def write(self, content):

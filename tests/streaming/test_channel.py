@@ -31,6 +31,7 @@ from tests.streaming.receiver import Recording, read
 from tests.streaming.watched import encoder_of, is_kind, is_state, running, say, speech
 
 SYSTEM_FFMPEG = "ffmpeg"
+_MALLOC_HEAP = 64 << 20  # what glibc reserves for a thread's heap, at a multiple of its size
 STATIC_FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 
 
@@ -55,6 +56,18 @@ async def test_received_stream_has_every_frame_once_with_its_sound(
     statuses = [e for e in watched.events if isinstance(e, Status)]
     assert statuses[-1].dropped_pairs == statuses[-1].late_waits == 0
     assert "s3cr3t" not in (tmp_path / "c.log").read_text()
+
+
+async def test_threads_of_one_encoder_after_another_share_one_heap(avatar: PreparedAvatar, tmp_path: Path) -> None:
+    async with running(avatar, tmp_path) as watched:
+        await watched.until(is_state(PublisherState.ON_AIR))
+        for restarts in (1, 2):
+            os.kill(encoder_of(watched.channel), signal.SIGKILL)
+            await watched.until(lambda e, n=restarts: isinstance(e, Status) and e.encoder_restarts == n)
+        maps = Path(f"/proc/{watched.channel.pid}/maps").read_text().splitlines()
+    ranges = [tuple(int(end, 16) for end in line.split()[0].split("-")) for line in maps]
+    heaps = [first for first, last in ranges if first % _MALLOC_HEAP == 0 and (last, first + _MALLOC_HEAP) in ranges]
+    assert len(heaps) <= 1, "besides the process's own"
 
 
 async def test_a_killed_ffmpeg_is_replaced_and_the_preview_goes_on(avatar: PreparedAvatar, tmp_path: Path) -> None:

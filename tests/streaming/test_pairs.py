@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+from pathlib import Path
 
 import numpy as np
 
@@ -89,6 +91,48 @@ def test_picture_buffers_are_reused_but_not_while_they_are_written() -> None:
     assert pool.take() is not first.picture
     queue.take(Lane.VIDEO, run)
     assert pool.take() is first.picture
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_the_pictures_of_a_backlog_are_in_memory_from_the_start() -> None:
+    pool = FramePool(1500, 1000)
+    before = resident_bytes()
+    pictures = [pool.take() for _ in range(8)]
+    for picture in pictures:
+        picture.fill(1)
+    assert resident_bytes() - before < pictures[0].nbytes
+
+
+def test_pictures_of_an_outage_go_and_those_from_the_start_stay() -> None:
+    pool = FramePool(2, 2)
+    pictures = [pool.take() for _ in range(20)]
+    for picture in pictures:
+        pool.give_back(picture)
+    again = [pool.take() for _ in range(9)]
+    assert {id(picture) for picture in again[:8]} == {id(picture) for picture in pictures[:8]}
+    assert all(again[8] is not picture for picture in pictures)
+
+
+def test_memory_of_an_outage_goes_back_whatever_was_allocated_meanwhile() -> None:
+    pool = FramePool(1500, 1000)
+    between = []
+
+    def outage() -> None:
+        pictures = []
+        for _ in range(60):
+            pictures.append(pool.take())
+            pictures[-1].fill(1)
+            between.append(bytes(100_000))  # as packets are, which live longer than some pictures
+        for picture in pictures:
+            pool.give_back(picture)
+
+    before = resident_bytes()
+    for _ in range(3):
+        outage()
+    assert resident_bytes() - before - sum(map(len, between)) < 5 * 1500 * 1000 * 3
 
 
 def test_closing_lets_the_lanes_drain() -> None:

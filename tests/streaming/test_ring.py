@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from pathlib import Path
 
 import numpy as np
@@ -73,3 +74,14 @@ def test_the_memory_has_no_name_that_a_crash_could_leave_behind() -> None:
     assert "memfd" in str(link.readlink())
     ring.close()
     ring.close()
+
+
+def test_all_of_its_memory_is_there_from_the_start_in_both_processes() -> None:
+    ring = FrameRing.create(250, R)
+    other = FrameRing(os.dup(ring.fd), 250, R)
+    size_kib = (250 * (2 * FRAME_SAMPLES + 3 * R * R)) // 1024
+    mapped = Path("/proc/self/smaps").read_text().split("memfd:latentsync-ring")[1:]
+    resident = [int(text.split("Rss:")[1].split()[0]) for text in mapped]
+    assert len([kib for kib in resident if kib >= size_kib]) >= 2
+    ring.close()
+    other.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +15,9 @@ _LEFT, _TOP, _CELL = 40, 140, 16
 _ROWS, _COLUMNS = 3, 11
 _SPEECH_BITS, _FRAME_BITS, _CHECK_BITS = 10, 10, 2
 _SKIN = 120
-_READABLE = 100.0  # less than half of a whole face's contrast: what lies beneath may turn a bit over
+_READABLE = 100.0  # half of a whole face's contrast; below it nothing can be read
 MAX_SPEECHES = 1 << _SPEECH_BITS
+_Numbers = TypeVar("_Numbers", int, NDArray[np.int64])
 
 
 @dataclass(frozen=True)
@@ -77,9 +79,14 @@ def read_faces(luma: NDArray[np.uint8], place: FacePlace) -> FaceCodes:
     values = (bits.astype(np.int64) << np.arange(len(bits))[:, None]).sum(axis=0)
     speech = values & (MAX_SPEECHES - 1)
     frame = values >> _SPEECH_BITS & ((1 << _FRAME_BITS) - 1)
-    valid = values >> (_SPEECH_BITS + _FRAME_BITS) == (speech * 5 + frame * 3) % (1 << _CHECK_BITS)
+    valid = values >> (_SPEECH_BITS + _FRAME_BITS) == _check(speech, frame)
     return FaceCodes(light - dark, speech, frame, valid & (light - dark > _READABLE))
 
 
-def _check(speech: int, frame: int) -> int:
-    return (speech * 5 + frame * 3) % (1 << _CHECK_BITS)
+def _check(speech: _Numbers, frame: _Numbers) -> _Numbers:
+    """Two bits that a single wrong bit changes: all pairs of bits of both numbers, added without carry."""
+    value = speech ^ frame
+    check = value & 0
+    for shift in range(0, max(_SPEECH_BITS, _FRAME_BITS), _CHECK_BITS):
+        check = check ^ (value >> shift)
+    return check & ((1 << _CHECK_BITS) - 1)

@@ -14,6 +14,7 @@ from streaming.config import FPS, FRAME_SAMPLES, SAMPLE_RATE_HZ
 
 _START_S = 1.0  # stream time of frame 0
 _VISIBLE, _WHOLE = 0.09, 0.93  # opacities between which a face fades
+_READABLE = 0.75  # opacity below which the picture beneath a face can turn a bit of its number over
 _SILENT_RMS = 100.0
 _EXPLAINED_S = 4.0  # how long after the far end is back a gap still belongs to its outage
 _LONGEST_LAG_S = 0.1
@@ -105,7 +106,9 @@ def find(parts: Sequence[PartReading], said: Sequence[Said], faults: Sequence[Fa
         sound_without_lips_frames=_sound_without_lips(stream),
         late_waits_seen=sum(speech.waits() for speech in speeches),
         idle_after_interrupt_ms=[
-            round(_idle_after(stream, each.interrupted_at), 1) for each in said if each.interrupted_at is not None
+            round(_idle_after(stream, each.interrupted_at), 1)
+            for each in said
+            if each.interrupted_at is not None and not _breaks_off(stream, each.interrupted_at)
         ],
     )
 
@@ -120,10 +123,11 @@ class _Stream:
         self.arrived_s = np.concatenate([part.arrived_s for part in parts])
         self.speech = np.concatenate([part.speech for part in parts])
         self.frame = np.concatenate([part.frame for part in parts])
-        self.valid = np.concatenate([part.valid for part in parts])
+        valid = np.concatenate([part.valid for part in parts])
         contrast = np.concatenate([part.contrast for part in parts])
-        whole = float(np.median(contrast[self.valid])) if self.valid.any() else 1.0
+        whole = float(np.median(contrast[valid])) if valid.any() else 1.0
         self.opacity = np.clip(contrast / whole, 0, None)
+        self.valid = valid & (self.opacity > _READABLE)
         self.index = {int(tick): place for place, tick in enumerate(self.tick)}
 
     def samples(self, tick: int) -> NDArray[np.float32] | None:
@@ -250,8 +254,10 @@ def _outages(stream: _Stream, faults: Sequence[Fault]) -> list[Outage]:
 
 
 def _is_hidden(stream: _Stream, said: Said, outages: Sequence[Outage]) -> bool:
-    """True for a speech that was played to its end where nobody could see it."""
+    """True for a speech that was played to its end, or interrupted, where nobody could see it."""
     seen = bool((stream.valid & (stream.speech == said.number)).any())
+    if not seen and said.interrupted_at is not None and _breaks_off(stream, said.interrupted_at):
+        return True
     return not seen and said.state == "done" and any(o.fault is not None and o.frames >= said.frames for o in outages)
 
 
@@ -294,6 +300,14 @@ def _idle_after(stream: _Stream, requested: float) -> float:
     """Milliseconds from an interrupt's request to the arrival of the first picture without a face."""
     later = (stream.arrived_s > requested) & (stream.opacity < _VISIBLE)
     return 1000 * float(stream.arrived_s[later][0] - requested) if later.any() else float("inf")
+
+
+def _breaks_off(stream: _Stream, requested: float) -> bool:
+    """True when pictures are missing between an interrupt's request and the first one that could show idle again."""
+    before = max(int(np.searchsorted(stream.arrived_s, requested)) - 1, 0)
+    later = np.flatnonzero((stream.arrived_s > requested) & (stream.opacity < _VISIBLE))
+    last = int(later[0]) if len(later) else len(stream.tick) - 1
+    return bool((np.diff(stream.tick[before : last + 1]) > 1).any())
 
 
 def _latency(stream: _Stream) -> dict[str, float]:

@@ -13,6 +13,7 @@ from streaming.flv_tags import HEADER, FlvParser, Tag, TagKind
 
 _READ_BYTES = 1 << 16
 _AGAIN_S = 0.1
+_CLOSE_S = 3.0
 
 
 @dataclass
@@ -53,6 +54,8 @@ class Receiver:
         self._closing.set()
         if self._process is not None:
             self._process.terminate()
+            self._thread.join(_CLOSE_S)
+            self._process.kill()  # where nothing comes any more, ffmpeg does not heed the first signal
         self._thread.join()
 
     def _run(self) -> None:

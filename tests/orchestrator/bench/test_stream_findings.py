@@ -128,6 +128,18 @@ def test_a_fade_of_another_length_is_named(place: int) -> None:
     assert len(judged(hard).fades_wrong) == 1
 
 
+@pytest.mark.parametrize("place", [START + 2, START + FRAMES - 3])
+def test_a_number_that_is_misread_in_a_fade_is_not_believed(place: int) -> None:
+    def misread(frame: np.ndarray) -> None:
+        frame[place] ^= 128
+
+    found = judged(changed(received(), "frame", misread))
+    assert found.speeches_wrong == found.fades_wrong == []
+    assert found.fades_measured == 2
+    whole = judged(changed(received(), "frame", lambda frame: frame.__setitem__(150, 7)))
+    assert len(whole.speeches_wrong) == 1
+
+
 def test_sound_without_its_lips_is_counted() -> None:
     part = received()
     samples = part.sounds[0].samples.copy()
@@ -147,6 +159,14 @@ def test_the_time_from_an_interrupt_to_idle_is_that_of_the_arrival() -> None:
     assert judged(received(), said=said).idle_after_interrupt_ms == [pytest.approx(400, abs=41)]
 
 
+def test_an_interrupt_that_nobody_could_see_is_not_judged() -> None:
+    part = without(received(), *range(START - 5, START + FRAMES + 5))
+    at = 500 + START / 25
+    said = replace(SAID, state="cancelled", interrupted_at=at + 1)
+    found = judged(part, said=said, faults=(Fault("server", at, at + 8),))
+    assert (found.idle_after_interrupt_ms, found.speeches_hidden_by_outages, found.speeches_wrong) == ([], [3], [])
+
+
 @pytest.mark.parametrize("size", [(832, 1248), (320, 480)])
 def test_a_face_is_read_from_a_blurred_picture_and_not_from_an_idle_one(size: tuple[int, int]) -> None:
     width, height = size
@@ -160,6 +180,19 @@ def test_a_face_is_read_from_a_blurred_picture_and_not_from_an_idle_one(size: tu
     assert codes.valid.tolist() == [True, True, False]
     assert list(zip(codes.speech[:2], codes.frame[:2], strict=True)) == [(1, 0), (700, 1000)]
     assert codes.contrast[2] == 0
+
+
+def test_a_number_with_one_wrong_bit_is_not_believed() -> None:
+    place, cell = FacePlace(0, 0, 256), 16
+    whole = draw_face(300, 132)[:, :, 0]
+    pictures = [whole]
+    for bit in range(22):
+        row, column = divmod(bit, 11)
+        picture = whole.copy()
+        top, left = 140 + (1 + row) * cell, 40 + column * cell
+        picture[top : top + cell, left : left + cell] = 255 - picture[top : top + cell, left : left + cell]
+        pictures.append(picture)
+    assert read_faces(np.array(pictures), place).valid.tolist() == [True] + [False] * 22
 
 
 def test_the_stamp_and_the_face_do_not_cover_each_other() -> None:
