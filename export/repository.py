@@ -142,6 +142,9 @@ def _engine(name: str, device: Device) -> Engine:
         raise ExportError(f"engine is {name!r}, expected {known}") from None
     if engine is Engine.FUSED and device is Device.CPU:
         raise ExportError("engine fused runs on NVIDIA GPUs only: take eager on a CPU")
+    if engine is Engine.AOT and device is Device.CUDA:
+        # Seen with torch 2.11 and CUDA 13, for the demo's size as for the official one: no error, the process is gone.
+        raise ExportError("AOTInductor's packages end the process that loads them on a GPU: take fused there")
     return engine
 
 

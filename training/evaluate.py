@@ -229,11 +229,20 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="as the checkpoint says, if not given")
     parser.add_argument("--guidance", type=float, help="as the checkpoint says, if not given")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--solver", default="ddim", help="ddim or dpm++")
+    parser.add_argument("--reuse", type=int, default=1, help="the deep layers run in each n-th step only")
     parser.add_argument("--json", type=Path, help="write everything there")
     arguments = parser.parse_args()
     data = HeldOut.open(arguments.data)
     generator = CheckpointGenerator(
-        arguments.checkpoint, data.idle, arguments.device, arguments.steps, arguments.guidance, arguments.seed
+        arguments.checkpoint,
+        data.idle,
+        arguments.device,
+        arguments.steps,
+        arguments.guidance,
+        arguments.seed,
+        arguments.solver,
+        arguments.reuse,
     )
     groups, clips = evaluate(Judge(data, generator, LipLandmarks(arguments.landmarks)))
     checks = verdicts(groups)
@@ -241,6 +250,7 @@ def main() -> None:
     if arguments.json:
         settings = {"checkpoint": str(arguments.checkpoint), "device": arguments.device, "seed": arguments.seed}
         settings |= {"steps": generator.steps, "guidance": generator.guidance}
+        settings |= {"solver": arguments.solver, "reuse": arguments.reuse}
         report = {
             "settings": settings,
             "groups": [asdict(group) for group in groups],

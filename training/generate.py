@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from latentsync.checkpoint import Checkpoint
 from latentsync.condition import face_condition
-from latentsync.denoising import denoise, task_noise
+from latentsync.denoising import PlainPredictor, ReusingPredictor, Solver, denoise, task_noise
 from latentsync.vae import pixels_to_uint8
 from latentsync.whisper import frame_windows, join_features, split_windows
 
@@ -27,17 +27,23 @@ class CheckpointGenerator:
         steps: int | None = None,
         guidance: float | None = None,
         seed: int = 0,
+        solver: str = "ddim",
+        reuse: int = 1,
     ) -> None:
-        """Load the models and encode the idle clip, uint8 [N, R, R, 3]. Raises CheckpointError, and ValueError when
-        the idle clip has another resolution than the checkpoint."""
+        """Load the models and encode the idle clip, uint8 [N, R, R, 3]; `solver` and `reuse` are denoise's.
+
+        Raises CheckpointError, and ValueError when the idle clip has another resolution than the checkpoint.
+        """
         opened = Checkpoint.open(checkpoint)
         if idle.shape[1] != opened.resolution:
             raise ValueError(f"the idle clip has {idle.shape[1]} px faces, the checkpoint {opened.resolution}")
         self.scheduler = opened.scheduler
         self.steps = steps or opened.scheduler.default_steps
         self.guidance = opened.scheduler.default_guidance if guidance is None else guidance
+        self._solver, self._reuse = Solver(solver), reuse
         self._device = device
-        self._unet = opened.load_unet(device)
+        unet = opened.load_unet(device)
+        self._unet = ReusingPredictor(unet) if reuse > 1 else PlainPredictor(unet)
         self._vae = opened.load_vae(device)
         self._whisper = opened.load_whisper(device)
         self._noise = torch.from_numpy(task_noise(seed, opened.latent_size)).to(device)
@@ -64,6 +70,8 @@ class CheckpointGenerator:
                 self.steps,
                 self.guidance,
                 self.scheduler,
+                solver=self._solver,
+                reuse=self._reuse,
             )
             faces.append(pixels_to_uint8(self._vae.decode(latents[0])).cpu().numpy())
         return np.asarray(np.concatenate(faces)[:wanted])

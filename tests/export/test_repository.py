@@ -135,7 +135,10 @@ def test_a_whisper_folder_outside_the_checkpoints_is_refused(checkpoint_dir, tmp
         ({"instances": {"vae": 1}}, "instances names vae; the models are whisper"),
         ({"instances": {"unet": 0}}, "instances of unet is 0"),
         ({"cpu_threads": 0}, "cpu_threads is 0"),
-        ({"engine": "tensorrt"}, "engine is 'tensorrt', expected auto, eager, compile, aot"),
+        ({"engine": "tensorrt"}, "engine is 'tensorrt', expected auto, eager, compile, aot, fused"),
+        ({"engine": "fused"}, "fused runs on NVIDIA GPUs only"),
+        ({"solver": "euler"}, "solver is 'euler', expected ddim or dpm"),
+        ({"reuse": 0}, "reuse is 0"),
         ({"dtype": "int8"}, "dtype is 'int8', expected one of .*bf16"),
     ],
 )
@@ -196,7 +199,21 @@ def test_compiled_graphs_are_in_the_repository_and_give_the_same(tiny, tmp_path,
 def test_graphs_for_a_gpu_that_is_not_there_are_refused(tiny, tmp_path):
     if torch.cuda.is_available():
         pytest.skip("a GPU is here")
-    with pytest.raises(ExportError, match="engine aot compiles for the GPU that is there, and none is"):
+    with pytest.raises(ExportError, match="engine compile compiles for the GPU that is there, and none is"):
+        export_repository(tiny, tmp_path / "repository", device="cuda", engine="compile")
+
+
+def test_a_gpu_gets_the_fused_engine_and_a_cpu_plain_pytorch(tiny, tmp_path):
+    for device, engine in (("cuda", "fused"), ("cpu", "eager")):
+        output = tmp_path / device
+        export_repository(tiny, output, device=device, solver="dpm++", reuse=3)
+        config = (output / "unet" / "config.pbtxt").read_text()
+        for key, value in (("engine", engine), ("solver", "dpm++"), ("reuse", "3")):
+            assert f'parameters {{ key: "{key}" value {{ string_value: "{value}" }} }}' in config
+
+
+def test_packages_that_end_the_process_are_refused_on_a_gpu(tiny, tmp_path):
+    with pytest.raises(ExportError, match="take fused there"):
         export_repository(tiny, tmp_path / "repository", device="cuda", engine="aot")
 
 

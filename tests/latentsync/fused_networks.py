@@ -1,0 +1,85 @@
+"""Small networks as plain PyTorch and on the fused kernels: prints how far they are apart, by the norms' ratio.
+
+A program of its own: Triton's kernels are told before they are read that they are to be interpreted, on a CPU.
+"""
+
+import json
+
+import torch
+
+from latentsync.fused.decoder import FusedDecoder
+from latentsync.fused.unet import FusedUNet
+from latentsync.unet import LatentSyncUNet, UNetConfig
+from latentsync.vae import Vae, VaeType
+
+CHUNKS, FRAMES, SIDE = 2, 2, 8
+
+
+def uneven(module: torch.nn.Module) -> None:
+    """Moves norms and biases away from ones and zeros, which would hide that they are forgotten."""
+    for parameter in module.parameters():
+        if parameter.ndim == 1:
+            parameter.data += 0.2 * torch.randn_like(parameter)
+    module.requires_grad_(False).eval()
+
+
+def apart(ours: torch.Tensor, theirs: torch.Tensor) -> float:
+    """Relative difference."""
+    return float((ours - theirs).norm() / theirs.norm())
+
+
+@torch.inference_mode()
+def unet_errors() -> dict[str, float]:
+    """Of the whole UNet, and of its shallow part on deep features of another timestep."""
+    widths, kinds = (32, 64), ("CrossAttnDownBlock2D", "DownBlock2D")
+    unet = LatentSyncUNet(
+        UNetConfig(
+            block_out_channels=widths,
+            layers_per_block=1,
+            attention_head_dim=4,
+            norm_num_groups=8,
+            down_block_types=kinds,
+            up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        )
+    )
+    uneven(unet)
+    fused = FusedUNet(unet)
+    sample, audio = torch.randn(CHUNKS, 13, FRAMES, SIDE, SIDE), torch.randn(CHUNKS, FRAMES, 50, 384)
+    rows = torch.zeros(CHUNKS * FRAMES, SIDE, SIDE, fused.input_channels)
+    rows[..., :13] = sample.permute(0, 2, 3, 4, 1).flatten(0, 1)
+    pictures, heard = rows.permute(0, 3, 1, 2), fused.keys_and_values(audio.flatten(0, 1))
+    kept = fused.deep_rows(CHUNKS * FRAMES, SIDE, SIDE)
+
+    def chunks(prediction: torch.Tensor) -> torch.Tensor:
+        return prediction.unflatten(0, (CHUNKS, FRAMES)).transpose(1, 2)
+
+    whole = fused.forward(pictures, fused.shifts(501), heard, FRAMES, kept)
+    shallow = fused.shallow(pictures, fused.shifts(301), heard, FRAMES, kept)
+    expected, deep = unet.predict(sample, 501, audio)
+    return {
+        "unet": apart(chunks(whole), expected),
+        "shallow": apart(chunks(shallow), unet.predict(sample, 301, audio, deep)[0]),
+        "shallow is another prediction": apart(chunks(shallow), unet(sample, 301, audio)),
+    }
+
+
+@torch.inference_mode()
+def decoder_error() -> float:
+    """Of a decoder with one upsampling."""
+    config = {
+        "block_out_channels": (32, 64),
+        "layers_per_block": 1,
+        "down_block_types": ("DownEncoderBlock2D",) * 2,
+        "up_block_types": ("UpDecoderBlock2D",) * 2,
+        "latent_channels": 4,
+        "norm_num_groups": 8,
+    }
+    vae = Vae(VaeType.KL, 0.18215, config)
+    uneven(vae)
+    latents = 0.2 * torch.randn(2, 4, 6, 6)
+    return apart(FusedDecoder(vae).forward(latents), vae.decode(latents))
+
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    print(json.dumps(unet_errors() | {"decoder": decoder_error()}))

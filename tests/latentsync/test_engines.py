@@ -1,0 +1,59 @@
+"""Which engine runs what, and what is refused."""
+
+import pytest
+import torch
+
+from latentsync.denoising import SchedulerConfig, denoise
+from latentsync.engine import Engine, EngineError
+from latentsync.engines import as_function, run_decoder, run_unet, unet_batches
+from latentsync.unet import LatentSyncUNet, UNetConfig
+from latentsync.vae import Vae, VaeType
+
+
+@pytest.fixture(scope="module")
+def unet() -> LatentSyncUNet:
+    torch.manual_seed(0)
+    widths, kinds = (32, 64), ("CrossAttnDownBlock2D", "DownBlock2D")
+    config = UNetConfig(widths, 1, 4, 8, 384, kinds, ("UpBlock2D", "CrossAttnUpBlock2D"))
+    return LatentSyncUNet(config).requires_grad_(False).eval()
+
+
+def chunk() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    shapes = ((1, 4, 8, 8), (1, 2, 9, 8, 8), (1, 2, 50, 384))
+    noise, condition, audio = (torch.randn(shape, generator=generator) for shape in shapes)
+    return noise, condition, audio
+
+
+def test_a_predictor_is_the_function_again(unet: LatentSyncUNet) -> None:
+    sample, audio = torch.randn(1, 13, 2, 8, 8), torch.randn(1, 2, 50, 384)
+    for reuse in (1, 2):
+        run = as_function(run_unet(unet, Engine.EAGER, None, [1], reuse))
+        torch.testing.assert_close(run(sample, torch.tensor([501]), audio), unet(sample, 501, audio))
+
+
+def test_reuse_runs_the_deep_layers_in_each_nth_step_only(unet: LatentSyncUNet, monkeypatch) -> None:
+    deep = []
+    plain = LatentSyncUNet._deep
+    monkeypatch.setattr(LatentSyncUNet, "_deep", lambda self, *rest: deep.append(1) or plain(self, *rest))
+    scheduler = SchedulerConfig()
+    whole = denoise(run_unet(unet, Engine.EAGER, None, [1]), *chunk(), 7, 1.0, scheduler)
+    assert len(deep) == 7
+    deep.clear()
+    reused = denoise(run_unet(unet, Engine.EAGER, None, [1], 3), *chunk(), 7, 1.0, scheduler, reuse=3)
+    assert len(deep) == 3
+    assert 0 < float((reused - whole).norm() / whole.norm()) < 0.5
+
+
+def test_what_can_not_run_here_is_refused_by_name(unet: LatentSyncUNet, tmp_path) -> None:
+    with pytest.raises(EngineError, match="fused engine runs on NVIDIA GPUs only"):
+        run_unet(unet, Engine.FUSED, None, [1])
+    vae = Vae(VaeType.TINY, 1.0, {})
+    with pytest.raises(EngineError, match="fused engine runs on NVIDIA GPUs only"):
+        run_decoder(vae, Engine.FUSED, None, [16])
+    with pytest.raises(EngineError, match="engine compile can't reuse deep features"):
+        run_unet(unet, Engine.COMPILE, tmp_path, [1], 2)
+
+
+def test_guidance_doubles_the_batches() -> None:
+    assert unet_batches(3) == [1, 2, 3, 4, 6]

@@ -1,0 +1,49 @@
+"""The fused kernels against plain PyTorch: interpreted on the CPU, and compiled where there is a GPU."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from latentsync.denoising import PlainPredictor, SchedulerConfig, denoise
+from latentsync.unet import LatentSyncUNet, UNetConfig
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_networks_are_the_same_on_fused_kernels() -> None:
+    pytest.importorskip("triton", reason="torch for this platform brings no Triton compiler")
+    environment = os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": str(ROOT)}
+    program = [sys.executable, "-m", "tests.latentsync.fused_networks"]
+    done = subprocess.run(program, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=170)
+    assert done.returncode == 0, done.stderr
+    errors = json.loads(done.stdout)
+    assert errors.pop("shallow is another prediction") > 1e-3
+    assert max(errors.values()) < 1e-4, errors
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.parametrize("reuse", [1, 2])
+@torch.inference_mode()
+def test_graphs_denoise_as_plain_pytorch(reuse: int) -> None:
+    from latentsync.denoising import ReusingPredictor
+    from latentsync.fused.graphed import GraphedUNet
+    from latentsync.fused.unet import FusedUNet
+
+    torch.manual_seed(0)
+    unet = LatentSyncUNet(UNetConfig(block_out_channels=(64, 128, 128, 128))).cuda().requires_grad_(False).eval()
+    scheduler = SchedulerConfig()
+    for chunks, guidance in ((1, 1.0), (2, 1.0), (2, 1.5)):
+        noise = torch.randn(chunks, 4, 16, 16, device="cuda")
+        condition = torch.randn(chunks, 16, 9, 16, 16, device="cuda")
+        audio = torch.randn(chunks, 16, 50, 384, device="cuda")
+        plain = ReusingPredictor(unet.float()) if reuse > 1 else PlainPredictor(unet.float())
+        expected = denoise(plain, noise, condition, audio, 4, guidance, scheduler, reuse=reuse)
+        graphed = GraphedUNet(FusedUNet(unet.half()), reuses=reuse > 1)
+        found = denoise(graphed, noise, condition, audio, 4, guidance, scheduler, reuse=reuse)
+        assert float((found - expected).norm() / expected.norm()) < 5e-3
