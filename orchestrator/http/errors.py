@@ -25,7 +25,8 @@ class ApiError(Exception):
         self.code = code
         self.message = message
         self.retry_after_s = retry_after_s
-        self.closes = False
+        # The rest of a body that stopped is not to be taken for the next request.
+        self.closes = status is HTTPStatus.REQUEST_TIMEOUT
         self.headers: dict[str, str] = {}
 
 
