@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from export.replacing import replace_folder
 from latentsync.engine import Engine
+from latentsync.scheduler import Solver
 
 if TYPE_CHECKING:
     from latentsync.checkpoint import Checkpoint
@@ -25,7 +26,6 @@ PYTHON_MODELS = ("whisper", "vae_encoder", "unet", "vae_decoder")
 ENSEMBLE = "lipsync"
 RECORD = "export.json"
 AUTO_ENGINE = "auto"
-_SOLVERS = ("ddim", "dpm++")  # latentsync.solvers.Solver's, without its torch
 
 # The weights lie once for all models, in the ensemble's version folder: the one model folder that needs no model.py.
 WEIGHTS = f"{ENSEMBLE}/1"
@@ -75,7 +75,7 @@ class _Options:
     instances: dict[str, int]
     unet_batch: int
     engine: Engine
-    solver: str
+    solver: Solver
     reuse: int
 
 
@@ -89,7 +89,7 @@ def export_repository(
     instances: Mapping[str, int] | None = None,
     unet_batch: int | None = None,
     engine: str = AUTO_ENGINE,
-    solver: str = "ddim",
+    solver: str = Solver.DDIM,
     reuse: int = 1,
     report: Callable[[str], None] = lambda text: None,
 ) -> bool:
@@ -114,7 +114,7 @@ def export_repository(
         instances=dict.fromkeys(PYTHON_MODELS, 1) | dict(instances or {}),
         unet_batch=(4 if chosen is Device.CUDA else 1) if unet_batch is None else unet_batch,
         engine=_engine(engine, chosen),
-        solver=solver,
+        solver=_solver(solver),
         reuse=reuse,
     )
     _check(options)
@@ -148,12 +148,17 @@ def _engine(name: str, device: Device) -> Engine:
     return engine
 
 
+def _solver(name: str) -> Solver:
+    try:
+        return Solver(name)
+    except ValueError:
+        raise ExportError(f"solver is {name!r}, expected {' or '.join(known.value for known in Solver)}") from None
+
+
 def _check(options: _Options) -> None:
     unknown = options.instances.keys() - set(PYTHON_MODELS)
     if unknown:
         raise ExportError(f"instances names {', '.join(sorted(unknown))}; the models are {', '.join(PYTHON_MODELS)}")
-    if options.solver not in _SOLVERS:
-        raise ExportError(f"solver is {options.solver!r}, expected {' or '.join(_SOLVERS)}")
     counts = {"cpu_threads": options.cpu_threads, "unet_batch": options.unet_batch, "reuse": options.reuse}
     counts |= {f"instances of {name}": count for name, count in options.instances.items()}
     for name, count in counts.items():
@@ -259,7 +264,6 @@ def _compile_and_compare(
 
     from export import parity
     from export.compiled import CompiledHere
-    from latentsync.denoising import Solver
 
     if options.device is Device.CUDA and not torch.cuda.is_available():
         report("no GPU is here: nothing was compared")
@@ -267,7 +271,7 @@ def _compile_and_compare(
         checkpoint.load_vae()
         checkpoint.load_whisper()
         return
-    device, solver = torch.device(options.device.value), Solver(options.solver)
+    device, solver = torch.device(options.device.value), options.solver
     torch.backends.cudnn.benchmark = device.type == "cuda"  # as it is served
     served = CompiledHere(checkpoint, graphs_dir, options.engine, options.unet_batch, device, options.reuse)
     compared = parity.stages(
@@ -314,7 +318,7 @@ def _template_values(resolution: int, latent_size: int, options: _Options, dtype
         "kind": "KIND_GPU" if on_gpu else "KIND_CPU",
         "checkpoint": f"../{WEIGHTS}/{CHECKPOINT}",
         "engine": options.engine.value,
-        "solver": options.solver,
+        "solver": options.solver.value,
         "reuse": options.reuse,
         "graphs": f"../{WEIGHTS}/{GRAPHS}",
         "resolution": resolution,

@@ -9,8 +9,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from latentsync.scheduler import PredictionType, SchedulerConfig, TimestepSpacing, task_noise, timesteps
-from latentsync.solvers import Solver, alphas_cumprod, begin_steps, ddim_step
+from latentsync.scheduler import PredictionType, SchedulerConfig, Solver, TimestepSpacing, task_noise, timesteps
+from latentsync.solvers import alphas_cumprod, begin_steps, ddim_step
 from latentsync.unet import LatentSyncUNet
 
 __all__ = [

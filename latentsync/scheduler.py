@@ -25,6 +25,13 @@ class TimestepSpacing(str, Enum):
     TRAILING = "trailing"
 
 
+class Solver(str, Enum):
+    """How the steps of a denoising run follow from predictions."""
+
+    DDIM = "ddim"  # LatentSync's own (Song et al. 2021, eta 0)
+    DPM = "dpm++"  # DPM-Solver++(2M) (Lu et al. 2022): second order, for fewer steps
+
+
 @dataclass(frozen=True)
 class SchedulerConfig:
     """A checkpoint's DDIM settings in diffusers' terms; the defaults are LatentSync 1.0's."""

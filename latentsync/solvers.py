@@ -5,22 +5,14 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from enum import Enum
 
 import torch
 from torch import Tensor
 
-from latentsync.scheduler import PredictionType, SchedulerConfig
+from latentsync.scheduler import PredictionType, SchedulerConfig, Solver
 
 # Takes latents, the prediction and the timestep that it was made for; returns the next timestep's latents.
 Step = Callable[[Tensor, Tensor, int], Tensor]
-
-
-class Solver(str, Enum):
-    """How the steps of a denoising run follow from predictions."""
-
-    DDIM = "ddim"  # LatentSync's own (Song et al. 2021, eta 0)
-    DPM = "dpm++"  # DPM-Solver++(2M) (Lu et al. 2022): second order, for fewer steps
 
 
 def begin_steps(solver: Solver, scheduler: SchedulerConfig, steps: int) -> Step:

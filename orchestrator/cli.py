@@ -18,12 +18,18 @@ from orchestrator.options import (
     AvatarName,
     CheckpointDir,
     DataDir,
+    Device,
+    Dtype,
+    EngineName,
     Guidance,
     Host,
     HttpPort,
     PreparedAvatar,
+    Reuse,
     Rtmp,
+    SolverName,
     Steps,
+    UnetBatch,
 )
 from orchestrator.terminal import errors_as_sentences as _errors
 from orchestrator.terminal import fail as _fail
@@ -98,21 +104,12 @@ def export(
     output: Annotated[
         Path | None, typer.Option(help="Model repository to write; else model_repository in the data folder.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda; auto takes the GPU where there is one.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, fp16, bf16 or fp32: what the models compute in.")] = "auto",
-    engine: Annotated[
-        str,
-        typer.Option(
-            help="What runs UNet and VAE decoder: fused, eager, compile or aot; auto: fused on a GPU, else eager."
-        ),
-    ] = "auto",
-    solver: Annotated[str, typer.Option(help="ddim, or dpm++ for fewer steps; changes the picture.")] = "ddim",
-    reuse: Annotated[
-        int, typer.Option(help="Run the UNet's deep layers in each n-th step only; above 1 changes the picture.")
-    ] = 1,
-    unet_batch: Annotated[
-        int | None, typer.Option(help="Most chunks of 16 frames denoised together; else 4, on a CPU 1.")
-    ] = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    engine: EngineName = "auto",
+    solver: SolverName = "ddim",
+    reuse: Reuse = 1,
+    unet_batch: UnetBatch = None,
     cpu_threads: Annotated[
         int | None, typer.Option(help="Threads that the models on a CPU use together; else one a core.")
     ] = None,

@@ -21,3 +21,19 @@ Guidance = Annotated[float | None, typer.Option(min=1, help="Guidance scale; els
 CheckpointDir = Annotated[
     Path | None, typer.Option("--checkpoint", help="Folder of the checkpoint; else checkpoints/demo.")
 ]
+
+# How a model repository is exported; the same for `export` and for the benches that export one.
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda; auto takes the GPU where there is one.")]
+Dtype = Annotated[str, typer.Option(help="auto, fp16, bf16 or fp32: what the models compute in.")]
+EngineName = Annotated[
+    str,
+    typer.Option(
+        "--engine",
+        help="What runs UNet and VAE decoder: fused, eager, compile or aot; auto: fused on a GPU, else eager.",
+    ),
+]
+SolverName = Annotated[str, typer.Option("--solver", help="ddim, or dpm++ for fewer steps; changes the picture.")]
+Reuse = Annotated[
+    int, typer.Option(min=1, help="Run the UNet's deep layers in each n-th step only; above 1 changes the picture.")
+]
+UnetBatch = Annotated[int | None, typer.Option(help="Most chunks of 16 frames denoised together; else 4, on a CPU 1.")]

@@ -91,7 +91,7 @@ class TritonSupervisor:
             try:
                 status = await asyncio.wait_for(server.wait(), _ASK_EVERY_S)
                 return f"tritonserver ended with status {status}"
-            except (TimeoutError, asyncio.TimeoutError):  # two kinds until Python 3.11
+            except TimeoutError:
                 pass
             # Twice in a row: whoever stops a process for a moment, a debugger for one, must not lose it.
             stopped, earlier = {pid for pid, state in _states(server.pid).items() if state.stopped}, stopped

@@ -12,7 +12,18 @@ import typer
 
 from orchestrator.bench.gpu.commands import bench_gpu
 from orchestrator.bench.gpu.perf_commands import perf_analyzer, perf_analyzer_data
-from orchestrator.options import Audio, AvatarName, CheckpointDir, DataDir, Guidance, Steps
+from orchestrator.options import (
+    Audio,
+    AvatarName,
+    CheckpointDir,
+    DataDir,
+    Device,
+    Dtype,
+    EngineName,
+    Guidance,
+    Steps,
+    UnetBatch,
+)
 from orchestrator.terminal import errors_as_sentences as _errors
 from orchestrator.terminal import settings_or_exit as _settings
 
@@ -134,10 +145,10 @@ def bench_full_size(
         Path | None, typer.Option(help="Video of a person; else the demo's.", exists=True, dir_okay=False)
     ] = None,
     checkpoint: CheckpointDir = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, fp16, bf16 or fp32.")] = "auto",
-    engine: Annotated[str, typer.Option(help="auto, fused (GPUs), eager, compile or aot.")] = "auto",
-    unet_batch: Annotated[int | None, typer.Option(help="Most chunks denoised together.")] = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    engine: EngineName = "auto",
+    unet_batch: UnetBatch = None,
     steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 20,
     data_dir: DataDir = None,
 ) -> None:

@@ -4,8 +4,8 @@ import pytest
 import torch
 from diffusers import DPMSolverMultistepScheduler
 
-from latentsync.scheduler import PredictionType, SchedulerConfig, TimestepSpacing, timesteps
-from latentsync.solvers import Solver, alphas_cumprod, begin_steps
+from latentsync.scheduler import PredictionType, SchedulerConfig, Solver, TimestepSpacing, timesteps
+from latentsync.solvers import alphas_cumprod, begin_steps
 
 
 @pytest.mark.parametrize("prediction", list(PredictionType))

@@ -12,7 +12,18 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.options import CheckpointDir, DataDir, Guidance, Steps
+from orchestrator.options import (
+    CheckpointDir,
+    DataDir,
+    Device,
+    Dtype,
+    EngineName,
+    Guidance,
+    Reuse,
+    SolverName,
+    Steps,
+    UnetBatch,
+)
 from orchestrator.terminal import errors_as_sentences as _errors
 from orchestrator.terminal import settings_or_exit as _settings
 
@@ -43,12 +54,12 @@ def bench_gpu(
     video: Video = None,
     full_size: Annotated[bool, typer.Option(help="Draw weights of the official size in the demo's place.")] = False,
     checkpoint: CheckpointDir = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, fp16, bf16 or fp32.")] = "auto",
-    engine: Annotated[str, typer.Option(help="auto, fused (GPUs), eager, compile or aot.")] = "auto",
-    solver: Annotated[str, typer.Option(help="ddim, or dpm++ for fewer steps.")] = "ddim",
-    reuse: Annotated[int, typer.Option(min=1, help="Run the UNet's deep layers in each n-th step only.")] = 1,
-    unet_batch: Annotated[int | None, typer.Option(help="Most chunks denoised together.")] = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    engine: EngineName = "auto",
+    solver: SolverName = "ddim",
+    reuse: Reuse = 1,
+    unet_batch: UnetBatch = None,
     steps: Steps = None,
     guidance: Guidance = None,
     patience: Annotated[float, typer.Option(min=0.1, help="Times each stage's usual limit.")] = 1,

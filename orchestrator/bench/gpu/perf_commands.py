@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.bench.gpu.commands import Repository, Speech, Video
-from orchestrator.options import CheckpointDir, DataDir, Guidance, Steps
+from orchestrator.options import CheckpointDir, DataDir, Device, Dtype, EngineName, Guidance, Steps, UnetBatch
 from orchestrator.terminal import errors_as_sentences as _errors
 from orchestrator.terminal import settings_or_exit as _settings
 
@@ -20,10 +20,6 @@ Concurrency = Annotated[str, typer.Option(help="Clients from:to, or from:to:step
 WindowMs = Annotated[int, typer.Option(min=500, help="Length of a measurement window in ms.")]
 SharedMemory = Annotated[bool, typer.Option(help="Tensors through shared memory, as the product sends them.")]
 FullSize = Annotated[bool, typer.Option(help="Draw weights of the official size in the demo's place.")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Dtype = Annotated[str, typer.Option(help="auto, fp16, bf16 or fp32.")]
-Engine = Annotated[str, typer.Option(help="eager, compile or aot.")]
-UnetBatch = Annotated[int | None, typer.Option(help="Most chunks denoised together.")]
 
 
 def perf_analyzer_data(
@@ -38,7 +34,7 @@ def perf_analyzer_data(
     full_size: FullSize = False,
     device: Device = "auto",
     dtype: Dtype = "auto",
-    engine: Engine = "eager",
+    engine: EngineName = "auto",
     unet_batch: UnetBatch = None,
     concurrency: Concurrency = "1:8",
     shared_memory: SharedMemory = True,
@@ -76,7 +72,7 @@ def perf_analyzer(
     full_size: FullSize = False,
     device: Device = "auto",
     dtype: Dtype = "auto",
-    engine: Engine = "eager",
+    engine: EngineName = "auto",
     unet_batch: UnetBatch = None,
     concurrency: Concurrency = "1:8",
     window_ms: WindowMs = 5000,
