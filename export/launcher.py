@@ -159,12 +159,17 @@ class TritonServer:
             await asyncio.sleep(_POLL_S)
 
 
-def launch_command(options: TritonOptions) -> tuple[list[str], dict[str, str]]:
-    """The command line and environment of the server; raises TritonLaunchError when there is none to run."""
+def require_repository(options: TritonOptions) -> None:
+    """Raises TritonLaunchError where no model repository is."""
     if not options.model_repository.is_dir():
         raise TritonLaunchError(
             f"{options.model_repository} does not exist: `latentsync-realtime export` writes a model repository"
         )
+
+
+def launch_command(options: TritonOptions) -> tuple[list[str], dict[str, str]]:
+    """The command line and environment of the server; raises TritonLaunchError when there is none to run."""
+    require_repository(options)
     # The models' threads share the cores with each other and with the encoder: a thread that spins while it waits for
     # its team takes the core from the one that is waited for, and everything runs several times slower.
     environment = {"OMP_WAIT_POLICY": "PASSIVE"} | dict(os.environ)

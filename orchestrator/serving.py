@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, start_http_server
 
-from export.launcher import TritonOptions
+from export.launcher import TritonOptions, require_repository
 from orchestrator.metrics import triton_restarts
 from orchestrator.server import OrchestratorServer
 from orchestrator.service import Service
@@ -43,8 +43,10 @@ async def run_triton(settings: Settings, ready: Callable[[], None], signals: Sto
 
     What it counts itself is at /metrics of `triton_supervisor_port`; raises ServerFailed where that is not free.
     """
+    options = triton_options(settings)
+    require_repository(options)  # a first start lacks this, and should hear of it rather than of a port
     registry = CollectorRegistry()
-    triton = TritonSupervisor(triton_options(settings), triton_restarts(registry).inc)
+    triton = TritonSupervisor(options, triton_restarts(registry).inc)
     with _metrics_at(settings.triton_host, settings.triton_supervisor_port, registry):
         await triton.start()
         try:

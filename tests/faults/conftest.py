@@ -1,4 +1,7 @@
-"""One stage for all faults, in sequence: each test finds everything running, and leaves it as it may."""
+"""One stage for all faults, in sequence: each test finds everything running, and leaves it as it may.
+
+It is taken down after the last of them, since a channel that is on the air keeps a core busy.
+"""
 
 import os
 import subprocess
@@ -20,7 +23,7 @@ __all__ = ["checkpoint"]
 DISK_MB = 160
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path | None]:
     """A file system of its own that a test may fill; None where only an administrator could mount one."""
     folder = tmp_path_factory.mktemp("disk")
@@ -32,7 +35,7 @@ def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path | None
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def whole_stage(
     checkpoint: Checkpoint, small_disk: Path | None, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stage]:

@@ -29,7 +29,8 @@ class Stage:
         self.data_dir = data_dir
         self.folder = folder
         self.rtmp = RtmpServer(folder / "nginx")
-        ports = {name: free_port() for name in ("HTTP", "TRITON_HTTP", "TRITON_GRPC", "TRITON_METRICS")}
+        names = ("HTTP", "TRITON_HTTP", "TRITON_GRPC", "TRITON_METRICS", "TRITON_SUPERVISOR")
+        ports = {name: free_port() for name in names}
         self.environment = {
             **os.environ,
             **{f"LATENTSYNC_{name}_PORT": str(port) for name, port in ports.items()},

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from export.launcher import TritonOptions
+from export.launcher import TritonLaunchError, TritonOptions
 from export.repository import export_repository
 from latentsync.checkpoint import Checkpoint
 from orchestrator.serving import ServerFailed, run_triton
@@ -51,10 +51,13 @@ def end_server(repository: Path) -> None:
     os.kill(parent, signal.SIGKILL)
 
 
-async def test_port_that_is_taken_is_named_before_triton_starts(tmp_path: Path) -> None:
+async def test_what_keeps_triton_from_starting_is_named_before_it_starts(tmp_path: Path) -> None:
     taken = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
     port = taken.sockets[0].getsockname()[1]
     settings = settings_in(tmp_path, triton_supervisor_port=port)
     async with taken:
+        with pytest.raises(TritonLaunchError, match="latentsync-realtime export"):
+            await run_triton(settings, lambda: None, StopSignals())
+        settings.model_repository.mkdir(parents=True)
         with pytest.raises(ServerFailed, match=f"{port} is not free.*triton_supervisor_port"):
             await run_triton(settings, lambda: None, StopSignals())
