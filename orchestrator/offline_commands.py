@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -31,10 +32,17 @@ async def render_speech(
 
 
 async def bench_speech(settings: Settings, avatar: str, audio: Path, options: RenderOptions) -> RenderBench:
-    """Measure the render of a speech; raises what `orchestrator.render.render` does."""
+    """Measure the render of a speech; raises what `orchestrator.render.render` and Checkpoint do."""
     prepared = PreparedAvatar.open(avatar_directory(settings.avatars_dir, avatar))
     async with TritonClient(TritonSettings(url=settings.triton_grpc_url)) as client:
-        return await bench_render(prepared, audio, client, options, datetime.now(timezone.utc))
+        record = await bench_render(prepared, audio, client, options, datetime.now(timezone.utc))
+    if record.machine.gpus:
+        return record
+    from orchestrator.bench.floor import floor_here  # torch
+
+    checkpoint = Checkpoint.open(settings.checkpoint_dir)
+    floor = floor_here(checkpoint, record.frames, options.steps, options.guidance, settings.cpu_threads)
+    return replace(record, floor=floor)
 
 
 def bench_pasting(settings: Settings, avatar: str | None) -> PasteBackBench:

@@ -57,7 +57,8 @@ def bench_render(
         return
     typer.echo(f"{record.frames_per_s:.1f} frames/s, {record.times_real_time:.2f} times real time")
     for stage, ms in record.stage_ms_per_frame.items():
-        typer.echo(f"  {stage:12} {ms:6.2f} ms a frame")
+        floor = record.floor.ms_per_frame.get(stage) if record.floor else None
+        typer.echo(f"  {stage:12} {ms:6.2f} ms a frame" + (f", floor {floor:.2f}" if floor else ""))
 
 
 @bench_app.command("stream")

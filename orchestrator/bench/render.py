@@ -7,6 +7,7 @@ import tempfile
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from latentsync.avatar import PreparedAvatar
 from orchestrator.audio.decoder import ffmpeg_binary
@@ -15,13 +16,16 @@ from orchestrator.bench.machine import Machine, this_machine
 from orchestrator.inference.client import SPEECH_MODELS, StageStatistics, TritonClient
 from orchestrator.render import FrameProgress, RenderOptions, render
 
+if TYPE_CHECKING:
+    from orchestrator.bench.floor import Floor
+
 
 @dataclass(frozen=True)
 class RenderBench:
     """One measured render. `stage_ms_per_frame` is each stage's own time over the frames of the speech.
 
     Stages run at the same time where there are cores, so they need not add up to the time between frames. `encode` is
-    the time spent waiting for ffmpeg, which encodes in its own process.
+    the time spent waiting for ffmpeg, which encodes in its own process. `floor` is None where the networks run on GPUs.
     """
 
     date: str
@@ -41,6 +45,7 @@ class RenderBench:
     times_real_time: float
     first_chunk_s: float | None
     stage_ms_per_frame: dict[str, float]
+    floor: Floor | None = None
 
     def to_json(self) -> str:
         """All of it as indented JSON."""
