@@ -12,6 +12,7 @@ from latentsync.denoising import PlainPredictor, Predictor, ReusingPredictor
 from latentsync.engine import Engine, EngineError
 from latentsync.graphs import load_graphs
 from latentsync.unet import LatentSyncUNet
+from latentsync.upsampling import merge_upsampling
 from latentsync.vae import FaceDecoder, Vae, VaeType
 
 CHUNK_FRAMES = 16
@@ -46,6 +47,9 @@ def run_unet(
 
         return GraphedUNet(FusedUNet(unet), reuses=reuse > 1)
     if engine is Engine.EAGER or graphs_dir is None:
+        if device.type == "cpu":
+            # 3 to 13 % less time at the demo's size
+            unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return ReusingPredictor(unet) if reuse > 1 else PlainPredictor(unet)
     if reuse > 1:
         raise EngineError(f"engine {engine.value} can't reuse deep features: export with fused or eager, or --reuse 1")
@@ -62,6 +66,8 @@ def run_decoder(vae: Vae, engine: Engine, graphs_dir: Path | None, batches: Sequ
 
         return GraphedDecoder(FusedDecoder(vae).forward if vae.kind is VaeType.KL else plain, CHUNK_FRAMES)
     if engine is Engine.EAGER or graphs_dir is None:
+        if device.type == "cpu":
+            merge_upsampling(vae.autoencoder.decoder)
         return plain
     return load_graphs(plain, engine, graphs_dir / DECODER_GRAPHS, batches, device)
 

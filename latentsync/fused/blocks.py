@@ -23,7 +23,7 @@ from latentsync.fused.operators import (
     layer_norm,
     upsample,
 )
-from latentsync.fused.upsampling import phase_weights
+from latentsync.upsampling import phase_weights
 
 # cuDNN's attention is the faster one for narrow heads and long sequences, by up to 1.8 times.
 _WIDEST_CUDNN_HEAD, _SHORTEST_CUDNN = 80, 256
