@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,42 +18,63 @@ from latentsync.fused.operators import (
     add,
     attend_to_few,
     convolve,
+    convolve_by_tiles,
     gated_gelu,
     group_norm,
     layer_norm,
+    tiles,
     upsample,
 )
+from latentsync.fused.winograd import turned_weights
 from latentsync.upsampling import phase_weights
 
 # cuDNN's attention is the faster one for narrow heads and long sequences, by up to 1.8 times.
 _WIDEST_CUDNN_HEAD, _SHORTEST_CUDNN = 80, 256
+# Winograd's way saves products and costs passes over memory: it pays for wide layers, and enough tiles to fill a GPU.
+NARROWEST_TILED, FEWEST_TILES = 640, 256
+
+
+class NormedConvolution:
+    """A group norm, SiLU and a 3×3 convolution, whose bias is the caller's."""
+
+    def __init__(self, norm: nn.GroupNorm, convolution: nn.Conv2d) -> None:
+        self._norm = Affine.of(norm)
+        self._weight = channels_last(convolution.weight)
+        self.in_channels = convolution.in_channels
+        narrowest = min(convolution.in_channels, convolution.out_channels)
+        self._turned = turned_weights(convolution.weight) if narrowest >= NARROWEST_TILED else None
+
+    def __call__(self, maps: Maps, unit_frames: int, bias: Tensor, other: Maps | None = None) -> Maps:
+        """Maps with their sums, or where there is no other with the bias as their shift."""
+        if self._turned is not None and tiles(maps) >= FEWEST_TILES:
+            return convolve_by_tiles(maps, self._norm, unit_frames, self._turned, bias, other)
+        result = convolve(group_norm(maps, self._norm, unit_frames, silu=True), self._weight)
+        return replace(result, shift=bias) if other is None else add(result, bias, other)
 
 
 class Resnet:
     """A ResNet block; its group norms take statistics over `unit_frames` frames together."""
 
     def __init__(self, block: Any) -> None:
-        self._norm1, self._norm2 = Affine.of(block.norm1), Affine.of(block.norm2)
-        self._conv1, self._conv2 = channels_last(block.conv1.weight), channels_last(block.conv2.weight)
+        self._first = NormedConvolution(block.norm1, block.conv1)
+        self._second = NormedConvolution(block.norm2, block.conv2)
         self.first_bias: Tensor = block.conv1.bias.float()
         self._bias: Tensor = block.conv2.bias.float()
         self._shortcut: Tensor | None = None
         if block.conv_shortcut is not None:
             self._shortcut = block.conv_shortcut.weight.flatten(1).t()
             self._bias = self._bias + block.conv_shortcut.bias.float()
-        self._no_shift = torch.zeros_like(self._norm1.bias)
 
     @property
     def in_channels(self) -> int:
         """Channels of the maps that it takes."""
-        return self._conv1.shape[1]
+        return self._first.in_channels
 
     def __call__(self, maps: Maps, shift: Tensor, unit_frames: int) -> Maps:
         """Maps with their sums; `shift` float32 [channels] is the first convolution's bias + the time embedding."""
-        inner = convolve(group_norm(maps, self._norm1, unit_frames, self._no_shift, silu=True), self._conv1)
-        inner = convolve(group_norm(inner, self._norm2, unit_frames, shift, silu=True), self._conv2)
+        inner = self._first(maps, unit_frames, shift)
         shortcut = maps if self._shortcut is None else maps.like(maps.rows @ self._shortcut)
-        return add(inner, self._bias, shortcut)
+        return self._second(inner, unit_frames, self._bias, shortcut)
 
 
 @dataclass(frozen=True)
@@ -97,7 +118,6 @@ class Transformer:
     def __init__(self, module: Any) -> None:
         block = module.transformer_blocks[0]
         self._norm = Affine.of(module.norm)
-        self._no_shift = torch.zeros_like(self._norm.bias)
         self._into = module.proj_in.weight.flatten(1).t()
         self._into_bias = module.proj_in.bias.float()
         self._norm1, self._norm2, self._norm3 = (Affine.of(norm) for norm in (block.norm1, block.norm2, block.norm3))
@@ -123,7 +143,7 @@ class Transformer:
     def __call__(self, maps: Maps, audio: Tensor) -> Maps:
         """Maps with their sums; `audio` [frames · 50, 2 · channels] are the keys and values of this block."""
         channels, frames = maps.channels, maps.frames
-        x = group_norm(maps, self._norm, 1, self._no_shift, silu=False).rows @ self._into
+        x = group_norm(maps, self._norm, 1, silu=False).rows @ self._into
         query, key, value = torch.split(layer_norm(x, self._norm1, self._bias1) @ self._qkv, channels, dim=1)
         x.addmm_(self._heads.attend(query, key, value, frames), self._own_out)
         query = layer_norm(x, self._norm2, self._bias2) @ self._query

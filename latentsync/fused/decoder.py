@@ -28,7 +28,6 @@ class FusedDecoder:
             ([Resnet(block) for block in stage.resnets], _upsample(stage.upsamplers)) for stage in decoder.up_blocks
         ]
         self._norm_out = Affine.of(decoder.conv_norm_out)
-        self._no_shift = torch.zeros_like(self._norm_out.bias)
         self._conv_out = Convolve(decoder.conv_out)
 
     def forward(self, latents: Tensor) -> Tensor:
@@ -44,7 +43,7 @@ class FusedDecoder:
                 hidden = resnet(hidden, resnet.first_bias, 1)
             if larger is not None:
                 hidden = larger(hidden)
-        hidden = self._conv_out(group_norm(hidden, self._norm_out, 1, self._no_shift, silu=True), sums=False)
+        hidden = self._conv_out(group_norm(hidden, self._norm_out, 1, silu=True), sums=False)
         return hidden.pictures()[:, :3].float().clamp(-1, 1)
 
 
@@ -57,7 +56,6 @@ class _Attention:
 
     def __init__(self, module: Any) -> None:
         self._norm = Affine.of(module.group_norm)
-        self._no_shift = torch.zeros_like(self._norm.bias)
         width = module.to_q.weight.shape[0]
         self._heads = Heads(1, width)
         self._qkv = torch.cat([module.to_q.weight, module.to_k.weight, module.to_v.weight]).t()
@@ -65,7 +63,7 @@ class _Attention:
         self._out, self._bias = module.to_out[0].weight.t(), module.to_out[0].bias.float()
 
     def __call__(self, maps: Maps) -> Maps:
-        normed = group_norm(maps, self._norm, 1, self._no_shift, silu=False).rows
+        normed = group_norm(maps, self._norm, 1, silu=False).rows
         query, key, value = torch.split(torch.addmm(self._qkv_bias, normed, self._qkv), maps.channels, dim=1)
         attended = self._heads.attend(query, key, value, maps.frames)
         return add(maps.like(attended @ self._out), self._bias, maps)

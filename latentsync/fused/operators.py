@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from latentsync.fused import kernels
+from latentsync.fused import kernels, winograd
 
 _BLOCK_ROWS, _BLOCK_CHANNELS = 64, 64
+_BLOCK_TILES = 8
 # Rows that one program sums up: enough programs to fill a GPU, few enough partial sums to read back.
 _MOST_SUMMED_ROWS = 128
 # Measured: wider ones are faster as the library's product and a kernel after it.
@@ -28,13 +29,17 @@ class Sums:
 
 @dataclass(frozen=True)
 class Maps:
-    """Feature maps of frames: `rows` [frames · height · width, channels], and their sums where somebody took them."""
+    """Feature maps of frames: `rows` [frames · height · width, channels], and their sums where somebody took them.
+
+    `shift` float32 [channels] is what the norm that follows has to add; maps that have one have no sums.
+    """
 
     rows: Tensor
     frames: int
     height: int
     width: int
     sums: Sums | None = None
+    shift: Tensor | None = None
 
     @property
     def channels(self) -> int:
@@ -69,19 +74,31 @@ class Affine:
     bias: Tensor
     epsilon: float
     groups: int
+    nothing: Tensor  # zeros
 
     @classmethod
     def of(cls, norm: nn.GroupNorm | nn.LayerNorm) -> Affine:
         """The parameters of a norm of torch's."""
         groups = norm.num_groups if isinstance(norm, nn.GroupNorm) else 1
-        return cls(norm.weight.float(), norm.bias.float(), norm.eps, groups)
+        return cls(norm.weight.float(), norm.bias.float(), norm.eps, groups, torch.zeros_like(norm.bias.float()))
 
 
-def group_norm(maps: Maps, norm: Affine, unit_frames: int, shift: Tensor, silu: bool) -> Maps:
-    """Group norm of maps + shift [channels], with the statistics of each `unit_frames` frames together.
+def group_norm(maps: Maps, norm: Affine, unit_frames: int, silu: bool) -> Maps:
+    """Group norm of maps and their shift, with the statistics of each `unit_frames` frames together."""
+    scale, offset = _scales(maps, norm, unit_frames)
+    out = torch.empty_like(maps.rows)
+    block = min(_BLOCK_ROWS, _power_of_two(maps.frame_rows))
+    splits = _ceil(maps.frame_rows, block)
+    kernels.scale_channels[(maps.frames * splits, _ceil(maps.channels, _BLOCK_CHANNELS))](
+        maps.rows, scale, offset, out, maps.frame_rows, maps.channels, unit_frames,
+        SILU=silu, SPLITS=splits, BLOCK_R=block, BLOCK_C=_BLOCK_CHANNELS,
+    )  # fmt: skip
+    return maps.like(out)
 
-    Uses the maps' own sums only where shift is known to be zero there, which is when they have any.
-    """
+
+def _scales(maps: Maps, norm: Affine, unit_frames: int) -> tuple[Tensor, Tensor]:
+    """What the norm multiplies and adds: float32 [units, channels] each."""
+    shift = norm.nothing if maps.shift is None else maps.shift
     sums = maps.sums or _sums_of(maps, shift)
     channels, group = maps.channels, maps.channels // norm.groups
     units = maps.frames // unit_frames
@@ -92,14 +109,38 @@ def group_norm(maps: Maps, norm: Affine, unit_frames: int, shift: Tensor, silu: 
         float(unit_frames * maps.frame_rows * group), norm.epsilon,
         BLOCK_S=min(64, _power_of_two(splits)), BLOCK_G=_power_of_two(group),
     )  # fmt: skip
-    out = torch.empty_like(maps.rows)
-    block = min(_BLOCK_ROWS, _power_of_two(maps.frame_rows))
-    splits = _ceil(maps.frame_rows, block)
-    kernels.scale_channels[(maps.frames * splits, _ceil(channels, _BLOCK_CHANNELS))](
-        maps.rows, scale[0], scale[1], out, maps.frame_rows, channels, unit_frames,
-        SILU=silu, SPLITS=splits, BLOCK_R=block, BLOCK_C=_BLOCK_CHANNELS,
+    return scale[0], scale[1]
+
+
+def tiles(maps: Maps) -> int:
+    """Tiles of 2×2 pixels in all the pictures; 0 where a side is odd."""
+    return 0 if maps.height % 2 or maps.width % 2 else maps.rows.shape[0] // 4
+
+
+def convolve_by_tiles(
+    maps: Maps, norm: Affine, unit_frames: int, weights: Tensor, bias: Tensor, other: Maps | None
+) -> Maps:
+    """Group norm, SiLU and a 3×3 convolution of turned weights [16, in, out], + bias (+ other), with the sums."""
+    scale, offset = _scales(maps, norm, unit_frames)
+    count, (_, inner, channels) = tiles(maps), weights.shape
+    turned = maps.rows.new_empty(16, count, inner)
+    winograd.spread[(_ceil(count, _BLOCK_TILES), _ceil(inner, _BLOCK_CHANNELS))](
+        maps.rows, scale, offset, turned, count, maps.height, maps.width, inner, unit_frames,
+        SILU=True, BLOCK_T=_BLOCK_TILES, BLOCK_C=_BLOCK_CHANNELS,
     )  # fmt: skip
-    return maps.like(out)
+    products = torch.bmm(turned, weights)
+    out = maps.rows.new_empty(4 * count, channels)
+    frame_tiles = maps.frame_rows // 4
+    block = min(_BLOCK_TILES, _power_of_two(frame_tiles))
+    loops = min(_MOST_SUMMED_ROWS // (4 * _BLOCK_TILES), _ceil(frame_tiles, block))
+    splits = _ceil(frame_tiles, block * loops)
+    kept = maps.rows.new_empty(2, maps.frames * splits, channels, dtype=torch.float32)
+    winograd.gather[(maps.frames * splits, _ceil(channels, _BLOCK_CHANNELS))](
+        products, products if other is None else other.rows, bias, out, kept[0], kept[1], count, maps.height,
+        maps.width, channels, HAS_OTHER=other is not None, SPLITS=splits, BLOCK_T=block, BLOCK_C=_BLOCK_CHANNELS,
+        LOOPS=loops,
+    )  # fmt: skip
+    return maps.like(out, Sums(kept[0], kept[1], splits))
 
 
 def add(maps: Maps, bias: Tensor, other: Maps | None = None, sums: bool = True) -> Maps:

@@ -26,7 +26,6 @@ class FusedUNet:
         self._middle = _Stage(net.mid_block)
         self._up = [_Stage(block) for block in net.up_blocks]
         self._norm_out = Affine.of(net.conv_norm_out)
-        self._no_shift = torch.zeros_like(self._norm_out.bias)
         self._conv_out = Convolve(net.conv_out)
         stages = (*self._down, self._middle, *self._up)
         resnets = [resnet for stage in stages for resnet in stage.resnets]
@@ -92,7 +91,7 @@ class FusedUNet:
 
     def _finish(self, hidden: Maps, skip: Maps, shift: _Ribbon, heard: _Ribbon, unit_frames: int) -> Tensor:
         hidden = self._up[-1].layer(-1, concatenate(hidden, skip), shift, heard, unit_frames)
-        hidden = group_norm(hidden, self._norm_out, unit_frames, self._no_shift, silu=True)
+        hidden = group_norm(hidden, self._norm_out, unit_frames, silu=True)
         return self._conv_out(hidden, sums=False).pictures()[:, :LATENT_CHANNELS]
 
 
