@@ -7,6 +7,7 @@ import json
 
 import torch
 
+from latentsync.fused import blocks
 from latentsync.fused.decoder import FusedDecoder
 from latentsync.fused.unet import FusedUNet
 from latentsync.unet import LatentSyncUNet, UNetConfig
@@ -82,4 +83,7 @@ def decoder_error() -> float:
 
 if __name__ == "__main__":
     torch.manual_seed(0)
-    print(json.dumps(unet_errors() | {"decoder": decoder_error()}))
+    errors = unet_errors() | {"decoder": decoder_error()}
+    blocks.NARROWEST_TILED = blocks.FEWEST_TILES = 1
+    tiled = unet_errors() | {"decoder": decoder_error()}
+    print(json.dumps(errors | {f"{name}, tiled": error for name, error in tiled.items()}))
