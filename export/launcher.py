@@ -172,7 +172,8 @@ def launch_command(options: TritonOptions) -> tuple[list[str], dict[str, str]]:
     require_repository(options)
     # The models' threads share the cores with each other and with the encoder: a thread that spins while it waits for
     # its team takes the core from the one that is waited for, and everything runs several times slower.
-    environment = {"OMP_WAIT_POLICY": "PASSIVE"} | dict(os.environ)
+    # And each thread of gRPC's would make malloc a heap of its own, which grows by the day.
+    environment = {"OMP_WAIT_POLICY": "PASSIVE", "MALLOC_ARENA_MAX": "2"} | dict(os.environ)
     if options.cpu_threads is not None:
         environment |= {"OMP_NUM_THREADS": str(options.cpu_threads), "MKL_NUM_THREADS": str(options.cpu_threads)}
     binary = _server_binary(options)
