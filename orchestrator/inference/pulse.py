@@ -12,7 +12,7 @@ import tritonclient.grpc.aio as grpcclient
 from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from orchestrator.inference.errors import InferenceFailed
+from orchestrator.inference.errors import InferenceError, InferenceFailed
 from orchestrator.inference.retry import is_dead_process, typed
 from orchestrator.inference.traffic import ModelTraffic, Traffic
 
@@ -20,28 +20,29 @@ _FRESH_S = 1.0
 _IDLE_PATIENCE_S = 1.0
 _BUSY_PATIENCE_S = 5.0
 _TIMES_THE_LONGEST = 4
+_TRITONS_OWN = "[request id:"
+"""So begins what Triton refuses by itself, where it says nothing of the model's process."""
 
 Tensors = dict[str, NDArray[Any]]
 
 
 def refused_inputs(latent_size: int) -> dict[str, tuple[Tensors, str]]:
-    """For each model of a speech inputs that it refuses before it computes, and the name of its output.
+    """For each model of a speech inputs that are too short for it, and the name of its output.
 
     The refusal comes from the model's own process, after all requests before it, and costs next to nothing.
     """
     size = latent_size
-    nothing = np.full((1, 16, 4, size, size), np.nan, np.float16)
     chunk: Tensors = {
         "NOISE": np.zeros((1, 4, size, size), np.float32),
-        "CONDITION": np.zeros((1, 16, 9, size, size), np.float16),
-        "AUDIO": np.zeros((1, 16, 50, 384), np.float16),
-        "STEPS": np.zeros((1, 1), np.int32),
+        "CONDITION": np.zeros((1, 1, 9, size, size), np.float16),
+        "AUDIO": np.zeros((1, 1, 50, 384), np.float16),
+        "STEPS": np.ones((1, 1), np.int32),
         "GUIDANCE": np.ones((1, 1), np.float32),
     }
     return {
-        "whisper": ({"PCM": np.full((1, 480_000), np.inf, np.float32)}, "FEATURES"),
+        "whisper": ({"PCM": np.zeros((1, 1), np.float32)}, "FEATURES"),
         "unet": (chunk, "LATENTS"),
-        "vae_decoder": ({"LATENTS": nothing}, "FACES"),
+        "vae_decoder": ({"LATENTS": np.zeros((1, 1, 4, size, size), np.float16)}, "FACES"),
     }
 
 
@@ -59,7 +60,10 @@ class Pulse:
         self._clock = clock
 
     async def feel(self, model: str, inputs: Tensors, output: str) -> None:
-        """Returns when the model lives; raises `InferenceFailed` when it is dead or hangs, and `TritonUnavailable`."""
+        """Returns when the model lives; raises `InferenceFailed` when it is dead or hangs, and `TritonUnavailable`.
+
+        Raises `InferenceError` where it can't be asked, since its repository was written by another version.
+        """
         seen = self._traffic.of(model)
         if seen.died.is_set():
             raise _dead(seen, model)
@@ -78,6 +82,9 @@ class Pulse:
             await asking
         except InferenceServerException as error:
             status, message = error.status() or "", error.message() or ""
+            if status == "StatusCode.INVALID_ARGUMENT" and message.startswith(_TRITONS_OWN):
+                reason = f"{model} can't be asked whether it lives, as it was exported by another version: export again"
+                raise InferenceError(f"{reason} ({message})", model) from error
             if status == "StatusCode.INVALID_ARGUMENT" or "Exceeds maximum queue size" in message:
                 return
             if is_dead_process(error):

@@ -1,0 +1,42 @@
+"""The watchdog's questions: small, and answered by the models' own processes or by nobody."""
+
+from collections.abc import AsyncIterator
+
+import numpy as np
+import pytest
+import pytest_asyncio
+from tritonclient.grpc.aio import InferenceServerClient
+
+from export.launcher import TritonServer
+from orchestrator.inference.errors import InferenceError, InferenceFailed
+from orchestrator.inference.pulse import Pulse, refused_inputs
+from orchestrator.inference.traffic import Traffic
+from tests.triton.tiny_checkpoint import LATENT_SIZE
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+FULL_SIZE = 32
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def pulse(triton_server: TritonServer) -> AsyncIterator[Pulse]:
+    async with InferenceServerClient(f"127.0.0.1:{triton_server.options.grpc_port}") as client:
+        yield Pulse(client, Traffic())
+
+
+async def test_questions_to_all_models_of_full_size_are_a_tenth_of_a_megabyte() -> None:
+    sizes = [tensor.nbytes for inputs, _ in refused_inputs(FULL_SIZE).values() for tensor in inputs.values()]
+    assert sum(sizes) < 100_000
+
+
+@pytest.mark.parametrize("model", ["whisper", "unet", "vae_decoder"])
+async def test_living_model_refuses_the_question_itself(pulse: Pulse, model: str) -> None:
+    await pulse.feel(model, *refused_inputs(LATENT_SIZE)[model])
+
+
+async def test_question_that_triton_refuses_by_itself_is_no_sign_of_life(pulse: Pulse) -> None:
+    inputs, output = refused_inputs(LATENT_SIZE)["whisper"]
+    inputs["PCM"] = np.zeros((1, 1, 1), np.float32)  # as where a repository of another version wants another shape
+    with pytest.raises(InferenceError, match="exported by another version: export again") as caught:
+        await pulse.feel("whisper", inputs, output)
+    assert not isinstance(caught.value, InferenceFailed), "to load the model again would mend nothing"
