@@ -191,6 +191,18 @@ async def test_the_channel_leaves_when_its_parent_does_and_closes_the_stream(
     assert len(received.numbers) >= last.frames_sent, "everything that was queued went out"
 
 
+async def test_a_terminated_channel_closes_the_stream_and_ends_well(avatar: PreparedAvatar, tmp_path: Path) -> None:
+    out = tmp_path / "out.flv"
+    async with running(avatar, tmp_path, targets=(str(out),)) as watched:
+        await watched.until(lambda e: isinstance(e, Status) and e.frames_sent > 25)
+        os.kill(watched.channel.pid, signal.SIGTERM)
+        died = await watched.until(is_kind(ChannelDied))
+    assert isinstance(died, ChannelDied) and died.return_code == 0
+    assert not (tmp_path / "preview.sock").exists()
+    received = read(out, *avatar.frame_size)
+    assert len(received.numbers) > 25 and received.missing == []
+
+
 async def test_a_channel_that_cannot_start_says_why(tmp_path: Path) -> None:
     config = ChannelConfig("c", str(tmp_path / "nobody"), str(tmp_path / "preview.sock"))
     with pytest.raises(ChannelError, match="no prepared avatar"):
