@@ -6,15 +6,18 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak fuzz lint clean
+.PHONY: help setup demo test soak fuzz lint clean
 
 help:
+	@echo "make setup   set up .venv, and run nothing"
 	@echo "make demo    run the whole product on the demo avatar (ARGS='--rtmp rtmp://…' publishes it too)"
 	@echo "make test    lint, type-check and test everything"
 	@echo "make soak    watch a channel for HOURS=4 with faults all along (needs nginx with its RTMP module)"
 	@echo "make fuzz    send more than 10,000 drawn requests and damaged files, and print what they were answered"
 	@echo "make lint    lint and type-check only"
 	@echo "make clean   remove the environment, caches and everything that was written to var/"
+
+setup: $(VENV)/.installed
 
 demo: $(VENV)/.installed
 	@exec $(BIN)/latentsync-realtime demo $(ARGS)

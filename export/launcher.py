@@ -8,12 +8,12 @@ import os
 import shutil
 import signal
 import socket
-import sys
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
 from export.embedded_triton import TritonLaunchError, embedded_triton
+from streaming.tethered import tethered
 
 __all__ = ["TritonLaunchError", "TritonOptions", "TritonServer", "launch_command"]
 
@@ -79,8 +79,7 @@ class TritonServer:
         with options.log_path.open("ab") as log:
             # A session of its own: Ctrl-C in a terminal reaches us alone, and we stop the server in our order.
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "export.tethered", str(os.getpid())),
-                *command,
+                *tethered(*command),
                 env=environment,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,

@@ -12,11 +12,16 @@ from tests.faults.stage import Stage, patiently
 pytestmark = pytest.mark.timeout(900)
 
 
-def test_killed_orchestrator_leaves_no_process_and_the_next_one_says_what_was_accepted(stage: Stage) -> None:
+@pytest.mark.parametrize("channel_hangs", [False, True], ids=["alone", "its channel hangs"])
+def test_killed_orchestrator_leaves_no_process_and_the_next_one_says_what_was_accepted(
+    stage: Stage, channel_hangs: bool
+) -> None:
     assert stage.server is not None
     task_ids = stage.speaking()
     family = descendants(stage.server.pid)
     assert sum("rawvideo" in line for line in family.values()) == 1
+    if channel_hangs:
+        os.kill(one(stage.server.pid, "streaming.channel"), signal.SIGSTOP)
     stage.restart()
     interrupted, waiting = stage.all_played(task_ids)
     assert (interrupted["attempts"], waiting["attempts"]) == (2, 1)
