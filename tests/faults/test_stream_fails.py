@@ -17,6 +17,7 @@ def assert_said_again(interrupted: dict[str, Any], waiting: dict[str, Any]) -> N
     assert interrupted["attempts"] == 2
     assert waiting["attempts"] in (1, 2)  # 2 where its faces were being made already
 
+
 @pytest.mark.parametrize("channel_hangs", [False, True], ids=["alone", "its channel hangs"])
 def test_killed_orchestrator_leaves_no_process_and_the_next_one_says_what_was_accepted(
     stage: Stage, channel_hangs: bool
