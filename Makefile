@@ -24,7 +24,7 @@ demo: $(VENV)/.installed
 
 test: lint
 	$(BIN)/latentsync-realtime fetch
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 HOURS ?= 4
 soak: $(VENV)/.installed
