@@ -6,9 +6,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak fuzz lint clean
+.PHONY: help setup demo test soak fuzz lint clean
 
 help:
+	@echo "make setup   set up .venv, and run nothing"
 	@echo "make demo    run the whole product on the demo avatar (ARGS='--rtmp rtmp://…' publishes it too)"
 	@echo "make test    lint, type-check and test everything"
 	@echo "make soak    watch a channel for HOURS=4 with faults all along (needs nginx with its RTMP module)"
@@ -16,12 +17,14 @@ help:
 	@echo "make lint    lint and type-check only"
 	@echo "make clean   remove the environment, caches and everything that was written to var/"
 
+setup: $(VENV)/.installed
+
 demo: $(VENV)/.installed
 	@exec $(BIN)/latentsync-realtime demo $(ARGS)
 
 test: lint
 	$(BIN)/latentsync-realtime fetch
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 HOURS ?= 4
 soak: $(VENV)/.installed

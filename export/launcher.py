@@ -8,12 +8,12 @@ import os
 import shutil
 import signal
 import socket
-import sys
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
 from export.embedded_triton import TritonLaunchError, embedded_triton
+from streaming.tethered import tethered
 
 __all__ = ["TritonLaunchError", "TritonOptions", "TritonServer", "launch_command"]
 
@@ -79,8 +79,7 @@ class TritonServer:
         with options.log_path.open("ab") as log:
             # A session of its own: Ctrl-C in a terminal reaches us alone, and we stop the server in our order.
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "export.tethered", str(os.getpid())),
-                *command,
+                *tethered(*command),
                 env=environment,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
@@ -172,7 +171,8 @@ def launch_command(options: TritonOptions) -> tuple[list[str], dict[str, str]]:
     require_repository(options)
     # The models' threads share the cores with each other and with the encoder: a thread that spins while it waits for
     # its team takes the core from the one that is waited for, and everything runs several times slower.
-    environment = {"OMP_WAIT_POLICY": "PASSIVE"} | dict(os.environ)
+    # And each thread of gRPC's would make malloc a heap of its own, which grows by the day.
+    environment = {"OMP_WAIT_POLICY": "PASSIVE", "MALLOC_ARENA_MAX": "2"} | dict(os.environ)
     if options.cpu_threads is not None:
         environment |= {"OMP_NUM_THREADS": str(options.cpu_threads), "MKL_NUM_THREADS": str(options.cpu_threads)}
     binary = _server_binary(options)

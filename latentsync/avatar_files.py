@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import json
 import mmap
 import os
@@ -34,6 +35,7 @@ RECTANGLES_FILE = "rectangles.npy"
 MASKS_FILE = "masks.u8"
 PREVIEW_FILE = "preview.png"
 IDLE_FOLDER = "idle"
+SUMS_FILE = "SHA256SUMS"
 _ALIVE_FILE = "alive"
 
 
@@ -203,7 +205,8 @@ class AvatarWriter:
         settings.write(self.folder / SETTINGS_FILE)
 
     def publish(self) -> None:
-        """Puts the folder in its place; it replaces one that is there."""
+        """Notes the files' checksums and puts the folder in its place; it replaces one that is there."""
+        _write_sums(self.folder)
         if self._target.exists():
             # Renamed first: an avatar that can't be removed whole must not be left half removed.
             self._target.rename(self.folder.with_name("replaced"))
@@ -219,6 +222,15 @@ class AvatarWriter:
                 rectangles.append(placement.rectangle)
                 file.write(placement.weight.tobytes())
         np.save(self.folder / RECTANGLES_FILE, np.array(rectangles, dtype=np.int32))
+
+
+def _write_sums(folder: Path) -> None:
+    """For `sha256sum --check SHA256SUMS`, since a start would have to read gigabytes to find a flipped bit."""
+    lines = []
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        with path.open("rb") as file:
+            lines.append(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {path.relative_to(folder)}\n")
+    (folder / SUMS_FILE).write_text("".join(lines), encoding="utf-8")
 
 
 def _alive_file(folder: Path) -> int:

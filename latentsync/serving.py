@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from latentsync import engines
+from latentsync.audio import WINDOW_SAMPLES
 from latentsync.cpu import keep_freed_memory
 from latentsync.denoising import Predictor, Solver
 from latentsync.engine import Engine
@@ -24,7 +25,7 @@ from latentsync.engines import CHUNK_FRAMES, Decode, decoder_batches, unet_batch
 from latentsync.unet import LatentSyncUNet
 from latentsync.vae import Vae
 
-__all__ = ["CHUNK_FRAMES", "ModelInstance", "require_finite", "require_window", "run_batch"]
+__all__ = ["CHUNK_FRAMES", "ModelInstance", "require_chunk", "require_finite", "require_window", "run_batch"]
 
 Choice = TypeVar("Choice", bound=Enum)
 
@@ -121,11 +122,21 @@ def require_finite(name: str, tensor: Tensor) -> Tensor:
     return tensor
 
 
-def require_window(name: str, pcm: Tensor) -> Tensor:
-    """Returns windows of PCM [rows, samples] as they are; raises ValueError for infinite values and stray NaNs.
+def require_chunk(name: str, tensor: Tensor) -> Tensor:
+    """Returns chunks [rows, 16, ...] as they are; raises ValueError for another count of frames, and as above."""
+    if tensor.shape[1] != CHUNK_FRAMES:
+        raise ValueError(f"{name} has {tensor.shape[1]} frames, expected {CHUNK_FRAMES}")
+    return require_finite(name, tensor)
 
-    NaNs may only run to a window's end: they say where its speech ended (latentsync.audio.PAST_END).
+
+def require_window(name: str, pcm: Tensor) -> Tensor:
+    """Returns windows of PCM [rows, 480000] as they are.
+
+    Raises ValueError for another length, infinite values and stray NaNs. NaNs may only run to a window's end: they say
+    where its speech ended (latentsync.audio.PAST_END).
     """
+    if pcm.shape[1] != WINDOW_SAMPLES:
+        raise ValueError(f"{name} has {pcm.shape[1]} samples, expected {WINDOW_SAMPLES}")
     ended = pcm.isnan()
     if bool((ended[:, :-1] & ~ended[:, 1:]).any()):
         raise ValueError(f"{name} has samples that are NaN; only those past the end of the speech may be")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -50,8 +50,18 @@ class Metrics:
             registry=self.registry,
         )
         self.triton_up = Gauge(f"{_PREFIX}_triton_up", "1 while Triton is ready for speech", registry=self.registry)
+        self.triton_server_up = Gauge(
+            f"{_PREFIX}_triton_server_up",
+            "1 while this Triton could make a speech; others may, where there are several",
+            ["server"],
+            registry=self.registry,
+        )
+        self._servers: set[str] = set()
         self.model_up = Gauge(
-            f"{_PREFIX}_model_up", "1 while the model's own process answers", ["model"], registry=self.registry
+            f"{_PREFIX}_model_up",
+            "1 while the model's own process answers at every Triton",
+            ["model"],
+            registry=self.registry,
         )
         self.model_failures = Counter(
             f"{_PREFIX}_model_failures",
@@ -68,6 +78,14 @@ class Metrics:
         self.channel_restarts = Counter(
             f"{_PREFIX}_channel_restarts", "Restarts of a channel's process", ["channel"], registry=self.registry
         )
+
+    def tell_servers(self, well: Mapping[str, bool]) -> None:
+        """Report the Tritons that there are, by their addresses, and no others any more."""
+        for gone in self._servers - well.keys():
+            self.triton_server_up.remove(gone)
+        self._servers = set(well)
+        for address, is_well in well.items():
+            self.triton_server_up.labels(address).set(is_well)
 
     def watch_channels(self, views: Callable[[], Iterable[ChannelView]]) -> None:
         """Report what the channels themselves count."""

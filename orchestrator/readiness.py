@@ -9,12 +9,14 @@ from dataclasses import dataclass
 
 import anyio
 
-from orchestrator.inference.client import SPEECH_MODELS, TritonClient
+from orchestrator.inference.client import TritonClient
 from orchestrator.inference.errors import InferenceError, InferenceFailed
+from orchestrator.inference.watched_server import SPEECH_MODELS, WatchedServer
 from orchestrator.metrics import Metrics
 
 _POLL_S = 1.0
 _COUNT_EVERY = 10
+_NOT_READY = "not ready: start it, or wait for its models"
 
 logger = logging.getLogger(__name__)
 
@@ -28,9 +30,10 @@ class PartHealth:
 
 
 class TritonReadiness:
-    """Asks Triton and its models' processes once a second, and has those loaded again that are dead or hang.
+    """Asks each Triton and its models' processes once a second, and has those loaded again that are dead or hang.
 
-    Refuses a Triton whose checkpoint doesn't fit the avatar.
+    Where there are several, one that is well is enough: what fails at another is sent to it. Refuses a Triton whose
+    checkpoint doesn't fit the avatar.
     """
 
     def __init__(
@@ -49,8 +52,10 @@ class TritonReadiness:
         self._ready = anyio.Event()
         self._asked = 0
         self._latent_size = 0
-        self._told = False
-        self._ailing: set[str] = set()
+        self._servers: dict[str, WatchedServer] = {}
+        self._problems: dict[str, str] = {}
+        self._told: tuple[bool, frozenset[str]] | None = None
+        self._ailing: set[tuple[str, str]] = set()
         self._mending: set[asyncio.Task[bool]] = set()
         for model in SPEECH_MODELS:  # from the start, or the first failure would be no increase
             metrics.model_failures.labels(model)
@@ -70,53 +75,84 @@ class TritonReadiness:
         await self._ready.wait()
 
     async def _ask(self) -> PartHealth:
+        # Again now and then: servers are added and taken away behind the same name.
+        self._asked += 1
+        anew = not self.health.ready or any(self._problems.values()) or self._asked % _COUNT_EVERY == 0
         try:
-            if not await self._client.is_ready():
-                return PartHealth(False, f"Triton at {self._url} is not ready: start it, or wait for its models")
-            # Again now and then: servers are added and taken away behind the same name.
-            self._asked += 1
-            if not self.health.ready or self._asked % _COUNT_EVERY == 0:
-                faces = await self._client.face_model()
-                served, self._latent_size = faces.resolution, faces.latent_size
-                if served != self._resolution:
-                    return PartHealth(
-                        False,
-                        f"Triton at {self._url} makes faces of {served} pixels and the avatar has {self._resolution}:"
-                        " add the avatar again with the served checkpoint",
-                    )
-                self._on_parallel_chunks(await self._client.parallel_chunks())
-            if problem := await self._look_after_models():
-                return PartHealth(False, problem)
+            if anew:
+                self._servers = await self._client.each_server()
+            answers = await asyncio.gather(*(server.is_ready() for server in self._servers.values()))
+            up = [address for address, answer in zip(self._servers, answers, strict=True) if answer]
+            misfit = await self._misfit() if up and anew else ""
         except InferenceError as error:
-            return PartHealth(False, error.message)
-        return PartHealth(True, f"Triton at {self._url} is ready")
+            misfit = error.message
+        if misfit:
+            self._problems = dict.fromkeys(self._servers, misfit)
+            return PartHealth(False, misfit)
+        self._problems = {address: f"Triton at {address} is {_NOT_READY}" for address in self._servers}
+        self._problems |= await self._look_after_models(up)
+        return self._verdict()
 
-    async def _look_after_models(self) -> str:
-        """Has models loaded again whose process is dead or hangs; what is wrong, or nothing."""
-        pulses = await self._client.feel_pulses(self._latent_size)
-        for model, error in pulses.items():
-            self._metrics.model_up.labels(model).set(error is None)
-            if error is None:
-                self._ailing.discard(model)
-                continue
-            if model not in self._ailing:
-                self._ailing.add(model)
-                self._metrics.model_failures.labels(model).inc()
-                logger.error("%s", error.message)
-            if not isinstance(error, InferenceFailed):
-                continue  # Triton itself is away, or loads the model now
-            # Not awaited: other models may fail while a large one loads. The reloader does it once for all who ask.
-            mending = asyncio.create_task(self._client.recover(error), name=f"mend-{model}")
-            self._mending.add(mending)
-            mending.add_done_callback(self._mending.discard)
-        return "; ".join(error.message for error in pulses.values() if error is not None)
+    async def _misfit(self) -> str:
+        """Why what is served doesn't fit the avatar, or nothing; notes how many chunks fit at once."""
+        faces = await self._client.face_model()
+        self._latent_size = faces.latent_size
+        if faces.resolution != self._resolution:
+            return (
+                f"Triton at {self._url} makes faces of {faces.resolution} pixels and the avatar has {self._resolution}:"
+                " add the avatar again with the served checkpoint"
+            )
+        self._on_parallel_chunks(await self._client.parallel_chunks())
+        return ""
+
+    def _verdict(self) -> PartHealth:
+        ailing = [problem for problem in self._problems.values() if problem]
+        if not self._servers:
+            return PartHealth(False, f"Triton at {self._url} has no address now: check the name")
+        if not ailing:
+            return PartHealth(True, f"Triton at {self._url} is ready")
+        well = len(self._servers) - len(ailing)
+        count = f"{well} of {len(self._servers)} at {self._url} can take a speech; " if len(self._servers) > 1 else ""
+        return PartHealth(well > 0, count + "; ".join(ailing))
+
+    async def _look_after_models(self, up: list[str]) -> dict[str, str]:
+        """What is wrong with the models of each of these servers, or nothing; has those loaded again that are dead."""
+        asked = await asyncio.gather(*(self._servers[address].feel_pulses(self._latent_size) for address in up))
+        pulses = dict(zip(up, asked, strict=True))
+        for model in SPEECH_MODELS if up else ():
+            self._metrics.model_up.labels(model).set(all(each.get(model) is None for each in pulses.values()))
+        for address, each in pulses.items():
+            for model, error in each.items():
+                self._mend(address, model, error)
+        where = {address: f"{address}: " if len(self._servers) > 1 else "" for address in up}
+        return {
+            address: "; ".join(f"{where[address]}{error.message}" for error in each.values() if error is not None)
+            for address, each in pulses.items()
+        }
+
+    def _mend(self, address: str, model: str, error: InferenceError | None) -> None:
+        if error is None:
+            self._ailing.discard((address, model))
+            return
+        if (address, model) not in self._ailing:
+            self._ailing.add((address, model))
+            self._metrics.model_failures.labels(model).inc()
+            logger.error("%s: %s", address, error.message)
+        if not isinstance(error, InferenceFailed):
+            return  # Triton itself is away, or loads the model now
+        # Not awaited: other models may fail while a large one loads. The reloader does it once for all who ask.
+        mending = asyncio.create_task(self._servers[address].reload(model), name=f"mend-{model}")
+        self._mending.add(mending)
+        mending.add_done_callback(self._mending.discard)
 
     def _note(self, health: PartHealth) -> None:
-        if health.ready != self.health.ready or not self._told:
-            logger.log(logging.INFO if health.ready else logging.WARNING, "%s", health.message)
-        self._told = True
+        ailing = frozenset(address for address, problem in self._problems.items() if problem)
+        if self._told != (health.ready, ailing):
+            logger.log(logging.WARNING if ailing or not health.ready else logging.INFO, "%s", health.message)
+        self._told = health.ready, ailing
         self.health = health
         self._metrics.triton_up.set(health.ready)
+        self._metrics.tell_servers({address: address not in ailing for address in self._servers})
         if health.ready:
             self._ready.set()
         elif self._ready.is_set():

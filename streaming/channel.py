@@ -164,7 +164,8 @@ def main(arguments: list[str]) -> int:
         signal.signal(number, lambda *_: stop.set())
     if arguments[0] != "-":
         return _play(Channel(ChannelConfig.load(Path(arguments[0])), None, None), None, stop)
-    port = ControlPort(sys.stdin.buffer, sys.stdout.buffer)
+    # Not sys.stdin, which Python closes at its end, and aborts where a thread is still reading it.
+    port = ControlPort(os.fdopen(sys.stdin.fileno(), "rb", closefd=False), sys.stdout.buffer)
     request = port.wait_request()
     if request is None:
         return 0

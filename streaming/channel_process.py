@@ -20,6 +20,7 @@ from streaming.config import FPS, FRAME_SAMPLES, ChannelConfig
 from streaming.events import ChannelDied, ChannelEvent, SpeechEnded, Status, event_from_json
 from streaming.ring import FrameRing
 from streaming.speech_feed import SpeechFeed
+from streaming.tethered import tethered
 
 _log = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ class ChannelProcess:
         with contextlib.ExitStack() as stack:
             log = stack.enter_context(_open_log(config)) if config.log_dir else None
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "streaming.channel", "-",
+                *tethered(sys.executable, "-m", "streaming.channel", "-"),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,

@@ -18,6 +18,7 @@ from streaming.config import ChannelConfig
 from streaming.feed import StreamFeed
 from streaming.ffmpeg_command import EncoderPipes, encoder_command
 from streaming.pairs import Lane, PairQueue
+from streaming.tethered import tethered
 
 _log = logging.getLogger(__name__)
 
@@ -51,8 +52,9 @@ class EncoderRun:
         try:
             command = encoder_command(config, *size, EncoderPipes(*theirs), first_tick)
             self.process = subprocess.Popen(
-                command, pass_fds=theirs, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-            )
+                tethered(*command),
+                pass_fds=theirs, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            )  # fmt: skip
         except BaseException:
             for fd in (self._video, self._audio, feed_read, self.preview, progress):
                 os.close(fd)

@@ -16,6 +16,7 @@ from streaming.events import PublisherState, TargetStatus
 from streaming.feed import StreamFeed, TagQueue
 from streaming.flv_tags import TagKind
 from streaming.targets import KeyMask, mask, push_command, unused
+from streaming.tethered import tethered
 
 _log = logging.getLogger(__name__)
 
@@ -96,7 +97,7 @@ class TargetPush:
         self._lines.clear()
         try:
             process = subprocess.Popen(
-                push_command(unused(self.target), self._binary),
+                tethered(*push_command(unused(self.target), self._binary)),
                 stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
             )  # fmt: skip
         except OSError as error:

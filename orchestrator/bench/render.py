@@ -13,7 +13,8 @@ from latentsync.avatar import PreparedAvatar
 from orchestrator.audio.decoder import ffmpeg_binary
 from orchestrator.audio.frames import FPS
 from orchestrator.bench.machine import Machine, this_machine
-from orchestrator.inference.client import SPEECH_MODELS, StageStatistics, TritonClient
+from orchestrator.inference.client import StageStatistics, TritonClient
+from orchestrator.inference.watched_server import SPEECH_MODELS
 from orchestrator.render import FrameProgress, RenderOptions, render
 
 if TYPE_CHECKING:

@@ -165,7 +165,8 @@ class Channel:
 
     async def interrupt(self, clear_queue: bool) -> list[str]:
         """Cancel the speech that plays, or the one in preparation; with `clear_queue` everything. Returns task ids."""
-        active = list(self._active)
+        taken = self._board.taken(self.id)  # also one that is about to become active
+        active = [*self._active, *(task_id for task_id in taken if task_id not in self._active)]
         task_ids = [*active, *self._board.queued(self.id)] if clear_queue else active[:1]
         for task_id in task_ids:
             await self.cancel(task_id)

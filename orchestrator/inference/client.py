@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Set
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
 
 import anyio
 import numpy as np
+import tritonclient.grpc.aio as grpcclient
 from numpy.typing import NDArray
-from tritonclient.utils import InferenceServerException
 
 from orchestrator.inference.errors import InferenceError, TritonUnavailable
-from orchestrator.inference.pulse import Pulse, Tensors, refused_inputs
-from orchestrator.inference.reload import ModelReloader
+from orchestrator.inference.reload import OnReload
 from orchestrator.inference.retry import send
 from orchestrator.inference.transport import Output, TensorTransport, TritonSettings, connect
+from orchestrator.inference.watched_server import SPEECH_MODELS, WatchedServer
 
 CHUNK_FRAMES = 16
 _ASK_AGAIN_S = 0.5
 WINDOW_SAMPLES = 480_000
 WINDOW_FEATURES = (1500, 5, 384)
-SPEECH_MODELS = ("whisper", "unet", "vae_decoder")
 
 
 @dataclass(frozen=True)
@@ -55,8 +54,10 @@ class TritonClient:
         self._settings = settings
         self._client = connect(settings)
         self._transport = TensorTransport(self._client, settings)
-        self._reloader = ModelReloader(self._client)
-        self._pulse = Pulse(self._client, self._transport.traffic)
+        self._on_reload: OnReload = lambda model, loaded: None
+        self._server = WatchedServer(self._client, self._transport.traffic, self._told_of_reload)
+        self._each: dict[str, tuple[grpcclient.InferenceServerClient, WatchedServer]] = {}
+        self._parting: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> TritonClient:
         return self
@@ -68,17 +69,29 @@ class TritonClient:
 
     async def aclose(self) -> None:
         """Free the shared memory and close the connection."""
-        await self._reloader.aclose()
+        await self._server.aclose()
+        self._part_with(set(self._each))
+        await asyncio.gather(*self._parting)
         await self._transport.aclose()
         await self._client.close()
 
     async def is_ready(self) -> bool:
-        """True when Triton answers and the models of a speech are loaded; takes at most two seconds each."""
-        try:
-            ready = [await self._client.is_model_ready(name, client_timeout=2.0) for name in SPEECH_MODELS]
-        except InferenceServerException:
-            return False
-        return all(ready)
+        """True when Triton answers and the models of a speech are loaded; takes at most two seconds."""
+        return await self._server.is_ready()
+
+    async def each_server(self) -> dict[str, WatchedServer]:
+        """The servers that there are now, each by its address."""
+        servers = self._settings.servers
+        if not servers.several:
+            return {self._settings.url: self._server}
+        addresses = await servers.addresses() or list(self._each)  # a name that can't be resolved may be so again
+        self._part_with(self._each.keys() - addresses)
+        for address in addresses:
+            if address not in self._each:
+                client = connect(replace(self._settings, url=address))
+                traffic = self._transport.traffic.elsewhere_too()
+                self._each[address] = client, WatchedServer(client, traffic, self._told_of_reload)
+        return {address: server for address, (_, server) in self._each.items()}
 
     async def face_model(self) -> FaceModel:
         """The resolution that Triton serves, from the metadata of `vae_decoder`."""
@@ -89,22 +102,6 @@ class TritonClient:
         answer = await send(metadata, "metadata of vae_decoder", self._settings.retry)
         shapes = {tensor["name"]: tensor["shape"] for tensor in (*answer["inputs"], *answer["outputs"])}
         return FaceModel(resolution=int(shapes["FACES"][-2]), latent_size=int(shapes["LATENTS"][-1]))
-
-    async def feel_pulses(self, latent_size: int) -> dict[str, InferenceError | None]:
-        """Each model of a speech, and what is wrong with its process; None for one that lives.
-
-        Takes about a second where one is dead or hangs while nothing is asked of it.
-        """
-
-        async def feel(model: str, inputs: Tensors, output: str) -> InferenceError | None:
-            try:
-                await self._pulse.feel(model, inputs, output)
-            except InferenceError as error:
-                return error
-            return None
-
-        asked = {model: feel(model, *what) for model, what in refused_inputs(latent_size).items()}
-        return dict(zip(asked, await asyncio.gather(*asked.values()), strict=True))
 
     async def encoder_batch(self) -> int:
         """The most pictures that one `encode` may carry."""
@@ -125,8 +122,9 @@ class TritonClient:
             return await self._client.get_model_config("unet", client_timeout=5.0)
 
         config = (await send(configuration, "configuration of unet", self._settings.retry)).config
+        servers = len(await self._settings.servers.addresses())
         instances = sum(int(group.count) * max(1, len(group.gpus)) for group in config.instance_group)
-        return max(1, instances) * max(1, int(config.max_batch_size)) * await self._settings.servers.count()
+        return max(1, instances) * max(1, int(config.max_batch_size)) * max(1, servers)
 
     async def server_version(self) -> str:
         """Triton's name and version."""
@@ -194,8 +192,7 @@ class TritonClient:
         """Wait for a Triton that is away, else load the model that the error came from again.
 
         True when another attempt is worth it. A model is loaded only with `--model-control-mode=explicit`, and not
-        where there are several Tritons: an unload and the load after it would reach two of them. There a server with a
-        dead model fails its own health check.
+        where there are several Tritons: nobody knows which of them the error came from, until each is asked.
         """
         if error.model not in SPEECH_MODELS:
             return False
@@ -203,7 +200,7 @@ class TritonClient:
             return await self._back()
         if self._settings.servers.several:
             return False
-        return await self._reloader.reload(error.model)
+        return await self._server.reload(error.model)
 
     async def _back(self) -> bool:
         """True once Triton is ready again, False when it stays away for too long."""
@@ -214,9 +211,19 @@ class TritonClient:
                 await asyncio.sleep(_ASK_AGAIN_S)
         return False
 
-    def watch_reloads(self, told: Callable[[str, bool], None]) -> None:
+    def watch_reloads(self, told: OnReload) -> None:
         """Call `told` with each model that was loaded again (True), or that Triton refused to load (False)."""
-        self._reloader.on_reload = told
+        self._on_reload = told
+
+    def _told_of_reload(self, model: str, loaded: bool) -> None:
+        self._on_reload(model, loaded)
+
+    def _part_with(self, addresses: Set[str]) -> None:
+        for client, server in map(self._each.pop, addresses):
+            # Not awaited: one that loads a model again may be missing under its name for as long.
+            parting = asyncio.create_task(_closed(client, server))
+            self._parting.add(parting)
+            parting.add_done_callback(self._parting.discard)
 
     async def encode(self, pixels: NDArray[np.float16]) -> NDArray[np.float16]:
         """Latents, scaled, float16 [n, 4, R/8, R/8], of pictures in [-1, 1], float16 [n, 3, R, R].
@@ -227,6 +234,11 @@ class TritonClient:
         inputs = {"PIXELS": _expect("PIXELS", pixels, (count, 3, side, side), np.float16)}
         output = Output("LATENTS", (count, 4, side // 8, side // 8), np.float16)
         return await self._transport.infer("vae_encoder", inputs, output)
+
+
+async def _closed(client: grpcclient.InferenceServerClient, server: WatchedServer) -> None:
+    await server.aclose()
+    await client.close()
 
 
 def _expect(name: str, values: NDArray[Any], shape: tuple[int, ...], dtype: type[np.generic]) -> NDArray[Any]:

@@ -12,7 +12,7 @@ import tritonclient.grpc.aio as grpcclient
 from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from orchestrator.inference.errors import InferenceFailed
+from orchestrator.inference.errors import InferenceError, InferenceFailed
 from orchestrator.inference.retry import is_dead_process, typed
 from orchestrator.inference.traffic import ModelTraffic, Traffic
 
@@ -20,33 +20,34 @@ _FRESH_S = 1.0
 _IDLE_PATIENCE_S = 1.0
 _BUSY_PATIENCE_S = 5.0
 _TIMES_THE_LONGEST = 4
+_TRITONS_OWN = "[request id:"
+"""So begins what Triton refuses by itself, where it says nothing of the model's process."""
 
 Tensors = dict[str, NDArray[Any]]
 
 
 def refused_inputs(latent_size: int) -> dict[str, tuple[Tensors, str]]:
-    """For each model of a speech inputs that it refuses before it computes, and the name of its output.
+    """For each model of a speech inputs that are too short for it, and the name of its output.
 
     The refusal comes from the model's own process, after all requests before it, and costs next to nothing.
     """
     size = latent_size
-    nothing = np.full((1, 16, 4, size, size), np.nan, np.float16)
     chunk: Tensors = {
         "NOISE": np.zeros((1, 4, size, size), np.float32),
-        "CONDITION": np.zeros((1, 16, 9, size, size), np.float16),
-        "AUDIO": np.zeros((1, 16, 50, 384), np.float16),
-        "STEPS": np.zeros((1, 1), np.int32),
+        "CONDITION": np.zeros((1, 1, 9, size, size), np.float16),
+        "AUDIO": np.zeros((1, 1, 50, 384), np.float16),
+        "STEPS": np.ones((1, 1), np.int32),
         "GUIDANCE": np.ones((1, 1), np.float32),
     }
     return {
-        "whisper": ({"PCM": np.full((1, 480_000), np.inf, np.float32)}, "FEATURES"),
+        "whisper": ({"PCM": np.zeros((1, 1), np.float32)}, "FEATURES"),
         "unet": (chunk, "LATENTS"),
-        "vae_decoder": ({"LATENTS": nothing}, "FACES"),
+        "vae_decoder": ({"LATENTS": np.zeros((1, 1, 4, size, size), np.float16)}, "FACES"),
     }
 
 
 class Pulse:
-    """Asks a model for a sign of life, unless the requests of the last second were one."""
+    """Asks a model for a sign of life, unless requests that it answered since the last time were one."""
 
     def __init__(
         self,
@@ -57,17 +58,24 @@ class Pulse:
         self._client = client
         self._traffic = traffic
         self._clock = clock
+        self._last: dict[str, int | None] = {}
 
     async def feel(self, model: str, inputs: Tensors, output: str) -> None:
-        """Returns when the model lives; raises `InferenceFailed` when it is dead or hangs, and `TritonUnavailable`."""
+        """Returns when the model lives; raises `InferenceFailed` when it is dead or hangs, and `TritonUnavailable`.
+
+        Raises `InferenceError` where it can't be asked, since its repository was written by another version.
+        """
         seen = self._traffic.of(model)
         if seen.died.is_set():
             raise _dead(seen, model)
         if self._clock() - seen.answered_at < _FRESH_S:
             return
+        finished = await self._finished(model)
+        before, self._last[model] = self._last.get(model), finished
+        if finished is not None and before is not None and finished > before:
+            return  # whoever asked: a question amid their requests would cost them their batch
         busy_s = max(_BUSY_PATIENCE_S, _TIMES_THE_LONGEST * seen.longest_s)
         patience_s = busy_s if seen.in_flight else _IDLE_PATIENCE_S
-        before = await self._executions(model)
         asking = asyncio.create_task(self._ask(model, inputs, output, patience_s))
         told = asyncio.create_task(seen.died.wait())
         try:
@@ -78,14 +86,20 @@ class Pulse:
             await asking
         except InferenceServerException as error:
             status, message = error.status() or "", error.message() or ""
-            if status == "StatusCode.INVALID_ARGUMENT" or "Exceeds maximum queue size" in message:
+            if status == "StatusCode.INVALID_ARGUMENT" and message.startswith(_TRITONS_OWN):
+                reason = f"{model} can't be asked whether it lives, as it was exported by another version: export again"
+                raise InferenceError(f"{reason} ({message})", model) from error
+            if status == "StatusCode.INVALID_ARGUMENT":
+                self._last[model] = None if finished is None else finished + 1  # the refusal counts too
+                return
+            if "Exceeds maximum queue size" in message:
                 return
             if is_dead_process(error):
                 raise InferenceFailed(f"{model}: its process is dead ({message})", model) from error
             if status != "StatusCode.DEADLINE_EXCEEDED":
                 raise typed(error, model) from error
             # What others asked for may be long; a model that finishes something meanwhile does not hang.
-            if await self._executions(model) == before:
+            if await self._finished(model) == finished:
                 reason = f"{model}: its process has answered nothing for {patience_s:g} s"
                 raise InferenceFailed(reason, model) from None
         finally:
@@ -102,12 +116,13 @@ class Pulse:
         wanted = [grpcclient.InferRequestedOutput(output)]
         await self._client.infer(model, tensors, outputs=wanted, client_timeout=patience_s)
 
-    async def _executions(self, model: str) -> int | None:
+    async def _finished(self, model: str) -> int | None:
+        """How many requests the model's process has answered since it was loaded, also with an error of its own."""
         try:
             answer = await self._client.get_inference_statistics(model, client_timeout=1.0)
         except (InferenceServerException, asyncio.TimeoutError):
             return None
-        return sum(int(each.execution_count) for each in answer.model_stats)
+        return sum(int(each.inference_stats.success.count) for each in answer.model_stats)
 
 
 def _dead(seen: ModelTraffic, model: str) -> InferenceFailed:

@@ -17,6 +17,9 @@ _SETTLE_S = 2.0
 _CALL_TIMEOUT_S = 600.0  # loading a large model from a cold disk takes minutes
 _SELDOM_S = 60.0
 
+OnReload = Callable[[str, bool], None]
+"""Told of each model that was loaded again (True), or that Triton refused to load (False)."""
+
 
 class ModelReloader:
     """Loads a model again, once for all who ask meanwhile, and not more often than once a minute.
@@ -24,9 +27,14 @@ class ModelReloader:
     A reload stops all channels for seconds. A chunk that fails for what it holds must not do that again and again.
     """
 
-    def __init__(self, client: grpcclient.InferenceServerClient, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        client: grpcclient.InferenceServerClient,
+        on_reload: OnReload,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._client = client
-        self.on_reload: Callable[[str, bool], None] = lambda model, loaded: None
+        self._on_reload = on_reload
         self._clock = clock
         self._reloads: dict[str, asyncio.Task[bool]] = {}
         self._done_at: dict[str, float] = {}
@@ -54,10 +62,10 @@ class ModelReloader:
             await self._client.load_model(model, client_timeout=_CALL_TIMEOUT_S)
         except InferenceServerException as error:
             logger.error("model %s was not loaded again: %s", model, error.message())
-            self.on_reload(model, False)
+            self._on_reload(model, False)
             return False
         finally:
             self._done_at[model] = self._clock()
         logger.warning("model %s is loaded again", model)
-        self.on_reload(model, True)
+        self._on_reload(model, True)
         return True

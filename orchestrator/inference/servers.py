@@ -52,16 +52,17 @@ class TritonServers:
             ("grpc.dns_min_time_between_resolutions_ms", 5_000),  # instead of 30 s: a new server is to be used soon
         ]
 
-    async def count(self) -> int:
-        """How many there are now; 1 while a name can't be resolved."""
+    async def addresses(self) -> list[str]:
+        """`host:port` of each of them now; empty while a name can't be resolved."""
         if not self.url.startswith(_DNS):
-            return len(self._addresses())
+            return self._addresses()
         host, _, port = self.url.removeprefix(_DNS).rpartition(":")
         try:
             found = await asyncio.get_running_loop().getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
         except OSError:
-            return 1
-        return len({address[0] for *_, address in found})
+            return []
+        hosts = {str(address[0]) for *_, address in found}
+        return sorted(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host in hosts)
 
     def _addresses(self) -> list[str]:
         return self.url.removeprefix(_DNS).split(",")

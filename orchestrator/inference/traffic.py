@@ -36,6 +36,10 @@ class Traffic:
         """A model's traffic until now."""
         return self._models.setdefault(model, ModelTraffic())
 
+    def elsewhere_too(self) -> Traffic:
+        """The same for one of several servers: of a request nobody knows to which of them it went."""
+        return _SharedTraffic(self)
+
     @contextmanager
     def request(self, model: str) -> Iterator[None]:
         """One request, from its beginning to its end; one that raises was not answered."""
@@ -51,3 +55,15 @@ class Traffic:
             raise
         finally:
             seen.in_flight -= 1
+
+
+class _SharedTraffic(Traffic):
+    """Says how long a request may take; an answer or an error says nothing of a single server."""
+
+    def __init__(self, whole: Traffic) -> None:
+        super().__init__()
+        self._whole = whole
+
+    def of(self, model: str) -> ModelTraffic:
+        whole = self._whole.of(model)
+        return ModelTraffic(in_flight=whole.in_flight, longest_s=whole.longest_s)

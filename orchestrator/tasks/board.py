@@ -118,7 +118,7 @@ class TaskBoard:
                 attempts=task.attempts + 1,
                 stamps={**_kept(task), Stage.STARTED.value: self._clock()},
             )
-            if not self._live.get(task.id, taken).state.final:
+            if task.id in self.taken(channel):  # else cancelled while that was written
                 return taken, pcm
 
     async def stamp(self, task_id: str, stage: Stage, state: TaskState | None = None) -> None:
@@ -213,7 +213,8 @@ class TaskBoard:
         task = dataclasses.replace(self._live[task_id], **changes)
         self._live[task_id] = task
         await self._store.save(task)
-        self._notices.send(self._live.get(task_id, task))
+        if task_id in self._live:  # else it has ended meanwhile, and that was told
+            self._notices.send(self._live[task_id])
         return task
 
     def _wake(self) -> None:

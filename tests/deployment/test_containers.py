@@ -142,8 +142,13 @@ async def test_a_real_tritonserver_serves_with_the_containers_arguments(
             await process.wait()
 
 
-def test_launcher_and_container_run_triton_alike(tmp_path: Path) -> None:
-    ours, _ = launch_command(TritonOptions(tmp_path, tmp_path, tmp_path))
+def test_launcher_and_container_run_triton_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    variables = ("OMP_WAIT_POLICY", "MALLOC_ARENA_MAX")
+    for name in variables:
+        monkeypatch.delenv(name, raising=False)
+    ours, environment = launch_command(TritonOptions(tmp_path, tmp_path, tmp_path))
+    image = (ROOT / "docker" / "triton" / "Dockerfile").read_text()
+    assert all(f" {name}={environment[name]}" in image for name in variables)
     modes = {one for one in ours if one.startswith(("--model-control", "--load-model", "--disable-auto"))}
     assert modes <= set(triton_arguments("gpu"))
 

@@ -160,7 +160,8 @@ def test_the_table_says_how_far_each_stage_is_from_float32(tiny, tmp_path, short
     for row in rows:
         shorter = short == "bf16" and row["stage"] != "whisper"
         assert row["dtype"] == (served if shorter else "float32")
-        assert (0 < row["relative_error"] < 0.05) if shorter else row["relative_error"] == 0
+        # Where the type is the same, what is left is the order of additions.
+        assert (0 < row["relative_error"] < 0.05) if shorter else row["relative_error"] < 1e-5
 
 
 def test_weights_that_overflow_leave_the_old_repository(checkpoint_dir, tmp_path):

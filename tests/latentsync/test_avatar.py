@@ -85,6 +85,20 @@ def test_adding_it_again_replaces_it(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["anna"]
 
 
+def test_flipped_bit_of_a_file_is_found_by_its_checksum(tmp_path):
+    folder = create(tmp_path / "anna").directory
+    check = ["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"]
+    subprocess.run(check, cwd=folder, check=True)
+    assert len((folder / "SHA256SUMS").read_text().splitlines()) == len(list(folder.iterdir())) - 1
+    with (folder / "frames.rgb").open("r+b") as file:
+        byte = file.read(1)[0]
+        file.seek(0)
+        file.write(bytes([byte ^ 1]))
+    PreparedAvatar.open(folder)  # which looks at sizes alone
+    checked = subprocess.run(check, cwd=folder, capture_output=True, text=True, check=False)
+    assert (checked.returncode, checked.stdout) == (1, "frames.rgb: FAILED\n")
+
+
 @pytest.mark.parametrize(
     ("changes", "named"),
     [

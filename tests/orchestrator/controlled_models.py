@@ -36,6 +36,9 @@ class ControlledModels:
     async def face_model(self) -> FaceModel:
         return FaceModel(resolution=RESOLUTION, latent_size=RESOLUTION // 8)
 
+    async def each_server(self) -> "dict[str, ControlledModels]":
+        return {"controlled": self}
+
     async def feel_pulses(self, latent_size: int) -> dict[str, InferenceError | None]:
         return {}
 

@@ -28,7 +28,7 @@ from streaming.events import (
 )
 from tests.streaming.conftest import RtmpServer
 from tests.streaming.receiver import Recording, read
-from tests.streaming.watched import encoder_of, is_kind, is_state, running, say, speech
+from tests.streaming.watched import children, encoder_of, is_kind, is_state, running, say, speech
 
 SYSTEM_FFMPEG = "ffmpeg"
 _MALLOC_HEAP = 64 << 20  # what glibc reserves for a thread's heap, at a multiple of its size
@@ -155,21 +155,25 @@ async def test_two_speeches_pushed_at_once_play_one_after_the_other(avatar: Prep
     assert order == [("SpeechStarted", "a"), ("SpeechEnded", "a"), ("SpeechStarted", "b"), ("SpeechEnded", "b")]
 
 
-async def test_a_killed_channel_is_reported_and_its_ffmpeg_goes_with_it(avatar: PreparedAvatar, tmp_path: Path) -> None:
-    async with running(avatar, tmp_path) as watched:
-        await watched.until(is_kind(Status))
-        await asyncio.sleep(0.5)
-        ffmpeg = encoder_of(watched.channel)
+@pytest.mark.parametrize("hanging", [False, True], ids=["ffmpegs run", "ffmpegs hang"])
+async def test_a_killed_channel_is_reported_and_its_ffmpegs_go_with_it(
+    avatar: PreparedAvatar, tmp_path: Path, hanging: bool
+) -> None:
+    out = str(tmp_path / "out.flv")
+    async with running(avatar, tmp_path, targets=(out,)) as watched:
+        await watched.until(is_state(PublisherState.ON_AIR))
+        ffmpegs = [encoder_of(watched.channel), *children(watched.channel, out.encode())]
+        assert len(ffmpegs) == 2
+        if hanging:
+            for ffmpeg in ffmpegs:
+                os.kill(ffmpeg, signal.SIGSTOP)
         os.kill(watched.channel.pid, signal.SIGKILL)
         died = await watched.until(is_kind(ChannelDied))
         assert isinstance(died, ChannelDied) and died.return_code == -signal.SIGKILL
         with pytest.raises(ChannelError, match="signal 9"):
             await watched.channel.reserve("a", 10, 0.1)
-        for _ in range(100):
-            if not Path(f"/proc/{ffmpeg}").exists():
-                break
+        while any(Path(f"/proc/{ffmpeg}").exists() for ffmpeg in ffmpegs):
             await asyncio.sleep(0.05)
-        assert not Path(f"/proc/{ffmpeg}").exists()
 
 
 async def test_the_channel_leaves_when_its_parent_does_and_closes_the_stream(
@@ -185,6 +189,18 @@ async def test_the_channel_leaves_when_its_parent_does_and_closes_the_stream(
     received = read(out, *avatar.frame_size)
     assert received.numbers[0] == 0 and received.missing == []
     assert len(received.numbers) >= last.frames_sent, "everything that was queued went out"
+
+
+async def test_a_terminated_channel_closes_the_stream_and_ends_well(avatar: PreparedAvatar, tmp_path: Path) -> None:
+    out = tmp_path / "out.flv"
+    async with running(avatar, tmp_path, targets=(str(out),)) as watched:
+        await watched.until(lambda e: isinstance(e, Status) and e.frames_sent > 25)
+        os.kill(watched.channel.pid, signal.SIGTERM)
+        died = await watched.until(is_kind(ChannelDied))
+    assert isinstance(died, ChannelDied) and died.return_code == 0
+    assert not (tmp_path / "preview.sock").exists()
+    received = read(out, *avatar.frame_size)
+    assert len(received.numbers) > 25 and received.missing == []
 
 
 async def test_a_channel_that_cannot_start_says_why(tmp_path: Path) -> None:

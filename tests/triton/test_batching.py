@@ -71,6 +71,8 @@ async def test_chunks_with_other_steps_or_guidance_in_a_batch_are_kept_apart(cli
         ({"GUIDANCE": np.array([-1], np.float32)}, "GUIDANCE is -1, expected 0 or more"),
         ({"STEPS": np.array([0], np.int32)}, "must be 1 to 1000, not 0"),
         ({"STEPS": np.array([1000], np.int32)}, "STEPS is 1000, too many"),
+        ({"AUDIO": np.zeros((1, 50, 384), np.float16)}, "AUDIO has 1 frames, expected 16"),
+        ({"CONDITION": np.zeros((17, 9, 8, 8), np.float16)}, "CONDITION has 17 frames, expected 16"),
     ],
 )
 async def test_a_bad_tensor_fails_its_own_request_only(client, change, message):
@@ -110,6 +112,14 @@ async def test_a_tensor_of_another_shape_is_refused_with_both_shapes(client):
         ("whisper", "PCM", np.zeros(480_000, np.float32), np.r_[np.nan, np.zeros(479_999)].astype("f4"), "NaN"),
         ("vae_encoder", "PIXELS", np.zeros((3, 64, 64), "f2"), np.full((3, 64, 64), np.nan, "f2"), "NaN"),
         ("vae_decoder", "LATENTS", np.zeros((16, 4, 8, 8), "f2"), np.full((16, 4, 8, 8), np.inf, "f2"), "NaN"),
+        ("whisper", "PCM", np.zeros(480_000, np.float32), np.zeros(1, np.float32), "1 samples, expected 480000"),
+        (
+            "vae_decoder",
+            "LATENTS",
+            np.zeros((16, 4, 8, 8), "f2"),
+            np.zeros((1, 4, 8, 8), "f2"),
+            "1 frames, expected 16",
+        ),
     ],
 )
 async def test_the_other_models_name_what_is_wrong_and_serve_on(client, model, name, good, bad, message):

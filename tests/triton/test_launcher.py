@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import socket
 import sys
 import sysconfig
@@ -11,6 +12,7 @@ import pytest
 
 from export import embedded_triton
 from export.launcher import TritonLaunchError, TritonServer, launch_command
+from tests.faults.processes import descendants, is_running
 
 BROKEN_MODEL = """
 class TritonPythonModel:
@@ -110,7 +112,8 @@ async def test_a_killed_server_leaves_no_shared_memory(tmp_path, options_for):
     assert not list(Path("/dev/shm").glob(f"{options.shared_memory_prefix}*"))
 
 
-async def test_the_server_ends_with_a_parent_that_is_killed(tmp_path, options_for):
+@pytest.mark.parametrize("stopped", [False, True])
+async def test_the_server_and_its_models_end_with_a_parent_that_is_killed(tmp_path, options_for, stopped):
     options = options_for(write_model(tmp_path / "models", WORKING_MODEL))
     ports = map(str, (options.http_port, options.grpc_port, options.metrics_port))
     parent = await asyncio.create_subprocess_exec(
@@ -118,13 +121,17 @@ async def test_the_server_ends_with_a_parent_that_is_killed(tmp_path, options_fo
         stdout=asyncio.subprocess.PIPE,
     )
     assert parent.stdout is not None
-    server = Path("/proc") / (await parent.stdout.readline()).decode().strip()
-    assert (server / "comm").read_text().strip() == "tritonserver"
+    server = int((await parent.stdout.readline()).decode())
+    assert Path(f"/proc/{server}/comm").read_text() == "tritonserver\n"
+    models = descendants(server)
+    assert models
+    if stopped:
+        os.kill(server, signal.SIGSTOP)
 
     parent.kill()
     await parent.wait()
 
-    while server.exists() and "State:\tZ" not in (server / "status").read_text():
+    while any(is_running(pid) for pid in (server, *models)):
         await asyncio.sleep(0.1)
 
 

@@ -8,7 +8,7 @@ import triton_python_backend_utils as pb_utils
 from latentsync.checkpoint import Checkpoint
 from latentsync.denoising import Cancelled, denoise, timesteps
 from latentsync.engine import Engine
-from latentsync.serving import CHUNK_FRAMES, ModelInstance, require_finite
+from latentsync.serving import CHUNK_FRAMES, ModelInstance, require_chunk, require_finite
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,10 @@ class TritonPythonModel:
         return responses
 
     def _chunk(self, request):
-        def tensor(name):
-            return require_finite(name, torch.from_dlpack(pb_utils.get_input_tensor_by_name(request, name)))
+        def tensor(name, check=require_finite):
+            return check(name, torch.from_dlpack(pb_utils.get_input_tensor_by_name(request, name)))
 
+        noise, condition, audio = tensor("NOISE"), tensor("CONDITION", require_chunk), tensor("AUDIO", require_chunk)
         steps, guidance = tensor("STEPS").unique(), tensor("GUIDANCE").unique()
         if steps.numel() != 1 or guidance.numel() != 1:
             raise ValueError("STEPS and GUIDANCE must be the same for all rows of a request")
@@ -70,8 +71,7 @@ class TritonPythonModel:
             raise ValueError(f"STEPS is {steps.item()}, too many for this checkpoint's timestep spacing")
         if guidance.item() < 0:
             raise ValueError(f"GUIDANCE is {guidance.item():g}, expected 0 or more; 1 switches it off")
-        inputs = (tensor(name) for name in ("NOISE", "CONDITION", "AUDIO"))
-        return Chunk(request, *inputs, steps=int(steps.item()), guidance=float(guidance.item()))
+        return Chunk(request, noise, condition, audio, steps=int(steps.item()), guidance=float(guidance.item()))
 
     def _answers(self, chunks):
         try:

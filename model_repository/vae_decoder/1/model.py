@@ -7,7 +7,7 @@ import triton_python_backend_utils as pb_utils
 
 from latentsync.checkpoint import Checkpoint
 from latentsync.engine import Engine
-from latentsync.serving import CHUNK_FRAMES, ModelInstance, require_finite, run_batch
+from latentsync.serving import CHUNK_FRAMES, ModelInstance, require_chunk, run_batch
 from latentsync.vae import pixels_to_uint8
 
 
@@ -29,7 +29,7 @@ class TritonPythonModel:
 
     def execute(self, requests):
         chunks = [self._latents(request) for request in requests]
-        outcomes = run_batch(chunks, partial(require_finite, "LATENTS"), self._faces)
+        outcomes = run_batch(chunks, partial(require_chunk, "LATENTS"), self._faces)
         return [self._response(outcome) for outcome in outcomes]
 
     def _latents(self, request):

@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from orchestrator.settings import ENV_PREFIX, Settings
+from streaming.tethered import tethered
 
 _START_LIMIT_S = 60.0
 _STOP_LIMIT_S = 15.0
@@ -87,8 +88,7 @@ async def product_server(settings: Settings) -> AsyncIterator[ProductServer]:
     log_path = settings.log_dir / "serve.log"
     with log_path.open("wb") as log:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "export.tethered", str(os.getpid())),
-            *(sys.executable, "-m", "orchestrator.cli", "serve"),
+            *tethered(sys.executable, "-m", "orchestrator.cli", "serve"),
             env=_environment(settings),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=log,

@@ -65,6 +65,10 @@ class NumberedModels:
         """Nothing fails here."""
         return False
 
+    async def each_server(self) -> dict[str, NumberedModels]:
+        """One."""
+        return {"numbered": self}
+
     async def feel_pulses(self, latent_size: int) -> dict[str, InferenceError | None]:
         """No model has a process of its own."""
         return {}

@@ -12,6 +12,8 @@ import pytest
 import pytest_asyncio
 
 from orchestrator.channels.setup import ChannelSetup
+from orchestrator.tasks.store import TaskStore
+from orchestrator.tasks.task import Task, TaskState
 from tests.orchestrator.running_server import RunningServer, running, settings_in
 from tests.orchestrator.speech_samples import wav
 
@@ -134,6 +136,27 @@ async def test_interrupt_with_queue_cancels_everything(server: RunningServer) ->
     await server.task(first, "streaming")
     answer = await server.http.post("/v1/channels/main/interrupt", params={"queue": "true"})
     assert set(answer.json()["cancelled"]) == {first, second}
+
+
+async def test_interrupt_finds_the_task_that_the_channel_is_about_to_begin(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save, writing, written = TaskStore.save, asyncio.Event(), asyncio.Event()
+
+    async def slow(store: TaskStore, task: Task) -> None:
+        await save(store, task)
+        if task.state is TaskState.INFERRING:
+            writing.set()
+            await written.wait()
+
+    monkeypatch.setattr(TaskStore, "save", slow)
+    task_id = await say(server)
+    await writing.wait()
+    answer = await server.http.post("/v1/channels/main/interrupt")
+    written.set()
+    assert answer.json() == {"cancelled": [task_id]}
+    await server.task(await say(server), "done")
+    assert (await server.http.get(f"/v1/tasks/{task_id}")).json()["state"] == "cancelled"
 
 
 async def test_failed_inference_ends_its_task_with_the_reason_and_the_next_one_plays(server: RunningServer) -> None:

@@ -1,6 +1,8 @@
 """Several real tritonservers behind one address: work is spread, and one that dies takes nothing with it."""
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,9 +17,11 @@ from orchestrator.inference.client import TritonClient
 from orchestrator.inference.errors import InferenceFailed
 from orchestrator.inference.servers import TritonServers
 from orchestrator.inference.transport import TritonSettings
+from tests.faults.processes import one
 from tests.orchestrator.inference.test_client import chunk
-from tests.orchestrator.running_server import running, settings_in
+from tests.orchestrator.running_server import RunningServer, running, settings_in
 from tests.orchestrator.speech_samples import wav
+from tests.orchestrator.test_watchdog import metric
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -42,10 +46,10 @@ async def test_a_wrong_address_is_refused_with_what_to_write(url: str) -> None:
         TritonServers(url)
 
 
-async def test_servers_behind_a_name_are_counted() -> None:
-    assert await TritonServers("dns:///localhost:8001").count() >= 1
-    assert await TritonServers("dns:///no-such-name.invalid:8001").count() == 1
-    assert await TritonServers("127.0.0.1:1,127.0.0.1:2,127.0.0.1:3").count() == 3
+async def test_servers_behind_a_name_are_found() -> None:
+    assert "127.0.0.1:8001" in await TritonServers("dns:///localhost:8001").addresses()
+    assert await TritonServers("dns:///no-such-name.invalid:8001").addresses() == []
+    assert await TritonServers("127.0.0.1:1,127.0.0.1:2").addresses() == ["127.0.0.1:1", "127.0.0.1:2"]
 
 
 async def test_chunks_are_spread_and_a_killed_server_loses_none(
@@ -86,6 +90,46 @@ async def test_a_server_killed_amid_a_speech_is_not_seen_on_the_stream(
             task = await server.task(task_id, "done")
     assert task["error"] is None
     assert task["frames"] == {"total": 210, "generated": 210, "played": 210}
+
+
+async def test_one_that_ails_is_named_and_mended_while_the_other_makes_the_speech(
+    checkpoint: Checkpoint, options_for: Callable[..., TritonOptions], tmp_path: Path
+) -> None:
+    async with two_servers(checkpoint, options_for, tmp_path) as servers:
+        settings = settings_in(tmp_path, triton_url=addresses(servers), checkpoint_dir=checkpoint.directory)
+        first, second = addresses(servers).split(",")
+        async with running(settings, real_client=True, resolution=checkpoint.resolution) as server:
+            await server.ready()
+            assert await metric(server, f'latentsync_triton_server_up{{server="{first}"}}') == 1
+            victim, other = (one(each.pid, "stub", "/unet/") for each in servers)
+            os.kill(victim, signal.SIGKILL)
+            told = await readiness_until(server, lambda message: "unet" in message)
+            assert told.startswith(f"1 of 2 at {addresses(servers)} can take a speech; {first}: unet"), told
+            assert await metric(server, f'latentsync_triton_server_up{{server="{first}"}}') == 0
+            assert await metric(server, f'latentsync_triton_server_up{{server="{second}"}}') == 1
+            assert await metric(server, 'latentsync_model_up{model="unet"}') == 0
+            answer = await server.http.post("/v1/tasks", files={"audio_file": ("speech.wav", wav(2.0))})
+            assert (await server.task(answer.json()["task_id"], "done"))["error"] is None
+            await readiness_until(server, lambda message: message.endswith("is ready"))
+            assert one(servers[0].pid, "stub", "/unet/") != victim
+            assert one(servers[1].pid, "stub", "/unet/") == other, "it was well"
+            assert await metric(server, 'latentsync_model_failures_total{model="unet"}') == 1
+            assert await metric(server, 'latentsync_model_reloads_total{model="unet",result="true"}') == 1
+            for each in servers:
+                await each.kill()
+            while (health := await server.http.get("/health/ready")).status_code == 200:
+                await asyncio.sleep(0.05)
+            assert health.json()["parts"]["triton"]["message"].startswith("0 of 2 at ")
+
+
+async def readiness_until(server: RunningServer, said: Callable[[str], bool]) -> str:
+    """What is said of Triton as soon as it is so; meanwhile the server is ready all the time."""
+    while True:
+        health = await server.http.get("/health/ready")
+        assert health.status_code == 200, health.text
+        if said(message := health.json()["parts"]["triton"]["message"]):
+            return str(message)
+        await asyncio.sleep(0.05)
 
 
 @asynccontextmanager

@@ -178,3 +178,29 @@ async def test_states_that_a_full_disk_does_not_take_are_written_once_there_is_r
     await again.open()
     assert await again.get("first") == large
     await again.aclose()
+
+
+async def test_task_that_is_cancelled_while_it_is_taken_is_not_given_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board = board_in(tmp_path)
+    await board.open()
+    save, writing, written = TaskStore.save, asyncio.Event(), asyncio.Event()
+
+    async def slow(store: TaskStore, changed: Task) -> None:
+        await save(store, changed)
+        if changed.state is TaskState.INFERRING:
+            writing.set()
+            await written.wait()
+
+    monkeypatch.setattr(TaskStore, "save", slow)
+    for name in ("first", "second"):
+        await board.submit(task(name), SPEECH)
+    taking = asyncio.create_task(board.take("main"))
+    await writing.wait()
+    assert (board.taken("main"), board.queued("main")) == (["first"], ["second"])
+    await board.finish("first", TaskState.CANCELLED)
+    written.set()
+    taken, _pcm = await taking
+    assert taken.id == "second"
+    await board.aclose()
