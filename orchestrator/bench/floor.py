@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from latentsync.checkpoint import Checkpoint
 from latentsync.engines import CHUNK_FRAMES
 from latentsync.unet import LATENT_CHANNELS, SAMPLE_CHANNELS
+from latentsync.upsampling import merge_upsampling
 from latentsync.whisper import MEL_FRAMES
 
 _WINDOW_FRAMES = 750  # 30 s
@@ -52,6 +53,7 @@ def network_flops(checkpoint: Checkpoint) -> dict[str, int]:
     """Floating point operations of one call of each network, two for a multiplication with its addition."""
     unet, vae, whisper = checkpoint.load_unet("meta"), checkpoint.load_vae("meta"), checkpoint.load_whisper("meta")
     size, width = checkpoint.latent_size, whisper.config.n_audio_state
+    merge_upsampling(vae.autoencoder.decoder)  # as it is served on a processor
     sample = torch.empty(1, SAMPLE_CHANNELS, CHUNK_FRAMES, size, size, device="meta")
     audio = torch.empty(1, CHUNK_FRAMES, _TOKENS, width, device="meta")
     latents = torch.empty(CHUNK_FRAMES, LATENT_CHANNELS, size, size, device="meta")
