@@ -35,8 +35,9 @@ def decoder_batches(max_batch: int) -> list[int]:
 def run_unet(
     unet: LatentSyncUNet, engine: Engine, graphs_dir: Path | None, batches: Sequence[int], reuse: int = 1
 ) -> Predictor:
-    """The UNet as a predictor; `graphs_dir` holds what an export compiled, `reuse` is `denoise`'s.
+    """The UNet, which may be rearranged, as a predictor.
 
+    `graphs_dir` holds what an export compiled, `reuse` is `denoise`'s.
     Raises EngineError for an engine that can't run here, can't reuse deep features, or misses its graphs.
     """
     device = unet.blocks.conv_in.weight.device
@@ -57,7 +58,10 @@ def run_unet(
 
 
 def run_decoder(vae: Vae, engine: Engine, graphs_dir: Path | None, batches: Sequence[int]) -> Decode:
-    """The decoder as a function from latents [N, 4, h, w] to pixels [N, 3, 8h, 8w]; raises EngineError."""
+    """The decoder, which may be rearranged, as a function from latents [N, 4, h, w] to pixels [N, 3, 8h, 8w].
+
+    Raises EngineError.
+    """
     plain, device = FaceDecoder(vae), next(vae.parameters()).device
     if engine is Engine.FUSED:
         _require_gpu(device)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import time
+import timeit
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from latentsync.audio import FEATURES_PER_FRAME, SAMPLES_PER_FRAME, WINDOW_SAMPLES
 from latentsync.checkpoint import Checkpoint
 from latentsync.engines import CHUNK_FRAMES
 from latentsync.unet import LATENT_CHANNELS, SAMPLE_CHANNELS
+from latentsync.upsampling import merge_upsampling
 from latentsync.whisper import MEL_FRAMES
 
-_WINDOW_FRAMES = 750  # 30 s
-_TOKENS = 50  # that a frame of video listens to
 _SIDE = 2048  # large enough that a product runs at the processor's full rate, small enough for 0.1 s a try
 _TRIES = 5
 
@@ -39,7 +39,8 @@ def floor_here(checkpoint: Checkpoint, frames: int, steps: int, guidance: float,
     flops, rate = network_flops(checkpoint), multiplication_rate(threads)
     chunks = -(-frames // CHUNK_FRAMES)
     passes = 2 if guidance > 1 else 1
-    calls = {"whisper": -(-frames // _WINDOW_FRAMES), "unet": chunks * steps * passes, "vae_decoder": chunks}
+    windows = -(-frames * SAMPLES_PER_FRAME // WINDOW_SAMPLES)
+    calls = {"whisper": windows, "unet": chunks * steps * passes, "vae_decoder": chunks}
     return Floor(
         gflop_per_s=round(rate / 1e9, 1),
         threads=threads,
@@ -51,11 +52,13 @@ def floor_here(checkpoint: Checkpoint, frames: int, steps: int, guidance: float,
 def network_flops(checkpoint: Checkpoint) -> dict[str, int]:
     """Floating point operations of one call of each network, two for a multiplication with its addition."""
     unet, vae, whisper = checkpoint.load_unet("meta"), checkpoint.load_vae("meta"), checkpoint.load_whisper("meta")
-    size, width = checkpoint.latent_size, whisper.config.n_audio_state
+    size, heard = checkpoint.latent_size, whisper.config
+    tokens = FEATURES_PER_FRAME * (heard.n_audio_layer + 1)  # after the convolutions, and after each layer
+    merge_upsampling(vae.autoencoder.decoder)  # as it is served on a processor
     sample = torch.empty(1, SAMPLE_CHANNELS, CHUNK_FRAMES, size, size, device="meta")
-    audio = torch.empty(1, CHUNK_FRAMES, _TOKENS, width, device="meta")
+    audio = torch.empty(1, CHUNK_FRAMES, tokens, heard.n_audio_state, device="meta")
     latents = torch.empty(CHUNK_FRAMES, LATENT_CHANNELS, size, size, device="meta")
-    mel = torch.empty(1, whisper.config.n_mels, MEL_FRAMES, device="meta")
+    mel = torch.empty(1, heard.n_mels, MEL_FRAMES, device="meta")
     return {
         "whisper": _flops(lambda: whisper.encode_mel(mel)),
         "unet": _flops(lambda: unet(sample, 0, audio)),
@@ -76,13 +79,7 @@ def multiplication_rate(threads: int) -> float:
     try:
         left, right = torch.rand(_SIDE, _SIDE), torch.rand(_SIDE, _SIDE)
         left @ right
-        best = min(_seconds(lambda: left @ right) for _ in range(_TRIES))
+        best = min(timeit.repeat(lambda: left @ right, number=1, repeat=_TRIES))
     finally:
         torch.set_num_threads(before)
     return 2 * _SIDE**3 / best
-
-
-def _seconds(call: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    call()
-    return time.perf_counter() - began

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -46,6 +48,15 @@ def refused_inputs(latent_size: int) -> dict[str, tuple[Tensors, str]]:
     }
 
 
+@dataclass(frozen=True)
+class _Tally:
+    """What became of all requests since a model was loaded: its process answered, also with an error of its own; or it
+    didn't. Both are infinite where Triton doesn't tell, which is no sign of life."""
+
+    answered: float = math.inf
+    failed: float = math.inf
+
+
 class Pulse:
     """Asks a model for a sign of life, unless requests that it answered since the last time were one."""
 
@@ -58,7 +69,7 @@ class Pulse:
         self._client = client
         self._traffic = traffic
         self._clock = clock
-        self._last: dict[str, int | None] = {}
+        self._last: dict[str, _Tally] = {}
 
     async def feel(self, model: str, inputs: Tensors, output: str) -> None:
         """Returns when the model lives; raises `InferenceFailed` when it is dead or hangs, and `TritonUnavailable`.
@@ -70,9 +81,9 @@ class Pulse:
             raise _dead(seen, model)
         if self._clock() - seen.answered_at < _FRESH_S:
             return
-        finished = await self._finished(model)
-        before, self._last[model] = self._last.get(model), finished
-        if finished is not None and before is not None and finished > before:
+        tally = await self._tally(model)
+        before, self._last[model] = self._last.get(model, _Tally()), tally
+        if tally.answered > before.answered and tally.failed == before.failed:
             return  # whoever asked: a question amid their requests would cost them their batch
         busy_s = max(_BUSY_PATIENCE_S, _TIMES_THE_LONGEST * seen.longest_s)
         patience_s = busy_s if seen.in_flight else _IDLE_PATIENCE_S
@@ -87,10 +98,12 @@ class Pulse:
         except InferenceServerException as error:
             status, message = error.status() or "", error.message() or ""
             if status == "StatusCode.INVALID_ARGUMENT" and message.startswith(_TRITONS_OWN):
-                reason = f"{model} can't be asked whether it lives, as it was exported by another version: export again"
-                raise InferenceError(f"{reason} ({message})", model) from error
+                reason = (
+                    f"{model} was exported by another version, and can't be asked whether it lives: export it again"
+                )
+                raise InferenceError(reason, model) from error
             if status == "StatusCode.INVALID_ARGUMENT":
-                self._last[model] = None if finished is None else finished + 1  # the refusal counts too
+                self._last[model] = replace(tally, answered=tally.answered + 1)  # the refusal counts too
                 return
             if "Exceeds maximum queue size" in message:
                 return
@@ -99,7 +112,7 @@ class Pulse:
             if status != "StatusCode.DEADLINE_EXCEEDED":
                 raise typed(error, model) from error
             # What others asked for may be long; a model that finishes something meanwhile does not hang.
-            if await self._finished(model) == finished:
+            if (await self._tally(model)).answered == tally.answered:
                 reason = f"{model}: its process has answered nothing for {patience_s:g} s"
                 raise InferenceFailed(reason, model) from None
         finally:
@@ -116,13 +129,13 @@ class Pulse:
         wanted = [grpcclient.InferRequestedOutput(output)]
         await self._client.infer(model, tensors, outputs=wanted, client_timeout=patience_s)
 
-    async def _finished(self, model: str) -> int | None:
-        """How many requests the model's process has answered since it was loaded, also with an error of its own."""
+    async def _tally(self, model: str) -> _Tally:
         try:
             answer = await self._client.get_inference_statistics(model, client_timeout=1.0)
         except (InferenceServerException, asyncio.TimeoutError):
-            return None
-        return sum(int(each.inference_stats.success.count) for each in answer.model_stats)
+            return _Tally()
+        counts = [each.inference_stats for each in answer.model_stats]
+        return _Tally(sum(each.success.count for each in counts), sum(each.fail.count for each in counts))
 
 
 def _dead(seen: ModelTraffic, model: str) -> InferenceFailed:

@@ -12,10 +12,9 @@ import pytest
 import pytest_asyncio
 
 from orchestrator.channels.setup import ChannelSetup
-from orchestrator.tasks.store import TaskStore
-from orchestrator.tasks.task import Task, TaskState
 from tests.orchestrator.running_server import RunningServer, running, settings_in
 from tests.orchestrator.speech_samples import wav
+from tests.orchestrator.tasks.held_taking import hold_taking
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -141,19 +140,11 @@ async def test_interrupt_with_queue_cancels_everything(server: RunningServer) ->
 async def test_interrupt_finds_the_task_that_the_channel_is_about_to_begin(
     server: RunningServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save, writing, written = TaskStore.save, asyncio.Event(), asyncio.Event()
-
-    async def slow(store: TaskStore, task: Task) -> None:
-        await save(store, task)
-        if task.state is TaskState.INFERRING:
-            writing.set()
-            await written.wait()
-
-    monkeypatch.setattr(TaskStore, "save", slow)
+    held, released = hold_taking(monkeypatch)
     task_id = await say(server)
-    await writing.wait()
+    await held.wait()
     answer = await server.http.post("/v1/channels/main/interrupt")
-    written.set()
+    released.set()
     assert answer.json() == {"cancelled": [task_id]}
     await server.task(await say(server), "done")
     assert (await server.http.get(f"/v1/tasks/{task_id}")).json()["state"] == "cancelled"

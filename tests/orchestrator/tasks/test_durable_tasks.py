@@ -16,6 +16,7 @@ from orchestrator.tasks.board import MAX_ATTEMPTS, QueueFull, TaskBoard
 from orchestrator.tasks.speech_files import SpeechFiles
 from orchestrator.tasks.store import TaskStore
 from orchestrator.tasks.task import Failure, Stage, Task, TaskState
+from tests.orchestrator.tasks.held_taking import hold_taking
 
 SPEECH = np.arange(-800, 800, dtype=np.int16)
 
@@ -185,22 +186,14 @@ async def test_task_that_is_cancelled_while_it_is_taken_is_not_given_out(
 ) -> None:
     board = board_in(tmp_path)
     await board.open()
-    save, writing, written = TaskStore.save, asyncio.Event(), asyncio.Event()
-
-    async def slow(store: TaskStore, changed: Task) -> None:
-        await save(store, changed)
-        if changed.state is TaskState.INFERRING:
-            writing.set()
-            await written.wait()
-
-    monkeypatch.setattr(TaskStore, "save", slow)
+    held, released = hold_taking(monkeypatch)
     for name in ("first", "second"):
         await board.submit(task(name), SPEECH)
     taking = asyncio.create_task(board.take("main"))
-    await writing.wait()
+    await held.wait()
     assert (board.taken("main"), board.queued("main")) == (["first"], ["second"])
     await board.finish("first", TaskState.CANCELLED)
-    written.set()
+    released.set()
     taken, _pcm = await taking
     assert taken.id == "second"
     await board.aclose()
