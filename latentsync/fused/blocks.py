@@ -30,8 +30,8 @@ from latentsync.upsampling import phase_weights
 
 # cuDNN's attention is the faster one for narrow heads and long sequences, by up to 1.8 times.
 _WIDEST_CUDNN_HEAD, _SHORTEST_CUDNN = 80, 256
-# Winograd's way saves products and costs passes over memory: it pays for wide layers, and enough tiles to fill a GPU.
-NARROWEST_TILED, FEWEST_TILES = 640, 256
+# Winograd's way saves products and costs passes over memory and larger weights: it pays for wide layers of enough tiles.
+NARROWEST_TILED, FEWEST_TILES = 320, 64
 
 
 class NormedConvolution:
@@ -40,16 +40,26 @@ class NormedConvolution:
     def __init__(self, norm: nn.GroupNorm, convolution: nn.Conv2d) -> None:
         self._norm = Affine.of(norm)
         self._weight = channels_last(convolution.weight)
-        self.in_channels = convolution.in_channels
-        narrowest = min(convolution.in_channels, convolution.out_channels)
-        self._turned = turned_weights(convolution.weight) if narrowest >= NARROWEST_TILED else None
+        self._turned: Tensor | None = None  # made when they are first needed: they are four times as large
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the maps that it takes."""
+        return self._weight.shape[1]
 
     def __call__(self, maps: Maps, unit_frames: int, bias: Tensor, other: Maps | None = None) -> Maps:
         """Maps with their sums, or where there is no other with the bias as their shift."""
-        if self._turned is not None and tiles(maps) >= FEWEST_TILES:
+        if self._tiled(maps):
+            if self._turned is None:
+                self._turned = turned_weights(self._weight)
             return convolve_by_tiles(maps, self._norm, unit_frames, self._turned, bias, other)
         result = convolve(group_norm(maps, self._norm, unit_frames, silu=True), self._weight)
         return replace(result, shift=bias) if other is None else add(result, bias, other)
+
+    def _tiled(self, maps: Maps) -> bool:
+        # bfloat16 has too few digits for it.
+        wide = min(self._weight.shape[:2]) >= NARROWEST_TILED and self._weight.dtype != torch.bfloat16
+        return wide and tiles(maps) >= FEWEST_TILES
 
 
 class Resnet:

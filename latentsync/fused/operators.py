@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from latentsync.fused import kernels, winograd
 
 _BLOCK_ROWS, _BLOCK_CHANNELS = 64, 64
-_BLOCK_TILES = 8
+# Small: all numbers of a tile are in registers at once.
+_BLOCK_TILES, _TILE_CHANNELS = 4, 64
 # Rows that one program sums up: enough programs to fill a GPU, few enough partial sums to read back.
 _MOST_SUMMED_ROWS = 128
 # Measured: wider ones are faster as the library's product and a kernel after it.
@@ -113,31 +114,33 @@ def _scales(maps: Maps, norm: Affine, unit_frames: int) -> tuple[Tensor, Tensor]
 
 
 def tiles(maps: Maps) -> int:
-    """Tiles of 2×2 pixels in all the pictures; 0 where a side is odd."""
-    return 0 if maps.height % 2 or maps.width % 2 else maps.rows.shape[0] // 4
+    """Tiles of winograd.SIDE² pixels in all the pictures; 0 where they don't fill them."""
+    side = winograd.SIDE
+    return 0 if maps.height % side or maps.width % side else maps.rows.shape[0] // side**2
 
 
 def convolve_by_tiles(
     maps: Maps, norm: Affine, unit_frames: int, weights: Tensor, bias: Tensor, other: Maps | None
 ) -> Maps:
-    """Group norm, SiLU and a 3×3 convolution of turned weights [16, in, out], + bias (+ other), with the sums."""
+    """Group norm, SiLU and a 3×3 convolution of turned weights [36, in, out], + bias (+ other), with the sums."""
     scale, offset = _scales(maps, norm, unit_frames)
-    count, (_, inner, channels) = tiles(maps), weights.shape
-    turned = maps.rows.new_empty(16, count, inner)
-    winograd.spread[(_ceil(count, _BLOCK_TILES), _ceil(inner, _BLOCK_CHANNELS))](
+    count, (planes, inner, channels) = tiles(maps), weights.shape
+    turned = maps.rows.new_empty(planes, count, inner)
+    winograd.spread[(_ceil(count, _BLOCK_TILES), _ceil(inner, _TILE_CHANNELS))](
         maps.rows, scale, offset, turned, count, maps.height, maps.width, inner, unit_frames,
-        SILU=True, BLOCK_T=_BLOCK_TILES, BLOCK_C=_BLOCK_CHANNELS,
+        SILU=True, BLOCK_T=_BLOCK_TILES, BLOCK_C=_TILE_CHANNELS,
     )  # fmt: skip
     products = torch.bmm(turned, weights)
-    out = maps.rows.new_empty(4 * count, channels)
-    frame_tiles = maps.frame_rows // 4
+    tile_rows = winograd.SIDE**2
+    out = maps.rows.new_empty(tile_rows * count, channels)
+    frame_tiles = maps.frame_rows // tile_rows
     block = min(_BLOCK_TILES, _power_of_two(frame_tiles))
-    loops = min(_MOST_SUMMED_ROWS // (4 * _BLOCK_TILES), _ceil(frame_tiles, block))
+    loops = min(_MOST_SUMMED_ROWS // (tile_rows * _BLOCK_TILES), _ceil(frame_tiles, block))
     splits = _ceil(frame_tiles, block * loops)
     kept = maps.rows.new_empty(2, maps.frames * splits, channels, dtype=torch.float32)
-    winograd.gather[(maps.frames * splits, _ceil(channels, _BLOCK_CHANNELS))](
+    winograd.gather[(maps.frames * splits, _ceil(channels, _TILE_CHANNELS))](
         products, products if other is None else other.rows, bias, out, kept[0], kept[1], count, maps.height,
-        maps.width, channels, HAS_OTHER=other is not None, SPLITS=splits, BLOCK_T=block, BLOCK_C=_BLOCK_CHANNELS,
+        maps.width, channels, HAS_OTHER=other is not None, SPLITS=splits, BLOCK_T=block, BLOCK_C=_TILE_CHANNELS,
         LOOPS=loops,
     )  # fmt: skip
     return maps.like(out, Sums(kept[0], kept[1], splits))
