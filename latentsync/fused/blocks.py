@@ -22,6 +22,7 @@ from latentsync.fused.operators import (
     gated_gelu,
     group_norm,
     layer_norm,
+    project,
     tiles,
     upsample,
 )
@@ -30,17 +31,22 @@ from latentsync.upsampling import phase_weights
 
 # cuDNN's attention is the faster one for narrow heads and long sequences, by up to 1.8 times.
 _WIDEST_CUDNN_HEAD, _SHORTEST_CUDNN = 80, 256
-# Winograd's way saves products and costs passes over memory and larger weights: it pays for wide layers of enough tiles.
-NARROWEST_TILED, FEWEST_TILES = 320, 64
+# Winograd's way saves products and costs passes over memory and larger weights: it pays for wide layers of many tiles.
+NARROWEST_TILED, FEWEST_TILES = 320, {4: 192, 2: 128}
 
 
 class NormedConvolution:
-    """A group norm, SiLU and a 3×3 convolution, whose bias is the caller's."""
+    """A group norm, SiLU and a 3×3 convolution, whose bias is the caller's.
 
-    def __init__(self, norm: nn.GroupNorm, convolution: nn.Conv2d) -> None:
+    `tiled`: it may be done by tiles (see winograd.py), whose rounding is about half of bfloat16's.
+    """
+
+    def __init__(self, norm: nn.GroupNorm, convolution: nn.Conv2d, tiled: bool) -> None:
         self._norm = Affine.of(norm)
         self._weight = channels_last(convolution.weight)
-        self._turned: Tensor | None = None  # made when they are first needed: they are four times as large
+        # bfloat16 has too few digits for tiles.
+        self._tiled = tiled and min(self._weight.shape[:2]) >= NARROWEST_TILED and self._weight.dtype != torch.bfloat16
+        self._turned: dict[int, Tensor] = {}  # made when they are first needed: they are up to four times as large
 
     @property
     def in_channels(self) -> int:
@@ -49,25 +55,24 @@ class NormedConvolution:
 
     def __call__(self, maps: Maps, unit_frames: int, bias: Tensor, other: Maps | None = None) -> Maps:
         """Maps with their sums, or where there is no other with the bias as their shift."""
-        if self._tiled(maps):
-            if self._turned is None:
-                self._turned = turned_weights(self._weight)
-            return convolve_by_tiles(maps, self._norm, unit_frames, self._turned, bias, other)
+        if side := self._side(maps):
+            if side not in self._turned:
+                self._turned[side] = turned_weights(self._weight, side)
+            return convolve_by_tiles(maps, self._norm, unit_frames, self._turned[side], side, bias, other)
         result = convolve(group_norm(maps, self._norm, unit_frames, silu=True), self._weight)
         return replace(result, shift=bias) if other is None else add(result, bias, other)
 
-    def _tiled(self, maps: Maps) -> bool:
-        # bfloat16 has too few digits for it.
-        wide = min(self._weight.shape[:2]) >= NARROWEST_TILED and self._weight.dtype != torch.bfloat16
-        return wide and tiles(maps) >= FEWEST_TILES
+    def _side(self, maps: Maps) -> int:
+        """Side of the tiles that pay here, or 0."""
+        return next((side for side in FEWEST_TILES if self._tiled and tiles(maps, side) >= FEWEST_TILES[side]), 0)
 
 
 class Resnet:
     """A ResNet block; its group norms take statistics over `unit_frames` frames together."""
 
-    def __init__(self, block: Any) -> None:
-        self._first = NormedConvolution(block.norm1, block.conv1)
-        self._second = NormedConvolution(block.norm2, block.conv2)
+    def __init__(self, block: Any, tiled: bool) -> None:
+        self._first = NormedConvolution(block.norm1, block.conv1, tiled)
+        self._second = NormedConvolution(block.norm2, block.conv2, tiled)
         self.first_bias: Tensor = block.conv1.bias.float()
         self._bias: Tensor = block.conv2.bias.float()
         self._shortcut: Tensor | None = None
@@ -83,7 +88,7 @@ class Resnet:
     def __call__(self, maps: Maps, shift: Tensor, unit_frames: int) -> Maps:
         """Maps with their sums; `shift` float32 [channels] is the first convolution's bias + the time embedding."""
         inner = self._first(maps, unit_frames, shift)
-        shortcut = maps if self._shortcut is None else maps.like(maps.rows @ self._shortcut)
+        shortcut = maps if self._shortcut is None else maps.like(project(maps, self._shortcut))
         return self._second(inner, unit_frames, self._bias, shortcut)
 
 
@@ -129,7 +134,6 @@ class Transformer:
         block = module.transformer_blocks[0]
         self._norm = Affine.of(module.norm)
         self._into = module.proj_in.weight.flatten(1).t()
-        self._into_bias = module.proj_in.bias.float()
         self._norm1, self._norm2, self._norm3 = (Affine.of(norm) for norm in (block.norm1, block.norm2, block.norm3))
         own, audio, feed = block.attn1, block.attn2, block.ff.net
         width = own.to_q.weight.shape[0]
@@ -166,15 +170,14 @@ class Transformer:
 class Upsample:
     """Twice the size by the nearest neighbour, and a 3×3 convolution."""
 
-    def __init__(self, convolution: nn.Conv2d, sums: bool) -> None:
+    def __init__(self, convolution: nn.Conv2d) -> None:
         assert convolution.bias is not None
         self._phases = channels_last(phase_weights(convolution.weight))
         self._bias = convolution.bias.float()
-        self._sums = sums
 
     def __call__(self, maps: Maps) -> Maps:
-        """Maps of twice the height and width, with their sums where those were asked for."""
-        return upsample(maps, self._phases, self._bias, self._sums)
+        """Maps of twice the height and width, with their sums."""
+        return upsample(maps, self._phases, self._bias)
 
 
 class Convolve:

@@ -23,9 +23,10 @@ class FusedDecoder:
         self._post_quant = Convolve(vae.autoencoder.post_quant_conv)
         self._conv_in = Convolve(decoder.conv_in)
         middle = decoder.mid_block
-        self._middle = (Resnet(middle.resnets[0]), _Attention(middle.attentions[0]), Resnet(middle.resnets[1]))
+        first, second = (_resnet(block) for block in middle.resnets)
+        self._middle = (first, _Attention(middle.attentions[0]), second)
         self._stages = [
-            ([Resnet(block) for block in stage.resnets], _upsample(stage.upsamplers)) for stage in decoder.up_blocks
+            ([_resnet(block) for block in stage.resnets], _upsample(stage.upsamplers)) for stage in decoder.up_blocks
         ]
         self._norm_out = Affine.of(decoder.conv_norm_out)
         self._conv_out = Convolve(decoder.conv_out)
@@ -47,8 +48,13 @@ class FusedDecoder:
         return hidden.pictures()[:, :3].float().clamp(-1, 1)
 
 
+def _resnet(block: Any) -> Resnet:
+    # Tiles would take 8 % off a decoder and put 1.7 grey levels at most on a pixel, in place of 0.9.
+    return Resnet(block, tiled=False)
+
+
 def _upsample(modules: Any) -> Upsample | None:
-    return Upsample(modules[0].conv, sums=True) if modules else None
+    return Upsample(modules[0].conv) if modules else None
 
 
 class _Attention:

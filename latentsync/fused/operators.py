@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from triton.tools.tensor_descriptor import TensorDescriptor
 
-from latentsync.fused import kernels, winograd
+from latentsync.fused.kernels import norms, products, tiles_2x2, tiles_4x4
 
 _BLOCK_ROWS, _BLOCK_CHANNELS = 64, 64
-# Small: all numbers of a tile are in registers at once.
-_BLOCK_TILES, _TILE_CHANNELS = 4, 64
+# Kernels of each size of Winograd's tiles, and how many a program holds in its registers at once.
+_TILES: dict[int, tuple[Any, int]] = {2: (tiles_2x2, 8), 4: (tiles_4x4, 4)}
+# Programs that fill a GPU: only with more of them may one sum up more rows.
+_FEWEST_PROGRAMS = 1024
 # Rows that one program sums up: enough programs to fill a GPU, few enough partial sums to read back.
 _MOST_SUMMED_ROWS = 128
-# Measured: wider ones are faster as the library's product and a kernel after it.
-_WIDEST_GATED_PRODUCT = 640
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,8 @@ class Sums:
 class Maps:
     """Feature maps of frames: `rows` [frames · height · width, channels], and their sums where somebody took them.
 
-    `shift` float32 [channels] is what the norm that follows has to add; maps that have one have no sums.
+    `shift` float32 [channels] is what the norm that follows has to add; maps that have one have no sums. `beside` are
+    more channels of the same pictures, to the right of the rows.
     """
 
     rows: Tensor
@@ -41,11 +45,12 @@ class Maps:
     width: int
     sums: Sums | None = None
     shift: Tensor | None = None
+    beside: Maps | None = None
 
     @property
     def channels(self) -> int:
-        """Width of a row."""
-        return self.rows.shape[1]
+        """Width of a row, with what is beside it."""
+        return self.rows.shape[1] + (0 if self.beside is None else self.beside.channels)
 
     @property
     def frame_rows(self) -> int:
@@ -87,60 +92,79 @@ class Affine:
 def group_norm(maps: Maps, norm: Affine, unit_frames: int, silu: bool) -> Maps:
     """Group norm of maps and their shift, with the statistics of each `unit_frames` frames together."""
     scale, offset = _scales(maps, norm, unit_frames)
-    out = torch.empty_like(maps.rows)
-    block = min(_BLOCK_ROWS, _power_of_two(maps.frame_rows))
+    out = maps.rows.new_empty(maps.rows.shape[0], maps.channels)
+    block, width = min(_BLOCK_ROWS, _power_of_two(maps.frame_rows)), _block_channels(maps)
     splits = _ceil(maps.frame_rows, block)
-    kernels.scale_channels[(maps.frames * splits, _ceil(maps.channels, _BLOCK_CHANNELS))](
-        maps.rows, scale, offset, out, maps.frame_rows, maps.channels, unit_frames,
-        SILU=silu, SPLITS=splits, BLOCK_R=block, BLOCK_C=_BLOCK_CHANNELS,
+    norms.scale_channels[(maps.frames * splits, _ceil(maps.channels, width))](
+        maps.rows, _beside(maps).rows, scale, offset, out, maps.frame_rows, maps.channels, maps.rows.shape[1],
+        unit_frames, SILU=silu, SPLITS=splits, BLOCK_R=block, BLOCK_C=width,
     )  # fmt: skip
     return maps.like(out)
+
+
+def project(maps: Maps, weight: Tensor) -> Tensor:
+    """Rows of the maps, with what is beside them, @ weight [channels, ..]."""
+    if maps.beside is None:
+        return maps.rows @ weight
+    left = maps.rows.shape[1]
+    return (maps.rows @ weight[:left]).addmm_(maps.beside.rows, weight[left:])
 
 
 def _scales(maps: Maps, norm: Affine, unit_frames: int) -> tuple[Tensor, Tensor]:
     """What the norm multiplies and adds: float32 [units, channels] each."""
     shift = norm.nothing if maps.shift is None else maps.shift
     sums = maps.sums or _sums_of(maps, shift)
+    beside = sums if maps.beside is None else maps.beside.sums or _sums_of(maps.beside, norm.nothing)
     channels, group = maps.channels, maps.channels // norm.groups
     units = maps.frames // unit_frames
     scale = maps.rows.new_empty(2, units, channels, dtype=torch.float32)
     splits = unit_frames * sums.splits
-    kernels.group_scales[(units, norm.groups)](
-        sums.values, sums.squares, shift, norm.weight, norm.bias, scale[0], scale[1], channels, group, splits,
+    norms.group_scales[(units, norm.groups)](
+        sums.values, sums.squares, beside.values, beside.squares, shift, norm.weight, norm.bias, scale[0], scale[1],
+        channels, maps.rows.shape[1], group, splits, 0 if maps.beside is None else unit_frames * beside.splits,
         float(unit_frames * maps.frame_rows * group), norm.epsilon,
         BLOCK_S=min(64, _power_of_two(splits)), BLOCK_G=_power_of_two(group),
     )  # fmt: skip
     return scale[0], scale[1]
 
 
-def tiles(maps: Maps) -> int:
-    """Tiles of winograd.SIDE² pixels in all the pictures; 0 where they don't fill them."""
-    side = winograd.SIDE
+def _beside(maps: Maps) -> Maps:
+    return maps if maps.beside is None else maps.beside
+
+
+def _block_channels(maps: Maps) -> int:
+    """Channels of a block, none of which is both in the rows and beside them."""
+    return _BLOCK_CHANNELS if maps.beside is None else math.gcd(_BLOCK_CHANNELS, maps.rows.shape[1])
+
+
+def tiles(maps: Maps, side: int) -> int:
+    """Tiles of side² pixels in all the pictures; 0 where they don't fill them."""
     return 0 if maps.height % side or maps.width % side else maps.rows.shape[0] // side**2
 
 
 def convolve_by_tiles(
-    maps: Maps, norm: Affine, unit_frames: int, weights: Tensor, bias: Tensor, other: Maps | None
+    maps: Maps, norm: Affine, unit_frames: int, weights: Tensor, side: int, bias: Tensor, other: Maps | None
 ) -> Maps:
-    """Group norm, SiLU and a 3×3 convolution of turned weights [36, in, out], + bias (+ other), with the sums."""
+    """Group norm, SiLU and a 3×3 convolution of winograd.turned_weights, + bias (+ other), with the sums."""
+    (kernel, block), count, (planes, inner, channels) = _TILES[side], tiles(maps, side), weights.shape
     scale, offset = _scales(maps, norm, unit_frames)
-    count, (planes, inner, channels) = tiles(maps), weights.shape
-    turned = maps.rows.new_empty(planes, count, inner)
-    winograd.spread[(_ceil(count, _BLOCK_TILES), _ceil(inner, _TILE_CHANNELS))](
-        maps.rows, scale, offset, turned, count, maps.height, maps.width, inner, unit_frames,
-        SILU=True, BLOCK_T=_BLOCK_TILES, BLOCK_C=_TILE_CHANNELS,
+    turned, width = maps.rows.new_empty(planes, count, inner), _block_channels(maps)
+    kernel.spread[(_ceil(count, block), _ceil(inner, width))](
+        maps.rows, _beside(maps).rows, scale, offset, turned, count, maps.height, maps.width, inner, maps.rows.shape[1],
+        unit_frames, BLOCK_T=block, BLOCK_C=width,
     )  # fmt: skip
-    products = torch.bmm(turned, weights)
-    tile_rows = winograd.SIDE**2
-    out = maps.rows.new_empty(tile_rows * count, channels)
-    frame_tiles = maps.frame_rows // tile_rows
-    block = min(_BLOCK_TILES, _power_of_two(frame_tiles))
-    loops = min(_MOST_SUMMED_ROWS // (tile_rows * _BLOCK_TILES), _ceil(frame_tiles, block))
-    splits = _ceil(frame_tiles, block * loops)
+    multiplied = torch.bmm(turned, weights)
+    out = maps.rows.new_empty(count * side**2, channels)
+    frame_tiles, column_blocks = maps.frame_rows // side**2, _ceil(channels, _BLOCK_CHANNELS)
+    block = min(block, _power_of_two(frame_tiles))
+    blocks = _ceil(frame_tiles, block)
+    spare = maps.frames * blocks * column_blocks // _FEWEST_PROGRAMS
+    loops = max(1, min(spare, blocks, _MOST_SUMMED_ROWS // (side**2 * block)))
+    splits = _ceil(blocks, loops)
     kept = maps.rows.new_empty(2, maps.frames * splits, channels, dtype=torch.float32)
-    winograd.gather[(maps.frames * splits, _ceil(channels, _TILE_CHANNELS))](
-        products, products if other is None else other.rows, bias, out, kept[0], kept[1], count, maps.height,
-        maps.width, channels, HAS_OTHER=other is not None, SPLITS=splits, BLOCK_T=block, BLOCK_C=_TILE_CHANNELS,
+    kernel.gather[(maps.frames * splits, column_blocks)](
+        multiplied, multiplied if other is None else other.rows, bias, out, kept[0], kept[1], count, maps.height,
+        maps.width, channels, HAS_OTHER=other is not None, SPLITS=splits, BLOCK_T=block, BLOCK_C=_BLOCK_CHANNELS,
         LOOPS=loops,
     )  # fmt: skip
     return maps.like(out, Sums(kept[0], kept[1], splits))
@@ -150,22 +174,11 @@ def add(maps: Maps, bias: Tensor, other: Maps | None = None, sums: bool = True) 
     """maps + bias [channels] (+ other), with its sums for the norm that follows."""
     out = torch.empty_like(maps.rows)
     places, kept = _places(maps, maps.channels, sums)
-    kernels.add[_grid(maps, maps.channels)](
+    norms.add[_grid(maps, maps.channels)](
         maps.rows, maps.rows if other is None else other.rows, bias, out, kept.values, kept.squares, maps.frame_rows,
         maps.channels, HAS_OTHER=other is not None, WITH_SUMS=sums, **places,
     )  # fmt: skip
     return maps.like(out, kept if sums else None)
-
-
-def concatenate(left: Maps, right: Maps) -> Maps:
-    """Both side by side along the channels, with the sums."""
-    channels = left.channels + right.channels
-    out = left.rows.new_empty(left.rows.shape[0], channels)
-    places, kept = _places(left, channels, True)
-    kernels.concatenate[_grid(left, channels)](
-        left.rows, right.rows, out, kept.values, kept.squares, left.frame_rows, left.channels, right.channels, **places
-    )
-    return left.like(out, kept)
 
 
 def layer_norm(x: Tensor, norm: Affine, shift: Tensor) -> Tensor:
@@ -173,28 +186,26 @@ def layer_norm(x: Tensor, norm: Affine, shift: Tensor) -> Tensor:
     out = torch.empty_like(x)
     rows, channels = x.shape
     width = _power_of_two(channels)
-    block = max(1, 2048 // width)
-    kernels.layer_norm[(_ceil(rows, block),)](
+    block = max(1, 4096 // width)
+    norms.layer_norm[(_ceil(rows, block),)](
         x, shift, norm.weight, norm.bias, out, rows, channels, norm.epsilon, BLOCK_R=block, BLOCK_C=width
     )
     return out
 
 
 def gated_gelu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """a · gelu(b) of x @ weight.T + bias = (a, b): rows [.., channels] of weight [2 · channels, inner]."""
+    """a · gelu(b) of x @ weight.T + bias = (a, b): rows [.., channels] of weight [2 · channels, inner].
+
+    channels must be a multiple of 64.
+    """
     (rows, inner), channels = x.shape, weight.shape[0] // 2
     out = x.new_empty(rows, channels)
-    if inner <= _WIDEST_GATED_PRODUCT and inner % 64 == 0 and channels % 128 == 0:
-        block, width = (128, 64) if inner <= 320 else (128, 128)
-        kernels.gated_product[(_ceil(rows, block) * (channels // width),)](
-            x, weight, bias, out, rows, channels,
-            INNER=inner, BLOCK_R=block, BLOCK_C=width, BLOCK_K=64, BAND=8, STAGES=3, num_warps=8,
-        )  # fmt: skip
-        return out
-    block, width = 16, 128
-    kernels.gated_gelu[(_ceil(rows, block), _ceil(channels, width))](
-        x @ weight.t(), bias, out, rows, channels, BLOCK_R=block, BLOCK_C=width
-    )
+    block, width, depth = 128, 64, 64
+    products.gated_product[(_ceil(rows, block) * (channels // width),)](
+        TensorDescriptor.from_tensor(x, [block, depth]), TensorDescriptor.from_tensor(weight, [width, depth]), bias,
+        TensorDescriptor.from_tensor(out, [block, width]), rows, channels,
+        INNER=inner, BLOCK_R=block, BLOCK_C=width, BLOCK_K=depth, BAND=8, STAGES=3, num_warps=4,
+    )  # fmt: skip
     return out
 
 
@@ -206,7 +217,7 @@ def attend_to_few(query: Tensor, keys: Tensor, values: Tensor, frames: int, head
     (rows, channels), count = query.shape, keys.shape[0] // frames
     out = torch.empty_like(query)
     width = channels // heads
-    kernels.attend_to_few[(_ceil(rows // frames, 64), heads, frames)](
+    products.attend_to_few[(_ceil(rows // frames, 64), heads, frames)](
         query, keys, values, out, rows // frames, count, keys.stride(0), channels, width**-0.5,
         WIDTH=width, BLOCK_T=64, BLOCK_W=max(16, _power_of_two(width)), BLOCK_N=64,
     )  # fmt: skip
@@ -218,22 +229,22 @@ def convolve(maps: Maps, weight: Tensor, stride: int = 1, padding: int = 1) -> M
     return Maps.of(F.conv2d(maps.pictures(), weight, None, stride, padding))
 
 
-def upsample(maps: Maps, phases: Tensor, bias: Tensor, sums: bool) -> Maps:
-    """A 3×3 convolution of the maps at twice their size (see upsampling.py for `phases`), with the sums if asked."""
+def upsample(maps: Maps, phases: Tensor, bias: Tensor) -> Maps:
+    """A 3×3 convolution of the maps at twice their size (see upsampling.py for `phases`), with the sums."""
     result = convolve(maps, phases)
     height, width, channels = 2 * maps.height, 2 * maps.width, result.channels // 4
     large = Maps(maps.rows.new_empty(maps.frames * height * width, channels), maps.frames, height, width)
-    places, kept = _places(large, channels, sums)
-    kernels.interleave[_grid(large, channels)](
-        result.rows, bias, large.rows, kept.values, kept.squares, height, width, channels, WITH_SUMS=sums, **places
+    places, kept = _places(large, channels, True)
+    norms.interleave[_grid(large, channels)](
+        result.rows, bias, large.rows, kept.values, kept.squares, height, width, channels, **places
     )
-    return large.like(large.rows, kept if sums else None)
+    return large.like(large.rows, kept)
 
 
 def _sums_of(maps: Maps, shift: Tensor) -> Sums:
-    places, sums = _places(maps, maps.channels, True)
-    kernels.sum_channels[_grid(maps, maps.channels)](
-        maps.rows, shift, sums.values, sums.squares, maps.frame_rows, maps.channels, **places
+    places, sums = _places(maps, maps.rows.shape[1], True)
+    norms.sum_channels[_grid(maps, maps.rows.shape[1])](
+        maps.rows, shift, sums.values, sums.squares, maps.frame_rows, maps.rows.shape[1], **places
     )
     return sums
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from latentsync.fused.blocks import Convolve, Resnet, Transformer, Upsample
-from latentsync.fused.operators import Affine, Maps, concatenate, group_norm
+from latentsync.fused.operators import Affine, Maps, group_norm
 from latentsync.unet import LATENT_CHANNELS, LatentSyncUNet
 
 
@@ -76,7 +77,7 @@ class FusedUNet:
             hidden = stage.up(hidden, skips, shift, heard, unit_frames)
         last = self._up[-1]
         for index in range(len(last.resnets) - 1):
-            hidden = last.layer(index, concatenate(hidden, skips.pop()), shift, heard, unit_frames)
+            hidden = last.layer(index, replace(hidden, beside=skips.pop()), shift, heard, unit_frames)
         if kept is not None:
             kept.copy_(hidden.rows)
         return self._finish(hidden, skips.pop(), shift, heard, unit_frames)
@@ -90,7 +91,7 @@ class FusedUNet:
         return self._finish(hidden.like(kept), hidden, shift, heard, unit_frames)
 
     def _finish(self, hidden: Maps, skip: Maps, shift: _Ribbon, heard: _Ribbon, unit_frames: int) -> Tensor:
-        hidden = self._up[-1].layer(-1, concatenate(hidden, skip), shift, heard, unit_frames)
+        hidden = self._up[-1].layer(-1, replace(hidden, beside=skip), shift, heard, unit_frames)
         hidden = group_norm(hidden, self._norm_out, unit_frames, silu=True)
         return self._conv_out(hidden, sums=False).pictures()[:, :LATENT_CHANNELS]
 
@@ -114,10 +115,10 @@ class _Stage:
     """One level of the UNet."""
 
     def __init__(self, block: Any) -> None:
-        self.resnets = [Resnet(module) for module in block.resnets]
+        self.resnets = [Resnet(module, tiled=True) for module in block.resnets]
         self.transformers = [Transformer(module) for module in getattr(block, "attentions", ())]
         upsamplers, downsamplers = getattr(block, "upsamplers", None), getattr(block, "downsamplers", None)
-        self._upsample = Upsample(upsamplers[0].conv, sums=False) if upsamplers else None
+        self._upsample = Upsample(upsamplers[0].conv) if upsamplers else None
         self._downsample = Convolve(downsamplers[0].conv) if downsamplers else None
 
     @property
@@ -153,7 +154,7 @@ class _Stage:
 
     def up(self, hidden: Maps, skips: list[Maps], shift: _Ribbon, heard: _Ribbon, unit_frames: int) -> Maps:
         for index in range(len(self.resnets)):
-            hidden = self.layer(index, concatenate(hidden, skips.pop()), shift, heard, unit_frames)
+            hidden = self.layer(index, replace(hidden, beside=skips.pop()), shift, heard, unit_frames)
         return hidden if self._upsample is None else self._upsample(hidden)
 
     def layer(self, index: int, hidden: Maps, shift: _Ribbon, heard: _Ribbon, unit_frames: int) -> Maps:

@@ -1,232 +1,38 @@
-"""3×3 convolutions by Winograd's minimal filtering, F(4×4, 3×3): 36 products for 4×4 pixels instead of 144.
+"""3×3 convolutions by Winograd's minimal filtering: 36 products for 4×4 pixels instead of 144, or 16 for 2×2 of 36.
 
-Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2015. Each tile of 6×6 pixels, which overlaps its
-neighbours by two, is turned into 36 numbers (`spread`), these are multiplied with the turned weights as 36 plain
-matrix products, and the results turned into the tile's 4×4 pixels (`gather`). The two turns take the place of passes
-over memory that are there anyway: the norm before, the bias and the shortcut after.
+Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2015. Each tile of pixels, which overlaps its
+neighbours by two, is turned into as many numbers (`spread`), these are multiplied with the turned weights as plain
+matrix products, and the results turned into the tile's pixels (`gather`): tiles_4x4.py and tiles_2x2.py. The two turns
+take the place of passes over memory that are there anyway: the norm before, the bias and the shortcut after.
 
-A line of six pixels is a polynomial of degree five, taken at the points 0, ±5/8, ±3/2 and infinity. In float16 these
-points lose half of what the usual 0, ±1, ±2 do (0.0016 of the result, relative to its norm; a convolution of bfloat16
-loses 0.0029, the direct one of float16 0.0002), as Barabasz et al., "Error Analysis and Improving the Accuracy of
-Winograd Convolution", 2020, would have it. Powers of two keep pixels and weights within float16's range.
+A line of pixels is a polynomial, taken at as many points: 0, ±1 and infinity for 2×2, 0, ±5/8, ±3/2 and infinity for
+4×4. In float16 these lose half of what the usual 0, ±1, ±2 do, as Barabasz et al., "Error Analysis and Improving the
+Accuracy of Winograd Convolution", 2020, would have it: 0.0016 of the result, relative to its norm, 2×2 0.0006, the
+direct convolution 0.0002 (in bfloat16 0.0029).
 """
 
 from __future__ import annotations
 
 import torch
-import triton
-import triton.language as tl
 from torch import Tensor
 
-SIDE = 4  # of a tile's result, pixels
-PLANES = 36
-_A, _B = tl.constexpr(5 / 8), tl.constexpr(3 / 2)
-_AA, _BB = tl.constexpr(25 / 64), tl.constexpr(9 / 4)
-_AAA, _BBB = tl.constexpr(125 / 512), tl.constexpr(27 / 8)
-_SUM, _PRODUCT = tl.constexpr(25 / 64 + 9 / 4), tl.constexpr(25 / 64 * 9 / 4)
+NEAR, FAR = 5 / 8, 3 / 2
 
 
-def turned_weights(weight: Tensor) -> Tensor:
-    """Weights [36, in, out] of those of a convolution [out, in, 3, 3]; computed in float32."""
-    a, b = 5 / 8, 3 / 2
-    near, far = 2 * a**2 * (a**2 - b**2) / 4, 2 * b**2 * (b**2 - a**2) / 2
-    points = [(0.0, (a * b) ** 2 / 4), (a, near), (-a, near), (b, far), (-b, far)]
-    rows = [[1 / by, point / by, point**2 / by] for point, by in points] + [[0.0, 0.0, 4.0]]
-    turn = torch.tensor(rows, device=weight.device)
+def turned_weights(weight: Tensor, side: int) -> Tensor:
+    """Weights [(side + 2)², in, out] of those of a convolution [out, in, 3, 3]; computed in float32."""
+    turn = torch.tensor(_turn(side), device=weight.device)
     turned = torch.einsum("ai,oxij,bj->abxo", turn, weight.float(), turn)
     return turned.flatten(0, 1).to(weight.dtype).contiguous()
 
 
-@triton.jit
-def _spread_line(p0, p1, p2, p3, p4, p5):
-    """Six pixels of a line as the values of their polynomial at the six points, over powers of two."""
-    even, odd = p4 - p2 * _BB, (p3 - p1 * _BB) * _A
-    even_far, odd_far = p4 - p2 * _AA, (p3 - p1 * _AA) * _B
-    return (
-        (p4 - p2 * _SUM + p0 * _PRODUCT) * 0.25,
-        (even + odd) * 0.25,
-        (even - odd) * 0.25,
-        (even_far + odd_far) * 0.5,
-        (even_far - odd_far) * 0.5,
-        (p5 - p3 * _SUM + p1 * _PRODUCT) * 0.25,
-    )
-
-
-@triton.jit
-def _gather_line(m0, m1, m2, m3, m4, m5):
-    """Four pixels of a line of the six points' products."""
-    near, near_odd, far, far_odd = m1 + m2, m1 - m2, m3 + m4, m3 - m4
-    return (
-        m0 + near + far,
-        near_odd * _A + far_odd * _B,
-        near * _AA + far * _BB,
-        near_odd * _AAA + far_odd * _BBB + m5,
-    )
-
-
-@triton.jit
-def _pixel(at, factor, constant, mask, SILU: tl.constexpr):
-    value = tl.load(at, mask=mask, other=0.0).to(tl.float32) * factor + constant
-    if SILU:
-        value = value * tl.sigmoid(value)
-    return tl.where(mask, value, 0.0)
-
-
-@triton.jit
-def _spread_column(
-    at, factor, constant, inside, top, left, height, width, channels, J: tl.constexpr, SILU: tl.constexpr
-):
-    """A tile's column J, turned along it: pixels x · factor + constant (through SiLU), 0 outside of the picture."""
-    mask = inside & (left + J >= 0) & (left + J < width)
-    at += J * channels
-    row = width * channels
-    return _spread_line(
-        _pixel(at, factor, constant, mask & (top >= 0), SILU),
-        _pixel(at + row, factor, constant, mask, SILU),
-        _pixel(at + 2 * row, factor, constant, mask, SILU),
-        _pixel(at + 3 * row, factor, constant, mask, SILU),
-        _pixel(at + 4 * row, factor, constant, mask, SILU),
-        _pixel(at + 5 * row, factor, constant, mask & (top + 5 < height), SILU),
-    )
-
-
-@triton.jit
-def _store_line(at, plane, mask, a, b, c, d, e, f):
-    """A tile's turned row, turned across, into its planes."""
-    p0, p1, p2, p3, p4, p5 = _spread_line(a, b, c, d, e, f)
-    kind = at.dtype.element_ty
-    tl.store(at, p0.to(kind), mask=mask)
-    tl.store(at + plane, p1.to(kind), mask=mask)
-    tl.store(at + 2 * plane, p2.to(kind), mask=mask)
-    tl.store(at + 3 * plane, p3.to(kind), mask=mask)
-    tl.store(at + 4 * plane, p4.to(kind), mask=mask)
-    tl.store(at + 5 * plane, p5.to(kind), mask=mask)
-
-
-@triton.jit
-def spread(
-    x, scale, offset, out, tiles, height, width, channels, unit_frames, SILU: tl.constexpr, BLOCK_T: tl.constexpr,
-    BLOCK_C: tl.constexpr,
-):  # fmt: skip
-    """out [36, tiles, channels] of pictures x · scale + offset of their unit [frames · height · width, channels]."""
-    tile = (tl.program_id(0) * BLOCK_T + tl.arange(0, BLOCK_T)).to(tl.int64)[:, None]
-    column = (tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C))[None, :]
-    inside = (tile < tiles) & (column < channels)
-    across = width // 4
-    frame = tile // (height // 4 * across)
-    top = tile // across % (height // 4) * 4 - 1
-    left = tile % across * 4 - 1
-    unit = frame // unit_frames * channels
-    factor = tl.load(scale + unit + column, mask=inside, other=0.0)
-    constant = tl.load(offset + unit + column, mask=inside, other=0.0)
-    at = x + ((frame * height + top) * width + left) * channels + column
-    a0, a1, a2, a3, a4, a5 = _spread_column(
-        at, factor, constant, inside, top, left, height, width, channels, 0, SILU
-    )
-    b0, b1, b2, b3, b4, b5 = _spread_column(
-        at, factor, constant, inside, top, left, height, width, channels, 1, SILU
-    )
-    c0, c1, c2, c3, c4, c5 = _spread_column(
-        at, factor, constant, inside, top, left, height, width, channels, 2, SILU
-    )
-    d0, d1, d2, d3, d4, d5 = _spread_column(
-        at, factor, constant, inside, top, left, height, width, channels, 3, SILU
-    )
-    e0, e1, e2, e3, e4, e5 = _spread_column(
-        at, factor, constant, inside, top, left, height, width, channels, 4, SILU
-    )
-    f0, f1, f2, f3, f4, f5 = _spread_column(
-        at, factor, constant, inside, top, left, height, width, channels, 5, SILU
-    )
-    plane = tiles.to(tl.int64) * channels
-    to = out + tile * channels + column
-    _store_line(to, plane, inside, a0, b0, c0, d0, e0, f0)
-    _store_line(to + 6 * plane, plane, inside, a1, b1, c1, d1, e1, f1)
-    _store_line(to + 12 * plane, plane, inside, a2, b2, c2, d2, e2, f2)
-    _store_line(to + 18 * plane, plane, inside, a3, b3, c3, d3, e3, f3)
-    _store_line(to + 24 * plane, plane, inside, a4, b4, c4, d4, e4, f4)
-    _store_line(to + 30 * plane, plane, inside, a5, b5, c5, d5, e5, f5)
-
-
-@triton.jit
-def _gather_column(at, plane, mask):
-    """A column of products, turned along it."""
-    return _gather_line(
-        tl.load(at, mask=mask, other=0.0).to(tl.float32),
-        tl.load(at + 6 * plane, mask=mask, other=0.0).to(tl.float32),
-        tl.load(at + 12 * plane, mask=mask, other=0.0).to(tl.float32),
-        tl.load(at + 18 * plane, mask=mask, other=0.0).to(tl.float32),
-        tl.load(at + 24 * plane, mask=mask, other=0.0).to(tl.float32),
-        tl.load(at + 30 * plane, mask=mask, other=0.0).to(tl.float32),
-    )
-
-
-@triton.jit
-def _finish_line(
-    a, b, c, d, e, f, added, other, out, place, channels, mask, total, square, HAS_OTHER: tl.constexpr
-):  # fmt: skip
-    """Turns a row across, stores it + added (+ other), and adds what was stored to the sums."""
-    p0, p1, p2, p3 = _gather_line(a, b, c, d, e, f)
-    total, square = _finish(p0, added, other, out, place, mask, total, square, HAS_OTHER)
-    total, square = _finish(p1, added, other, out, place + channels, mask, total, square, HAS_OTHER)
-    total, square = _finish(p2, added, other, out, place + 2 * channels, mask, total, square, HAS_OTHER)
-    return _finish(p3, added, other, out, place + 3 * channels, mask, total, square, HAS_OTHER)
-
-
-@triton.jit
-def _finish(value, added, other, out, place, mask, total, square, HAS_OTHER: tl.constexpr):
-    value += added
-    if HAS_OTHER:
-        value += tl.load(other + place, mask=mask, other=0.0).to(tl.float32)
-    rounded = value.to(out.dtype.element_ty)
-    tl.store(out + place, rounded, mask=mask)
-    stored = tl.where(mask, rounded.to(tl.float32), 0.0)
-    return total + stored, square + stored * stored
-
-
-@triton.jit
-def gather(
-    products, other, bias, out, sums, squares, tiles, height, width, channels, HAS_OTHER: tl.constexpr,
-    SPLITS: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_C: tl.constexpr, LOOPS: tl.constexpr,
-):  # fmt: skip
-    """out = the pictures of products [36, tiles, channels], + bias, + other where there is one, and its sums.
-
-    The sums are those of kernels.sum_channels, over each split of a frame's tiles: [frames · SPLITS, channels].
-    """
-    block = tl.program_id(0)
-    channel = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
-    column = channel[None, :]
-    across = width // 4
-    frame_tiles = height // 4 * across
-    frame = (block // SPLITS).to(tl.int64)
-    added = tl.load(bias + channel, mask=channel < channels, other=0.0)[None, :]
-    plane = tiles.to(tl.int64) * channels
-    row = width * channels
-    total = tl.zeros([BLOCK_T, BLOCK_C], dtype=tl.float32)
-    square = tl.zeros([BLOCK_T, BLOCK_C], dtype=tl.float32)
-    for loop in tl.static_range(LOOPS):
-        tile = ((block % SPLITS) * (BLOCK_T * LOOPS) + loop * BLOCK_T + tl.arange(0, BLOCK_T))[:, None]
-        mask = (tile < frame_tiles) & (column < channels)
-        at = products + (frame * frame_tiles + tile) * channels + column
-        a0, a1, a2, a3 = _gather_column(at, plane, mask)
-        b0, b1, b2, b3 = _gather_column(at + plane, plane, mask)
-        c0, c1, c2, c3 = _gather_column(at + 2 * plane, plane, mask)
-        d0, d1, d2, d3 = _gather_column(at + 3 * plane, plane, mask)
-        e0, e1, e2, e3 = _gather_column(at + 4 * plane, plane, mask)
-        f0, f1, f2, f3 = _gather_column(at + 5 * plane, plane, mask)
-        place = ((frame * height + tile // across * 4) * width + tile % across * 4) * channels + column
-        total, square = _finish_line(
-            a0, b0, c0, d0, e0, f0, added, other, out, place, channels, mask, total, square, HAS_OTHER
-        )
-        total, square = _finish_line(
-            a1, b1, c1, d1, e1, f1, added, other, out, place + row, channels, mask, total, square, HAS_OTHER
-        )
-        total, square = _finish_line(
-            a2, b2, c2, d2, e2, f2, added, other, out, place + 2 * row, channels, mask, total, square, HAS_OTHER
-        )
-        total, square = _finish_line(
-            a3, b3, c3, d3, e3, f3, added, other, out, place + 3 * row, channels, mask, total, square, HAS_OTHER
-        )
-    place = block * channels + channel
-    tl.store(sums + place, tl.sum(total, 0), mask=channel < channels)
-    tl.store(squares + place, tl.sum(square, 0), mask=channel < channels)
+def _turn(side: int) -> list[list[float]]:
+    """What a line of three weights is at each point, over the product of the point's distances to the others."""
+    points = {2: (0.0, 1.0, -1.0), 4: (0.0, NEAR, -NEAR, FAR, -FAR)}[side]
+    rows = []
+    for point in points:
+        distances = 1.0
+        for other in points:
+            distances *= point - other if other != point else 1.0
+        rows.append([1 / distances, point / distances, point**2 / distances])
+    return [*rows, [0.0, 0.0, 1.0]]

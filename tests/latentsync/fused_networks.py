@@ -4,6 +4,7 @@ A program of its own: Triton's kernels are told before they are read that they a
 """
 
 import json
+from collections.abc import Iterator
 
 import torch
 
@@ -81,9 +82,17 @@ def decoder_error() -> float:
     return apart(FusedDecoder(vae).forward(latents), vae.decode(latents))
 
 
+# How convolutions after a norm are done: the fewest tiles of each size that are used.
+WAYS: dict[str, dict[int, int]] = {"direct": {}, "tiles of 4×4": {4: 1}, "tiles of 2×2": {2: 1}}
+
+
+def errors_by_way() -> Iterator[tuple[str, dict[str, float]]]:
+    """The same networks with each way."""
+    blocks.NARROWEST_TILED = 1
+    for name, blocks.FEWEST_TILES in WAYS.items():
+        torch.manual_seed(0)
+        yield name, unet_errors() | {"decoder": decoder_error()}
+
+
 if __name__ == "__main__":
-    torch.manual_seed(0)
-    errors = unet_errors() | {"decoder": decoder_error()}
-    blocks.NARROWEST_TILED = blocks.FEWEST_TILES = 1
-    tiled = unet_errors() | {"decoder": decoder_error()}
-    print(json.dumps(errors | {f"{name}, tiled": error for name, error in tiled.items()}))
+    print(json.dumps(dict(errors_by_way())))

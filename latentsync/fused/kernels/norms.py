@@ -1,0 +1,197 @@
+"""Norms, additions and upsampling of rows of channels, and the sums that the norms take.
+
+All activations are rows of channels, [frames · height · width, channels], which is what channels-last convolutions and
+matrix products both read: nothing is ever transposed. Sums are float32. Group norms take two passes, as the statistics
+span frames: whatever writes a tensor also leaves sums over blocks of its rows, in an order that is always the same.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from latentsync.fused.kernels.activations import silu_of_double
+
+
+@triton.jit
+def sum_channels(
+    x, shift, sums, squares, frame_rows, channels, SPLITS: tl.constexpr, BLOCK_R: tl.constexpr,
+    BLOCK_C: tl.constexpr, LOOPS: tl.constexpr,
+):  # fmt: skip
+    """Sums of x + shift, and of its squares, over each split of each frame's rows: [frames · SPLITS, channels]."""
+    block = tl.program_id(0)
+    column = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
+    inside = column < channels
+    first = (block // SPLITS).to(tl.int64) * frame_rows
+    added = tl.load(shift + column, mask=inside, other=0.0)
+    total = tl.zeros([BLOCK_C], dtype=tl.float32)
+    square = tl.zeros([BLOCK_C], dtype=tl.float32)
+    for loop in tl.static_range(LOOPS):
+        row = (block % SPLITS) * (BLOCK_R * LOOPS) + loop * BLOCK_R + tl.arange(0, BLOCK_R)
+        mask = (row < frame_rows)[:, None] & inside[None, :]
+        value = tl.load(x + (first + row)[:, None] * channels + column[None, :], mask=mask, other=0.0)
+        value = tl.where(mask, value.to(tl.float32) + added[None, :], 0.0)
+        total += tl.sum(value, 0)
+        square += tl.sum(value * value, 0)
+    place = block * channels + column
+    tl.store(sums + place, total, mask=inside)
+    tl.store(squares + place, square, mask=inside)
+
+
+@triton.jit
+def add(
+    x, other, bias, out, sums, squares, frame_rows, channels, HAS_OTHER: tl.constexpr, WITH_SUMS: tl.constexpr,
+    SPLITS: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr, LOOPS: tl.constexpr,
+):  # fmt: skip
+    """out = x + bias, + other where there is one, and the sums of `sum_channels` of it."""
+    block = tl.program_id(0)
+    column = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
+    inside = column < channels
+    first = (block // SPLITS).to(tl.int64) * frame_rows
+    added = tl.load(bias + column, mask=inside, other=0.0)
+    total = tl.zeros([BLOCK_C], dtype=tl.float32)
+    square = tl.zeros([BLOCK_C], dtype=tl.float32)
+    for loop in tl.static_range(LOOPS):
+        row = (block % SPLITS) * (BLOCK_R * LOOPS) + loop * BLOCK_R + tl.arange(0, BLOCK_R)
+        mask = (row < frame_rows)[:, None] & inside[None, :]
+        place = (first + row)[:, None] * channels + column[None, :]
+        value = tl.load(x + place, mask=mask, other=0.0).to(tl.float32) + added[None, :]
+        if HAS_OTHER:
+            value += tl.load(other + place, mask=mask, other=0.0).to(tl.float32)
+        rounded = value.to(out.dtype.element_ty)
+        tl.store(out + place, rounded, mask=mask)
+        if WITH_SUMS:
+            value = tl.where(mask, rounded.to(tl.float32), 0.0)
+            total += tl.sum(value, 0)
+            square += tl.sum(value * value, 0)
+    if WITH_SUMS:
+        place = block * channels + column
+        tl.store(sums + place, total, mask=inside)
+        tl.store(squares + place, square, mask=inside)
+
+
+@triton.jit
+def group_scales(
+    sums, squares, beside_sums, beside_squares, shift, weight, bias, scale, offset, channels, left_channels,
+    group_channels, unit_splits, beside_splits, count, epsilon, BLOCK_S: tl.constexpr, BLOCK_G: tl.constexpr,
+):  # fmt: skip
+    """What a group norm multiplies and adds, per unit (the frames that share statistics) and channel.
+
+    The norm of x + shift is x · scale + offset. `count` values make one group of one unit. Channels from left_channels
+    on have their sums in the `beside` ones.
+    """
+    unit = tl.program_id(0)
+    member = tl.arange(0, BLOCK_G)
+    column = tl.program_id(1) * group_channels + member
+    inside = member < group_channels
+    total = tl.zeros([BLOCK_S, BLOCK_G], dtype=tl.float32)
+    square = tl.zeros([BLOCK_S, BLOCK_G], dtype=tl.float32)
+    for start in range(0, unit_splits, BLOCK_S):
+        split = start + tl.arange(0, BLOCK_S)
+        mask = (split < unit_splits)[:, None] & (inside & (column < left_channels))[None, :]
+        place = (unit * unit_splits + split)[:, None] * left_channels + column[None, :]
+        total += tl.load(sums + place, mask=mask, other=0.0)
+        square += tl.load(squares + place, mask=mask, other=0.0)
+    for start in range(0, beside_splits, BLOCK_S):
+        split = start + tl.arange(0, BLOCK_S)
+        mask = (split < beside_splits)[:, None] & (inside & (column >= left_channels))[None, :]
+        place = (unit * beside_splits + split)[:, None] * (channels - left_channels) + (column - left_channels)[None, :]
+        total += tl.load(beside_sums + place, mask=mask, other=0.0)
+        square += tl.load(beside_squares + place, mask=mask, other=0.0)
+    mean = tl.sum(tl.sum(total, 0), 0) / count
+    variance = tl.maximum(tl.sum(tl.sum(square, 0), 0) / count - mean * mean, 0.0)
+    factor = tl.load(weight + column, mask=inside, other=0.0) / tl.sqrt(variance + epsilon)
+    added = tl.load(shift + column, mask=inside, other=0.0)
+    constant = tl.load(bias + column, mask=inside, other=0.0) + (added - mean) * factor
+    tl.store(scale + unit * channels + column, factor, mask=inside)
+    tl.store(offset + unit * channels + column, constant, mask=inside)
+
+
+@triton.jit
+def source(left, beside, left_channels, channels, first):
+    """Where rows of channels from `first` on lie, less `first`, and how long these rows are: here or beside it."""
+    is_left = first < left_channels
+    width = tl.where(is_left, left_channels, channels - left_channels)
+    return tl.where(is_left, left, beside - left_channels), width
+
+
+@triton.jit
+def scale_channels(
+    x, beside, scale, offset, out, frame_rows, channels, left_channels, unit_frames, SILU: tl.constexpr,
+    SPLITS: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr,
+):  # fmt: skip
+    """out = x (and what is beside it) · scale + offset of the row's unit, through SiLU where asked."""
+    block = tl.program_id(0)
+    column = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
+    inside = column < channels
+    frame = block // SPLITS
+    row = (block % SPLITS) * BLOCK_R + tl.arange(0, BLOCK_R)
+    mask = (row < frame_rows)[:, None] & inside[None, :]
+    at = (frame.to(tl.int64) * frame_rows + row)[:, None]
+    unit = (frame // unit_frames) * channels + column
+    factor = tl.load(scale + unit, mask=inside, other=0.0)
+    constant = tl.load(offset + unit, mask=inside, other=0.0)
+    start, width = source(x, beside, left_channels, channels, tl.program_id(1) * BLOCK_C)
+    value = tl.load(start + at * width + column[None, :], mask=mask, other=0.0).to(tl.float32)
+    if SILU:
+        half = value * (factor * 0.5)[None, :] + (constant * 0.5)[None, :]
+        value = silu_of_double(half, x.dtype.element_ty == tl.float32)
+    else:
+        value = value * factor[None, :] + constant[None, :]
+    tl.store(out + at * channels + column[None, :], value.to(out.dtype.element_ty), mask=mask)
+
+
+@triton.jit
+def layer_norm(
+    x, shift, weight, bias, out, rows, channels, epsilon, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr
+):  # fmt: skip
+    """out = the layer norm of x + shift over its channels."""
+    row = tl.program_id(0) * BLOCK_R + tl.arange(0, BLOCK_R)
+    column = tl.arange(0, BLOCK_C)
+    inside = column < channels
+    mask = (row < rows)[:, None] & inside[None, :]
+    place = row.to(tl.int64)[:, None] * channels + column[None, :]
+    value = tl.load(x + place, mask=mask, other=0.0).to(tl.float32)
+    value += tl.load(shift + column, mask=inside, other=0.0)[None, :]
+    mean = tl.sum(value, 1) / channels
+    centred = tl.where(mask, value - mean[:, None], 0.0)
+    scale = 1.0 / tl.sqrt(tl.sum(centred * centred, 1) / channels + epsilon)
+    factor = tl.load(weight + column, mask=inside, other=0.0)
+    constant = tl.load(bias + column, mask=inside, other=0.0)
+    result = centred * scale[:, None] * factor[None, :] + constant[None, :]
+    tl.store(out + place, result.to(out.dtype.element_ty), mask=mask)
+
+
+@triton.jit
+def interleave(
+    phases, bias, out, sums, squares, height, width, channels, SPLITS: tl.constexpr, BLOCK_R: tl.constexpr,
+    BLOCK_C: tl.constexpr, LOOPS: tl.constexpr,
+):  # fmt: skip
+    """The picture of twice the size of a convolution's four phases (see upsampling.py), + bias; sums as the others.
+
+    phases is [frames, height/2 + 1, width/2 + 1, 4 · channels], out [frames, height, width, channels].
+    """
+    block = tl.program_id(0)
+    column = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
+    inside = column < channels
+    frame = (block // SPLITS).to(tl.int64)
+    frame_rows = height * width
+    added = tl.load(bias + column, mask=inside, other=0.0)
+    total = tl.zeros([BLOCK_C], dtype=tl.float32)
+    square = tl.zeros([BLOCK_C], dtype=tl.float32)
+    for loop in tl.static_range(LOOPS):
+        row = (block % SPLITS) * (BLOCK_R * LOOPS) + loop * BLOCK_R + tl.arange(0, BLOCK_R)
+        mask = (row < frame_rows)[:, None] & inside[None, :]
+        y, x = row // width, row % width
+        # Output (y, x) is of phase (y % 2, x % 2), at position ((y + 1) // 2, (x + 1) // 2).
+        at = (frame * (height // 2 + 1) + (y + 1) // 2) * (width // 2 + 1) + (x + 1) // 2
+        source = (at * 4 + (y % 2) * 2 + x % 2)[:, None] * channels + column[None, :]
+        value = tl.load(phases + source, mask=mask, other=0.0).to(tl.float32) + added[None, :]
+        rounded = value.to(out.dtype.element_ty)
+        tl.store(out + (frame * frame_rows + row)[:, None] * channels + column[None, :], rounded, mask=mask)
+        value = tl.where(mask, rounded.to(tl.float32), 0.0)
+        total += tl.sum(value, 0)
+        square += tl.sum(value * value, 0)
+    place = block * channels + column
+    tl.store(sums + place, total, mask=inside)
+    tl.store(squares + place, square, mask=inside)

@@ -1,0 +1,62 @@
+"""Matrix products with what comes after them: the feed-forward's gate, and attention to few keys."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from latentsync.fused.kernels.activations import gelu
+
+
+@triton.jit
+def gated_product(
+    x, weight, bias, out, rows, channels, INNER: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr,
+    BLOCK_K: tl.constexpr, BAND: tl.constexpr, STAGES: tl.constexpr,
+):  # fmt: skip
+    """out [rows, channels] = a · gelu(b) of x @ weight.T + bias = (a, b), which lie side by side.
+
+    x [rows, INNER], weight [2 · channels, INNER] and out are described by blocks. Programs go through the result in
+    bands of BAND blocks of rows, so that neighbours share what they load.
+    """
+    program = tl.program_id(0)
+    row_blocks = tl.cdiv(rows, BLOCK_R)
+    band = BAND * (channels // BLOCK_C)
+    first = program // band * BAND
+    height = min(row_blocks - first, BAND)
+    row = (first + program % band % height) * BLOCK_R
+    column = program % band // height * BLOCK_C
+    value = tl.zeros([BLOCK_R, BLOCK_C], dtype=tl.float32)
+    gate = tl.zeros([BLOCK_R, BLOCK_C], dtype=tl.float32)
+    for inner in tl.range(0, INNER, BLOCK_K, num_stages=STAGES):
+        tile = x.load([row, inner])
+        value = tl.dot(tile, weight.load([column, inner]).T, value)
+        gate = tl.dot(tile, weight.load([channels + column, inner]).T, gate)
+    at = bias + column + tl.arange(0, BLOCK_C)
+    value += tl.load(at)[None, :]
+    gate += tl.load(at + channels)[None, :]
+    out.store([row, column], (value * gelu(gate)).to(out.dtype))
+
+
+@triton.jit
+def attend_to_few(
+    query, keys, values, out, tokens, key_count, key_stride, channels, scale, WIDTH: tl.constexpr,
+    BLOCK_T: tl.constexpr, BLOCK_W: tl.constexpr, BLOCK_N: tl.constexpr,
+):  # fmt: skip
+    """Attention to so few keys that one block holds them all: a frame's audio. A program has a head of a frame."""
+    frame, head = tl.program_id(2), tl.program_id(1)
+    token = tl.program_id(0) * BLOCK_T + tl.arange(0, BLOCK_T)
+    member = tl.arange(0, BLOCK_W)
+    key = tl.arange(0, BLOCK_N)
+    inside = member < WIDTH
+    mask = (token < tokens)[:, None] & inside[None, :]
+    place = (frame * tokens + token).to(tl.int64)[:, None] * channels + head * WIDTH + member[None, :]
+    asked = tl.load(query + place, mask=mask, other=0.0)
+    at = (frame * key_count + key).to(tl.int64) * key_stride + head * WIDTH
+    heard = key < key_count
+    known = tl.load(keys + at[None, :] + member[:, None], mask=heard[None, :] & inside[:, None], other=0.0)
+    score = tl.dot(asked, known) * (scale * 1.4426950408889634)
+    score = tl.where(heard[None, :], score, -float("inf"))
+    share = tl.exp2(score - tl.max(score, 1)[:, None])
+    said = tl.load(values + at[:, None] + member[None, :], mask=heard[:, None] & inside[None, :], other=0.0)
+    result = tl.dot(share.to(said.dtype), said) / tl.sum(share, 1)[:, None]
+    tl.store(out + place, result.to(out.dtype.element_ty), mask=mask)

@@ -1,0 +1,134 @@
+"""The turns of Winograd's F(2×2, 3×3), see winograd.py: tiles of 4×4 pixels to 16 numbers, and back to 2×2 pixels."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from latentsync.fused.kernels.norms import source
+from latentsync.fused.kernels.tile_pixels import finished, normed
+
+
+@triton.jit
+def _spread_line(p0, p1, p2, p3):
+    """Four pixels of a line turned to the four points."""
+    return p2 - p0, p2 + p1, p2 - p1, p3 - p1
+
+
+@triton.jit
+def _gather_line(m0, m1, m2, m3):
+    """Two pixels of a line of the four points' products."""
+    return m0 + m1 + m2, m1 - m2 + m3
+
+
+@triton.jit
+def _spread_column(at, factor, constant, inside, top, left, height, width, stride, J: tl.constexpr):
+    """A tile's column J, turned along it; nothing is outside of the picture."""
+    mask = inside & (left + J >= 0) & (left + J < width)
+    at += J * stride
+    row = width * stride
+    return _spread_line(
+        normed(at, factor, constant, mask & (top >= 0)),
+        normed(at + row, factor, constant, mask),
+        normed(at + 2 * row, factor, constant, mask),
+        normed(at + 3 * row, factor, constant, mask & (top + 3 < height)),
+    )
+
+
+@triton.jit
+def _store_line(at, plane, mask, a, b, c, d):
+    """A tile's turned row, turned across, into its planes."""
+    p0, p1, p2, p3 = _spread_line(a, b, c, d)
+    kind = at.dtype.element_ty
+    tl.store(at, p0.to(kind), mask=mask)
+    tl.store(at + plane, p1.to(kind), mask=mask)
+    tl.store(at + 2 * plane, p2.to(kind), mask=mask)
+    tl.store(at + 3 * plane, p3.to(kind), mask=mask)
+
+
+@triton.jit
+def spread(
+    x, beside, scale, offset, out, tiles, height, width, channels, left_channels, unit_frames, BLOCK_T: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+):  # fmt: skip
+    """out [16, tiles, channels] of pictures [frames · height · width, channels]: SiLU of x · scale + offset.
+
+    x may have more channels beside it (see norms.source).
+    """
+    tile = (tl.program_id(0) * BLOCK_T + tl.arange(0, BLOCK_T)).to(tl.int64)[:, None]
+    column = (tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C))[None, :]
+    inside = (tile < tiles) & (column < channels)
+    across = width // 2
+    frame = tile // (height // 2 * across)
+    top = tile // across % (height // 2) * 2 - 1
+    left = tile % across * 2 - 1
+    unit = frame // unit_frames * channels
+    factor = tl.load(scale + unit + column, mask=inside) * 0.5
+    constant = tl.load(offset + unit + column, mask=inside) * 0.5
+    start, stride = source(x, beside, left_channels, channels, tl.program_id(1) * BLOCK_C)
+    at = start + ((frame * height + top) * width + left) * stride + column
+    a0, a1, a2, a3 = _spread_column(at, factor, constant, inside, top, left, height, width, stride, 0)
+    b0, b1, b2, b3 = _spread_column(at, factor, constant, inside, top, left, height, width, stride, 1)
+    c0, c1, c2, c3 = _spread_column(at, factor, constant, inside, top, left, height, width, stride, 2)
+    d0, d1, d2, d3 = _spread_column(at, factor, constant, inside, top, left, height, width, stride, 3)
+    plane = tiles.to(tl.int64) * channels
+    to = out + tile * channels + column
+    _store_line(to, plane, inside, a0, b0, c0, d0)
+    _store_line(to + 4 * plane, plane, inside, a1, b1, c1, d1)
+    _store_line(to + 8 * plane, plane, inside, a2, b2, c2, d2)
+    _store_line(to + 12 * plane, plane, inside, a3, b3, c3, d3)
+
+
+@triton.jit
+def _gather_column(at, plane, mask):
+    """A column of products, turned along it."""
+    return _gather_line(
+        tl.load(at, mask=mask).to(tl.float32),
+        tl.load(at + 4 * plane, mask=mask).to(tl.float32),
+        tl.load(at + 8 * plane, mask=mask).to(tl.float32),
+        tl.load(at + 12 * plane, mask=mask).to(tl.float32),
+    )
+
+
+@triton.jit
+def _finish_line(a, b, c, d, added, other, out, place, channels, mask, total, square, HAS_OTHER: tl.constexpr):
+    """Turns a row across, stores it + added (+ other), and adds what was stored to the sums."""
+    p0, p1 = _gather_line(a, b, c, d)
+    total, square = finished(p0, added, other, out, place, mask, total, square, HAS_OTHER)
+    return finished(p1, added, other, out, place + channels, mask, total, square, HAS_OTHER)
+
+
+@triton.jit
+def gather(
+    products, other, bias, out, sums, squares, tiles, height, width, channels, HAS_OTHER: tl.constexpr,
+    SPLITS: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_C: tl.constexpr, LOOPS: tl.constexpr,
+):  # fmt: skip
+    """out = the pictures of products [16, tiles, channels], + bias, + other where there is one, and its sums.
+
+    The sums are those of norms.sum_channels, over each split of a frame's tiles: [frames · SPLITS, channels].
+    """
+    block = tl.program_id(0)
+    channel = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
+    column = channel[None, :]
+    across = width // 2
+    frame_tiles = height // 2 * across
+    frame = (block // SPLITS).to(tl.int64)
+    added = tl.load(bias + channel, mask=channel < channels)[None, :]
+    plane = tiles.to(tl.int64) * channels
+    total = tl.zeros([BLOCK_T, BLOCK_C], dtype=tl.float32)
+    square = tl.zeros([BLOCK_T, BLOCK_C], dtype=tl.float32)
+    for loop in tl.static_range(LOOPS):
+        tile = ((block % SPLITS) * (BLOCK_T * LOOPS) + loop * BLOCK_T + tl.arange(0, BLOCK_T))[:, None]
+        mask = (tile < frame_tiles) & (column < channels)
+        at = products + (frame * frame_tiles + tile) * channels + column
+        a0, a1 = _gather_column(at, plane, mask)
+        b0, b1 = _gather_column(at + plane, plane, mask)
+        c0, c1 = _gather_column(at + 2 * plane, plane, mask)
+        d0, d1 = _gather_column(at + 3 * plane, plane, mask)
+        place = ((frame * height + tile // across * 2) * width + tile % across * 2) * channels + column
+        total, square = _finish_line(a0, b0, c0, d0, added, other, out, place, channels, mask, total, square, HAS_OTHER)
+        place += width * channels
+        total, square = _finish_line(a1, b1, c1, d1, added, other, out, place, channels, mask, total, square, HAS_OTHER)
+    place = block * channels + channel
+    tl.store(sums + place, tl.sum(total, 0), mask=channel < channels)
+    tl.store(squares + place, tl.sum(square, 0), mask=channel < channels)

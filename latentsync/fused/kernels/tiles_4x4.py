@@ -1,0 +1,181 @@
+"""The turns of Winograd's F(4×4, 3×3), see winograd.py: tiles of 6×6 pixels to 36 numbers, and back to 4×4 pixels."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from latentsync.fused.kernels.norms import source
+from latentsync.fused.kernels.tile_pixels import finished, normed
+from latentsync.fused.winograd import FAR, NEAR
+
+_A, _B = tl.constexpr(NEAR), tl.constexpr(FAR)
+_AA, _BB = tl.constexpr(NEAR**2), tl.constexpr(FAR**2)
+_AAA, _BBB = tl.constexpr(NEAR**3), tl.constexpr(FAR**3)
+_SUM, _PRODUCT = tl.constexpr(NEAR**2 + FAR**2), tl.constexpr((NEAR * FAR) ** 2)
+
+
+@triton.jit
+def _spread_line(p0, p1, p2, p3, p4, p5):
+    """Six pixels of a line turned to the six points."""
+    even, odd = p4 - p2 * _BB, (p3 - p1 * _BB) * _A
+    even_far, odd_far = p4 - p2 * _AA, (p3 - p1 * _AA) * _B
+    return (
+        p4 - p2 * _SUM + p0 * _PRODUCT,
+        even + odd,
+        even - odd,
+        even_far + odd_far,
+        even_far - odd_far,
+        p5 - p3 * _SUM + p1 * _PRODUCT,
+    )
+
+
+@triton.jit
+def _gather_line(m0, m1, m2, m3, m4, m5):
+    """Four pixels of a line of the six points' products."""
+    near, near_odd, far, far_odd = m1 + m2, m1 - m2, m3 + m4, m3 - m4
+    return (
+        m0 + near + far,
+        near_odd * _A + far_odd * _B,
+        near * _AA + far * _BB,
+        near_odd * _AAA + far_odd * _BBB + m5,
+    )
+
+
+@triton.jit
+def _spread_column(at, factor, constant, inside, top, left, height, width, stride, J: tl.constexpr):
+    """A tile's column J, turned along it; nothing is outside of the picture."""
+    mask = inside & (left + J >= 0) & (left + J < width)
+    at += J * stride
+    row = width * stride
+    return _spread_line(
+        normed(at, factor, constant, mask & (top >= 0)),
+        normed(at + row, factor, constant, mask),
+        normed(at + 2 * row, factor, constant, mask),
+        normed(at + 3 * row, factor, constant, mask),
+        normed(at + 4 * row, factor, constant, mask),
+        normed(at + 5 * row, factor, constant, mask & (top + 5 < height)),
+    )
+
+
+@triton.jit
+def _store_line(at, plane, mask, a, b, c, d, e, f):
+    """A tile's turned row, turned across, into its planes."""
+    p0, p1, p2, p3, p4, p5 = _spread_line(a, b, c, d, e, f)
+    kind = at.dtype.element_ty
+    tl.store(at, p0.to(kind), mask=mask)
+    tl.store(at + plane, p1.to(kind), mask=mask)
+    tl.store(at + 2 * plane, p2.to(kind), mask=mask)
+    tl.store(at + 3 * plane, p3.to(kind), mask=mask)
+    tl.store(at + 4 * plane, p4.to(kind), mask=mask)
+    tl.store(at + 5 * plane, p5.to(kind), mask=mask)
+
+
+@triton.jit
+def spread(
+    x, beside, scale, offset, out, tiles, height, width, channels, left_channels, unit_frames, BLOCK_T: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+):  # fmt: skip
+    """out [36, tiles, channels] of pictures [frames · height · width, channels]: SiLU of x · scale + offset.
+
+    x may have more channels beside it (see norms.source).
+    """
+    tile = (tl.program_id(0) * BLOCK_T + tl.arange(0, BLOCK_T)).to(tl.int64)[:, None]
+    column = (tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C))[None, :]
+    inside = (tile < tiles) & (column < channels)
+    across = width // 4
+    frame = tile // (height // 4 * across)
+    top = tile // across % (height // 4) * 4 - 1
+    left = tile % across * 4 - 1
+    unit = frame // unit_frames * channels
+    factor = tl.load(scale + unit + column, mask=inside) * 0.5
+    constant = tl.load(offset + unit + column, mask=inside) * 0.5
+    start, stride = source(x, beside, left_channels, channels, tl.program_id(1) * BLOCK_C)
+    at = start + ((frame * height + top) * width + left) * stride + column
+    a0, a1, a2, a3, a4, a5 = _spread_column(at, factor, constant, inside, top, left, height, width, stride, 0)
+    b0, b1, b2, b3, b4, b5 = _spread_column(at, factor, constant, inside, top, left, height, width, stride, 1)
+    c0, c1, c2, c3, c4, c5 = _spread_column(at, factor, constant, inside, top, left, height, width, stride, 2)
+    d0, d1, d2, d3, d4, d5 = _spread_column(at, factor, constant, inside, top, left, height, width, stride, 3)
+    e0, e1, e2, e3, e4, e5 = _spread_column(at, factor, constant, inside, top, left, height, width, stride, 4)
+    f0, f1, f2, f3, f4, f5 = _spread_column(at, factor, constant, inside, top, left, height, width, stride, 5)
+    plane = tiles.to(tl.int64) * channels
+    to = out + tile * channels + column
+    _store_line(to, plane, inside, a0, b0, c0, d0, e0, f0)
+    _store_line(to + 6 * plane, plane, inside, a1, b1, c1, d1, e1, f1)
+    _store_line(to + 12 * plane, plane, inside, a2, b2, c2, d2, e2, f2)
+    _store_line(to + 18 * plane, plane, inside, a3, b3, c3, d3, e3, f3)
+    _store_line(to + 24 * plane, plane, inside, a4, b4, c4, d4, e4, f4)
+    _store_line(to + 30 * plane, plane, inside, a5, b5, c5, d5, e5, f5)
+
+
+@triton.jit
+def _gather_column(at, plane, mask):
+    """A column of products, turned along it."""
+    return _gather_line(
+        tl.load(at, mask=mask).to(tl.float32),
+        tl.load(at + 6 * plane, mask=mask).to(tl.float32),
+        tl.load(at + 12 * plane, mask=mask).to(tl.float32),
+        tl.load(at + 18 * plane, mask=mask).to(tl.float32),
+        tl.load(at + 24 * plane, mask=mask).to(tl.float32),
+        tl.load(at + 30 * plane, mask=mask).to(tl.float32),
+    )
+
+
+@triton.jit
+def _finish_line(
+    a, b, c, d, e, f, added, other, out, place, channels, mask, total, square, HAS_OTHER: tl.constexpr
+):  # fmt: skip
+    """Turns a row across, stores it + added (+ other), and adds what was stored to the sums."""
+    p0, p1, p2, p3 = _gather_line(a, b, c, d, e, f)
+    total, square = finished(p0, added, other, out, place, mask, total, square, HAS_OTHER)
+    total, square = finished(p1, added, other, out, place + channels, mask, total, square, HAS_OTHER)
+    total, square = finished(p2, added, other, out, place + 2 * channels, mask, total, square, HAS_OTHER)
+    return finished(p3, added, other, out, place + 3 * channels, mask, total, square, HAS_OTHER)
+
+
+@triton.jit
+def gather(
+    products, other, bias, out, sums, squares, tiles, height, width, channels, HAS_OTHER: tl.constexpr,
+    SPLITS: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_C: tl.constexpr, LOOPS: tl.constexpr,
+):  # fmt: skip
+    """out = the pictures of products [36, tiles, channels], + bias, + other where there is one, and its sums.
+
+    The sums are those of norms.sum_channels, over each split of a frame's tiles: [frames · SPLITS, channels].
+    """
+    block = tl.program_id(0)
+    channel = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
+    column = channel[None, :]
+    across = width // 4
+    frame_tiles = height // 4 * across
+    frame = (block // SPLITS).to(tl.int64)
+    added = tl.load(bias + channel, mask=channel < channels)[None, :]
+    plane = tiles.to(tl.int64) * channels
+    row = width * channels
+    total = tl.zeros([BLOCK_T, BLOCK_C], dtype=tl.float32)
+    square = tl.zeros([BLOCK_T, BLOCK_C], dtype=tl.float32)
+    for loop in tl.static_range(LOOPS):
+        tile = ((block % SPLITS) * (BLOCK_T * LOOPS) + loop * BLOCK_T + tl.arange(0, BLOCK_T))[:, None]
+        mask = (tile < frame_tiles) & (column < channels)
+        at = products + (frame * frame_tiles + tile) * channels + column
+        a0, a1, a2, a3 = _gather_column(at, plane, mask)
+        b0, b1, b2, b3 = _gather_column(at + plane, plane, mask)
+        c0, c1, c2, c3 = _gather_column(at + 2 * plane, plane, mask)
+        d0, d1, d2, d3 = _gather_column(at + 3 * plane, plane, mask)
+        e0, e1, e2, e3 = _gather_column(at + 4 * plane, plane, mask)
+        f0, f1, f2, f3 = _gather_column(at + 5 * plane, plane, mask)
+        place = ((frame * height + tile // across * 4) * width + tile % across * 4) * channels + column
+        total, square = _finish_line(
+            a0, b0, c0, d0, e0, f0, added, other, out, place, channels, mask, total, square, HAS_OTHER
+        )
+        total, square = _finish_line(
+            a1, b1, c1, d1, e1, f1, added, other, out, place + row, channels, mask, total, square, HAS_OTHER
+        )
+        total, square = _finish_line(
+            a2, b2, c2, d2, e2, f2, added, other, out, place + 2 * row, channels, mask, total, square, HAS_OTHER
+        )
+        total, square = _finish_line(
+            a3, b3, c3, d3, e3, f3, added, other, out, place + 3 * row, channels, mask, total, square, HAS_OTHER
+        )
+    place = block * channels + channel
+    tl.store(sums + place, tl.sum(total, 0), mask=channel < channels)
+    tl.store(squares + place, tl.sum(square, 0), mask=channel < channels)
