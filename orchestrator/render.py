@@ -74,7 +74,7 @@ async def render(
     began = clock()
     pcm = pad_to_frames(await decode_upload(audio, options.limits), silent_frames=0)
     decoded = clock()
-    request = SpeechRequest(pcm, first_position=0, seed=options.seed, steps=options.steps, guidance=options.guidance)
+    request = SpeechRequest(pcm, seed=options.seed, steps=options.steps, guidance=options.guidance)
     generation = SpeechGeneration(models, avatar, request, options.generation, clock)
     thread, loop = ThreadPoolExecutor(1, "render"), asyncio.get_running_loop()
     try:

@@ -23,11 +23,11 @@ class IdleWalk:
         self.position = position
         self._offset = 0.0
         self._speed = 1.0
-        self._lingers = False
+        self._forget_lingering()
 
     def walk(self) -> None:
         """One frame of plain idle motion, forwards."""
-        self._lingers = False
+        self._forget_lingering()
         self._step(1.0)
 
     def linger(self, anchor: int, half_width: int) -> None:
@@ -59,6 +59,10 @@ class IdleWalk:
     def arrives(self, anchor: int) -> bool:
         """True when the next frame may show `anchor` and go on forwards from there."""
         return self.position in (anchor - 1, anchor) and self._speed > -_LINGER_SPEED
+
+    def _forget_lingering(self) -> None:
+        """Whichever way idle last went around a position: it comes to the next one forwards."""
+        self._rising, self._lingers = True, False
 
     def _braking_distance(self) -> float:
         return self._speed * self._speed / (2 * _ACCELERATION)

@@ -87,9 +87,6 @@ class SpeechMaker:
         pcm = pad_to_frames(samples.astype(np.float32) / np.float32(32768), self._fade_frames)
         frames = len(pcm) // SAMPLES_PER_FRAME
         self._board.progress(task.id, frames_total=frames)
-        # A start may come with the first chunk; how much must be there before it is decided below, not in the channel.
-        place = await channel.reserve(task.id, frames, self._pace.lead_s, start_after=1)
-        reserved_at = self._clock()
 
         def turn(first_frame: int) -> AbstractAsyncContextManager[None]:
             due = reserved_at + (place.position - place.now + first_frame) / FPS
@@ -102,15 +99,27 @@ class SpeechMaker:
         generation = SpeechGeneration(
             _Announced(self._models, features_made),
             self._avatar,
-            SpeechRequest(pcm, place.position, task.seed, task.steps, task.guidance),
+            SpeechRequest(pcm, task.seed, task.steps, task.guidance),
             self._settings,
             self._clock,
             turn,
             self._models.recover,
         )
+        async with aclosing(generation):
+            generation.listen()  # a channel answers at its next frame: time for Whisper
+            # A start may come with the first chunk; how much must be there before it is decided below, not there.
+            place = await channel.reserve(task.id, frames, self._pace.lead_s, start_after=1)
+            reserved_at = self._clock()
+            await self._hand_over(task, generation, place.position, reserved_at, channel)
+        await channel.finish(task.id)
+
+    async def _hand_over(
+        self, task: Task, generation: SpeechGeneration, position: int, reserved_at: float, channel: ChannelProcess
+    ) -> None:
+        """Give the channel the speech as it is made, from when it can play through."""
         held: deque[SpeechChunk] = deque()
         started = False
-        async with aclosing(generation.chunks()) as chunks:
+        async with aclosing(generation.chunks(position)) as chunks:
             async for chunk in chunks:
                 if chunk.first_frame == 0:
                     await self._board.stamp(task.id, Stage.FIRST_FACE)
@@ -125,7 +134,6 @@ class SpeechMaker:
         self._pace.frames_per_s = generation.timings.frames_per_s
         while held:
             await _push(channel, task.id, held.popleft())
-        await channel.finish(task.id)
 
 
 async def _push(channel: ChannelProcess, task_id: str, chunk: SpeechChunk) -> None:

@@ -64,6 +64,10 @@ class SpeechFeatures:
         shift = low // _FEATURES_PER_FRAME
         return frame_windows(local, range(first - shift, last + 1 - shift)).astype(np.float16, copy=False)
 
+    def begin(self) -> None:
+        """Fetch the first window."""
+        self._fetch(0)
+
     def move_on(self, frame: int) -> None:
         """Frames before `frame` are done: forget their windows and fetch the next ones."""
         current = self._window_of(max(0, _FEATURES_PER_FRAME * frame - _BEFORE))

@@ -63,14 +63,13 @@ class SpokenAvatar(Protocol):
 
 @dataclass(frozen=True)
 class SpeechRequest:
-    """What to say from which position on, and how.
+    """What to say, and how.
 
     `pcm` is float32 [samples] at 16 kHz with the silence for the crossfades in it (`pad_to_frames`); the seed fixes
     the one noise of the whole speech.
     """
 
     pcm: NDArray[np.float32]
-    first_position: int
     seed: int
     steps: int
     guidance: float
@@ -111,7 +110,10 @@ class GenerationTimings:
 
 
 class SpeechGeneration:
-    """The generation of one speech; iterate `chunks()` once, with `contextlib.aclosing` or to its end."""
+    """The generation of one speech; iterate `chunks()` once, with `contextlib.aclosing` or to its end.
+
+    To be closed by itself where `listen()` was called and `chunks()` may never be.
+    """
 
     def __init__(
         self,
@@ -140,7 +142,9 @@ class SpeechGeneration:
         self._began = clock()
         self._first_chunk_s: float | None = None
         self._chunks_s = 0.0
-        self._whisper_s: list[float] = []
+        self._features = SpeechFeatures(
+            models, self._pcm, self._settings.windows_ahead, self._settings.attempts, clock, recover
+        )
         self._given = 0
 
     @property
@@ -155,7 +159,7 @@ class SpeechGeneration:
             frames=self._given,
             first_chunk_s=self._first_chunk_s,
             elapsed_s=self._clock() - self._began,
-            whisper_s=sum(self._whisper_s),
+            whisper_s=sum(self._features.whisper_s),
             chunks_s=self._chunks_s,
             frames_per_s=self._meter.frames_per_s,
         )
@@ -171,8 +175,16 @@ class SpeechGeneration:
         rate = (expected_rate or measured) if early else (measured or expected_rate)
         return None if rate is None else wait_before_start_s(rate, self._given, self.frame_count, CHUNK_FRAMES)
 
-    async def chunks(self) -> AsyncGenerator[SpeechChunk, None]:
-        """The speech's chunks in order, of 16 frames and a shorter last one.
+    def listen(self) -> None:
+        """Begin with the first features, which are the same wherever the speech will stand."""
+        self._features.begin()
+
+    async def aclose(self) -> None:
+        """Cancel what is out."""
+        await self._features.aclose()
+
+    async def chunks(self, first_position: int = 0) -> AsyncGenerator[SpeechChunk, None]:
+        """The speech's chunks in order, of 16 frames and a shorter last one, from that position of the path on.
 
         At most `chunks_ahead` are asked for or held ahead of the reader. The others are asked for once the first is
         there: Triton would put them in one batch with it, which takes as many times longer. Leaving early cancels what
@@ -180,17 +192,13 @@ class SpeechGeneration:
         that.
         """
         settings, total = self._settings, math.ceil(self.frame_count / CHUNK_FRAMES)
-        features = SpeechFeatures(
-            self._models, self._pcm, settings.windows_ahead, settings.attempts, self._clock, self._recover
-        )
-        self._whisper_s = features.whisper_s
         self._began = self._clock()
         ahead: deque[asyncio.Task[SpeechChunk]] = deque()
         indices = iter(range(total))
 
         def ask(most: int) -> None:
             for index in itertools.islice(indices, max(0, most - len(ahead))):
-                ahead.append(asyncio.create_task(self._chunk(features, index)))
+                ahead.append(asyncio.create_task(self._chunk(first_position, index)))
 
         try:
             ask(1)
@@ -200,7 +208,7 @@ class SpeechGeneration:
                 if self._first_chunk_s is None:
                     self._first_chunk_s = self._clock() - self._began
                 self._given += len(chunk.faces)
-                features.move_on(chunk.first_frame + CHUNK_FRAMES)
+                self._features.move_on(chunk.first_frame + CHUNK_FRAMES)
                 ask(settings.chunks_ahead - 1)  # the one that is given counts until the reader comes for the next
                 yield chunk
                 ask(settings.chunks_ahead)
@@ -208,15 +216,15 @@ class SpeechGeneration:
             for task in ahead:
                 task.cancel()
             await asyncio.gather(*ahead, return_exceptions=True)
-            await features.aclose()
+            await self.aclose()
 
-    async def _chunk(self, features: SpeechFeatures, index: int) -> SpeechChunk:
+    async def _chunk(self, first_position: int, index: int) -> SpeechChunk:
         first = index * CHUNK_FRAMES
         count = min(CHUNK_FRAMES, self.frame_count - first)
         # The last chunk is filled up with its last frame, and cut again below.
         frames = np.minimum(np.arange(CHUNK_FRAMES), count - 1)
-        audio = (await features.for_frames(first, first + count - 1))[frames]
-        rows = [self._avatar.frame_index(self._request.first_position + first + int(frame)) for frame in frames]
+        audio = (await self._features.for_frames(first, first + count - 1))[frames]
+        rows = [self._avatar.frame_index(first_position + first + int(frame)) for frame in frames]
         condition = np.ascontiguousarray(self._avatar.condition[rows])
         self._meter.started()
         begun, made = self._clock(), 0

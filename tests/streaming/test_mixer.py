@@ -58,6 +58,21 @@ def test_idle_walks_one_position_a_frame() -> None:
     assert all(t.face is None and t.audio is None and t.state is MixerState.IDLE for t in ticks)
 
 
+def test_idle_comes_forwards_to_a_speech_whichever_way_it_waited_for_the_one_before() -> None:
+    for waited in range(10, 40):
+        mixer = make_mixer()
+        first = mixer.reserve("a", 20, 5, start_after=1)
+        run(mixer, waited)
+        mixer.available("a", 20)
+        mixer.finish("a", 20)
+        run(mixer, 60)
+        assert mixer.position > first + 20
+        second = mixer.reserve("b", 20, 5, start_after=1)
+        before = mixer.position
+        run(mixer, 3)
+        assert mixer.position == before + 3, f"idle turned away from {second} after {waited} frames"
+
+
 @pytest.mark.parametrize("fade", [0, 1, 5, 25])
 def test_fades_last_exactly_as_configured_and_cover_nothing_else(fade: int) -> None:
     mixer = make_mixer(fade)

@@ -73,21 +73,21 @@ def clip() -> Clip:
     return Clip(np.broadcast_to(numbers, (10, 9, 2, 2)).copy())
 
 
-def request(frames: float, first_position: int = 0) -> SpeechRequest:
+def request(frames: float) -> SpeechRequest:
     pcm = np.random.default_rng(1).uniform(-0.5, 0.5, round(frames * 640)).astype(np.float32)
-    return SpeechRequest(pcm, first_position, seed=7, steps=2, guidance=1.0)
+    return SpeechRequest(pcm, seed=7, steps=2, guidance=1.0)
 
 
-async def collect(generation: SpeechGeneration) -> list:
-    return [chunk async for chunk in generation.chunks()]
+async def collect(generation: SpeechGeneration, first_position: int = 0) -> list:
+    return [chunk async for chunk in generation.chunks(first_position)]
 
 
 @pytest.mark.parametrize("frames", [1, 15, 16, 17, 100, 100.5])
 async def test_every_frame_comes_once_and_in_order_though_answers_do_not(clip: Clip, frames: float) -> None:
     models = Models()
     models.reverse = True
-    asked = request(frames, first_position=3)
-    chunks = await collect(SpeechGeneration(models, clip, asked))
+    asked = request(frames)
+    chunks = await collect(SpeechGeneration(models, clip, asked), first_position=3)
     count = int(np.ceil(frames))
     assert [chunk.first_frame for chunk in chunks] == list(range(0, count, 16))
     faces = np.concatenate([chunk.faces for chunk in chunks])
@@ -183,6 +183,24 @@ async def test_first_chunk_waits_for_its_own_window_only(clip: Clip) -> None:
         assert len(models.windows) == 1
         await asyncio.sleep(0)
         assert len(models.windows) == 2, "the next window is fetched once the first chunk is there"
+
+
+async def test_features_can_come_before_the_place_is_known(clip: Clip) -> None:
+    models = Models()
+    generation = SpeechGeneration(models, clip, request(64))
+    async with aclosing(generation):
+        generation.listen()
+        await asyncio.sleep(0)
+        assert len(models.windows) == 1
+        assert [chunk.faces[0, 0, 0, 0] for chunk in await collect(generation, first_position=5)] == [5, 1, 7, 3]
+    assert len(models.windows) == 1, "fetched once"
+
+
+async def test_listening_alone_leaves_nothing_behind(clip: Clip) -> None:
+    generation = SpeechGeneration(Models(), clip, request(64))
+    async with aclosing(generation):
+        generation.listen()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 async def test_features_are_those_of_the_whole_speech_joined() -> None:
