@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -27,6 +28,7 @@ class CompiledHere:
     max_batch: int
     device: torch.device
     reuse: int
+    _filled: set[Path] = field(default_factory=set)
 
     def unet(self, unet: LatentSyncUNet) -> Predictor:
         """The UNet on its engine; raises EngineError."""
@@ -35,7 +37,22 @@ class CompiledHere:
         if self._compiles(folder):
             examples = [parity.unet_example(self.checkpoint, batch, self.device) for batch in batches]
             compile_ahead(unet, self.engine, folder, examples, self.device)
-        return engines.run_unet(unet, self.engine, self.graphs_dir, batches, self.reuse)
+        predictor = engines.run_unet(unet, self.engine, self.graphs_dir, batches, self.reuse)
+        if self.engine is Engine.FUSED and folder not in self._filled:
+            self._filled.add(folder)
+            run = engines.as_function(predictor)
+            with torch.inference_mode():
+                for batch in batches:  # each has kernels of its own
+                    run(*parity.unet_example(self.checkpoint, batch, self.device))
+        return predictor
+
+    def keeping(self) -> AbstractContextManager[None]:
+        """Where networks are run: what the fused engine compiles for them is exported."""
+        if self.engine is not Engine.FUSED:
+            return nullcontext()
+        from latentsync.fused.kernel_cache import kernels_kept_in
+
+        return kernels_kept_in(self.graphs_dir / engines.KERNELS)
 
     def decoder(self, vae: Vae) -> Run:
         """The VAE's decoder on its engine; raises EngineError."""

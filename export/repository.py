@@ -21,6 +21,7 @@ from latentsync.scheduler import Solver
 if TYPE_CHECKING:
     from latentsync.checkpoint import Checkpoint
 
+_KERNEL_SOURCES = Path(__file__).resolve().parent.parent / "latentsync" / "fused" / "kernels"
 MODEL_SOURCES = Path(__file__).resolve().parent.parent / "model_repository"
 PYTHON_MODELS = ("whisper", "vae_encoder", "unet", "vae_decoder")
 ENSEMBLE = "lipsync"
@@ -188,7 +189,8 @@ def _record(checkpoint_dir: Path, options: _Options) -> dict[str, Any]:
         if options.device is Device.CUDA and not torch.cuda.is_available():
             raise ExportError(f"engine {options.engine.value} compiles for the GPU that is there, and none is")
         weights["compiled for"] = list(asdict(Machine.of(torch.device(options.device.value))).values())
-    sources = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in _sources().items()}
+    files = _sources() | (_kernel_sources() if options.engine is Engine.FUSED else {})
+    sources = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
     record: dict[str, Any] = json.loads(json.dumps({"options": asdict(options), "sources": sources}))
     return record | {"weights": weights}
 
@@ -212,6 +214,11 @@ def _sources() -> dict[str, Path]:
     if not MODEL_SOURCES.is_dir():
         raise ExportError(f"{MODEL_SOURCES} is missing: install the package from a checkout (pip install -e .)")
     return {name: MODEL_SOURCES / name for name in names}
+
+
+def _kernel_sources() -> dict[str, Path]:
+    """What the kept kernels were compiled from."""
+    return {f"kernels/{path.name}": path for path in sorted(_KERNEL_SOURCES.glob("*.py"))}
 
 
 def _checkpoint_files(checkpoint_dir: Path) -> dict[str, Path]:
@@ -277,7 +284,8 @@ def _compile_and_compare(
     compared = parity.stages(
         checkpoint, device, getattr(torch, dtype.value), options.engine, served, solver, options.reuse
     )
-    rows = [parity.measure(stage) for stage in compared]
+    with served.keeping():
+        rows = [parity.measure(stage) for stage in compared]
     report(parity.table(rows))
     (graphs_dir.parent / PARITY).write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
     broken = [row.stage for row in rows if not row.finite]

@@ -16,7 +16,7 @@ from latentsync.upsampling import merge_upsampling
 from latentsync.vae import FaceDecoder, Vae, VaeType
 
 CHUNK_FRAMES = 16
-UNET_GRAPHS, DECODER_GRAPHS = "unet", "vae_decoder"
+UNET_GRAPHS, DECODER_GRAPHS, KERNELS = "unet", "vae_decoder", "kernels"
 
 Decode = Callable[[Tensor], Tensor]
 

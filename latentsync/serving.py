@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import locale
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -21,7 +22,7 @@ from latentsync.audio import WINDOW_SAMPLES
 from latentsync.cpu import keep_freed_memory
 from latentsync.denoising import Predictor, Solver
 from latentsync.engine import Engine
-from latentsync.engines import CHUNK_FRAMES, Decode, decoder_batches, unet_batches
+from latentsync.engines import CHUNK_FRAMES, KERNELS, Decode, decoder_batches, unet_batches
 from latentsync.unet import LatentSyncUNet
 from latentsync.vae import Vae
 
@@ -95,6 +96,14 @@ class ModelInstance:
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
             torch.backends.cudnn.benchmark = True  # each batch size meets its shapes before the model is ready
+
+    def kept_kernels(self) -> AbstractContextManager[None]:
+        """Where networks are run for the first time: finds the kernels that the export compiled for them."""
+        if self.engine is not Engine.FUSED or self.graphs_dir is None:
+            return nullcontext()
+        from latentsync.fused.kernel_cache import kernels_taken_from
+
+        return kernels_taken_from(self.graphs_dir / KERNELS)
 
     def run_unet(self, unet: LatentSyncUNet) -> Predictor:
         """The UNet as this instance's engine runs it; raises EngineError."""

@@ -1,13 +1,17 @@
 """A batch of requests in which each fails alone."""
 
 import gc
+import os
 import weakref
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from latentsync.serving import run_batch
+from latentsync.engine import Engine
+from latentsync.serving import ModelInstance, run_batch
 
 
 def test_batch_that_finds_no_memory_is_run_in_halves_and_only_what_still_does_not_fit_fails() -> None:
@@ -65,3 +69,17 @@ def test_inputs_of_failed_requests_are_let_go_at_once(check, forward):
         assert watched() is None
     finally:
         gc.enable()
+
+
+def test_fused_engine_takes_kernels_from_the_export_while_it_warms_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRITON_CACHE_DIR", "/somewhere/else")
+    (tmp_path / "kernels").mkdir()
+    (tmp_path / "kernels" / "compiled").write_text("here")
+    eager = ModelInstance(tmp_path, torch.device("cpu"), torch.float32, 1, graphs_dir=tmp_path)
+    with replace(eager, engine=Engine.FUSED).kept_kernels():
+        assert (Path(os.environ["TRITON_CACHE_DIR"]) / "compiled").read_text() == "here"
+    assert os.environ["TRITON_CACHE_DIR"] == "/somewhere/else"
+    with eager.kept_kernels():
+        assert os.environ["TRITON_CACHE_DIR"] == "/somewhere/else"

@@ -39,9 +39,10 @@ class TritonPythonModel:
         chunk = Chunk(None, torch.zeros(1, 4, size, size), blank, silence, steps=1, guidance=1.0)
         # The first run of a size is slow: compiled graphs are loaded or captured then, each size's before it is ready.
         compiled = self._instance.engine is not Engine.EAGER
-        for count in range(1, self._instance.max_batch + 1) if compiled else (1,):
-            for guidance in (1.0, 2.0) if compiled else (1.0,):
-                self._denoise([replace(chunk, guidance=guidance)] * count)
+        with self._instance.kept_kernels():
+            for count in range(1, self._instance.max_batch + 1) if compiled else (1,):
+                for guidance in (1.0, 2.0) if compiled else (1.0,):
+                    self._denoise([replace(chunk, guidance=guidance)] * count)
 
     def execute(self, requests):
         responses = [None] * len(requests)

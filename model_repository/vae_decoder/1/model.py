@@ -23,7 +23,7 @@ class TritonPythonModel:
         size = checkpoint.latent_size
         # The first run of a size is slow: it ends before the model is ready.
         compiled = self._instance.engine is not Engine.EAGER
-        with torch.inference_mode():
+        with torch.inference_mode(), self._instance.kept_kernels():
             for count in range(1, self._instance.max_batch + 1) if compiled else (1,):
                 self._faces(torch.zeros(count, CHUNK_FRAMES, 4, size, size))
 

@@ -1,0 +1,61 @@
+"""Kernels that an export kept, found again elsewhere; compiled for a GPU, which compiling does not need."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# A process of its own each time, as a server is: Triton remembers in memory what it has compiled.
+PROGRAM = """
+import sys
+from pathlib import Path
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from latentsync.fused import kernel_cache
+from latentsync.fused.kernels.norms import layer_norm
+
+within, folder = getattr(kernel_cache, sys.argv[1]), Path(sys.argv[2])
+types = dict.fromkeys(("x", "out"), "*fp16") | dict.fromkeys(("shift", "weight", "bias"), "*fp32")
+types |= {"rows": "i32", "channels": "i32", "epsilon": "fp32", "BLOCK_R": "constexpr", "BLOCK_C": "constexpr"}
+signature = {name: types[name] for name in layer_norm.arg_names}
+sizes = {(layer_norm.arg_names.index("BLOCK_R"),): 4, (layer_norm.arg_names.index("BLOCK_C"),): 64}
+made = []
+triton.knobs.compilation.listener = lambda *, cache_hit, **rest: made.append(not cache_hit)
+with within(folder):
+    triton.compile(ASTSource(layer_norm, signature, sizes), target=GPUTarget("cuda", 90, 32))
+print("compiled" if made == [True] else "found")
+"""
+
+
+def compile_within(context: str, folder: Path) -> str:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TRITON_")}
+    environment["PYTHONPATH"] = str(ROOT)
+    program = [sys.executable, "-c", PROGRAM, context, str(folder)]
+    done = subprocess.run(program, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def files(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+def test_kernels_are_found_in_a_folder_that_was_moved_and_is_left_as_it_is(tmp_path: Path) -> None:
+    pytest.importorskip("triton", reason="torch for this platform brings no Triton compiler")
+    kept, moved = tmp_path / "new" / "kernels", tmp_path / "repository"
+    assert compile_within("kernels_kept_in", kept) == "compiled"
+    kept.parent.rename(moved)
+    before = files(moved)
+    assert compile_within("kernels_taken_from", moved / "kernels") == "found"
+    assert files(moved) == before
+
+
+def test_without_kept_kernels_they_are_compiled(tmp_path: Path) -> None:
+    pytest.importorskip("triton", reason="torch for this platform brings no Triton compiler")
+    assert compile_within("kernels_taken_from", tmp_path / "none") == "compiled"
+    assert not (tmp_path / "none").exists()
