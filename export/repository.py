@@ -21,11 +21,12 @@ from latentsync.scheduler import Solver
 if TYPE_CHECKING:
     from latentsync.checkpoint import Checkpoint
 
-_KERNEL_SOURCES = Path(__file__).resolve().parent.parent / "latentsync" / "fused" / "kernels"
+_FUSED_SOURCES = Path(__file__).resolve().parent.parent / "latentsync" / "fused"
 MODEL_SOURCES = Path(__file__).resolve().parent.parent / "model_repository"
 PYTHON_MODELS = ("whisper", "vae_encoder", "unet", "vae_decoder")
 ENSEMBLE = "lipsync"
 RECORD = "export.json"
+_COMPILED_FOR = "compiled for"
 AUTO_ENGINE = "auto"
 
 # The weights lie once for all models, in the ensemble's version folder: the one model folder that needs no model.py.
@@ -120,7 +121,7 @@ def export_repository(
     )
     _check(options)
     record = _record(checkpoint_dir, options)
-    if _read_record(output_dir) == record:
+    if _is_current(_read_record(output_dir), record):
         return False
     if output_dir.exists():
         _require_ours(output_dir)
@@ -181,15 +182,17 @@ def _record(checkpoint_dir: Path, options: _Options) -> dict[str, Any]:
     for path in _checkpoint_files(checkpoint_dir).values():
         status = path.stat()
         weights[str(path.resolve())] = [status.st_size, status.st_mtime_ns]
-    if options.engine in (Engine.COMPILE, Engine.AOT):
+    if options.engine is not Engine.EAGER:
         import torch
 
         from latentsync.graphs import Machine
 
-        if options.device is Device.CUDA and not torch.cuda.is_available():
+        is_there = options.device is Device.CPU or torch.cuda.is_available()
+        if not is_there and options.engine is not Engine.FUSED:
             raise ExportError(f"engine {options.engine.value} compiles for the GPU that is there, and none is")
-        weights["compiled for"] = list(asdict(Machine.of(torch.device(options.device.value))).values())
-    files = _sources() | (_kernel_sources() if options.engine is Engine.FUSED else {})
+        if is_there:  # the fused engine's kernels are compiled by the server where the export had no GPU
+            weights[_COMPILED_FOR] = list(asdict(Machine.of(torch.device(options.device.value))).values())
+    files = _sources() | (_fused_sources() if options.engine is Engine.FUSED else {})
     sources = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
     record: dict[str, Any] = json.loads(json.dumps({"options": asdict(options), "sources": sources}))
     return record | {"weights": weights}
@@ -200,6 +203,13 @@ def _read_record(output_dir: Path) -> Any:
         return json.loads((output_dir / RECORD).read_text())
     except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
         return None
+
+
+def _is_current(written: Any, record: dict[str, Any]) -> bool:
+    if written is not None and _COMPILED_FOR not in record["weights"]:
+        # No GPU is here: kernels that an export with one has compiled are not thrown away.
+        written["weights"].pop(_COMPILED_FOR, None)
+    return bool(written == record)
 
 
 def _require_ours(output_dir: Path) -> None:
@@ -216,9 +226,10 @@ def _sources() -> dict[str, Path]:
     return {name: MODEL_SOURCES / name for name in names}
 
 
-def _kernel_sources() -> dict[str, Path]:
-    """What the kept kernels were compiled from."""
-    return {f"kernels/{path.name}": path for path in sorted(_KERNEL_SOURCES.glob("*.py"))}
+def _fused_sources() -> dict[str, Path]:
+    """What the kept kernels were compiled from, and what chooses among them."""
+    paths = sorted(_FUSED_SOURCES.rglob("*.py"))
+    return {str(path.relative_to(_FUSED_SOURCES.parent)): path for path in paths}
 
 
 def _checkpoint_files(checkpoint_dir: Path) -> dict[str, Path]:

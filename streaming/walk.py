@@ -15,6 +15,7 @@ class IdleWalk:
         self.position = position
         self._offset = 0.0  # exact place relative to `position`, so that weeks of walking lose no precision
         self._speed = 1.0
+        self._anchor: int | None = None  # of the lingering that goes on
         self._rising = True
         self._lingers = False
 
@@ -32,6 +33,9 @@ class IdleWalk:
 
     def linger(self, anchor: int, half_width: int) -> None:
         """One frame of waiting: up to `anchor` at full speed, then slowly in [anchor - 2 half_width, anchor]."""
+        if anchor != self._anchor:
+            self._forget_lingering()
+            self._anchor = anchor
         low, high = anchor - 2 * half_width, anchor
         place = self.position + self._offset
         if place > high - 1 - self._braking_distance():
@@ -62,7 +66,7 @@ class IdleWalk:
 
     def _forget_lingering(self) -> None:
         """Whichever way idle last went around a position: it comes to the next one forwards."""
-        self._rising, self._lingers = True, False
+        self._anchor, self._rising, self._lingers = None, True, False
 
     def _braking_distance(self) -> float:
         return self._speed * self._speed / (2 * _ACCELERATION)

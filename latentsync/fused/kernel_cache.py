@@ -38,8 +38,10 @@ def kernels_taken_from(folder: Path) -> Iterator[None]:
     """
     with tempfile.TemporaryDirectory(prefix="latentsync-kernels-", ignore_cleanup_errors=True) as temporary:
         copy = Path(temporary)
-        if folder.is_dir():
-            shutil.copytree(folder, copy, dirs_exist_ok=True)
+        for path in folder.glob("*/*"):  # not copytree, which takes along that a folder is read-only
+            target = copy / path.relative_to(folder)
+            target.parent.mkdir(exist_ok=True)
+            shutil.copyfile(path, target)
         for group in copy.glob("*/__grp__*.json"):
             content = json.loads(group.read_text())
             content["child_paths"] = {name: str(group.parent / name) for name in content["child_paths"]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -15,9 +16,9 @@ from latentsync.fused.kernels import norms, products, tiles_2x2, tiles_4x4
 
 _BLOCK_ROWS, _BLOCK_CHANNELS = 64, 64
 # Kernels of each size of Winograd's tiles, and how many a program holds in its registers at once.
-_TILES: dict[int, tuple[Any, int]] = {2: (tiles_2x2, 8), 4: (tiles_4x4, 4)}
+TILES: dict[int, tuple[Any, int]] = {2: (tiles_2x2, 8), 4: (tiles_4x4, 4)}
 # Programs that fill a GPU: only with more of them may one sum up more rows.
-_FEWEST_PROGRAMS = 1024
+FEWEST_PROGRAMS = 1024
 # Rows that one program sums up: enough programs to fill a GPU, few enough partial sums to read back.
 _MOST_SUMMED_ROWS = 128
 
@@ -146,7 +147,7 @@ def convolve_by_tiles(
     maps: Maps, norm: Affine, unit_frames: int, weights: Tensor, side: int, bias: Tensor, other: Maps | None
 ) -> Maps:
     """Group norm, SiLU and a 3×3 convolution of winograd.turned_weights, + bias (+ other), with the sums."""
-    (kernel, block), count, (planes, inner, channels) = _TILES[side], tiles(maps, side), weights.shape
+    (kernel, block), count, (planes, inner, channels) = TILES[side], tiles(maps, side), weights.shape
     scale, offset = _scales(maps, norm, unit_frames)
     turned, width = maps.rows.new_empty(planes, count, inner), _block_channels(maps)
     kernel.spread[(_ceil(count, block), _ceil(inner, width))](
@@ -158,7 +159,7 @@ def convolve_by_tiles(
     frame_tiles, column_blocks = maps.frame_rows // side**2, _ceil(channels, _BLOCK_CHANNELS)
     block = min(block, _power_of_two(frame_tiles))
     blocks = _ceil(frame_tiles, block)
-    spare = maps.frames * blocks * column_blocks // _FEWEST_PROGRAMS
+    spare = maps.frames * blocks * column_blocks // FEWEST_PROGRAMS
     loops = max(1, min(spare, blocks, _MOST_SUMMED_ROWS // (side**2 * block)))
     splits = _ceil(blocks, loops)
     kept = maps.rows.new_empty(2, maps.frames * splits, channels, dtype=torch.float32)
@@ -194,19 +195,28 @@ def layer_norm(x: Tensor, norm: Affine, shift: Tensor) -> Tensor:
 
 
 def gated_gelu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """a · gelu(b) of x @ weight.T + bias = (a, b): rows [.., channels] of weight [2 · channels, inner].
-
-    channels must be a multiple of 64.
-    """
+    """a · gelu(b) of x @ weight.T + bias = (a, b): rows [.., channels] of weight [2 · channels, inner]."""
     (rows, inner), channels = x.shape, weight.shape[0] // 2
     out = x.new_empty(rows, channels)
     block, width, depth = 128, 64, 64
+    if channels % width or inner % 8 or not reads_by_descriptors(x.device):
+        block, width = 16, 128
+        products.gated_gelu[(_ceil(rows, block), _ceil(channels, width))](
+            x @ weight.t(), bias, out, rows, channels, BLOCK_R=block, BLOCK_C=width
+        )
+        return out
     products.gated_product[(_ceil(rows, block) * (channels // width),)](
         TensorDescriptor.from_tensor(x, [block, depth]), TensorDescriptor.from_tensor(weight, [width, depth]), bias,
         TensorDescriptor.from_tensor(out, [block, width]), rows, channels,
         INNER=inner, BLOCK_R=block, BLOCK_C=width, BLOCK_K=depth, BAND=8, STAGES=3, num_warps=4,
     )  # fmt: skip
     return out
+
+
+@functools.cache
+def reads_by_descriptors(device: torch.device) -> bool:
+    """Whether blocks come by one instruction there (Hopper and later); elsewhere Triton makes it single loads."""
+    return device.type != "cuda" or torch.cuda.get_device_capability(device) >= (9, 0)
 
 
 def attend_to_few(query: Tensor, keys: Tensor, values: Tensor, frames: int, heads: int) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from export.replacing import replace_folder
-from export.repository import ExportError, export_repository
+from export.repository import RECORD, ExportError, _is_current, export_repository
 from latentsync.checkpoint import Checkpoint, CheckpointError
 from tests.triton.tiny_checkpoint import write_tiny_checkpoint
 
@@ -211,6 +211,21 @@ def test_a_gpu_gets_the_fused_engine_and_a_cpu_plain_pytorch(tiny, tmp_path):
         config = (output / "unet" / "config.pbtxt").read_text()
         for key, value in (("engine", engine), ("solver", "dpm++"), ("reuse", "3")):
             assert f'parameters {{ key: "{key}" value {{ string_value: "{value}" }} }}' in config
+
+
+def test_kernels_of_another_gpu_are_made_anew_and_those_of_a_gpu_that_is_not_here_are_kept(tiny, tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip("a GPU is here")
+    output = tmp_path / "repository"
+    assert export_repository(tiny, output, device="cuda"), "without a GPU, and so without kernels"
+    record = json.loads((output / RECORD).read_text())
+    assert "fused/kernels/tiles_4x4.py" in record["sources"]
+    record["weights"]["compiled for"] = ["2.11.0", "NVIDIA H100 80GB HBM3"]
+    (output / RECORD).write_text(json.dumps(record))
+    assert not export_repository(tiny, output, device="cuda"), "an export without a GPU has none to offer"
+    other = record | {"weights": record["weights"] | {"compiled for": ["2.11.0", "NVIDIA A100"]}}
+    assert not _is_current(record, other)
+    assert _is_current(record, record)
 
 
 def test_packages_that_end_the_process_are_refused_on_a_gpu(tiny, tmp_path):

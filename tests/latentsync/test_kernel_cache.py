@@ -1,11 +1,15 @@
 """Kernels that an export kept, found again elsewhere; compiled for a GPU, which compiling does not need."""
 
+import json
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from latentsync.fused.kernel_cache import kernels_taken_from
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -50,9 +54,24 @@ def test_kernels_are_found_in_a_folder_that_was_moved_and_is_left_as_it_is(tmp_p
     kept, moved = tmp_path / "new" / "kernels", tmp_path / "repository"
     assert compile_within("kernels_kept_in", kept) == "compiled"
     kept.parent.rename(moved)
+    for path in moved.rglob("*"):
+        path.chmod(0o555 if path.is_dir() else 0o444)
     before = files(moved)
     assert compile_within("kernels_taken_from", moved / "kernels") == "found"
     assert files(moved) == before
+
+
+def test_the_copy_does_not_take_over_that_its_model_is_read_only(tmp_path: Path) -> None:
+    group = tmp_path / "kept" / "key" / "__grp__kernel.json"
+    group.parent.mkdir(parents=True)
+    group.write_text('{"child_paths": {"kernel.cubin": "/before/key/kernel.cubin"}}')
+    group.chmod(0o444)
+    group.parent.chmod(0o555)
+    with kernels_taken_from(tmp_path / "kept"):
+        copy = Path(os.environ["TRITON_CACHE_DIR"]) / "key" / group.name
+        assert copy.stat().st_mode & stat.S_IWUSR and copy.parent.stat().st_mode & stat.S_IWUSR
+        assert json.loads(copy.read_text()) == {"child_paths": {"kernel.cubin": str(copy.parent / "kernel.cubin")}}
+    assert not copy.exists()
 
 
 def test_without_kept_kernels_they_are_compiled(tmp_path: Path) -> None:

@@ -75,11 +75,11 @@ def test_fused_engine_takes_kernels_from_the_export_while_it_warms_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRITON_CACHE_DIR", "/somewhere/else")
-    (tmp_path / "kernels").mkdir()
-    (tmp_path / "kernels" / "compiled").write_text("here")
+    (tmp_path / "kernels" / "key").mkdir(parents=True)
+    (tmp_path / "kernels" / "key" / "compiled").write_text("here")
     eager = ModelInstance(tmp_path, torch.device("cpu"), torch.float32, 1, graphs_dir=tmp_path)
     with replace(eager, engine=Engine.FUSED).kept_kernels():
-        assert (Path(os.environ["TRITON_CACHE_DIR"]) / "compiled").read_text() == "here"
+        assert (Path(os.environ["TRITON_CACHE_DIR"]) / "key" / "compiled").read_text() == "here"
     assert os.environ["TRITON_CACHE_DIR"] == "/somewhere/else"
     with eager.kept_kernels():
         assert os.environ["TRITON_CACHE_DIR"] == "/somewhere/else"

@@ -73,6 +73,18 @@ def test_idle_comes_forwards_to_a_speech_whichever_way_it_waited_for_the_one_bef
         assert mixer.position == before + 3, f"idle turned away from {second} after {waited} frames"
 
 
+def test_idle_comes_forwards_to_a_speech_that_was_moved_while_it_waited() -> None:
+    for waited in range(10, 40):
+        mixer = make_mixer()
+        mixer.reserve("a", 20, 5, start_after=1)
+        run(mixer, waited)
+        mixer.reserve("a", 20, 5, start_after=1)
+        before = mixer.position
+        ticks = run(mixer, 8)
+        assert min(tick.position for tick in ticks) >= before - 1, "it only brakes"
+        assert mixer.position > before, f"idle turned away after {waited} frames"
+
+
 @pytest.mark.parametrize("fade", [0, 1, 5, 25])
 def test_fades_last_exactly_as_configured_and_cover_nothing_else(fade: int) -> None:
     mixer = make_mixer(fade)

@@ -9,11 +9,26 @@ from latentsync.fused.kernels.activations import gelu
 
 
 @triton.jit
+def gated_gelu(x, bias, out, rows, channels, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr):
+    """out = a · gelu(b) for x + bias = (a, b) side by side, each `channels` wide."""
+    row = tl.program_id(0) * BLOCK_R + tl.arange(0, BLOCK_R)
+    column = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
+    inside = column < channels
+    mask = (row < rows)[:, None] & inside[None, :]
+    at = x + row.to(tl.int64)[:, None] * (2 * channels) + column[None, :]
+    value = tl.load(at, mask=mask, other=0.0).to(tl.float32) + tl.load(bias + column, mask=inside, other=0.0)[None, :]
+    gate = tl.load(at + channels, mask=mask, other=0.0).to(tl.float32)
+    gate += tl.load(bias + channels + column, mask=inside, other=0.0)[None, :]
+    place = row.to(tl.int64)[:, None] * channels + column[None, :]
+    tl.store(out + place, (value * gelu(gate)).to(out.dtype.element_ty), mask=mask)
+
+
+@triton.jit
 def gated_product(
     x, weight, bias, out, rows, channels, INNER: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr,
     BLOCK_K: tl.constexpr, BAND: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
-    """out [rows, channels] = a · gelu(b) of x @ weight.T + bias = (a, b), which lie side by side.
+    """`gated_gelu` of x @ weight.T in one go: out [rows, channels].
 
     x [rows, INNER], weight [2 · channels, INNER] and out are described by blocks. Programs go through the result in
     bands of BAND blocks of rows, so that neighbours share what they load.

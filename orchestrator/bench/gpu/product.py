@@ -26,8 +26,8 @@ _STAGES = {
 class FirstFrame:
     """One speech on an idle channel, in ms after its upload had arrived, by the task's own stamps.
 
-    `stages_ms` add up to `first_frame_ms`: decoding, waiting for the channel, Whisper beside the reservation of the
-    place, the first chunk (UNet, decoder and the ways there), and from there to the encoder: what is held until the
+    `stages_ms` add up to `first_frame_ms`: decoding, waiting for the channel, Whisper, beside which the place is
+    reserved, the first chunk (UNet, decoder and the ways there), and from there to the encoder: what is held until the
     speech can play through, and the avatar's walk to the reserved frame. `models` are Triton's own counters over the
     whole speech.
     """

@@ -2,15 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from orchestrator.channels.speaking import Pace, SpeechMaker
 from orchestrator.inference.speech import GenerationSettings
 from orchestrator.inference.urgency import UrgentFirst
-from streaming.channel_process import Reservation
+from streaming.channel_process import ChannelError, Reservation
 from tests.orchestrator.controlled_models import RESOLUTION, ControlledModels
 from tests.orchestrator.synthetic_avatar import write_avatar
 from tests.orchestrator.tasks.test_durable_tasks import board_in, task
@@ -73,13 +74,20 @@ class Turns(UrgentFirst):
         yield
 
 
-async def said(folder: Path, seconds: float, chunk_s: float, place: Reservation) -> tuple[Channel, Turns]:
-    time, turns, channel = Time(), Turns(), Channel(place)
+async def said(
+    folder: Path,
+    seconds: float,
+    chunk_s: float,
+    place: Reservation,
+    channel: Channel | None = None,
+    models: SlowModels | None = None,
+) -> tuple[Channel, Turns]:
+    time, turns, channel = Time(), Turns(), channel or Channel(place)
     board = board_in(folder)
     await board.open()
     await board.submit(task("a"), np.ones(round(seconds * 16_000), np.int16))
     taken, samples = await board.take("main")
-    models = SlowModels(time, chunk_s)
+    models = models or SlowModels(time, chunk_s)
     maker = SpeechMaker(models, write_avatar(folder / "avatars"), board, 5, time, GenerationSettings(), turns, Pace())
     progress = board.progress
 
@@ -98,6 +106,43 @@ async def test_a_generator_that_can_never_keep_up_holds_thirty_seconds_and_then_
     assert channel.made_at_start is not None
     assert 750 <= channel.made_at_start <= 750 + 16
     assert channel.pushed == [*range(0, 2510, 16), -1], "nothing is skipped"
+
+
+class Undecided(Channel):
+    """Answers or fails when the features of the speech have come."""
+
+    def __init__(self, place: Reservation, models: "Listening", fails: bool) -> None:
+        super().__init__(place)
+        self._models = models
+        self._fails = fails
+
+    async def reserve(self, *_: object, **__: object) -> Reservation:
+        await asyncio.wait_for(self._models.heard.wait(), timeout=5)
+        if self._fails:
+            raise ChannelError("the channel is gone")
+        return self.place
+
+
+class Listening(SlowModels):
+    """Tells that features were asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(Time(), chunk_s=0.1)
+        self.heard = asyncio.Event()
+
+    async def features(self, window: np.ndarray) -> np.ndarray:
+        self.heard.set()
+        return await super().features(window)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_features_are_made_while_the_channel_makes_up_its_mind(tmp_path: Path, fails: bool) -> None:
+    models = Listening()
+    channel = Undecided(Reservation(10, 0), models, fails)
+    with pytest.raises(ChannelError) if fails else nullcontext():
+        await said(tmp_path, 2.0, 0.1, channel.place, channel, models)
+    assert channel.pushed == ([] if fails else [0, 16, 32, 48, -1])
+    assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 async def test_chunks_are_due_when_their_first_frame_is_on_the_screen(tmp_path: Path) -> None:
