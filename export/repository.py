@@ -206,9 +206,12 @@ def _read_record(output_dir: Path) -> Any:
 
 
 def _is_current(written: Any, record: dict[str, Any]) -> bool:
-    if written is not None and _COMPILED_FOR not in record["weights"]:
+    if not isinstance(written, dict) or written.keys() != record.keys():
+        return False
+    if _COMPILED_FOR not in record["weights"]:
         # No GPU is here: kernels that an export with one has compiled are not thrown away.
-        written["weights"].pop(_COMPILED_FOR, None)
+        weights = {name: value for name, value in written["weights"].items() if name != _COMPILED_FOR}
+        written = written | {"weights": weights}
     return bool(written == record)
 
 

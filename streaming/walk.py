@@ -24,18 +24,17 @@ class IdleWalk:
         self.position = position
         self._offset = 0.0
         self._speed = 1.0
-        self._forget_lingering()
+        self._anchor = None
 
     def walk(self) -> None:
         """One frame of plain idle motion, forwards."""
-        self._forget_lingering()
+        self._anchor = None
         self._step(1.0)
 
     def linger(self, anchor: int, half_width: int) -> None:
         """One frame of waiting: up to `anchor` at full speed, then slowly in [anchor - 2 half_width, anchor]."""
-        if anchor != self._anchor:
-            self._forget_lingering()
-            self._anchor = anchor
+        if anchor != self._anchor:  # whichever way idle last went around a position, it comes to the next one forwards
+            self._anchor, self._rising, self._lingers = anchor, True, False
         low, high = anchor - 2 * half_width, anchor
         place = self.position + self._offset
         if place > high - 1 - self._braking_distance():
@@ -63,10 +62,6 @@ class IdleWalk:
     def arrives(self, anchor: int) -> bool:
         """True when the next frame may show `anchor` and go on forwards from there."""
         return self.position in (anchor - 1, anchor) and self._speed > -_LINGER_SPEED
-
-    def _forget_lingering(self) -> None:
-        """Whichever way idle last went around a position: it comes to the next one forwards."""
-        self._anchor, self._rising, self._lingers = None, True, False
 
     def _braking_distance(self) -> float:
         return self._speed * self._speed / (2 * _ACCELERATION)

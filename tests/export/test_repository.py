@@ -228,6 +228,13 @@ def test_kernels_of_another_gpu_are_made_anew_and_those_of_a_gpu_that_is_not_her
     assert _is_current(record, record)
 
 
+@pytest.mark.parametrize("record", ["{}", "[]", "null", '{"options": {}}'])
+def test_a_record_that_says_nothing_is_of_no_current_export(tiny, tmp_path, record):
+    (tmp_path / "repository").mkdir()
+    (tmp_path / "repository" / RECORD).write_text(record)
+    assert export_repository(tiny, tmp_path / "repository", device="cpu")
+
+
 def test_packages_that_end_the_process_are_refused_on_a_gpu(tiny, tmp_path):
     with pytest.raises(ExportError, match="take fused there"):
         export_repository(tiny, tmp_path / "repository", device="cuda", engine="aot")
