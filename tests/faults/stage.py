@@ -104,7 +104,7 @@ class Stage:
         assert answer.status_code == 200, answer.text
         return str(answer.json()["task_id"])
 
-    def speaking(self, seconds: float = 6.0) -> list[str]:
+    def speaking(self, seconds: float = 9.0) -> list[str]:
         """One speech that is on the stream, and a short one that waits behind it."""
         task_ids = [self.say(seconds), self.say(0.5)]
         self.until_streaming(task_ids[0])

@@ -16,15 +16,16 @@ from latentsync.checkpoint import Checkpoint
 from orchestrator.probe import ProbeFailed, probe_server, probe_triton
 from tests.orchestrator.running_server import running, settings_in
 from tests.orchestrator.test_cli import cli
+from tests.triton.counts import answered
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def test_every_model_is_asked_for_an_inference(triton_server: TritonServer) -> None:
     async with InferenceServerClient(address(triton_server)) as client:
-        before = await inferences(client)
+        before = await answered(client)
         assert await probe_triton(address(triton_server), timeout_s=60) > 0
-        after = await inferences(client)
+        after = await answered(client)
     assert {name: after[name] - before[name] for name in after if after[name] > before[name]} == {
         "whisper": 1,
         "unet": 1,
@@ -69,11 +70,6 @@ async def test_orchestrator_without_triton_lives_and_its_absence_is_told(tmp_pat
 
 def address(server: TritonServer) -> str:
     return f"127.0.0.1:{server.options.grpc_port}"
-
-
-async def inferences(client: InferenceServerClient) -> dict[str, int]:
-    answer = await client.get_inference_statistics()
-    return {model.name: model.inference_count for model in answer.model_stats}
 
 
 def stub_of(server: TritonServer, model: str) -> int:

@@ -8,17 +8,11 @@ from numpy.testing import assert_allclose
 from tritonclient.utils import InferenceServerException
 
 from tests.triton.chunks import infer, random_chunk
+from tests.triton.counts import batches
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 BLOCKER_STEPS = 30  # long enough for what is sent meanwhile to queue up behind it
-
-
-async def batches(client, model: str) -> dict[int, int]:
-    """How often the model ran, by batch size."""
-    statistics = await client.get_inference_statistics(model, as_json=True)
-    entries = statistics["model_stats"][0].get("batch_stats", [])
-    return {int(entry["batch_size"]): int(entry["compute_infer"]["count"]) for entry in entries}
 
 
 async def queued_together(client, chunks):

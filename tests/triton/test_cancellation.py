@@ -7,6 +7,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from tests.triton.chunks import infer, random_chunk
+from tests.triton.counts import answered
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -24,12 +25,6 @@ async def seconds_for(client, steps: int) -> float:
     started = clock.time()
     await infer(client, "unet", random_chunk(0, steps=steps).arrays())
     return clock.time() - started
-
-
-async def decoded(client) -> int:
-    """How many chunks the VAE decoder has decoded."""
-    statistics = await client.get_inference_statistics("vae_decoder", as_json=True)
-    return int(statistics["model_stats"][0]["inference_stats"]["success"].get("count", 0))
 
 
 async def test_a_cancelled_request_frees_the_model_long_before_its_last_step(client):
@@ -57,14 +52,14 @@ async def test_cancelling_one_request_of_a_batch_leaves_the_others_their_answer(
 
 async def test_a_cancelled_ensemble_request_is_not_decoded(client):
     # Triton tells an ensemble's models nothing of a cancellation: it looks between the steps of the ensemble only.
-    before = await decoded(client)
+    before = (await answered(client))["vae_decoder"]
     running = asyncio.create_task(infer(client, "lipsync", random_chunk(7, steps=60).arrays()))
     await asyncio.sleep(0.2)
 
     await cancel(running)
 
     await infer(client, "lipsync", random_chunk(8).arrays())
-    assert await decoded(client) == before + 1
+    assert (await answered(client))["vae_decoder"] == before + 1
 
 
 async def test_requests_that_are_cancelled_while_they_queue_are_never_run(client):

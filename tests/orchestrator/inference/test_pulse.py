@@ -12,6 +12,7 @@ from orchestrator.inference.errors import InferenceError, InferenceFailed
 from orchestrator.inference.pulse import Pulse, refused_inputs
 from orchestrator.inference.traffic import Traffic
 from tests.triton.chunks import infer
+from tests.triton.counts import answered
 from tests.triton.tiny_checkpoint import LATENT_SIZE
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -43,20 +44,20 @@ async def test_living_model_refuses_the_question_itself(pulse: Pulse, model: str
 async def test_model_that_has_answered_others_meanwhile_is_not_asked(
     client: InferenceServerClient, pulse: Pulse
 ) -> None:
-    async def answered() -> int:
-        (of_decoder,) = (await client.get_inference_statistics("vae_decoder")).model_stats
-        return int(of_decoder.inference_stats.success.count)
+    async def decoded() -> int:
+        return (await answered(client))["vae_decoder"]
 
     question = refused_inputs(LATENT_SIZE)["vae_decoder"]
-    before = await answered()
+    before = await decoded()
     for asked in (1, 2):
         await pulse.feel("vae_decoder", *question)
-        assert await answered() == before + asked
+        assert await decoded() == before + asked
     await infer(client, "vae_decoder", {"LATENTS": np.zeros((16, 4, LATENT_SIZE, LATENT_SIZE), np.float16)})
+    assert await decoded() == before + 3
     await pulse.feel("vae_decoder", *question)
-    assert await answered() == before + 3, "it was asked though it had answered"
+    assert await decoded() == before + 3, "it was asked though it had answered"
     await pulse.feel("vae_decoder", *question)
-    assert await answered() == before + 4
+    assert await decoded() == before + 4
 
 
 async def test_question_that_triton_refuses_by_itself_is_no_sign_of_life(pulse: Pulse) -> None:
