@@ -56,8 +56,7 @@ class Channel:
     def frame(self, clock: FrameClock) -> None:
         """Waits for the next frame's time, and publishes it."""
         number = clock.wait()
-        for request in self._port.requests() if self._port else ():
-            self._answer(request)
+        self.rest(0)  # a late frame's clock has not rested
         self._reader.poll()
         tick = self._mixer.tick()
         self._publish(number, tick)
@@ -67,6 +66,15 @@ class Channel:
                 self._port.emit(event)
             if number % FPS == 0:
                 self._port.emit(self._status(clock))
+
+    def rest(self, seconds: float) -> None:
+        """Lets the time pass, and answers what is asked meanwhile: no speech waits for a frame to get its place."""
+        if self._port is None:
+            time.sleep(seconds)
+            return
+        until = time.monotonic() + seconds
+        while request := self._port.next_request(until - time.monotonic()):
+            self._answer(request)
 
     def close(self) -> None:
         """Ends the stream properly."""
@@ -182,7 +190,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _play(channel: Channel, port: ControlPort | None, stop: threading.Event) -> int:
-    clock = FrameClock(time.monotonic, time.sleep)
+    clock = FrameClock(time.monotonic, channel.rest)
     try:
         while not (stop.is_set() or (port is not None and port.closed)):
             channel.frame(clock)

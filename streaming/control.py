@@ -39,22 +39,18 @@ class ControlPort:
         """True once the parent closed its end, or died."""
         return self._closed.is_set()
 
-    def requests(self) -> list[Request]:
-        """What has come since the last call, in order."""
-        taken = []
-        while True:
-            try:
-                taken.append(self._requests.get_nowait())
-            except queue.Empty:
-                return taken
+    def next_request(self, within_s: float) -> Request | None:
+        """The next request, if there is one within so many seconds; with 0, if it is there."""
+        try:
+            return self._requests.get(timeout=within_s) if within_s > 0 else self._requests.get_nowait()
+        except queue.Empty:
+            return None
 
     def wait_request(self) -> Request | None:
         """The next request; None when the parent is gone."""
         while not self.closed:
-            try:
-                return self._requests.get(timeout=0.2)
-            except queue.Empty:
-                continue
+            if request := self.next_request(0.2):
+                return request
         return None
 
     def reply(self, request: Request, **values: Any) -> None:

@@ -65,6 +65,8 @@ def encoder_command(config: ChannelConfig, width: int, height: int, pipes: Encod
     output = output.global_args(
         "-hide_banner", "-nostdin", "-nostats", "-loglevel", "level+verbose",
         "-stats_period", "1", "-progress", f"pipe:{pipes.progress}",
+        # Else each filter has a thread a core, and all of them are woken for a picture of a millisecond's work.
+        "-filter_complex_threads", str(config.encoder_threads),
     )  # fmt: skip
     arguments: list[str] = output.compile(cmd=config.ffmpeg)
     return arguments

@@ -106,7 +106,7 @@ class SpeechMaker:
             self._models.recover,
         )
         async with aclosing(generation):
-            generation.listen()  # a channel answers at its next frame: time for Whisper
+            generation.listen()  # Whisper need not know the place
             # A start may come with the first chunk; how much must be there before it is decided below, not there.
             place = await channel.reserve(task.id, frames, self._pace.lead_s, start_after=1)
             reserved_at = self._clock()

@@ -58,6 +58,15 @@ async def test_received_stream_has_every_frame_once_with_its_sound(
     assert "s3cr3t" not in (tmp_path / "c.log").read_text()
 
 
+async def test_a_place_is_given_at_once_and_is_never_later_than_asked_for(
+    avatar: PreparedAvatar, tmp_path: Path
+) -> None:
+    async with running(avatar, tmp_path) as watched:
+        places = [await watched.channel.reserve("a", 50, lead_s=0.19) for _ in range(50)]
+    assert {place.position - place.now - 1 for place in places} == {4}, "0.19 s are 4 whole frames"
+    assert len({place.now for place in places}) < len(places), "each has waited for a frame"
+
+
 async def test_threads_of_one_encoder_after_another_share_one_heap(avatar: PreparedAvatar, tmp_path: Path) -> None:
     async with running(avatar, tmp_path) as watched:
         await watched.until(is_state(PublisherState.ON_AIR))

@@ -70,6 +70,14 @@ def test_the_encoder_never_knows_an_address() -> None:
     assert command[command.index("-output_ts_offset") + 1] == "3.000"
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_filters_and_codec_take_as_many_threads_as_the_channel_may_have(threads: int) -> None:
+    config = ChannelConfig("c", "a", "p", encoder_threads=threads)
+    command = encoder_command(config, 640, 640, EncoderPipes(10, 11, 12, 13, 14), first_tick=0)
+    for option in ("-filter_complex_threads", "-threads:v"):
+        assert command[command.index(option) + 1] == str(threads)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
