@@ -105,6 +105,14 @@ class ModelInstance:
 
         return kernels_taken_from(self.graphs_dir / KERNELS)
 
+    def awaited(self, result: Tensor) -> Tensor:
+        """A result once it is there; the process sleeps until then, where Triton's own wait keeps a core busy."""
+        if result.is_cuda:
+            made = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
+            made.record()
+            made.synchronize()
+        return result
+
     def run_unet(self, unet: LatentSyncUNet) -> Predictor:
         """The UNet as this instance's engine runs it; raises EngineError."""
         return engines.run_unet(unet, self.engine, self.graphs_dir, unet_batches(self.max_batch), self.reuse)

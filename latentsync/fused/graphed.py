@@ -52,7 +52,8 @@ class GraphedUNet:
             graph = graphs.whole if fresh or graphs.shallow is None else graphs.shallow
             graph.replay()
             prediction = graph.output.float().reshape(chunks, frames, LATENT_CHANNELS, height, width)
-            done.append(torch.cuda.Event())  # type: ignore[no-untyped-call]
+            # The host sleeps at it: nothing is late by that, since the GPU has a step to do meanwhile.
+            done.append(torch.cuda.Event(blocking=True))  # type: ignore[no-untyped-call]
             done[-1].record()
             return prediction.transpose(1, 2)
 

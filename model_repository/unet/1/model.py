@@ -108,7 +108,7 @@ class TritonPythonModel:
         latents = denoise(
             self._unet, joined("noise"), joined("condition"), joined("audio"), should_stop=should_stop, **settings
         )
-        return latents.to(torch.float16)
+        return self._instance.awaited(latents.to(torch.float16))
 
 
 def failure(reason, code):
