@@ -14,6 +14,23 @@ from latentsync.fused.kernels.activations import silu_of_double
 
 
 @triton.jit
+def rows_of_split(
+    block, loop, frame_rows, inside, SPLITS: tl.constexpr, BLOCK_R: tl.constexpr, LOOPS: tl.constexpr
+):  # fmt: skip
+    """What of a frame, rows or tiles, a program takes in a loop, and the mask of it and of its channels."""
+    row = (block % SPLITS) * (BLOCK_R * LOOPS) + loop * BLOCK_R + tl.arange(0, BLOCK_R)
+    return row, (row < frame_rows)[:, None] & inside[None, :]
+
+
+@triton.jit
+def store_sums(sums, squares, total, square, block, column, channels):
+    """Leaves a program's sums, and those of squares, for the norms: [frames · SPLITS, channels]."""
+    place = block * channels + column
+    tl.store(sums + place, total, mask=column < channels)
+    tl.store(squares + place, square, mask=column < channels)
+
+
+@triton.jit
 def sum_channels(
     x, shift, sums, squares, frame_rows, channels, SPLITS: tl.constexpr, BLOCK_R: tl.constexpr,
     BLOCK_C: tl.constexpr, LOOPS: tl.constexpr,
@@ -27,15 +44,12 @@ def sum_channels(
     total = tl.zeros([BLOCK_C], dtype=tl.float32)
     square = tl.zeros([BLOCK_C], dtype=tl.float32)
     for loop in tl.static_range(LOOPS):
-        row = (block % SPLITS) * (BLOCK_R * LOOPS) + loop * BLOCK_R + tl.arange(0, BLOCK_R)
-        mask = (row < frame_rows)[:, None] & inside[None, :]
+        row, mask = rows_of_split(block, loop, frame_rows, inside, SPLITS, BLOCK_R, LOOPS)
         value = tl.load(x + (first + row)[:, None] * channels + column[None, :], mask=mask, other=0.0)
         value = tl.where(mask, value.to(tl.float32) + added[None, :], 0.0)
         total += tl.sum(value, 0)
         square += tl.sum(value * value, 0)
-    place = block * channels + column
-    tl.store(sums + place, total, mask=inside)
-    tl.store(squares + place, square, mask=inside)
+    store_sums(sums, squares, total, square, block, column, channels)
 
 
 @triton.jit
@@ -52,8 +66,7 @@ def add(
     total = tl.zeros([BLOCK_C], dtype=tl.float32)
     square = tl.zeros([BLOCK_C], dtype=tl.float32)
     for loop in tl.static_range(LOOPS):
-        row = (block % SPLITS) * (BLOCK_R * LOOPS) + loop * BLOCK_R + tl.arange(0, BLOCK_R)
-        mask = (row < frame_rows)[:, None] & inside[None, :]
+        row, mask = rows_of_split(block, loop, frame_rows, inside, SPLITS, BLOCK_R, LOOPS)
         place = (first + row)[:, None] * channels + column[None, :]
         value = tl.load(x + place, mask=mask, other=0.0).to(tl.float32) + added[None, :]
         if HAS_OTHER:
@@ -65,9 +78,7 @@ def add(
             total += tl.sum(value, 0)
             square += tl.sum(value * value, 0)
     if WITH_SUMS:
-        place = block * channels + column
-        tl.store(sums + place, total, mask=inside)
-        tl.store(squares + place, square, mask=inside)
+        store_sums(sums, squares, total, square, block, column, channels)
 
 
 @triton.jit
@@ -180,8 +191,7 @@ def interleave(
     total = tl.zeros([BLOCK_C], dtype=tl.float32)
     square = tl.zeros([BLOCK_C], dtype=tl.float32)
     for loop in tl.static_range(LOOPS):
-        row = (block % SPLITS) * (BLOCK_R * LOOPS) + loop * BLOCK_R + tl.arange(0, BLOCK_R)
-        mask = (row < frame_rows)[:, None] & inside[None, :]
+        row, mask = rows_of_split(block, loop, frame_rows, inside, SPLITS, BLOCK_R, LOOPS)
         y, x = row // width, row % width
         # Output (y, x) is of phase (y % 2, x % 2), at position ((y + 1) // 2, (x + 1) // 2).
         at = (frame * (height // 2 + 1) + (y + 1) // 2) * (width // 2 + 1) + (x + 1) // 2
@@ -192,6 +202,4 @@ def interleave(
         value = tl.where(mask, rounded.to(tl.float32), 0.0)
         total += tl.sum(value, 0)
         square += tl.sum(value * value, 0)
-    place = block * channels + column
-    tl.store(sums + place, total, mask=inside)
-    tl.store(squares + place, square, mask=inside)
+    store_sums(sums, squares, total, square, block, column, channels)

@@ -1,4 +1,4 @@
-"""What both sizes of Winograd's tiles do with a pixel when they read and write it."""
+"""What both sizes of Winograd's tiles have in common: which pixels a tile is made of, and what becomes of them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,39 @@ import triton
 import triton.language as tl
 
 from latentsync.fused.kernels.activations import silu_of_double
+from latentsync.fused.kernels.norms import source
+
+
+@triton.jit
+def tiles_to_spread(
+    x, beside, scale, offset, tiles, height, width, channels, left_channels, unit_frames, SIDE: tl.constexpr,
+    BLOCK_T: tl.constexpr, BLOCK_C: tl.constexpr,
+):  # fmt: skip
+    """A program's tiles, SIDE pixels apart, and where the first pixel of each lies, one above and left of its own.
+
+    Gives tile [T, 1], column [1, C] and their mask; the pixel's place, the channels in a pixel, the row and column in
+    the picture; and half of what the norm multiplies and adds, for `normed`.
+    """
+    tile = (tl.program_id(0) * BLOCK_T + tl.arange(0, BLOCK_T)).to(tl.int64)[:, None]
+    column = (tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C))[None, :]
+    inside = (tile < tiles) & (column < channels)
+    across = width // SIDE
+    frame = tile // (height // SIDE * across)
+    top = tile // across % (height // SIDE) * SIDE - 1
+    left = tile % across * SIDE - 1
+    unit = frame // unit_frames * channels
+    factor = tl.load(scale + unit + column, mask=inside) * 0.5
+    constant = tl.load(offset + unit + column, mask=inside) * 0.5
+    start, stride = source(x, beside, left_channels, channels, tl.program_id(1) * BLOCK_C)
+    at = start + ((frame * height + top) * width + left) * stride + column
+    return tile, column, inside, at, stride, top, left, factor, constant
+
+
+@triton.jit
+def own_pixel(frame, tile, height, width, column, channels, SIDE: tl.constexpr):
+    """Where the first of the pixels lies that a frame's tile stands for."""
+    across = width // SIDE
+    return ((frame * height + tile // across * SIDE) * width + tile % across * SIDE) * channels + column
 
 
 @triton.jit

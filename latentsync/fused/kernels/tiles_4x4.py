@@ -5,8 +5,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from latentsync.fused.kernels.norms import source
-from latentsync.fused.kernels.tile_pixels import finished, normed
+from latentsync.fused.kernels.norms import rows_of_split
+from latentsync.fused.kernels.tile_pixels import finished, normed, own_pixel, tiles_to_spread
 from latentsync.fused.winograd import FAR, NEAR
 
 _A, _B = tl.constexpr(NEAR), tl.constexpr(FAR)
@@ -80,18 +80,9 @@ def spread(
 
     x may have more channels beside it (see norms.source).
     """
-    tile = (tl.program_id(0) * BLOCK_T + tl.arange(0, BLOCK_T)).to(tl.int64)[:, None]
-    column = (tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C))[None, :]
-    inside = (tile < tiles) & (column < channels)
-    across = width // 4
-    frame = tile // (height // 4 * across)
-    top = tile // across % (height // 4) * 4 - 1
-    left = tile % across * 4 - 1
-    unit = frame // unit_frames * channels
-    factor = tl.load(scale + unit + column, mask=inside) * 0.5
-    constant = tl.load(offset + unit + column, mask=inside) * 0.5
-    start, stride = source(x, beside, left_channels, channels, tl.program_id(1) * BLOCK_C)
-    at = start + ((frame * height + top) * width + left) * stride + column
+    tile, column, inside, at, stride, top, left, factor, constant = tiles_to_spread(
+        x, beside, scale, offset, tiles, height, width, channels, left_channels, unit_frames, 4, BLOCK_T, BLOCK_C
+    )
     a0, a1, a2, a3, a4, a5 = _spread_column(at, factor, constant, inside, top, left, height, width, stride, 0)
     b0, b1, b2, b3, b4, b5 = _spread_column(at, factor, constant, inside, top, left, height, width, stride, 1)
     c0, c1, c2, c3, c4, c5 = _spread_column(at, factor, constant, inside, top, left, height, width, stride, 2)
@@ -145,8 +136,7 @@ def gather(
     block = tl.program_id(0)
     channel = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
     column = channel[None, :]
-    across = width // 4
-    frame_tiles = height // 4 * across
+    frame_tiles = height // 4 * (width // 4)
     frame = (block // SPLITS).to(tl.int64)
     added = tl.load(bias + channel, mask=channel < channels)[None, :]
     plane = tiles.to(tl.int64) * channels
@@ -154,8 +144,8 @@ def gather(
     total = tl.zeros([BLOCK_T, BLOCK_C], dtype=tl.float32)
     square = tl.zeros([BLOCK_T, BLOCK_C], dtype=tl.float32)
     for loop in tl.static_range(LOOPS):
-        tile = ((block % SPLITS) * (BLOCK_T * LOOPS) + loop * BLOCK_T + tl.arange(0, BLOCK_T))[:, None]
-        mask = (tile < frame_tiles) & (column < channels)
+        numbers, mask = rows_of_split(block, loop, frame_tiles, channel < channels, SPLITS, BLOCK_T, LOOPS)
+        tile = numbers[:, None]
         at = products + (frame * frame_tiles + tile) * channels + column
         a0, a1, a2, a3 = _gather_column(at, plane, mask)
         b0, b1, b2, b3 = _gather_column(at + plane, plane, mask)
@@ -163,7 +153,7 @@ def gather(
         d0, d1, d2, d3 = _gather_column(at + 3 * plane, plane, mask)
         e0, e1, e2, e3 = _gather_column(at + 4 * plane, plane, mask)
         f0, f1, f2, f3 = _gather_column(at + 5 * plane, plane, mask)
-        place = ((frame * height + tile // across * 4) * width + tile % across * 4) * channels + column
+        place = own_pixel(frame, tile, height, width, column, channels, 4)
         total, square = _finish_line(
             a0, b0, c0, d0, e0, f0, added, other, out, place, channels, mask, total, square, HAS_OTHER
         )
