@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import sys
@@ -52,6 +53,7 @@ class Channel:
             self._preview.close()
             raise
         self._frames = 0
+        self._due = time.monotonic()  # when the next frame is
 
     def frame(self, clock: FrameClock) -> None:
         """Waits for the next frame's time, and publishes it."""
@@ -69,11 +71,11 @@ class Channel:
 
     def rest(self, seconds: float) -> None:
         """Lets the time pass, and answers what is asked meanwhile: no speech waits for a frame to get its place."""
+        self._due = time.monotonic() + seconds
         if self._port is None:
             time.sleep(seconds)
             return
-        until = time.monotonic() + seconds
-        while request := self._port.next_request(until - time.monotonic()):
+        while request := self._port.next_request(self._due - time.monotonic()):
             self._answer(request)
 
     def close(self) -> None:
@@ -117,9 +119,9 @@ class Channel:
         match values["op"]:
             case "reserve":
                 speech = values["speech"]
-                position = self._mixer.reserve(
-                    speech, values["frame_count"], values["lead_frames"], values["start_after"]
-                )
+                # The first frame after the lead: at an earlier one idle waits for faces, at a later one they for it.
+                lead_frames = math.ceil((values["lead_s"] - (self._due - time.monotonic())) * FPS)
+                position = self._mixer.reserve(speech, values["frame_count"], lead_frames, values["start_after"])
                 self._reader.register(values["number"], speech)
                 return {"position": position, "now": self._mixer.position}
             case "finish":

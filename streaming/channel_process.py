@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.config import FPS, FRAME_SAMPLES, ChannelConfig
+from streaming.config import FRAME_SAMPLES, ChannelConfig
 from streaming.events import ChannelDied, ChannelEvent, SpeechEnded, Status, event_from_json
 from streaming.ring import FrameRing
 from streaming.speech_feed import SpeechFeed
@@ -110,12 +110,10 @@ class ChannelProcess:
         """
         frames_needed = min(start_after or self.config.prebuffer_frames, self.config.ring_frames, max(frame_count, 1))
         number, is_new = self._feed.register(speech_id)
-        # Rounded down: idle that is there too soon loses nothing for some frames, one that is late costs a frame.
-        lead_frames = max(0, int(lead_s * FPS))
         try:
             reply = await self._request(
                 "reserve", speech=speech_id, number=number, frame_count=frame_count,
-                lead_frames=lead_frames, start_after=frames_needed,
+                lead_s=lead_s, start_after=frames_needed,
             )  # fmt: skip
         except BaseException:
             if is_new:

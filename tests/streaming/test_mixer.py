@@ -135,6 +135,18 @@ def test_idle_lingers_near_the_reserved_position_until_frames_come() -> None:
     assert_body_never_jumps(waiting + ticks)
 
 
+@pytest.mark.parametrize("lead", [1, 2, 5, 20])
+def test_idle_walks_right_into_a_speech_whose_faces_come_in_the_frame_before_it(lead: int) -> None:
+    mixer = make_mixer()
+    run(mixer, 30)
+    start = mixer.reserve("a", 100, lead, start_after=1)
+    ticks = run(mixer, lead)
+    mixer.available("a", 16)
+    ticks += run(mixer, 3)
+    assert (ticks[lead].position, ticks[lead].face) == (start, 0)
+    assert [tick.position for tick in ticks] == list(range(31, 31 + len(ticks))), "the body stood still"
+
+
 def test_a_short_speech_starts_when_it_is_complete() -> None:
     mixer = make_mixer()
     mixer.reserve("a", 12, 2, start_after=16)
