@@ -18,6 +18,7 @@ class ControlledModels:
     def __init__(self) -> None:
         self.ready = True
         self.failing = False
+        self.failing_steps: int | None = None  # only speeches of so many steps fail
         self.mendable = False
         self.recovered: list[InferenceError] = []
         self.gate = asyncio.Event()
@@ -72,6 +73,6 @@ class ControlledModels:
             raise
         finally:
             self.running -= 1
-        if self.failing:
+        if self.failing or steps == self.failing_steps:
             raise InferenceFailed("the model said no")
         return np.full((CHUNK_FRAMES, RESOLUTION, RESOLUTION, 3), 200, np.uint8)
