@@ -26,7 +26,7 @@ from latentsync.engines import CHUNK_FRAMES, KERNELS, Decode, decoder_batches, u
 from latentsync.unet import LatentSyncUNet
 from latentsync.vae import Vae
 
-__all__ = ["CHUNK_FRAMES", "ModelInstance", "require_chunk", "require_finite", "require_window", "run_batch"]
+__all__ = ["CHUNK_FRAMES", "ModelInstance", "awaited", "require_chunk", "require_finite", "require_window", "run_batch"]
 
 Choice = TypeVar("Choice", bound=Enum)
 
@@ -105,14 +105,6 @@ class ModelInstance:
 
         return kernels_taken_from(self.graphs_dir / KERNELS)
 
-    def awaited(self, result: Tensor) -> Tensor:
-        """A result once it is there; the process sleeps until then, where Triton's own wait keeps a core busy."""
-        if result.is_cuda:
-            made = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
-            made.record()
-            made.synchronize()
-        return result
-
     def run_unet(self, unet: LatentSyncUNet) -> Predictor:
         """The UNet as this instance's engine runs it; raises EngineError."""
         return engines.run_unet(unet, self.engine, self.graphs_dir, unet_batches(self.max_batch), self.reuse)
@@ -189,9 +181,18 @@ def run_batch(
     return outcomes
 
 
+def awaited(result: Tensor) -> Tensor:
+    """A result once it is there; the process sleeps until then, where Triton's own wait keeps a core busy."""
+    if result.is_cuda:
+        made = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
+        made.record()
+        made.synchronize()
+    return result
+
+
 def _run_joined(inputs: list[Tensor], forward: Callable[[Tensor], Tensor]) -> list[Tensor | RuntimeError]:
     try:
-        return list(torch.split(forward(torch.cat(inputs)), [tensor.shape[0] for tensor in inputs]))
+        return list(torch.split(awaited(forward(torch.cat(inputs))), [tensor.shape[0] for tensor in inputs]))
     except RuntimeError as error:
         if not isinstance(error, torch.OutOfMemoryError) or len(inputs) == 1:
             return [error.with_traceback(None)] * len(inputs)

@@ -53,12 +53,12 @@ class Channel:
             self._preview.close()
             raise
         self._frames = 0
-        self._due = time.monotonic()  # when the next frame is
+        self._clock = FrameClock(time.monotonic, self._rest)
 
-    def frame(self, clock: FrameClock) -> None:
+    def frame(self) -> None:
         """Waits for the next frame's time, and publishes it."""
-        number = clock.wait()
-        self.rest(0)  # a late frame's clock has not rested
+        self._rest(0)  # the clock itself doesn't, before a frame that is late
+        number = self._clock.wait()
         self._reader.poll()
         tick = self._mixer.tick()
         self._publish(number, tick)
@@ -67,21 +67,21 @@ class Channel:
             for event in tick.events:
                 self._port.emit(event)
             if number % FPS == 0:
-                self._port.emit(self._status(clock))
-
-    def rest(self, seconds: float) -> None:
-        """Lets the time pass, and answers what is asked meanwhile: no speech waits for a frame to get its place."""
-        self._due = time.monotonic() + seconds
-        if self._port is None:
-            time.sleep(seconds)
-            return
-        while request := self._port.next_request(self._due - time.monotonic()):
-            self._answer(request)
+                self._port.emit(self._status())
 
     def close(self) -> None:
         """Ends the stream properly."""
         self._publisher.close()
         self._preview.close()
+
+    def _rest(self, seconds: float) -> None:
+        """Lets the time pass, and answers what is asked meanwhile: no speech waits for a frame to get its place."""
+        if self._port is None:
+            time.sleep(seconds)
+            return
+        until = time.monotonic() + seconds
+        while request := self._port.next_request(until - time.monotonic()):
+            self._answer(request)
 
     def _publish(self, number: int, tick: Tick) -> None:
         sound = self._sound(tick)
@@ -120,7 +120,8 @@ class Channel:
             case "reserve":
                 speech = values["speech"]
                 # The first frame after the lead: at an earlier one idle waits for faces, at a later one they for it.
-                lead_frames = math.ceil((values["lead_s"] - (self._due - time.monotonic())) * FPS)
+                # A stall counts for nothing: the schedule moves by it.
+                lead_frames = math.ceil((values["lead_s"] + min(0.0, self._clock.lateness_s())) * FPS)
                 position = self._mixer.reserve(speech, values["frame_count"], lead_frames, values["start_after"])
                 self._reader.register(values["number"], speech)
                 return {"position": position, "now": self._mixer.position}
@@ -137,7 +138,7 @@ class Channel:
                 raise ValueError(f"unknown operation {unknown!r}")
         return {}
 
-    def _status(self, clock: FrameClock) -> Status:
+    def _status(self) -> Status:
         counters, publisher = self._mixer.counters, self._publisher
         return Status(
             state=self._mixer.state,
@@ -148,7 +149,7 @@ class Channel:
             # Before an idle clip nobody sees where the avatar's own body stands.
             repeated_frames=counters.repeated_frames if self._compositor.idle_is_the_avatar else 0,
             dropped_pairs=publisher.dropped,
-            stalls=clock.stalls,
+            stalls=self._clock.stalls,
             queue_s=publisher.queue_s,
             buffered_frames=self._reader.buffered,
             publisher=publisher.state,
@@ -192,10 +193,9 @@ def main(arguments: list[str]) -> int:
 
 
 def _play(channel: Channel, port: ControlPort | None, stop: threading.Event) -> int:
-    clock = FrameClock(time.monotonic, channel.rest)
     try:
         while not (stop.is_set() or (port is not None and port.closed)):
-            channel.frame(clock)
+            channel.frame()
     finally:
         channel.close()
         if port is not None:

@@ -70,6 +70,17 @@ async def test_a_place_is_given_at_once_and_is_the_first_frame_after_the_lead(
     assert len({place.now for place in places}) < len(places), "each has waited for a frame"
 
 
+async def test_a_stall_moves_no_speech_away(avatar: PreparedAvatar, tmp_path: Path) -> None:
+    async with running(avatar, tmp_path) as watched:
+        for _ in range(5):  # between two frames or in one
+            os.kill(watched.channel.pid, signal.SIGSTOP)
+            reserving = asyncio.create_task(watched.channel.reserve("a", 50, lead_s=0.19))
+            await asyncio.sleep(1)
+            os.kill(watched.channel.pid, signal.SIGCONT)
+            place = await reserving
+            assert place.position - place.now - 1 in (4, 5)
+
+
 async def test_threads_of_one_encoder_after_another_share_one_heap(avatar: PreparedAvatar, tmp_path: Path) -> None:
     async with running(avatar, tmp_path) as watched:
         await watched.until(is_state(PublisherState.ON_AIR))

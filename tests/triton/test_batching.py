@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 from tritonclient.utils import InferenceServerException
 
 from tests.triton.chunks import infer, random_chunk
-from tests.triton.counts import batches
+from tests.triton.counts import settled_counters
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -25,11 +25,11 @@ async def queued_together(client, chunks):
 
 
 async def test_concurrent_chunks_are_denoised_in_one_batch(client):
-    before = await batches(client, "unet")
+    before = (await settled_counters(client))["unet"].batches
 
     await queued_together(client, [random_chunk(seed) for seed in range(4)])
 
-    after = await batches(client, "unet")
+    after = (await settled_counters(client))["unet"].batches
     assert sum(size * (count - before.get(size, 0)) for size, count in after.items()) == 5
     assert sum(after.values()) - sum(before.values()) < 5
 
@@ -49,11 +49,11 @@ async def test_chunks_with_other_steps_or_guidance_in_a_batch_are_kept_apart(cli
     alone = [await infer(client, "unet", chunk.arrays()) for chunk in chunks]
     assert np.abs(alone[0] - alone[1]).max() > 0.05
     assert np.abs(alone[0] - alone[2]).max() > 0.05
-    before = await batches(client, "unet")
+    before = (await settled_counters(client))["unet"].batches
 
     together = await queued_together(client, chunks)
 
-    assert (await batches(client, "unet")).get(4, 0) == before.get(4, 0) + 1
+    assert (await settled_counters(client))["unet"].batches.get(4, 0) == before.get(4, 0) + 1
     assert_allclose(together, alone, rtol=5e-3, atol=5e-3)
 
 

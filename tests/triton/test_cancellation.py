@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from tests.triton.chunks import infer, random_chunk
-from tests.triton.counts import answered
+from tests.triton.counts import settled_counters
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -52,14 +52,14 @@ async def test_cancelling_one_request_of_a_batch_leaves_the_others_their_answer(
 
 async def test_a_cancelled_ensemble_request_is_not_decoded(client):
     # Triton tells an ensemble's models nothing of a cancellation: it looks between the steps of the ensemble only.
-    before = (await answered(client))["vae_decoder"]
+    before = (await settled_counters(client))["vae_decoder"].requests
     running = asyncio.create_task(infer(client, "lipsync", random_chunk(7, steps=60).arrays()))
     await asyncio.sleep(0.2)
 
     await cancel(running)
 
     await infer(client, "lipsync", random_chunk(8).arrays())
-    assert (await answered(client))["vae_decoder"] == before + 1
+    assert (await settled_counters(client))["vae_decoder"].requests == before + 1
 
 
 async def test_requests_that_are_cancelled_while_they_queue_are_never_run(client):

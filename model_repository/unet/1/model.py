@@ -8,7 +8,7 @@ import triton_python_backend_utils as pb_utils
 from latentsync.checkpoint import Checkpoint
 from latentsync.denoising import Cancelled, denoise, timesteps
 from latentsync.engine import Engine
-from latentsync.serving import CHUNK_FRAMES, ModelInstance, require_chunk, require_finite
+from latentsync.serving import CHUNK_FRAMES, ModelInstance, awaited, require_chunk, require_finite
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class TritonPythonModel:
         latents = denoise(
             self._unet, joined("noise"), joined("condition"), joined("audio"), should_stop=should_stop, **settings
         )
-        return self._instance.awaited(latents.to(torch.float16))
+        return awaited(latents.to(torch.float16))
 
 
 def failure(reason, code):

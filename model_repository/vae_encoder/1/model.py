@@ -30,7 +30,7 @@ class TritonPythonModel:
         return torch.from_dlpack(pb_utils.get_input_tensor_by_name(request, "PIXELS"))
 
     def _latents(self, pixels):
-        return self._instance.awaited(self._vae.encode(pixels.to(self._instance.device)).to(torch.float16))
+        return self._vae.encode(pixels.to(self._instance.device)).to(torch.float16)
 
     def _response(self, outcome):
         if isinstance(outcome, ValueError):

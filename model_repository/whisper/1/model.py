@@ -31,7 +31,7 @@ class TritonPythonModel:
         return torch.from_dlpack(pb_utils.get_input_tensor_by_name(request, "PCM"))
 
     def _features(self, pcm):
-        return self._instance.awaited(self._encoder(pcm.to(self._instance.device)).to(torch.float16))
+        return self._encoder(pcm.to(self._instance.device)).to(torch.float16)
 
     def _response(self, outcome):
         if isinstance(outcome, ValueError):

@@ -12,7 +12,7 @@ from orchestrator.inference.errors import InferenceError, InferenceFailed
 from orchestrator.inference.pulse import Pulse, refused_inputs
 from orchestrator.inference.traffic import Traffic
 from tests.triton.chunks import infer
-from tests.triton.counts import answered
+from tests.triton.counts import settled_counters
 from tests.triton.tiny_checkpoint import LATENT_SIZE
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -45,7 +45,7 @@ async def test_model_that_has_answered_others_meanwhile_is_not_asked(
     client: InferenceServerClient, pulse: Pulse
 ) -> None:
     async def decoded() -> int:
-        return (await answered(client))["vae_decoder"]
+        return (await settled_counters(client))["vae_decoder"].requests
 
     question = refused_inputs(LATENT_SIZE)["vae_decoder"]
     before = await decoded()
