@@ -38,14 +38,14 @@ NARROWEST_TILED, FEWEST_TILES = 320, {4: 192, 2: 128}
 class NormedConvolution:
     """A group norm, SiLU and a 3×3 convolution, whose bias is the caller's.
 
-    `tiled`: it may be done by tiles (see winograd.py), whose rounding is two thirds of bfloat16's.
+    Done by tiles where these pay (see winograd.py), whose rounding is two thirds of bfloat16's.
     """
 
-    def __init__(self, norm: nn.GroupNorm, convolution: nn.Conv2d, tiled: bool) -> None:
+    def __init__(self, norm: nn.GroupNorm, convolution: nn.Conv2d) -> None:
         self._norm = Affine.of(norm)
         self._weight = channels_last(convolution.weight)
         # bfloat16 has too few digits for tiles.
-        self._tiled = tiled and min(self._weight.shape[:2]) >= NARROWEST_TILED and self._weight.dtype != torch.bfloat16
+        self._tiled = min(self._weight.shape[:2]) >= NARROWEST_TILED and self._weight.dtype != torch.bfloat16
         self._turned: dict[int, Tensor] = {}  # by side, made when it is first needed: 1.8 and 4 times as large
 
     @property
@@ -70,9 +70,9 @@ class NormedConvolution:
 class Resnet:
     """A ResNet block; its group norms take statistics over `unit_frames` frames together."""
 
-    def __init__(self, block: Any, tiled: bool) -> None:
-        self._first = NormedConvolution(block.norm1, block.conv1, tiled)
-        self._second = NormedConvolution(block.norm2, block.conv2, tiled)
+    def __init__(self, block: Any) -> None:
+        self._first = NormedConvolution(block.norm1, block.conv1)
+        self._second = NormedConvolution(block.norm2, block.conv2)
         self.first_bias: Tensor = block.conv1.bias.float()
         self._bias: Tensor = block.conv2.bias.float()
         self._shortcut: Tensor | None = None
@@ -144,27 +144,30 @@ class Transformer:
         self.audio_weights = torch.cat([audio.to_k.weight, audio.to_v.weight])  # [2 · channels, 384]
         self._audio_out = audio.to_out[0].weight.t()
         self._gate, self._gate_bias = feed[0].proj.weight, feed[0].proj.bias.float()
-        self._feed = feed[2].weight.t()
         out = module.proj_out
-        self._out = out.weight.flatten(1).t()
+        # The feed-forward's last product, what it is added to and the way out: one product, of both side by side.
+        way_out = out.weight.flatten(1)
+        self._out = torch.cat([way_out, (way_out.float() @ feed[2].weight.float()).to(way_out.dtype)], dim=1).t()
         # What is handed on between the layers goes without their biases: each norm adds those that came before it.
         self._bias1 = module.proj_in.bias.float()
         self._bias2 = self._bias1 + own.to_out[0].bias.float()
         self._bias3 = self._bias2 + audio.to_out[0].bias.float()
         passed = self._bias3 + feed[2].bias.float()
-        self._out_bias = out.bias.float() + out.weight.flatten(1).float() @ passed
+        self._out_bias = out.bias.float() + way_out.float() @ passed
 
     def __call__(self, maps: Maps, audio: Tensor) -> Maps:
         """Maps with their sums; `audio` [frames · 50, 2 · channels] are the keys and values of this block."""
         channels, frames = maps.channels, maps.frames
-        x = group_norm(maps, self._norm, 1, silu=False).rows @ self._into
+        wide = maps.rows.new_empty(maps.rows.shape[0], self._out.shape[0])
+        x, fed = wide[:, :channels], wide[:, channels:]
+        torch.mm(group_norm(maps, self._norm, 1, silu=False).rows, self._into, out=x)
         query, key, value = torch.split(layer_norm(x, self._norm1, self._bias1) @ self._qkv, channels, dim=1)
         x.addmm_(self._heads.attend(query, key, value, frames), self._own_out)
         query = layer_norm(x, self._norm2, self._bias2) @ self._query
         key, value = torch.split(audio, channels, dim=1)
         x.addmm_(attend_to_few(query, key, value, frames, self._heads.count), self._audio_out)
-        x.addmm_(gated_gelu(layer_norm(x, self._norm3, self._bias3), self._gate, self._gate_bias), self._feed)
-        return add(maps.like(x @ self._out), self._out_bias, maps)
+        gated_gelu(layer_norm(x, self._norm3, self._bias3), self._gate, self._gate_bias, out=fed)
+        return add(maps.like(wide @ self._out), self._out_bias, maps)
 
 
 class Upsample:

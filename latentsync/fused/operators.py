@@ -15,12 +15,22 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 from latentsync.fused.kernels import norms, products, tiles_2x2, tiles_4x4
 
 _BLOCK_ROWS, _BLOCK_CHANNELS = 64, 64
-# Kernels of each size of Winograd's tiles, and how many a program holds in its registers at once.
-TILES: dict[int, tuple[Any, int]] = {2: (tiles_2x2, 8), 4: (tiles_4x4, 4)}
 # Programs that fill a GPU: only with more of them may one sum up more rows.
 FEWEST_PROGRAMS = 1024
 # Rows that one program sums up: enough programs to fill a GPU, few enough partial sums to read back.
 _MOST_SUMMED_ROWS = 128
+
+
+@dataclass(frozen=True)
+class Turns:
+    """Kernels of a size of Winograd's tiles; how many tiles a program of each holds at once, and its warps."""
+
+    kernels: Any
+    spread: tuple[int, int]
+    gather: tuple[int, int]
+
+
+TILES = {2: Turns(tiles_2x2, (4, 2), (4, 4)), 4: Turns(tiles_4x4, (1, 1), (4, 4))}
 
 
 @dataclass(frozen=True)
@@ -96,9 +106,9 @@ def group_norm(maps: Maps, norm: Affine, unit_frames: int, silu: bool) -> Maps:
     out = maps.rows.new_empty(maps.rows.shape[0], maps.channels)
     block, width = min(_BLOCK_ROWS, _power_of_two(maps.frame_rows)), _block_channels(maps)
     splits = _ceil(maps.frame_rows, block)
-    norms.scale_channels[(maps.frames * splits, _ceil(maps.channels, width))](
+    norms.scale_channels[(maps.frames * splits * _ceil(maps.channels, width),)](
         maps.rows, _beside(maps).rows, scale, offset, out, maps.frame_rows, maps.channels, maps.rows.shape[1],
-        unit_frames, SILU=silu, SPLITS=splits, BLOCK_R=block, BLOCK_C=width,
+        unit_frames, SILU=silu, SPLITS=splits, BLOCK_R=block, BLOCK_C=width, **_overlapping(out.device),
     )  # fmt: skip
     return maps.like(out)
 
@@ -124,7 +134,7 @@ def _scales(maps: Maps, norm: Affine, unit_frames: int) -> tuple[Tensor, Tensor]
         sums.values, sums.squares, beside.values, beside.squares, shift, norm.weight, norm.bias, scale[0], scale[1],
         channels, maps.rows.shape[1], group, splits, 0 if maps.beside is None else unit_frames * beside.splits,
         float(unit_frames * maps.frame_rows * group), norm.epsilon,
-        BLOCK_S=min(64, _power_of_two(splits)), BLOCK_G=_power_of_two(group),
+        BLOCK_S=min(64, _power_of_two(splits)), BLOCK_G=_power_of_two(group), **_overlapping(scale.device),
     )  # fmt: skip
     return scale[0], scale[1]
 
@@ -147,26 +157,28 @@ def convolve_by_tiles(
     maps: Maps, norm: Affine, unit_frames: int, weights: Tensor, side: int, bias: Tensor, other: Maps | None
 ) -> Maps:
     """Group norm, SiLU and a 3×3 convolution of winograd.turned_weights, + bias (+ other), with the sums."""
-    (kernel, block), count, (planes, inner, channels) = TILES[side], tiles(maps, side), weights.shape
+    turns, count, (planes, inner, channels) = TILES[side], tiles(maps, side), weights.shape
     scale, offset = _scales(maps, norm, unit_frames)
     turned, width = maps.rows.new_empty(planes, count, inner), _block_channels(maps)
-    kernel.spread[(_ceil(count, block), _ceil(inner, width))](
+    block, warps = turns.spread
+    turns.kernels.spread[(_ceil(count, block) * _ceil(inner, width),)](
         maps.rows, _beside(maps).rows, scale, offset, turned, count, maps.height, maps.width, inner, maps.rows.shape[1],
-        unit_frames, BLOCK_T=block, BLOCK_C=width,
+        unit_frames, BLOCK_T=block, BLOCK_C=width, num_warps=warps, **_overlapping(turned.device),
     )  # fmt: skip
     multiplied = torch.bmm(turned, weights)
     out = maps.rows.new_empty(count * side**2, channels)
     frame_tiles, column_blocks = maps.frame_rows // side**2, _ceil(channels, _BLOCK_CHANNELS)
+    block, warps = turns.gather
     block = min(block, _power_of_two(frame_tiles))
     blocks = _ceil(frame_tiles, block)
     spare = maps.frames * blocks * column_blocks // FEWEST_PROGRAMS
     loops = max(1, min(spare, blocks, _MOST_SUMMED_ROWS // (side**2 * block)))
     splits = _ceil(blocks, loops)
     kept = maps.rows.new_empty(2, maps.frames * splits, channels, dtype=torch.float32)
-    kernel.gather[(maps.frames * splits, column_blocks)](
+    turns.kernels.gather[(maps.frames * splits * column_blocks,)](
         multiplied, multiplied if other is None else other.rows, bias, out, kept[0], kept[1], count, maps.height,
         maps.width, channels, HAS_OTHER=other is not None, SPLITS=splits, BLOCK_T=block, BLOCK_C=_BLOCK_CHANNELS,
-        LOOPS=loops,
+        LOOPS=loops, num_warps=warps, **_overlapping(out.device),
     )  # fmt: skip
     return maps.like(out, Sums(kept[0], kept[1], splits))
 
@@ -177,46 +189,60 @@ def add(maps: Maps, bias: Tensor, other: Maps | None = None, sums: bool = True) 
     places, kept = _places(maps, maps.channels, sums)
     norms.add[_grid(maps, maps.channels)](
         maps.rows, maps.rows if other is None else other.rows, bias, out, kept.values, kept.squares, maps.frame_rows,
-        maps.channels, HAS_OTHER=other is not None, WITH_SUMS=sums, **places,
+        maps.channels, HAS_OTHER=other is not None, WITH_SUMS=sums, **places, **_overlapping(out.device),
     )  # fmt: skip
     return maps.like(out, kept if sums else None)
 
 
 def layer_norm(x: Tensor, norm: Affine, shift: Tensor) -> Tensor:
-    """The layer norm of rows x + shift [channels]."""
-    out = torch.empty_like(x)
+    """The layer norm of rows x + shift [channels]; x may be columns of a wider tensor."""
     rows, channels = x.shape
+    out = x.new_empty(rows, channels)
     width = _power_of_two(channels)
     block = max(1, 4096 // width)
     norms.layer_norm[(_ceil(rows, block),)](
-        x, shift, norm.weight, norm.bias, out, rows, channels, norm.epsilon, BLOCK_R=block, BLOCK_C=width
-    )
-    return out
-
-
-def gated_gelu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """a · gelu(b) of x @ weight.T + bias = (a, b): rows [.., channels] of weight [2 · channels, inner]."""
-    (rows, inner), channels = x.shape, weight.shape[0] // 2
-    out = x.new_empty(rows, channels)
-    block, width, depth = 128, 64, 64
-    if channels % width or inner % 8 or not reads_by_descriptors(x.device):
-        block, width = 16, 128
-        products.gated_gelu[(_ceil(rows, block), _ceil(channels, width))](
-            x @ weight.t(), bias, out, rows, channels, BLOCK_R=block, BLOCK_C=width
-        )
-        return out
-    products.gated_product[(_ceil(rows, block) * (channels // width),)](
-        TensorDescriptor.from_tensor(x, [block, depth]), TensorDescriptor.from_tensor(weight, [width, depth]), bias,
-        TensorDescriptor.from_tensor(out, [block, width]), rows, channels,
-        INNER=inner, BLOCK_R=block, BLOCK_C=width, BLOCK_K=depth, BAND=8, STAGES=3, num_warps=4,
+        x, shift, norm.weight, norm.bias, out, rows, channels, x.stride(0), norm.epsilon, BLOCK_R=block, BLOCK_C=width,
+        **_overlapping(x.device),
     )  # fmt: skip
     return out
 
 
-@functools.cache
+def gated_gelu(x: Tensor, weight: Tensor, bias: Tensor, out: Tensor) -> None:
+    """a · gelu(b) of x @ weight.T + bias = (a, b): fills out [rows, channels] for weight [2 · channels, inner].
+
+    out may be columns of a wider tensor.
+    """
+    (rows, inner), channels = x.shape, weight.shape[0] // 2
+    block, width, depth = 128, 64, 64
+    if channels % width or inner % 8 or not reads_by_descriptors(x.device):
+        block, width = 16, 128
+        products.gated_gelu[(_ceil(rows, block), _ceil(channels, width))](
+            x @ weight.t(), bias, out, rows, channels, out.stride(0), BLOCK_R=block, BLOCK_C=width,
+            **_overlapping(x.device),
+        )  # fmt: skip
+        return
+    products.gated_product[(_ceil(rows, block) * (channels // width),)](
+        TensorDescriptor.from_tensor(x, [block, depth]), TensorDescriptor.from_tensor(weight, [width, depth]), bias,
+        TensorDescriptor.from_tensor(out, [block, width]), rows, channels,
+        INNER=inner, BLOCK_R=block, BLOCK_C=width, BLOCK_K=depth, BAND=8, STAGES=3, num_warps=4,
+        **_overlapping(x.device),
+    )  # fmt: skip
+
+
 def reads_by_descriptors(device: torch.device) -> bool:
-    """Whether blocks come by one instruction there (Hopper and later); elsewhere Triton makes it single loads."""
-    return device.type != "cuda" or torch.cuda.get_device_capability(device) >= (9, 0)
+    """Whether blocks come by one instruction there; elsewhere Triton makes it single loads."""
+    return device.type != "cuda" or _is_hopper(device)
+
+
+def _overlapping(device: torch.device) -> dict[str, bool]:
+    """How all kernels are launched, which begin by launches.await_inputs."""
+    return {"launch_pdl": True} if device.type == "cuda" and _is_hopper(device) else {}
+
+
+@functools.cache
+def _is_hopper(device: torch.device) -> bool:
+    """Or later."""
+    return torch.cuda.get_device_capability(device) >= (9, 0)
 
 
 def attend_to_few(query: Tensor, keys: Tensor, values: Tensor, frames: int, heads: int) -> Tensor:
@@ -229,7 +255,7 @@ def attend_to_few(query: Tensor, keys: Tensor, values: Tensor, frames: int, head
     width = channels // heads
     products.attend_to_few[(_ceil(rows // frames, 64), heads, frames)](
         query, keys, values, out, rows // frames, count, keys.stride(0), channels, width**-0.5,
-        WIDTH=width, BLOCK_T=64, BLOCK_W=max(16, _power_of_two(width)), BLOCK_N=64,
+        WIDTH=width, BLOCK_T=64, BLOCK_W=max(16, _power_of_two(width)), BLOCK_N=64, **_overlapping(out.device),
     )  # fmt: skip
     return out
 
@@ -246,16 +272,18 @@ def upsample(maps: Maps, phases: Tensor, bias: Tensor) -> Maps:
     large = Maps(maps.rows.new_empty(maps.frames * height * width, channels), maps.frames, height, width)
     places, kept = _places(large, channels, True)
     norms.interleave[_grid(large, channels)](
-        result.rows, bias, large.rows, kept.values, kept.squares, height, width, channels, **places
-    )
+        result.rows, bias, large.rows, kept.values, kept.squares, height, width, channels, **places,
+        **_overlapping(large.rows.device),
+    )  # fmt: skip
     return large.like(large.rows, kept)
 
 
 def _sums_of(maps: Maps, shift: Tensor) -> Sums:
     places, sums = _places(maps, maps.rows.shape[1], True)
     norms.sum_channels[_grid(maps, maps.rows.shape[1])](
-        maps.rows, shift, sums.values, sums.squares, maps.frame_rows, maps.rows.shape[1], **places
-    )
+        maps.rows, shift, sums.values, sums.squares, maps.frame_rows, maps.rows.shape[1], **places,
+        **_overlapping(shift.device),
+    )  # fmt: skip
     return sums
 
 
@@ -266,8 +294,8 @@ def _places(maps: Maps, channels: int, sums: bool) -> tuple[dict[str, int], Sums
     return places, Sums(kept[0], kept[1], splits)
 
 
-def _grid(maps: Maps, channels: int) -> tuple[int, int]:
-    return maps.frames * _split(maps.frame_rows)[2], _ceil(channels, _BLOCK_CHANNELS)
+def _grid(maps: Maps, channels: int) -> tuple[int]:
+    return (maps.frames * _split(maps.frame_rows)[2] * _ceil(channels, _BLOCK_CHANNELS),)
 
 
 def _split(frame_rows: int) -> tuple[int, int, int]:

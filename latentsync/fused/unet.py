@@ -115,7 +115,7 @@ class _Stage:
     """One level of the UNet."""
 
     def __init__(self, block: Any) -> None:
-        self.resnets = [Resnet(module, tiled=True) for module in block.resnets]
+        self.resnets = [Resnet(module) for module in block.resnets]
         self.transformers = [Transformer(module) for module in getattr(block, "attentions", ())]
         upsamplers, downsamplers = getattr(block, "upsamplers", None), getattr(block, "downsamplers", None)
         self._upsample = Upsample(upsamplers[0].conv) if upsamplers else None

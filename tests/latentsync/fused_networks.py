@@ -5,6 +5,7 @@ A program of its own: Triton's kernels are told before they are read that they a
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 
@@ -92,7 +93,7 @@ def errors_by_way() -> Iterator[tuple[str, dict[str, float]]]:
     for name, blocks.FEWEST_TILES in WAYS.items():
         yield name, errors()
     # Pictures of so few tiles give no program several blocks to sum up, but smaller blocks.
-    operators.FEWEST_PROGRAMS, operators.TILES[4] = 1, (operators.TILES[4][0], 2)
+    operators.FEWEST_PROGRAMS, operators.TILES[4] = 1, replace(operators.TILES[4], gather=(2, 4))
     blocks.FEWEST_TILES = WAYS["tiles of 4×4"]
     yield "several blocks of tiles", errors()
     operators.reads_by_descriptors = lambda device: False  # type: ignore[assignment]

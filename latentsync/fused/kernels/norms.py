@@ -11,6 +11,14 @@ import triton
 import triton.language as tl
 
 from latentsync.fused.kernels.activations import silu_of_double
+from latentsync.fused.kernels.launches import await_inputs
+
+
+@triton.jit
+def own_part(channels, BLOCK_C: tl.constexpr):
+    """A program's block of rows and first channel. Those that run together go through whole rows: memory likes it."""
+    across = tl.cdiv(channels, BLOCK_C)
+    return tl.program_id(0) // across, tl.program_id(0) % across * BLOCK_C
 
 
 @triton.jit
@@ -36,8 +44,9 @@ def sum_channels(
     BLOCK_C: tl.constexpr, LOOPS: tl.constexpr,
 ):  # fmt: skip
     """Sums of x + shift, and of its squares, over each split of each frame's rows: [frames · SPLITS, channels]."""
-    block = tl.program_id(0)
-    column = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
+    await_inputs()
+    block, first_column = own_part(channels, BLOCK_C)
+    column = first_column + tl.arange(0, BLOCK_C)
     inside = column < channels
     first = (block // SPLITS).to(tl.int64) * frame_rows
     added = tl.load(shift + column, mask=inside, other=0.0)
@@ -58,8 +67,9 @@ def add(
     SPLITS: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr, LOOPS: tl.constexpr,
 ):  # fmt: skip
     """out = x + bias, + other where there is one, and the sums of `sum_channels` of it."""
-    block = tl.program_id(0)
-    column = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
+    await_inputs()
+    block, first_column = own_part(channels, BLOCK_C)
+    column = first_column + tl.arange(0, BLOCK_C)
     inside = column < channels
     first = (block // SPLITS).to(tl.int64) * frame_rows
     added = tl.load(bias + column, mask=inside, other=0.0)
@@ -91,6 +101,7 @@ def group_scales(
     The norm of x + shift is x · scale + offset. `count` values make one group of one unit. Channels from left_channels
     on have their sums in the `beside` ones.
     """
+    await_inputs()
     unit = tl.program_id(0)
     member = tl.arange(0, BLOCK_G)
     column = tl.program_id(1) * group_channels + member
@@ -132,8 +143,9 @@ def scale_channels(
     SPLITS: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
     """out = x (and what is beside it) · scale + offset of the row's unit, through SiLU where asked."""
-    block = tl.program_id(0)
-    column = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
+    await_inputs()
+    block, first_column = own_part(channels, BLOCK_C)
+    column = first_column + tl.arange(0, BLOCK_C)
     inside = column < channels
     frame = block // SPLITS
     row = (block % SPLITS) * BLOCK_R + tl.arange(0, BLOCK_R)
@@ -142,7 +154,7 @@ def scale_channels(
     unit = (frame // unit_frames) * channels + column
     factor = tl.load(scale + unit, mask=inside, other=0.0)
     constant = tl.load(offset + unit, mask=inside, other=0.0)
-    start, width = source(x, beside, left_channels, channels, tl.program_id(1) * BLOCK_C)
+    start, width = source(x, beside, left_channels, channels, first_column)
     value = tl.load(start + at * width + column[None, :], mask=mask, other=0.0).to(tl.float32)
     if SILU:
         half = value * (factor * 0.5)[None, :] + (constant * 0.5)[None, :]
@@ -154,15 +166,15 @@ def scale_channels(
 
 @triton.jit
 def layer_norm(
-    x, shift, weight, bias, out, rows, channels, epsilon, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr
+    x, shift, weight, bias, out, rows, channels, stride, epsilon, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr
 ):  # fmt: skip
-    """out = the layer norm of x + shift over its channels."""
+    """out = the layer norm of x + shift over its channels; x's rows are `stride` apart."""
+    await_inputs()
     row = tl.program_id(0) * BLOCK_R + tl.arange(0, BLOCK_R)
     column = tl.arange(0, BLOCK_C)
     inside = column < channels
     mask = (row < rows)[:, None] & inside[None, :]
-    place = row.to(tl.int64)[:, None] * channels + column[None, :]
-    value = tl.load(x + place, mask=mask, other=0.0).to(tl.float32)
+    value = tl.load(x + row.to(tl.int64)[:, None] * stride + column[None, :], mask=mask, other=0.0).to(tl.float32)
     value += tl.load(shift + column, mask=inside, other=0.0)[None, :]
     mean = tl.sum(value, 1) / channels
     centred = tl.where(mask, value - mean[:, None], 0.0)
@@ -170,6 +182,7 @@ def layer_norm(
     factor = tl.load(weight + column, mask=inside, other=0.0)
     constant = tl.load(bias + column, mask=inside, other=0.0)
     result = centred * scale[:, None] * factor[None, :] + constant[None, :]
+    place = row.to(tl.int64)[:, None] * channels + column[None, :]
     tl.store(out + place, result.to(out.dtype.element_ty), mask=mask)
 
 
@@ -182,8 +195,9 @@ def interleave(
 
     phases is [frames, height/2 + 1, width/2 + 1, 4 · channels], out [frames, height, width, channels].
     """
-    block = tl.program_id(0)
-    column = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
+    await_inputs()
+    block, first_column = own_part(channels, BLOCK_C)
+    column = first_column + tl.arange(0, BLOCK_C)
     inside = column < channels
     frame = (block // SPLITS).to(tl.int64)
     frame_rows = height * width

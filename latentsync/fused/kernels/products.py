@@ -6,11 +6,13 @@ import triton
 import triton.language as tl
 
 from latentsync.fused.kernels.activations import gelu
+from latentsync.fused.kernels.launches import await_inputs
 
 
 @triton.jit
-def gated_gelu(x, bias, out, rows, channels, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr):
-    """out = a · gelu(b) for x + bias = (a, b) side by side, each `channels` wide."""
+def gated_gelu(x, bias, out, rows, channels, out_stride, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr):
+    """out = a · gelu(b) for x + bias = (a, b) side by side, each `channels` wide; out's rows are out_stride apart."""
+    await_inputs()
     row = tl.program_id(0) * BLOCK_R + tl.arange(0, BLOCK_R)
     column = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
     inside = column < channels
@@ -19,7 +21,7 @@ def gated_gelu(x, bias, out, rows, channels, BLOCK_R: tl.constexpr, BLOCK_C: tl.
     value = tl.load(at, mask=mask, other=0.0).to(tl.float32) + tl.load(bias + column, mask=inside, other=0.0)[None, :]
     gate = tl.load(at + channels, mask=mask, other=0.0).to(tl.float32)
     gate += tl.load(bias + channels + column, mask=inside, other=0.0)[None, :]
-    place = row.to(tl.int64)[:, None] * channels + column[None, :]
+    place = row.to(tl.int64)[:, None] * out_stride + column[None, :]
     tl.store(out + place, (value * gelu(gate)).to(out.dtype.element_ty), mask=mask)
 
 
@@ -33,6 +35,7 @@ def gated_product(
     x [rows, INNER], weight [2 · channels, INNER] and out are described by blocks. Programs go through the result in
     bands of BAND blocks of rows, so that neighbours share what they load.
     """
+    await_inputs()
     program = tl.program_id(0)
     row_blocks = tl.cdiv(rows, BLOCK_R)
     band = BAND * (channels // BLOCK_C)
@@ -58,6 +61,7 @@ def attend_to_few(
     BLOCK_T: tl.constexpr, BLOCK_W: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
     """Attention to so few keys that one block holds them all: a frame's audio. A program has a head of a frame."""
+    await_inputs()
     frame, head = tl.program_id(2), tl.program_id(1)
     token = tl.program_id(0) * BLOCK_T + tl.arange(0, BLOCK_T)
     member = tl.arange(0, BLOCK_W)

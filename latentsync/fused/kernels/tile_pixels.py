@@ -6,7 +6,7 @@ import triton
 import triton.language as tl
 
 from latentsync.fused.kernels.activations import silu_of_double
-from latentsync.fused.kernels.norms import source
+from latentsync.fused.kernels.norms import own_part, source
 
 
 @triton.jit
@@ -19,8 +19,9 @@ def tiles_to_spread(
     Gives tile [T, 1], column [1, C] and their mask; the pixel's place, the channels in a pixel, the row and column in
     the picture; and half of what the norm multiplies and adds, for `normed`.
     """
-    tile = (tl.program_id(0) * BLOCK_T + tl.arange(0, BLOCK_T)).to(tl.int64)[:, None]
-    column = (tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C))[None, :]
+    block, first_column = own_part(channels, BLOCK_C)
+    tile = (block * BLOCK_T + tl.arange(0, BLOCK_T)).to(tl.int64)[:, None]
+    column = (first_column + tl.arange(0, BLOCK_C))[None, :]
     inside = (tile < tiles) & (column < channels)
     across = width // SIDE
     frame = tile // (height // SIDE * across)
@@ -29,7 +30,7 @@ def tiles_to_spread(
     unit = frame // unit_frames * channels
     factor = tl.load(scale + unit + column, mask=inside) * 0.5
     constant = tl.load(offset + unit + column, mask=inside) * 0.5
-    start, stride = source(x, beside, left_channels, channels, tl.program_id(1) * BLOCK_C)
+    start, stride = source(x, beside, left_channels, channels, first_column)
     at = start + ((frame * height + top) * width + left) * stride + column
     return tile, column, inside, at, stride, top, left, factor, constant
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from latentsync.fused.kernels.norms import rows_of_split
+from latentsync.fused.kernels.launches import await_inputs
+from latentsync.fused.kernels.norms import own_part, rows_of_split
 from latentsync.fused.kernels.tile_pixels import finished, normed, own_pixel, tiles_to_spread
 from latentsync.fused.winograd import FAR, NEAR
 
@@ -80,6 +81,7 @@ def spread(
 
     x may have more channels beside it (see norms.source).
     """
+    await_inputs()
     tile, column, inside, at, stride, top, left, factor, constant = tiles_to_spread(
         x, beside, scale, offset, tiles, height, width, channels, left_channels, unit_frames, 4, BLOCK_T, BLOCK_C
     )
@@ -133,8 +135,9 @@ def gather(
 
     The sums are those of norms.sum_channels, over each split of a frame's tiles: [frames · SPLITS, channels].
     """
-    block = tl.program_id(0)
-    channel = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
+    await_inputs()
+    block, first_column = own_part(channels, BLOCK_C)
+    channel = first_column + tl.arange(0, BLOCK_C)
     column = channel[None, :]
     frame_tiles = height // 4 * (width // 4)
     frame = (block // SPLITS).to(tl.int64)
