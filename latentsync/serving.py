@@ -26,7 +26,16 @@ from latentsync.engines import CHUNK_FRAMES, KERNELS, Decode, decoder_batches, u
 from latentsync.unet import LatentSyncUNet
 from latentsync.vae import Vae
 
-__all__ = ["CHUNK_FRAMES", "ModelInstance", "awaited", "require_chunk", "require_finite", "require_window", "run_batch"]
+__all__ = [
+    "CHUNK_FRAMES",
+    "ModelInstance",
+    "awaited",
+    "joined",
+    "require_chunk",
+    "require_finite",
+    "require_window",
+    "run_batch",
+]
 
 Choice = TypeVar("Choice", bound=Enum)
 
@@ -154,6 +163,24 @@ def require_window(name: str, pcm: Tensor) -> Tensor:
     return pcm
 
 
+def joined(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
+    """Requests' tensors as one on a device; those from the host go through memory that a GPU fetches by itself."""
+    if device.type != "cuda" or any(tensor.is_cuda for tensor in tensors):
+        return torch.cat([tensor.to(device) for tensor in tensors])
+    shape = (sum(len(tensor) for tensor in tensors), *tensors[0].shape[1:])
+    staged = torch.empty(shape, dtype=tensors[0].dtype, pin_memory=True)
+    return torch.cat(list(tensors), out=staged).to(device, non_blocking=True)
+
+
+def awaited(result: Tensor) -> Tensor:
+    """A result once it is there; the process sleeps until then, where Triton's own wait keeps a core busy."""
+    if result.is_cuda:
+        made = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
+        made.record()
+        made.synchronize()
+    return result
+
+
 def run_batch(
     inputs: Sequence[Tensor], check: Callable[[Tensor], Tensor], forward: Callable[[Tensor], Tensor]
 ) -> list[Tensor | ValueError | RuntimeError]:
@@ -179,15 +206,6 @@ def run_batch(
     for index, result in zip(accepted, results, strict=True):
         outcomes[index] = result
     return outcomes
-
-
-def awaited(result: Tensor) -> Tensor:
-    """A result once it is there; the process sleeps until then, where Triton's own wait keeps a core busy."""
-    if result.is_cuda:
-        made = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
-        made.record()
-        made.synchronize()
-    return result
 
 
 def _run_joined(inputs: list[Tensor], forward: Callable[[Tensor], Tensor]) -> list[Tensor | RuntimeError]:

@@ -8,7 +8,7 @@ import triton_python_backend_utils as pb_utils
 from latentsync.checkpoint import Checkpoint
 from latentsync.denoising import Cancelled, denoise, timesteps
 from latentsync.engine import Engine
-from latentsync.serving import CHUNK_FRAMES, ModelInstance, awaited, require_chunk, require_finite
+from latentsync.serving import CHUNK_FRAMES, ModelInstance, awaited, joined, require_chunk, require_finite
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,8 @@ class TritonPythonModel:
 
     @torch.inference_mode()
     def _denoise(self, chunks):
-        def joined(name):
-            return torch.cat([getattr(chunk, name) for chunk in chunks]).to(self._instance.device)
+        def of_all(name):
+            return joined([getattr(chunk, name) for chunk in chunks], self._instance.device)
 
         def should_stop():
             return all(chunk.request is not None and chunk.request.is_cancelled() for chunk in chunks)
@@ -106,7 +106,7 @@ class TritonPythonModel:
         settings = {"steps": chunks[0].steps, "guidance": chunks[0].guidance, "scheduler": self._scheduler}
         settings |= {"solver": self._instance.solver, "reuse": self._instance.reuse}
         latents = denoise(
-            self._unet, joined("noise"), joined("condition"), joined("audio"), should_stop=should_stop, **settings
+            self._unet, of_all("noise"), of_all("condition"), of_all("audio"), should_stop=should_stop, **settings
         )
         return awaited(latents.to(torch.float16))
 
