@@ -1,5 +1,6 @@
 """The fused kernels against plain PyTorch: interpreted on the CPU, and compiled where there is a GPU."""
 
+import ast
 import json
 import os
 import subprocess
@@ -28,6 +29,32 @@ def test_networks_are_the_same_on_fused_kernels() -> None:
     del ways["without descriptors"]  # the same additions in the same order
     traces = {errors["unet"] for errors in ways.values()}
     assert len(traces) == 4, "additions in another order leave a trace: two ways were the same"
+
+
+def test_every_kernel_waits_for_its_inputs_first() -> None:
+    # They are launched before their inputs have been written, which no test on a CPU can notice.
+    folder = ROOT / "latentsync" / "fused"
+    functions = [
+        function
+        for path in (folder / "kernels").glob("*.py")
+        for function in ast.parse(path.read_text()).body
+        if isinstance(function, ast.FunctionDef)
+    ]
+    launches = [
+        call
+        for call in ast.walk(ast.parse((folder / "operators.py").read_text()))
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Subscript)
+        and isinstance(call.func.value, ast.Attribute)
+    ]
+    launched = {call.func.value.attr for call in launches}
+    kernels = [function for function in functions if function.name in launched]
+    assert len(kernels) == len(launched) + 2  # two sizes of tiles
+    for kernel in kernels:
+        first = kernel.body[1]  # after the docstring
+        assert ast.unparse(first) == "await_inputs()", kernel.name
+    for call in launches:
+        assert "_overlapping" in ast.unparse(call.keywords[-1]), ast.unparse(call.func)
 
 
 @pytest.mark.gpu

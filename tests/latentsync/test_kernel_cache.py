@@ -25,7 +25,8 @@ from latentsync.fused.kernels.norms import layer_norm
 
 within, folder = getattr(kernel_cache, sys.argv[1]), Path(sys.argv[2])
 types = dict.fromkeys(("x", "out"), "*fp16") | dict.fromkeys(("shift", "weight", "bias"), "*fp32")
-types |= {"rows": "i32", "channels": "i32", "epsilon": "fp32", "BLOCK_R": "constexpr", "BLOCK_C": "constexpr"}
+types |= dict.fromkeys(("rows", "channels", "stride"), "i32") | dict.fromkeys(("BLOCK_R", "BLOCK_C"), "constexpr")
+types["epsilon"] = "fp32"
 signature = {name: types[name] for name in layer_norm.arg_names}
 sizes = {(layer_norm.arg_names.index("BLOCK_R"),): 4, (layer_norm.arg_names.index("BLOCK_C"),): 64}
 made = []
