@@ -164,7 +164,7 @@ def require_window(name: str, pcm: Tensor) -> Tensor:
 
 
 def joined(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
-    """Requests' tensors as one on a device; those from the host go through memory that a GPU fetches by itself."""
+    """Requests' tensors as one on a device; the host's go through page-locked memory, which a GPU fetches by itself."""
     if device.type != "cuda" or any(tensor.is_cuda for tensor in tensors):
         return torch.cat([tensor.to(device) for tensor in tensors])
     shape = (sum(len(tensor) for tensor in tensors), *tensors[0].shape[1:])

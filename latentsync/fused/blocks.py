@@ -145,7 +145,7 @@ class Transformer:
         self._audio_out = audio.to_out[0].weight.t()
         self._gate, self._gate_bias = feed[0].proj.weight, feed[0].proj.bias.float()
         out = module.proj_out
-        # The feed-forward's last product, what it is added to and the way out: one product, of both side by side.
+        # The feed-forward's last product, its sum with what went in, and the way out: one product of both side by side.
         way_out = out.weight.flatten(1)
         self._out = torch.cat([way_out, (way_out.float() @ feed[2].weight.float()).to(way_out.dtype)], dim=1).t()
         # What is handed on between the layers goes without their biases: each norm adds those that came before it.

@@ -14,7 +14,8 @@ _COMPILED = tl.constexpr(not triton.knobs.runtime.interpret)
 def await_inputs():
     """The first thing in every kernel: lets the next one be set up, and waits until all before has been written.
 
-    So whatever runs has seen its predecessor end, which had seen its own: nothing is read or overwritten too early.
+    A kernel goes on only when its predecessor has ended, which had waited for its own: nothing is read or overwritten
+    too early, by however many kernels are set up at once.
     """
     if _COMPILED and cuda_capability_geq(9, 0):
         gdc_launch_dependents()
