@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import locale
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -97,7 +98,7 @@ class ModelInstance:
         )
 
     def apply(self) -> None:
-        """Sets this process's text encoding, thread count, memory policy and current GPU."""
+        """Sets this process's text encoding, thread count, memory policy, current GPU and how its libraries choose."""
         # Triton's stub sets no locale: Python then reads text as ASCII, and torch's compiler fails at its own files.
         locale.setlocale(locale.LC_CTYPE, "C.UTF-8")
         torch.set_num_threads(self.cpu_threads)
@@ -105,6 +106,9 @@ class ModelInstance:
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
             torch.backends.cudnn.benchmark = True  # each batch size meets its shapes before the model is ready
+            if self.engine is Engine.FUSED:
+                # cuBLAS without memory of its own takes kernels that have none to be cleared, by a launch before each.
+                os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":0:0")
 
     def kept_kernels(self) -> AbstractContextManager[None]:
         """Where networks are run for the first time: finds the kernels that the export compiled for them."""

@@ -19,20 +19,24 @@ from latentsync.fused.operators import (
     attend_to_few,
     convolve,
     convolve_by_tiles,
+    convolve_from_few,
+    convolve_to_few,
     gated_gelu,
     group_norm,
     layer_norm,
     project,
     tiles,
     upsample,
+    upsample_by_tiles,
 )
-from latentsync.fused.winograd import turned_weights
+from latentsync.fused.winograd import turned_weights, upsampling_weights
 from latentsync.upsampling import phase_weights
 
 # cuDNN's attention is the faster one for narrow heads and long sequences, by up to 1.8 times.
 _WIDEST_CUDNN_HEAD, _SHORTEST_CUDNN = 80, 256
 # Winograd's way saves products and costs passes over memory and larger weights: it pays for wide layers of many tiles.
 NARROWEST_TILED, FEWEST_TILES = 320, {4: 192, 2: 128}
+NARROWEST_UPSAMPLED_BY_TILES = 640
 
 
 class NormedConvolution:
@@ -44,8 +48,7 @@ class NormedConvolution:
     def __init__(self, norm: nn.GroupNorm, convolution: nn.Conv2d) -> None:
         self._norm = Affine.of(norm)
         self._weight = channels_last(convolution.weight)
-        # bfloat16 has too few digits for tiles.
-        self._tiled = min(self._weight.shape[:2]) >= NARROWEST_TILED and self._weight.dtype != torch.bfloat16
+        self._tiled = _can_be_tiled(self._weight, NARROWEST_TILED)
         self._turned: dict[int, Tensor] = {}  # by side, made when it is first needed: 1.8 and 4 times as large
 
     @property
@@ -175,30 +178,60 @@ class Upsample:
 
     def __init__(self, convolution: nn.Conv2d) -> None:
         assert convolution.bias is not None
-        self._phases = channels_last(phase_weights(convolution.weight))
-        self._bias = convolution.bias.float()
+        weight, self._bias = convolution.weight, convolution.bias.float()
+        self._tiled = _can_be_tiled(weight, NARROWEST_UPSAMPLED_BY_TILES)
+        self._weights = upsampling_weights(weight) if self._tiled else channels_last(phase_weights(weight))
 
     def __call__(self, maps: Maps) -> Maps:
         """Maps of twice the height and width, with their sums."""
-        return upsample(maps, self._phases, self._bias)
+        return (upsample_by_tiles if self._tiled else upsample)(maps, self._weights, self._bias)
 
 
-class Convolve:
-    """A convolution and its bias, with the sums; narrow inputs and outputs are padded, which libraries run faster."""
+class Downsample:
+    """Half the size by a 3×3 convolution."""
 
     def __init__(self, convolution: nn.Conv2d) -> None:
         assert convolution.bias is not None
-        weight, self._bias = convolution.weight, convolution.bias.float()
-        self.padding = convolution.padding[0]
-        self._stride = convolution.stride[0]
-        self.in_channels, self.out_channels = -(-weight.shape[1] // 8) * 8, weight.shape[0]
-        missing = -weight.shape[0] % 8
-        weight = F.pad(weight, (0, 0, 0, 0, 0, self.in_channels - weight.shape[1], 0, missing))
-        self._weight, self._bias = channels_last(weight), F.pad(self._bias, (0, missing))
+        self._weight, self._bias = channels_last(convolution.weight), convolution.bias.float()
 
-    def __call__(self, maps: Maps, sums: bool = True) -> Maps:
-        """Maps [.., out channels rounded up to 8]."""
-        return add(convolve(maps, self._weight, self._stride, int(self.padding)), self._bias, sums=sums)
+    def __call__(self, maps: Maps) -> Maps:
+        """Maps of half the height and width, with their sums."""
+        return add(convolve(maps, self._weight, stride=2), self._bias)
+
+
+class FirstConvolution:
+    """A 3×3 convolution of what a network is given, whose channels are few."""
+
+    def __init__(self, convolution: nn.Conv2d) -> None:
+        assert convolution.bias is not None
+        self.out_channels, given = convolution.weight.shape[:2]
+        self.in_channels = -(-given // 16) * 16  # what tensor cores multiply at once
+        weight = F.pad(convolution.weight, (0, 0, 0, 0, 0, self.in_channels - given))
+        self._weight = weight.permute(2, 3, 1, 0).flatten(1, 2).contiguous()
+        self._bias = convolution.bias.float()
+
+    def __call__(self, maps: Maps) -> Maps:
+        """Maps with their sums, of maps of `in_channels`."""
+        return convolve_from_few(maps, self._weight, self._bias)
+
+
+class LastConvolution:
+    """A group norm, SiLU and a 3×3 convolution to what a network gives, whose channels are few."""
+
+    def __init__(self, norm: nn.GroupNorm, convolution: nn.Conv2d) -> None:
+        assert convolution.bias is not None
+        self._norm = Affine.of(norm)
+        self._weight = convolution.weight.permute(1, 2, 3, 0).flatten(1).contiguous()
+        self._bias = convolution.bias.float()
+
+    def __call__(self, maps: Maps, unit_frames: int) -> Tensor:
+        """Pictures, channels last."""
+        return convolve_to_few(maps, self._norm, unit_frames, self._weight, self._bias).pictures()
+
+
+def _can_be_tiled(weight: Tensor, narrowest: int) -> bool:
+    # bfloat16 has too few digits for tiles.
+    return min(weight.shape[:2]) >= narrowest and weight.dtype != torch.bfloat16
 
 
 def channels_last(weight: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from latentsync.fused.blocks import Convolve, Heads, Resnet, Upsample
+from latentsync.fused.blocks import FirstConvolution, Heads, LastConvolution, Resnet, Upsample
 from latentsync.fused.operators import Affine, Maps, add, group_norm
 from latentsync.vae import Vae
 
@@ -20,23 +20,23 @@ class FusedDecoder:
         decoder: Any = vae.autoencoder.decoder
         self._scale = vae.scaling_factor
         self.dtype = vae.dtype
-        self._post_quant = Convolve(vae.autoencoder.post_quant_conv)
-        self._conv_in = Convolve(decoder.conv_in)
+        self._first = FirstConvolution(decoder.conv_in)
+        before: Any = vae.autoencoder.post_quant_conv
+        padding = self._first.in_channels - len(before.bias)
+        self._post_quant = F.pad(before.weight.flatten(1), (0, 0, 0, padding)), F.pad(before.bias, (0, padding))
         middle = decoder.mid_block
         first, second = (Resnet(block) for block in middle.resnets)
         self._middle = (first, _Attention(middle.attentions[0]), second)
         self._stages = [
             ([Resnet(block) for block in stage.resnets], _upsample(stage.upsamplers)) for stage in decoder.up_blocks
         ]
-        self._norm_out = Affine.of(decoder.conv_norm_out)
-        self._conv_out = Convolve(decoder.conv_out)
+        self._last = LastConvolution(decoder.conv_norm_out, decoder.conv_out)
 
     def forward(self, latents: Tensor) -> Tensor:
         """Pixels [N, 3, 8h, 8w] float32 in [-1, 1], channels last, of scaled latents [N, 4, h, w]."""
         latents = (latents.float() / self._scale).to(self.dtype)
-        padded = F.pad(latents.permute(0, 2, 3, 1), (0, self._post_quant.in_channels - latents.shape[1]))
-        hidden = self._post_quant(Maps.of(padded.permute(0, 3, 1, 2)), sums=False)
-        hidden = self._conv_in(hidden)
+        rows = F.linear(latents.permute(0, 2, 3, 1), *self._post_quant)
+        hidden = self._first(Maps.of(rows.permute(0, 3, 1, 2)))
         first, attention, second = self._middle
         hidden = second(attention(first(hidden, first.first_bias, 1)), second.first_bias, 1)
         for resnets, larger in self._stages:
@@ -44,8 +44,7 @@ class FusedDecoder:
                 hidden = resnet(hidden, resnet.first_bias, 1)
             if larger is not None:
                 hidden = larger(hidden)
-        hidden = self._conv_out(group_norm(hidden, self._norm_out, 1, silu=True), sums=False)
-        return hidden.pictures()[:, :3].float().clamp(-1, 1)
+        return self._last(hidden, 1).float().clamp(-1, 1)
 
 
 def _upsample(modules: Any) -> Upsample | None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from triton.tools.tensor_descriptor import TensorDescriptor
 
-from latentsync.fused.kernels import norms, products, tiles_2x2, tiles_4x4
+from latentsync.fused.kernels import narrow, norms, products, tiles_2x2, tiles_4x4, tiles_upsampled
 
 _BLOCK_ROWS, _BLOCK_CHANNELS = 64, 64
 # Programs that fill a GPU: only with more of them may one sum up more rows.
@@ -23,7 +23,7 @@ _MOST_SUMMED_ROWS = 128
 
 @dataclass(frozen=True)
 class Turns:
-    """Kernels of a size of Winograd's tiles; how many tiles a program of each holds at once, and its warps."""
+    """Kernels of a kind of Winograd's tiles; how many tiles a program of each holds at once, and its warps."""
 
     kernels: Any
     spread: tuple[int, int]
@@ -31,6 +31,7 @@ class Turns:
 
 
 TILES = {2: Turns(tiles_2x2, (4, 2), (4, 4)), 4: Turns(tiles_4x4, (1, 1), (4, 4))}
+UPSAMPLED = Turns(tiles_upsampled, (4, 2), (4, 4))
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ def convolve_by_tiles(
     maps: Maps, norm: Affine, unit_frames: int, weights: Tensor, side: int, bias: Tensor, other: Maps | None
 ) -> Maps:
     """Group norm, SiLU and a 3×3 convolution of winograd.turned_weights, + bias (+ other), with the sums."""
-    turns, count, (planes, inner, channels) = TILES[side], tiles(maps, side), weights.shape
+    turns, count, (planes, inner, _) = TILES[side], tiles(maps, side), weights.shape
     scale, offset = _scales(maps, norm, unit_frames)
     turned, width = maps.rows.new_empty(planes, count, inner), _block_channels(maps)
     block, warps = turns.spread
@@ -165,33 +166,52 @@ def convolve_by_tiles(
         maps.rows, _beside(maps).rows, scale, offset, turned, count, maps.height, maps.width, inner, maps.rows.shape[1],
         unit_frames, BLOCK_T=block, BLOCK_C=width, num_warps=warps, **_overlapping(turned.device),
     )  # fmt: skip
-    multiplied = torch.bmm(turned, weights)
-    out = maps.rows.new_empty(count * side**2, channels)
-    frame_tiles, column_blocks = maps.frame_rows // side**2, _ceil(channels, _BLOCK_CHANNELS)
+    return _gathered(turns, torch.bmm(turned, weights), (maps.frames, maps.height, maps.width), side, bias, other)
+
+
+def upsample_by_tiles(maps: Maps, weights: Tensor, bias: Tensor) -> Maps:
+    """A 3×3 convolution, by winograd.upsampling_weights, of the maps at twice their size, + bias, with the sums."""
+    count, channels = maps.rows.shape
+    turned, (block, warps) = maps.rows.new_empty(len(weights), count, channels), UPSAMPLED.spread
+    UPSAMPLED.kernels.spread[(_ceil(count, block) * _ceil(channels, _BLOCK_CHANNELS),)](
+        maps.rows, turned, count, maps.height, maps.width, channels, BLOCK_T=block, BLOCK_C=_BLOCK_CHANNELS,
+        num_warps=warps, **_overlapping(turned.device),
+    )  # fmt: skip
+    size = maps.frames, 2 * maps.height, 2 * maps.width
+    return _gathered(UPSAMPLED, torch.bmm(turned, weights), size, 2, bias, None)
+
+
+def _gathered(
+    turns: Turns, products: Tensor, size: tuple[int, int, int], side: int, bias: Tensor, other: Maps | None
+) -> Maps:
+    """Maps of that many frames, height and width of products [planes, tiles of side², channels] + bias (+ other)."""
+    (frames, height, width), (_, count, channels) = size, products.shape
+    out = products.new_empty(count * side**2, channels)
+    frame_tiles, column_blocks = count // frames, _ceil(channels, _BLOCK_CHANNELS)
     block, warps = turns.gather
     block = min(block, _power_of_two(frame_tiles))
     blocks = _ceil(frame_tiles, block)
-    spare = maps.frames * blocks * column_blocks // FEWEST_PROGRAMS
+    spare = frames * blocks * column_blocks // FEWEST_PROGRAMS
     loops = max(1, min(spare, blocks, _MOST_SUMMED_ROWS // (side**2 * block)))
     splits = _ceil(blocks, loops)
-    kept = maps.rows.new_empty(2, maps.frames * splits, channels, dtype=torch.float32)
-    turns.kernels.gather[(maps.frames * splits * column_blocks,)](
-        multiplied, multiplied if other is None else other.rows, bias, out, kept[0], kept[1], count, maps.height,
-        maps.width, channels, HAS_OTHER=other is not None, SPLITS=splits, BLOCK_T=block, BLOCK_C=_BLOCK_CHANNELS,
-        LOOPS=loops, num_warps=warps, **_overlapping(out.device),
+    kept = products.new_empty(2, frames * splits, channels, dtype=torch.float32)
+    turns.kernels.gather[(frames * splits * column_blocks,)](
+        products, products if other is None else other.rows, bias, out, kept[0], kept[1], count, height, width,
+        channels, HAS_OTHER=other is not None, SPLITS=splits, BLOCK_T=block, BLOCK_C=_BLOCK_CHANNELS, LOOPS=loops,
+        num_warps=warps, **_overlapping(out.device),
     )  # fmt: skip
-    return maps.like(out, Sums(kept[0], kept[1], splits))
+    return Maps(out, frames, height, width, Sums(kept[0], kept[1], splits))
 
 
-def add(maps: Maps, bias: Tensor, other: Maps | None = None, sums: bool = True) -> Maps:
+def add(maps: Maps, bias: Tensor, other: Maps | None = None) -> Maps:
     """maps + bias [channels] (+ other), with its sums for the norm that follows."""
     out = torch.empty_like(maps.rows)
-    places, kept = _places(maps, maps.channels, sums)
+    places, kept = _places(maps, maps.channels)
     norms.add[_grid(maps, maps.channels)](
         maps.rows, maps.rows if other is None else other.rows, bias, out, kept.values, kept.squares, maps.frame_rows,
-        maps.channels, HAS_OTHER=other is not None, WITH_SUMS=sums, **places, **_overlapping(out.device),
+        maps.channels, HAS_OTHER=other is not None, **places, **_overlapping(out.device),
     )  # fmt: skip
-    return maps.like(out, kept if sums else None)
+    return maps.like(out, kept)
 
 
 def layer_norm(x: Tensor, norm: Affine, shift: Tensor) -> Tensor:
@@ -260,9 +280,40 @@ def attend_to_few(query: Tensor, keys: Tensor, values: Tensor, frames: int, head
     return out
 
 
-def convolve(maps: Maps, weight: Tensor, stride: int = 1, padding: int = 1) -> Maps:
+def convolve(maps: Maps, weight: Tensor, stride: int = 1) -> Maps:
     """A convolution without its bias, which the kernel that reads the result adds."""
-    return Maps.of(F.conv2d(maps.pictures(), weight, None, stride, padding))
+    return Maps.of(F.conv2d(maps.pictures(), weight, None, stride, padding=1))
+
+
+def convolve_from_few(maps: Maps, weight: Tensor, bias: Tensor) -> Maps:
+    """A 3×3 convolution by weight [3, 3 · channels of the maps, channels], + bias, with the sums."""
+    few, channels = maps.channels, weight.shape[2]
+    out = maps.rows.new_empty(maps.rows.shape[0], channels)
+    places, kept = _places(maps, channels)
+    narrow.convolve_from_few[_grid(maps, channels)](
+        maps.rows, weight, bias, out, kept.values, kept.squares, maps.height, maps.width, channels, FEW=few,
+        BLOCK_K=_power_of_two(3 * few), **places, **_overlapping(out.device),
+    )  # fmt: skip
+    return maps.like(out, kept)
+
+
+def convolve_to_few(maps: Maps, norm: Affine, unit_frames: int, weight: Tensor, bias: Tensor) -> Maps:
+    """Group norm, SiLU and a 3×3 convolution by weight [channels, 9 · fewer channels], + bias."""
+    scale, offset = _scales(maps, norm, unit_frames)
+    (rows, channels), taps, few = maps.rows.shape, weight.shape[1], len(bias)
+    products = maps.rows.new_empty(rows, taps)
+    block = min(_BLOCK_ROWS, _power_of_two(maps.frame_rows))
+    splits = _ceil(maps.frame_rows, block)
+    narrow.multiply_by_taps[(maps.frames * splits,)](
+        maps.rows, scale, offset, weight, products, maps.frame_rows, channels, unit_frames, taps, SPLITS=splits,
+        BLOCK_R=block, BLOCK_C=_BLOCK_CHANNELS, BLOCK_T=_power_of_two(taps), **_overlapping(products.device),
+    )  # fmt: skip
+    out, block = maps.rows.new_empty(rows, few), 128
+    narrow.sum_taps[(_ceil(rows, block),)](
+        products, bias, out, rows, maps.height, maps.width, few, BLOCK_R=block, BLOCK_F=_power_of_two(few),
+        **_overlapping(out.device),
+    )  # fmt: skip
+    return maps.like(out)
 
 
 def upsample(maps: Maps, phases: Tensor, bias: Tensor) -> Maps:
@@ -270,7 +321,7 @@ def upsample(maps: Maps, phases: Tensor, bias: Tensor) -> Maps:
     result = convolve(maps, phases)
     height, width, channels = 2 * maps.height, 2 * maps.width, result.channels // 4
     large = Maps(maps.rows.new_empty(maps.frames * height * width, channels), maps.frames, height, width)
-    places, kept = _places(large, channels, True)
+    places, kept = _places(large, channels)
     norms.interleave[_grid(large, channels)](
         result.rows, bias, large.rows, kept.values, kept.squares, height, width, channels, **places,
         **_overlapping(large.rows.device),
@@ -279,7 +330,7 @@ def upsample(maps: Maps, phases: Tensor, bias: Tensor) -> Maps:
 
 
 def _sums_of(maps: Maps, shift: Tensor) -> Sums:
-    places, sums = _places(maps, maps.rows.shape[1], True)
+    places, sums = _places(maps, maps.rows.shape[1])
     norms.sum_channels[_grid(maps, maps.rows.shape[1])](
         maps.rows, shift, sums.values, sums.squares, maps.frame_rows, maps.rows.shape[1], **places,
         **_overlapping(shift.device),
@@ -287,9 +338,9 @@ def _sums_of(maps: Maps, shift: Tensor) -> Sums:
     return sums
 
 
-def _places(maps: Maps, channels: int, sums: bool) -> tuple[dict[str, int], Sums]:
+def _places(maps: Maps, channels: int) -> tuple[dict[str, int], Sums]:
     block, loops, splits = _split(maps.frame_rows)
-    kept = maps.rows.new_empty(2, maps.frames * splits if sums else 1, channels, dtype=torch.float32)
+    kept = maps.rows.new_empty(2, maps.frames * splits, channels, dtype=torch.float32)
     places = {"SPLITS": splits, "BLOCK_R": block, "BLOCK_C": _BLOCK_CHANNELS, "LOOPS": loops}
     return places, Sums(kept[0], kept[1], splits)
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from latentsync.fused.blocks import Convolve, Resnet, Transformer, Upsample
-from latentsync.fused.operators import Affine, Maps, group_norm
-from latentsync.unet import LATENT_CHANNELS, LatentSyncUNet
+from latentsync.fused.blocks import Downsample, FirstConvolution, LastConvolution, Resnet, Transformer, Upsample
+from latentsync.fused.operators import Maps
+from latentsync.unet import LatentSyncUNet
 
 
 class FusedUNet:
@@ -22,12 +22,11 @@ class FusedUNet:
         self.dtype = unet.dtype
         self.device = net.conv_in.weight.device
         self._time: Any = (net.time_proj, net.time_embedding)
-        self._conv_in = Convolve(net.conv_in)
+        self._first = FirstConvolution(net.conv_in)
         self._down = [_Stage(block) for block in net.down_blocks]
         self._middle = _Stage(net.mid_block)
         self._up = [_Stage(block) for block in net.up_blocks]
-        self._norm_out = Affine.of(net.conv_norm_out)
-        self._conv_out = Convolve(net.conv_out)
+        self._last = LastConvolution(net.conv_norm_out, net.conv_out)
         stages = (*self._down, self._middle, *self._up)
         resnets = [resnet for stage in stages for resnet in stage.resnets]
         self._time_weight = torch.cat([module.time_emb_proj.weight for module in _modules(net)])
@@ -40,7 +39,7 @@ class FusedUNet:
     @property
     def input_channels(self) -> int:
         """Channels of `forward`'s sample: 13, rounded up to what the convolution wants."""
-        return self._conv_in.in_channels
+        return self._first.in_channels
 
     def shifts(self, timestep: int) -> Tensor:
         """What the ResNet blocks add at a timestep, all of them: float32 [sum of their channels]."""
@@ -55,7 +54,7 @@ class FusedUNet:
 
     def deep_rows(self, frames: int, height: int, width: int) -> Tensor:
         """Memory for what `forward` keeps of its deep layers."""
-        channels = self._up[-1].input_channels - self._conv_in.out_channels
+        channels = self._up[-1].input_channels - self._first.out_channels
         return torch.empty(frames * height * width, channels, device=self.device, dtype=self.dtype)
 
     def forward(
@@ -68,7 +67,7 @@ class FusedUNet:
         `deep_rows` gave, if it is there.
         """
         shift, heard = _Ribbon(shifts, 0), _Ribbon(audio, 1)
-        hidden = self._conv_in(Maps.of(sample))
+        hidden = self._first(Maps.of(sample))
         skips = [hidden]
         for stage in self._down:
             hidden = stage.down(hidden, skips, shift, heard, unit_frames)
@@ -84,7 +83,7 @@ class FusedUNet:
 
     def shallow(self, sample: Tensor, shifts: Tensor, audio: Tensor, unit_frames: int, kept: Tensor) -> Tensor:
         """`forward` without its deep layers, on what they gave at another timestep."""
-        hidden = self._conv_in(Maps.of(sample))
+        hidden = self._first(Maps.of(sample))
         shift, heard = _Ribbon(shifts, 0), _Ribbon(audio, 1)
         shift.leave(self._up[-1].last_shift)
         heard.leave(self._up[-1].last_audio)
@@ -92,8 +91,7 @@ class FusedUNet:
 
     def _finish(self, hidden: Maps, skip: Maps, shift: _Ribbon, heard: _Ribbon, unit_frames: int) -> Tensor:
         hidden = self._up[-1].layer(-1, replace(hidden, beside=skip), shift, heard, unit_frames)
-        hidden = group_norm(hidden, self._norm_out, unit_frames, silu=True)
-        return self._conv_out(hidden, sums=False).pictures()[:, :LATENT_CHANNELS]
+        return self._last(hidden, unit_frames)
 
 
 class _Ribbon:
@@ -119,7 +117,7 @@ class _Stage:
         self.transformers = [Transformer(module) for module in getattr(block, "attentions", ())]
         upsamplers, downsamplers = getattr(block, "upsamplers", None), getattr(block, "downsamplers", None)
         self._upsample = Upsample(upsamplers[0].conv) if upsamplers else None
-        self._downsample = Convolve(downsamplers[0].conv) if downsamplers else None
+        self._downsample = Downsample(downsamplers[0].conv) if downsamplers else None
 
     @property
     def input_channels(self) -> int:

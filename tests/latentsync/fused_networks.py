@@ -89,11 +89,11 @@ WAYS: dict[str, dict[int, int]] = {"direct": {}, "tiles of 4×4": {4: 1}, "tiles
 
 def errors_by_way() -> Iterator[tuple[str, dict[str, float]]]:
     """The same networks with each way, and as large pictures and other GPUs have them."""
-    blocks.NARROWEST_TILED = 1
     for name, blocks.FEWEST_TILES in WAYS.items():
         yield name, errors()
-    # Pictures of so few tiles give no program several blocks to sum up, but smaller blocks.
-    operators.FEWEST_PROGRAMS, operators.TILES[4] = 1, replace(operators.TILES[4], gather=(2, 4))
+        blocks.NARROWEST_TILED = blocks.NARROWEST_UPSAMPLED_BY_TILES = 1
+    # Pictures of so few tiles give no program several blocks to sum up, but smaller blocks. Fewer programs spread faster.
+    operators.FEWEST_PROGRAMS, operators.TILES[4] = 1, replace(operators.TILES[4], spread=(8, 1), gather=(2, 4))
     blocks.FEWEST_TILES = WAYS["tiles of 4×4"]
     yield "several blocks of tiles", errors()
     operators.reads_by_descriptors = lambda device: False  # type: ignore[assignment]

@@ -49,7 +49,7 @@ def test_every_kernel_waits_for_its_inputs_first() -> None:
     ]
     launched = {call.func.value.attr for call in launches}
     kernels = [function for function in functions if function.name in launched]
-    assert len(kernels) == len(launched) + 2  # two sizes of tiles
+    assert len(kernels) == len(launched) + 4  # three kinds of tiles, two turns each
     for kernel in kernels:
         first = kernel.body[1]  # after the docstring
         assert ast.unparse(first) == "await_inputs()", kernel.name

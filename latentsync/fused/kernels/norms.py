@@ -63,7 +63,7 @@ def sum_channels(
 
 @triton.jit
 def add(
-    x, other, bias, out, sums, squares, frame_rows, channels, HAS_OTHER: tl.constexpr, WITH_SUMS: tl.constexpr,
+    x, other, bias, out, sums, squares, frame_rows, channels, HAS_OTHER: tl.constexpr,
     SPLITS: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr, LOOPS: tl.constexpr,
 ):  # fmt: skip
     """out = x + bias, + other where there is one, and the sums of `sum_channels` of it."""
@@ -83,12 +83,10 @@ def add(
             value += tl.load(other + place, mask=mask, other=0.0).to(tl.float32)
         rounded = value.to(out.dtype.element_ty)
         tl.store(out + place, rounded, mask=mask)
-        if WITH_SUMS:
-            value = tl.where(mask, rounded.to(tl.float32), 0.0)
-            total += tl.sum(value, 0)
-            square += tl.sum(value * value, 0)
-    if WITH_SUMS:
-        store_sums(sums, squares, total, square, block, column, channels)
+        value = tl.where(mask, rounded.to(tl.float32), 0.0)
+        total += tl.sum(value, 0)
+        square += tl.sum(value * value, 0)
+    store_sums(sums, squares, total, square, block, column, channels)
 
 
 @triton.jit
