@@ -186,12 +186,16 @@ def awaited(result: Tensor) -> Tensor:
 
 
 def run_batch(
-    inputs: Sequence[Tensor], check: Callable[[Tensor], Tensor], forward: Callable[[Tensor], Tensor]
+    inputs: Sequence[Tensor],
+    device: torch.device,
+    check: Callable[[Tensor], Tensor],
+    forward: Callable[[Tensor], Tensor],
 ) -> list[Tensor | ValueError | RuntimeError]:
-    """Runs requests' tensors as one batch, and gives each request its rows of the result or its own error.
+    """Runs requests' tensors as one batch on a device, and gives each request its rows of the result or its own error.
 
-    `inputs` are [rows_i, ...]; one that `check` refuses gets that ValueError and stays out of the batch. When `forward`
-    itself fails, every request that was in the batch gets its RuntimeError; where memory ran out, halves are tried.
+    `inputs` are [rows_i, ...] on any devices: in an ensemble each comes from the GPU that made it. One that `check`
+    refuses gets that ValueError and stays out of the batch. When `forward` itself fails, every request that was in the
+    batch gets its RuntimeError; where memory ran out, halves are tried.
     """
     outcomes: list[Tensor | ValueError | RuntimeError] = []
     accepted: list[int] = []
@@ -206,18 +210,20 @@ def run_batch(
     if not accepted:
         return outcomes
     with torch.inference_mode():
-        results = _run_joined([inputs[index] for index in accepted], forward)
+        results = _run_joined([inputs[index] for index in accepted], device, forward)
     for index, result in zip(accepted, results, strict=True):
         outcomes[index] = result
     return outcomes
 
 
-def _run_joined(inputs: list[Tensor], forward: Callable[[Tensor], Tensor]) -> list[Tensor | RuntimeError]:
+def _run_joined(
+    inputs: list[Tensor], device: torch.device, forward: Callable[[Tensor], Tensor]
+) -> list[Tensor | RuntimeError]:
     try:
-        return list(torch.split(awaited(forward(torch.cat(inputs))), [tensor.shape[0] for tensor in inputs]))
+        return list(torch.split(awaited(forward(joined(inputs, device))), [tensor.shape[0] for tensor in inputs]))
     except RuntimeError as error:
         if not isinstance(error, torch.OutOfMemoryError) or len(inputs) == 1:
             return [error.with_traceback(None)] * len(inputs)
     # Out here, where the error and the tensors that it holds on to are gone.
     half = len(inputs) // 2
-    return _run_joined(inputs[:half], forward) + _run_joined(inputs[half:], forward)
+    return _run_joined(inputs[:half], device, forward) + _run_joined(inputs[half:], device, forward)

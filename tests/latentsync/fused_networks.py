@@ -92,7 +92,8 @@ def errors_by_way() -> Iterator[tuple[str, dict[str, float]]]:
     for name, blocks.FEWEST_TILES in WAYS.items():
         yield name, errors()
         blocks.NARROWEST_TILED = blocks.NARROWEST_UPSAMPLED_BY_TILES = 1
-    # Pictures of so few tiles give no program several blocks to sum up, but smaller blocks. Fewer programs spread faster.
+    # Pictures of so few tiles give no program several blocks to sum up, but smaller blocks. And fewer programs that
+    # spread: each takes a tenth of a second.
     operators.FEWEST_PROGRAMS, operators.TILES[4] = 1, replace(operators.TILES[4], spread=(8, 1), gather=(2, 4))
     blocks.FEWEST_TILES = WAYS["tiles of 4×4"]
     yield "several blocks of tiles", errors()

@@ -13,6 +13,8 @@ from torch import Tensor
 from latentsync.engine import Engine
 from latentsync.serving import ModelInstance, run_batch
 
+CPU = torch.device("cpu")
+
 
 def test_batch_that_finds_no_memory_is_run_in_halves_and_only_what_still_does_not_fit_fails() -> None:
     sizes = []
@@ -23,7 +25,7 @@ def test_batch_that_finds_no_memory_is_run_in_halves_and_only_what_still_does_no
             raise torch.OutOfMemoryError("CUDA out of memory")
         return batch * 10
 
-    outcomes = run_batch([torch.full((1,), float(value)) for value in range(6)], lambda tensor: tensor, forward)
+    outcomes = run_batch([torch.full((1,), float(value)) for value in range(6)], CPU, lambda tensor: tensor, forward)
     assert [None if isinstance(each, Exception) else each.tolist() for each in outcomes] == [
         [0.0],
         [10.0],
@@ -43,8 +45,22 @@ def test_other_errors_fail_the_whole_batch_at_once() -> None:
         calls.append(len(batch))
         raise RuntimeError("no kernel for this")
 
-    outcomes = run_batch([torch.zeros(1), torch.zeros(1)], lambda tensor: tensor, forward)
+    outcomes = run_batch([torch.zeros(1), torch.zeros(1)], CPU, lambda tensor: tensor, forward)
     assert [type(each) for each in outcomes] == [RuntimeError, RuntimeError] and calls == [2]
+
+
+def test_batch_of_tensors_from_several_gpus_is_run_on_the_instances_own() -> None:
+    # Any two devices will do; an ensemble hands on tensors that lie where they were made.
+    here = torch.device("meta")
+    batches = []
+
+    def forward(batch: Tensor) -> Tensor:
+        batches.append(batch)
+        return batch
+
+    outcomes = run_batch([torch.zeros(1, 4), torch.zeros(2, 4, device=here)], here, lambda tensor: tensor, forward)
+    assert [(batch.device, len(batch)) for batch in batches] == [(here, 3)]
+    assert [len(each) for each in outcomes if isinstance(each, Tensor)] == [1, 2]
 
 
 def refuse(tensor: torch.Tensor) -> torch.Tensor:
@@ -62,7 +78,7 @@ def test_inputs_of_failed_requests_are_let_go_at_once(check, forward):
     try:
         inputs = [torch.zeros(1, 4)]
         watched = weakref.ref(inputs[0])
-        outcomes = run_batch(inputs, check, forward)
+        outcomes = run_batch(inputs, CPU, check, forward)
         del inputs
         assert isinstance(outcomes[0], ValueError | RuntimeError)
         del outcomes

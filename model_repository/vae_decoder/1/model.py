@@ -25,11 +25,11 @@ class TritonPythonModel:
         compiled = self._instance.engine is not Engine.EAGER
         with torch.inference_mode(), self._instance.kept_kernels():
             for count in range(1, self._instance.max_batch + 1) if compiled else (1,):
-                self._faces(torch.zeros(count, CHUNK_FRAMES, 4, size, size))
+                self._faces(torch.zeros(count, CHUNK_FRAMES, 4, size, size, device=self._instance.device))
 
     def execute(self, requests):
         chunks = [self._latents(request) for request in requests]
-        outcomes = run_batch(chunks, partial(require_chunk, "LATENTS"), self._faces)
+        outcomes = run_batch(chunks, self._instance.device, partial(require_chunk, "LATENTS"), self._faces)
         return [self._response(outcome) for outcome in outcomes]
 
     def _latents(self, request):
@@ -37,7 +37,7 @@ class TritonPythonModel:
 
     def _faces(self, latents):
         # The client's halves become float32 here: compiled graphs take one type.
-        pixels = self._decode(latents.to(self._instance.device, torch.float32).flatten(0, 1))
+        pixels = self._decode(latents.float().flatten(0, 1))
         return pixels_to_uint8(pixels).unflatten(0, (-1, CHUNK_FRAMES))
 
     def _response(self, outcome):

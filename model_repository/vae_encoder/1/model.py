@@ -19,18 +19,18 @@ class TritonPythonModel:
         self._vae = checkpoint.load_vae(self._instance.device, self._instance.dtype)
         size = checkpoint.resolution
         with torch.inference_mode():  # the first run is slow: it ends before the model is ready
-            self._latents(torch.zeros(1, 3, size, size))
+            self._latents(torch.zeros(1, 3, size, size, device=self._instance.device))
 
     def execute(self, requests):
         pictures = [self._pixels(request) for request in requests]
-        outcomes = run_batch(pictures, partial(require_finite, "PIXELS"), self._latents)
+        outcomes = run_batch(pictures, self._instance.device, partial(require_finite, "PIXELS"), self._latents)
         return [self._response(outcome) for outcome in outcomes]
 
     def _pixels(self, request):
         return torch.from_dlpack(pb_utils.get_input_tensor_by_name(request, "PIXELS"))
 
     def _latents(self, pixels):
-        return self._vae.encode(pixels.to(self._instance.device)).to(torch.float16)
+        return self._vae.encode(pixels).to(torch.float16)
 
     def _response(self, outcome):
         if isinstance(outcome, ValueError):

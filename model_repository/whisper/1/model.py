@@ -20,18 +20,18 @@ class TritonPythonModel:
         checkpoint = Checkpoint.open(self._instance.checkpoint_dir)
         self._encoder = checkpoint.load_whisper(self._instance.device, self._instance.dtype)
         with torch.inference_mode():  # the first run is slow: it ends before the model is ready
-            self._features(torch.zeros(1, WINDOW_SAMPLES))
+            self._features(torch.zeros(1, WINDOW_SAMPLES, device=self._instance.device))
 
     def execute(self, requests):
         windows = [self._window(request) for request in requests]
-        outcomes = run_batch(windows, partial(require_window, "PCM"), self._features)
+        outcomes = run_batch(windows, self._instance.device, partial(require_window, "PCM"), self._features)
         return [self._response(outcome) for outcome in outcomes]
 
     def _window(self, request):
         return torch.from_dlpack(pb_utils.get_input_tensor_by_name(request, "PCM"))
 
     def _features(self, pcm):
-        return self._encoder(pcm.to(self._instance.device)).to(torch.float16)
+        return self._encoder(pcm).to(torch.float16)
 
     def _response(self, outcome):
         if isinstance(outcome, ValueError):
