@@ -134,6 +134,15 @@ def export_repository(
     return True
 
 
+def is_of_this_version(output_dir: Path) -> bool:
+    """Whether a repository's models were exported from what is installed; True where there is nothing to compare."""
+    written = _read_record(output_dir)
+    if not isinstance(written, dict) or not MODEL_SOURCES.is_dir():
+        return True
+    exported = written.get("sources", {})
+    return all(exported.get(name) == digest for name, digest in _digests(_sources()).items())
+
+
 def _engine(name: str, device: Device) -> Engine:
     if name == AUTO_ENGINE:
         return Engine.FUSED if device is Device.CUDA else Engine.EAGER
@@ -193,8 +202,7 @@ def _record(checkpoint_dir: Path, options: _Options) -> dict[str, Any]:
         if is_there:  # the fused engine's kernels are compiled by the server where the export had no GPU
             weights[_COMPILED_FOR] = list(asdict(Machine.of(torch.device(options.device.value))).values())
     files = _sources() | (_fused_sources() if options.engine is Engine.FUSED else {})
-    sources = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
-    record: dict[str, Any] = json.loads(json.dumps({"options": asdict(options), "sources": sources}))
+    record: dict[str, Any] = json.loads(json.dumps({"options": asdict(options), "sources": _digests(files)}))
     return record | {"weights": weights}
 
 
@@ -227,6 +235,10 @@ def _sources() -> dict[str, Path]:
     if not MODEL_SOURCES.is_dir():
         raise ExportError(f"{MODEL_SOURCES} is missing: install the package from a checkout (pip install -e .)")
     return {name: MODEL_SOURCES / name for name in names}
+
+
+def _digests(files: Mapping[str, Path]) -> dict[str, str]:
+    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
 
 
 def _fused_sources() -> dict[str, Path]:
@@ -285,6 +297,7 @@ def _compile_and_compare(
 
     from export import parity
     from export.compiled import CompiledHere
+    from latentsync.engines import settle_libraries
 
     if options.device is Device.CUDA and not torch.cuda.is_available():
         report("no GPU is here: nothing was compared")
@@ -293,7 +306,7 @@ def _compile_and_compare(
         checkpoint.load_whisper()
         return
     device, solver = torch.device(options.device.value), options.solver
-    torch.backends.cudnn.benchmark = device.type == "cuda"  # as it is served
+    settle_libraries(device, options.engine)  # as it is served
     served = CompiledHere(checkpoint, graphs_dir, options.engine, options.unet_batch, device, options.reuse)
     compared = parity.stages(
         checkpoint, device, getattr(torch, dtype.value), options.engine, served, solver, options.reuse

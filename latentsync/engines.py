@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -19,6 +20,16 @@ CHUNK_FRAMES = 16
 UNET_GRAPHS, DECODER_GRAPHS, KERNELS = "unet", "vae_decoder", "kernels"
 
 Decode = Callable[[Tensor], Tensor]
+
+
+def settle_libraries(device: torch.device, engine: Engine) -> None:
+    """How cuDNN and cuBLAS choose their kernels in this process; to be called before either is used."""
+    if device.type != "cuda":
+        return
+    torch.backends.cudnn.benchmark = True  # each batch size meets its shapes before a model is ready
+    if engine is Engine.FUSED:
+        # cuBLAS without memory of its own takes kernels that have none to be cleared, by a launch before each.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":0:0")
 
 
 def unet_batches(max_batch: int) -> list[int]:

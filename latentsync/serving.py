@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import locale
-import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -105,10 +104,7 @@ class ModelInstance:
         keep_freed_memory()
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
-            torch.backends.cudnn.benchmark = True  # each batch size meets its shapes before the model is ready
-            if self.engine is Engine.FUSED:
-                # cuBLAS without memory of its own takes kernels that have none to be cleared, by a launch before each.
-                os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":0:0")
+        engines.settle_libraries(self.device, self.engine)
 
     def kept_kernels(self) -> AbstractContextManager[None]:
         """Where networks are run for the first time: finds the kernels that the export compiled for them."""

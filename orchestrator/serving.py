@@ -7,7 +7,8 @@ from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, start_http_server
 
-from export.launcher import TritonOptions, require_repository
+from export.launcher import TritonLaunchError, TritonOptions, require_repository
+from export.repository import is_of_this_version
 from orchestrator.metrics import triton_restarts
 from orchestrator.server import OrchestratorServer
 from orchestrator.service import Service
@@ -45,6 +46,12 @@ async def run_triton(settings: Settings, ready: Callable[[], None], signals: Sto
     """
     options = triton_options(settings)
     require_repository(options)  # a first start lacks this, and should hear of it rather than of a port
+    if not is_of_this_version(options.model_repository):
+        # Models of another version may load, and fail at each request.
+        raise TritonLaunchError(
+            f"{options.model_repository} was exported by another version: run `latentsync-realtime export` again, "
+            "with the options that it was made with"
+        )
     registry = CollectorRegistry()
     triton = TritonSupervisor(options, triton_restarts(registry).inc)
     with _metrics_at(settings.triton_host, settings.triton_supervisor_port, registry):

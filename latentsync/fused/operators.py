@@ -301,7 +301,9 @@ def convolve_to_few(maps: Maps, norm: Affine, unit_frames: int, weight: Tensor, 
     """Group norm, SiLU and a 3×3 convolution by weight [channels, 9 · fewer channels], + bias."""
     scale, offset = _scales(maps, norm, unit_frames)
     (rows, channels), taps, few = maps.rows.shape, weight.shape[1], len(bias)
-    products = maps.rows.new_empty(rows, taps)
+    # Nine are summed up: bfloat16 would lose digits by that.
+    kept = torch.float16 if maps.rows.dtype == torch.float16 else torch.float32
+    products = maps.rows.new_empty(rows, taps, dtype=kept)
     block = min(_BLOCK_ROWS, _power_of_two(maps.frame_rows))
     splits = _ceil(maps.frame_rows, block)
     narrow.multiply_by_taps[(maps.frames * splits,)](

@@ -1,11 +1,13 @@
 """Which engine runs what, and what is refused."""
 
+import os
+
 import pytest
 import torch
 
 from latentsync.denoising import SchedulerConfig, denoise
 from latentsync.engine import Engine, EngineError
-from latentsync.engines import as_function, run_decoder, run_unet, unet_batches
+from latentsync.engines import as_function, run_decoder, run_unet, settle_libraries, unet_batches
 from latentsync.unet import LatentSyncUNet, UNetConfig
 from latentsync.vae import Vae, VaeType
 
@@ -57,3 +59,24 @@ def test_what_can_not_run_here_is_refused_by_name(unet: LatentSyncUNet, tmp_path
 
 def test_guidance_doubles_the_batches() -> None:
     assert unet_batches(3) == [1, 2, 3, 4, 6]
+
+
+@pytest.mark.parametrize(
+    ("device", "engine", "said", "expected"),
+    [
+        ("cuda", Engine.FUSED, None, ":0:0"),
+        ("cuda", Engine.FUSED, ":16:8", ":16:8"),
+        ("cuda", Engine.EAGER, None, None),
+        ("cpu", Engine.EAGER, None, None),
+    ],
+)
+def test_only_the_fused_engine_has_cublas_do_without_memory_unless_somebody_said_otherwise(
+    device: str, engine: Engine, said: str | None, expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    if said is not None:
+        monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", said)
+    settle_libraries(torch.device(device), engine)
+    assert os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None) == expected
+    assert torch.backends.cudnn.benchmark is (device == "cuda")

@@ -1,6 +1,7 @@
 """`triton`: what it counts of its own is there to be scraped."""
 
 import asyncio
+import json
 import os
 import signal
 from pathlib import Path
@@ -9,7 +10,7 @@ import httpx
 import pytest
 
 from export.launcher import TritonLaunchError, TritonOptions
-from export.repository import export_repository
+from export.repository import RECORD, export_repository, is_of_this_version
 from latentsync.checkpoint import Checkpoint
 from orchestrator.serving import ServerFailed, run_triton
 from orchestrator.stop_signals import StopSignals
@@ -61,3 +62,15 @@ async def test_what_keeps_triton_from_starting_is_named_before_it_starts(tmp_pat
         settings.model_repository.mkdir(parents=True)
         with pytest.raises(ServerFailed, match=f"{port} is not free.*triton_supervisor_port"):
             await run_triton(settings, lambda: None, StopSignals())
+
+
+async def test_repository_of_another_version_is_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    export_repository(checkpoint.directory, settings.model_repository, device="cpu", cpu_threads=1)
+    assert is_of_this_version(settings.model_repository)
+    path = settings.model_repository / RECORD
+    record = json.loads(path.read_text())
+    record["sources"]["unet/1/model.py"] = "as it was before"
+    path.write_text(json.dumps(record))
+    with pytest.raises(TritonLaunchError, match=r"another version.*latentsync-realtime export"):
+        await run_triton(settings, lambda: None, StopSignals())

@@ -1,4 +1,4 @@
-"""What both sizes of Winograd's tiles have in common: which pixels a tile is made of, and what becomes of them."""
+"""What the kinds of tiles have in common: which pixels a tile is made of, and what becomes of them."""
 
 from __future__ import annotations
 

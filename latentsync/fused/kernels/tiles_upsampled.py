@@ -89,6 +89,7 @@ def gather(
 ):  # fmt: skip
     """out = the pictures of products [9, tiles, channels], + bias, + other where there is one, and its sums.
 
+    The arguments are those of the other tiles, though an upsampling adds nothing other.
     The sums are those of norms.sum_channels, over each split of a frame's tiles: [frames · SPLITS, channels].
     """
     await_inputs()
