@@ -16,6 +16,7 @@ from latentsync.unet import LatentSyncUNet, UNetConfig
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.timeout(320)
 def test_networks_are_the_same_on_fused_kernels() -> None:
     pytest.importorskip("triton", reason="torch for this platform brings no Triton compiler")
     environment = os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": str(ROOT)}
