@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import os
 import subprocess
 from datetime import datetime, timezone
 from pathlib import Path
@@ -22,6 +23,7 @@ from orchestrator.inference.errors import InferenceFailed
 from orchestrator.inference.transport import TritonSettings
 from orchestrator.mp4_writer import EncodingFailed
 from orchestrator.render import RenderOptions, render, render_in_terminal
+from tests.faults.processes import descendants
 from tests.orchestrator.controlled_models import ControlledModels
 from tests.orchestrator.speech_samples import wav
 from tests.orchestrator.synthetic_avatar import write_avatar
@@ -103,8 +105,7 @@ async def test_cancelled_render_leaves_no_file_and_no_child(
     with pytest.raises(asyncio.CancelledError):
         await task
     assert list(output.parent.iterdir()) == []
-    children = [pid for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()]
-    assert not [pid for pid in children if b"libx264" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    assert not [line for line in descendants(os.getpid()).values() if "libx264" in line]
 
 
 async def test_bad_input_and_output_are_named(avatar: PreparedAvatar, speech: Path, tmp_path: Path) -> None:

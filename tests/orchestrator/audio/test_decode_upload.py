@@ -1,6 +1,7 @@
 """What becomes of an upload: PCM, or an error that says what to do."""
 
 import asyncio
+import os
 import subprocess
 import wave
 from asyncio.subprocess import PIPE
@@ -21,6 +22,7 @@ from orchestrator.audio.errors import (
     TruncatedAudio,
 )
 from orchestrator.audio.spool import spool_upload
+from tests.faults.processes import descendants
 
 
 def write_wav(path: Path, samples: np.ndarray, rate: int = 16_000, channels: int = 1) -> Path:
@@ -46,11 +48,9 @@ def speech(tmp_path: Path) -> Path:
     return write_wav(tmp_path / "speech.wav", tone(2.0))
 
 
-def children() -> list[str]:
+def children() -> list[int]:
     """Decoding children of this process; the tritonserver of other tests is none."""
-    folder = Path("/proc/self/task")
-    pids = [pid for task in folder.iterdir() for pid in (task / "children").read_text().split()]
-    return [pid for pid in pids if b"-format_whitelist" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return [pid for pid, line in descendants(os.getpid()).items() if "-format_whitelist" in line]
 
 
 async def test_wav_at_16_khz_arrives_sample_for_sample(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Frames of a video, one after another."""
 
+import os
 import struct
 import subprocess
 from itertools import islice, pairwise
@@ -11,6 +12,7 @@ import pytest
 from orchestrator.audio.decoder import ffmpeg_binary
 from orchestrator.avatars.errors import VideoError
 from orchestrator.avatars.video import read_frames, video_info, without_still_ends
+from tests.faults.processes import descendants
 
 
 def make_video(path: Path, *options: str, size: str = "64x48", rate: int = 25, seconds: float = 1) -> Path:
@@ -65,8 +67,7 @@ def test_leaving_early_ends_the_child(tmp_path: Path) -> None:
     frames = read_frames(make_video(tmp_path / "a.mp4", seconds=20, size="640x480"), max_frames=1000)
     list(islice(frames, 3))
     frames.close()
-    children = [pid for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()]
-    assert not [pid for pid in children if b"image2pipe" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    assert not [line for line in descendants(os.getpid()).values() if "image2pipe" in line]
 
 
 @pytest.mark.parametrize("content", [b"", b"not a video" * 100])
