@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 
 from latentsync.fused.kernels.launches import await_inputs
-from latentsync.fused.kernels.norms import own_part, rows_of_split, store_sums
+from latentsync.fused.kernels.norms import keep, own_part, rows_of_split, store_sums
 from latentsync.fused.kernels.tile_pixels import normed
 
 
@@ -46,11 +46,8 @@ def convolve_from_few(
             at = (line * 3 * FEW + member)[:, None] * channels + column[None, :]
             by = tl.load(weight + at, mask=of_line[:, None] & inside[None, :], other=0.0)
             value = tl.dot(pixels, by, value)
-        rounded = (value + added[None, :]).to(out.dtype.element_ty)
-        tl.store(out + (first + row)[:, None] * channels + column[None, :], rounded, mask=mask)
-        value = tl.where(mask, rounded.to(tl.float32), 0.0)
-        total += tl.sum(value, 0)
-        square += tl.sum(value * value, 0)
+        at = out + (first + row)[:, None] * channels + column[None, :]
+        total, square = keep(value + added[None, :], at, mask, total, square)
     store_sums(sums, squares, total, square, block, column, channels)
 
 

@@ -31,6 +31,15 @@ def rows_of_split(
 
 
 @triton.jit
+def keep(value, at, mask, total, square):
+    """Stores a block; returns the sums with what was stored."""
+    rounded = value.to(at.dtype.element_ty)
+    tl.store(at, rounded, mask=mask)
+    value = tl.where(mask, rounded.to(tl.float32), 0.0)
+    return total + tl.sum(value, 0), square + tl.sum(value * value, 0)
+
+
+@triton.jit
 def store_sums(sums, squares, total, square, block, column, channels):
     """Leaves a program's sums, and those of squares, for the norms: [frames · SPLITS, channels]."""
     place = block * channels + column
@@ -81,11 +90,7 @@ def add(
         value = tl.load(x + place, mask=mask, other=0.0).to(tl.float32) + added[None, :]
         if HAS_OTHER:
             value += tl.load(other + place, mask=mask, other=0.0).to(tl.float32)
-        rounded = value.to(out.dtype.element_ty)
-        tl.store(out + place, rounded, mask=mask)
-        value = tl.where(mask, rounded.to(tl.float32), 0.0)
-        total += tl.sum(value, 0)
-        square += tl.sum(value * value, 0)
+        total, square = keep(value, out + place, mask, total, square)
     store_sums(sums, squares, total, square, block, column, channels)
 
 
@@ -209,9 +214,6 @@ def interleave(
         at = (frame * (height // 2 + 1) + (y + 1) // 2) * (width // 2 + 1) + (x + 1) // 2
         source = (at * 4 + (y % 2) * 2 + x % 2)[:, None] * channels + column[None, :]
         value = tl.load(phases + source, mask=mask, other=0.0).to(tl.float32) + added[None, :]
-        rounded = value.to(out.dtype.element_ty)
-        tl.store(out + (frame * frame_rows + row)[:, None] * channels + column[None, :], rounded, mask=mask)
-        value = tl.where(mask, rounded.to(tl.float32), 0.0)
-        total += tl.sum(value, 0)
-        square += tl.sum(value * value, 0)
+        at = out + (frame * frame_rows + row)[:, None] * channels + column[None, :]
+        total, square = keep(value, at, mask, total, square)
     store_sums(sums, squares, total, square, block, column, channels)

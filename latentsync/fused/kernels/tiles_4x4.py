@@ -6,7 +6,7 @@ import triton
 import triton.language as tl
 
 from latentsync.fused.kernels.launches import await_inputs
-from latentsync.fused.kernels.norms import own_part, rows_of_split
+from latentsync.fused.kernels.norms import own_part, rows_of_split, store_sums
 from latentsync.fused.kernels.tile_pixels import finished, normed, own_pixel, tiles_to_spread
 from latentsync.fused.winograd import FAR, NEAR
 
@@ -169,6 +169,4 @@ def gather(
         total, square = _finish_line(
             a3, b3, c3, d3, e3, f3, added, other, out, place + 3 * row, channels, mask, total, square, HAS_OTHER
         )
-    place = block * channels + channel
-    tl.store(sums + place, tl.sum(total, 0), mask=channel < channels)
-    tl.store(squares + place, tl.sum(square, 0), mask=channel < channels)
+    store_sums(sums, squares, tl.sum(total, 0), tl.sum(square, 0), block, channel, channels)
