@@ -16,6 +16,7 @@ import pytest
 from export.launcher import TritonServer
 from latentsync.checkpoint import Checkpoint
 from orchestrator.settings import Settings
+from tests.faults.processes import descendants as processes_below
 from tests.orchestrator.running_server import settings_in
 from tests.orchestrator.speech_samples import wav
 from tests.orchestrator.synthetic_avatar import write_avatar
@@ -129,11 +130,7 @@ def incoming(settings: Settings) -> list[Path]:
 
 def descendants(pid: int) -> dict[int, str]:
     """All processes below one, in whatever session, each with the time of its start, by which it is known again."""
-    found = {}
-    for children in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in map(int, children.read_text().split()):
-            found |= {child: started_at(child), **descendants(child)}
-    return found
+    return {child: started_at(child) for child in processes_below(pid)}
 
 
 async def all_gone(processes: dict[int, str]) -> None:

@@ -13,6 +13,7 @@ from latentsync.avatar import PreparedAvatar
 from streaming.channel_process import ChannelProcess
 from streaming.config import FRAME_SAMPLES, ChannelConfig
 from streaming.events import ChannelEvent, PublisherState, Status
+from tests.faults.processes import descendants
 from tests.streaming.conftest import RESOLUTION
 
 
@@ -96,8 +97,4 @@ def encoder_of(channel: ChannelProcess) -> int:
 
 def children(channel: ChannelProcess, argument: bytes) -> list[int]:
     """Process ids of the channel's children that have an argument."""
-    pids = Path(f"/proc/{channel.pid}/task/{channel.pid}/children").read_text().split()
-    pids += [
-        pid for task in Path(f"/proc/{channel.pid}/task").iterdir() for pid in (task / "children").read_text().split()
-    ]
-    return sorted({int(pid) for pid in pids if argument in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")})
+    return sorted(pid for pid, line in descendants(channel.pid).items() if argument.decode() in line.split())
