@@ -33,6 +33,12 @@ Video = Annotated[
 Speech = Annotated[
     Path | None, typer.Option("--audio", help="Speech; else drawn noise in its rhythm.", exists=True, dir_okay=False)
 ]
+EmulatedGpus = Annotated[
+    int | None, typer.Option(min=1, help="So many emulated GPUs in the place of UNet's and decoder's.")
+]
+EmulatedLike = Annotated[
+    Path | None, typer.Option(help="Record of a real one, whose times they take.", exists=True, dir_okay=False)
+]
 Repository = Annotated[
     Path | None, typer.Option(help="Model repository to measure; else one is exported.", exists=True, file_okay=False)
 ]
@@ -62,6 +68,8 @@ def bench_gpu(
     unet_batch: UnetBatch = None,
     steps: Steps = None,
     guidance: Guidance = None,
+    emulated_gpus: EmulatedGpus = None,
+    emulated_like: EmulatedLike = None,
     patience: Annotated[float, typer.Option(min=0.1, help="Times each stage's usual limit.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
     data_dir: DataDir = None,
@@ -72,6 +80,7 @@ def bench_gpu(
 
     from latentsync.checkpoint import Checkpoint
     from orchestrator.bench.gpu import plan as plans
+    from orchestrator.bench.gpu.emulated.repository import emulation
     from orchestrator.bench.gpu.run import bench_gpu as run_bench
     from orchestrator.bench.gpu.served import ExportOptions, bench_settings, bench_sources
 
@@ -95,7 +104,7 @@ def bench_gpu(
             )
 
         export = ExportOptions(device, dtype, engine, solver, reuse, unet_batch, full_size)
-        sources = bench_sources(repository, export, video, audio)
+        sources = bench_sources(repository, export, video, audio, emulation(emulated_gpus, emulated_like))
         date, command = datetime.now(timezone.utc), shlex.join(["latentsync-realtime", *sys.argv[1:]])
         say = partial(typer.echo, err=True)
         record = asyncio.run(run_bench(bench_settings(settings), sources, for_checkpoint, date, command, say))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from export.repository import RECORD
+from orchestrator.bench.gpu.emulated.repository import Emulation
 from orchestrator.bench.gpu.ensemble import LoadPoint
 from orchestrator.bench.gpu.gpu_memory import GpuMemory
 from orchestrator.bench.gpu.gpu_watch import Gpu
@@ -21,9 +22,9 @@ from orchestrator.bench.machine import Machine
 class GpuBench:
     """Everything that a run found; a stage that was not asked for, or didn't come to a figure, has none.
 
-    `exported` is what the repository was exported with, `load_s` the time from the start of tritonserver until all
-    models are ready. `took_s` is each stage's whole time, `cut_off` names those that ran into their limit, `failures`
-    says why others ended.
+    `exported` is what the repository was exported with, `emulated` what stood in place of UNet's and decoder's GPUs,
+    `load_s` the time from the start of tritonserver until all models are ready. `took_s` is each stage's whole time,
+    `cut_off` names those that ran into their limit, `failures` says why others ended.
     """
 
     date: str
@@ -33,6 +34,7 @@ class GpuBench:
     plan: GpuPlan
     exported: dict[str, Any]
     checkpoint: str
+    emulated: Emulation | None = None
     export_s: float | None = None
     triton: str = ""
     load_s: float | None = None

@@ -13,6 +13,7 @@ from latentsync.avatar import PreparedAvatar
 from latentsync.checkpoint import Checkpoint
 from orchestrator.audio.decoder import ffmpeg_binary
 from orchestrator.bench.gpu.chunks import DECODER, UNET
+from orchestrator.bench.gpu.emulated.repository import write_emulated
 from orchestrator.bench.gpu.ensemble import LoadPoint, bench_models, model_bench
 from orchestrator.bench.gpu.gpu_memory import measure_gpu_memory
 from orchestrator.bench.gpu.gpu_watch import GpuWatch, watching_gpus
@@ -59,6 +60,8 @@ async def bench_gpu(
     repository = sources.repository or exported_repository(settings, sources.export, say)
     checkpoint = served_checkpoint(repository)
     settings = settings.model_copy(update={"checkpoint_dir": checkpoint.directory})
+    if sources.emulated is not None:
+        repository = write_emulated(repository, settings.data_dir / "emulated", sources.emulated)
     planned = plan(checkpoint)
     speech = await bench_speech(sources.audio, planned.speech_s)
     async with watching_gpus() as gpus:
@@ -70,6 +73,7 @@ async def bench_gpu(
             plan=planned,
             exported=export_options(repository),
             checkpoint=checkpoint.name,
+            emulated=sources.emulated,
         )
         if sources.repository is None:
             record.export_s = round(time.monotonic() - began, 1)

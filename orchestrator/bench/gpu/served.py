@@ -16,6 +16,7 @@ from latentsync.checkpoint import Checkpoint
 from latentsync.landmarks import FaceLandmarker, LandmarkModelError
 from orchestrator.avatars.prepare import prepare_avatar
 from orchestrator.bench.gpu.chunks import ChunkSet, drawn_chunks, real_chunks
+from orchestrator.bench.gpu.emulated.repository import Emulation
 from orchestrator.bench.gpu.speech import Speech
 from orchestrator.inference.client import TritonClient
 from orchestrator.inference.transport import TritonSettings
@@ -43,23 +44,30 @@ class ExportOptions:
 
 @dataclass(frozen=True)
 class BenchSources:
-    """A model repository, or how to export one; the avatar's clip, the speech, the folder of the face models."""
+    """A model repository, or how to export one; the avatar's clip, the speech, the folder of the face models.
+
+    `emulated` puts emulated GPUs in the place of those that UNet and decoder run on.
+    """
 
     repository: Path | None
     export: ExportOptions
     video: Path
     audio: Path | None
     faces_dir: Path
+    emulated: Emulation | None = None
 
 
 def bench_sources(
-    repository: Path | None, export: ExportOptions, video: Path | None, audio: Path | None
+    repository: Path | None,
+    export: ExportOptions,
+    video: Path | None,
+    audio: Path | None,
+    emulated: Emulation | None = None,
 ) -> BenchSources:
     """What the command line gave, with the demo's clip where it gave none."""
     checkpoints = CHECKOUT / "checkpoints"
-    return BenchSources(
-        repository, export, video or checkpoints / "demo" / "avatar" / "idle.mp4", audio, checkpoints / "face"
-    )
+    clip = video or checkpoints / "demo" / "avatar" / "idle.mp4"
+    return BenchSources(repository, export, clip, audio, checkpoints / "face", emulated)
 
 
 def bench_settings(settings: Settings) -> Settings:

@@ -1,0 +1,50 @@
+"""A GPU that processes share by turns, as a real one is shared: each works alone for a moment, then the next one."""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+_SLICE_S = 0.005
+
+
+class EmulatedGpu:
+    """One process's view of it; `path` names the GPU, and files with that beginning hold its locks."""
+
+    def __init__(self, path: Path) -> None:
+        self._next = path.with_suffix(".next").open("w")
+        self._busy = path.with_suffix(".busy").open("w")
+
+    def work(self, seconds: float, stopped: Callable[[], bool] = lambda: False) -> bool:
+        """Takes so much of the GPU's time, and as much longer as others work meanwhile; False when it was stopped."""
+        while seconds > 0:
+            with self._turn():
+                began = time.monotonic()
+                if stopped():
+                    return False
+                time.sleep(max(0.0, min(_SLICE_S, seconds) - (time.monotonic() - began)))
+                seconds -= time.monotonic() - began
+        return True
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        # Whoever waits holds `next`, so that the one who works can't take two turns in a row.
+        with _locked(self._next):
+            fcntl.flock(self._busy, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._busy, fcntl.LOCK_UN)
+
+
+@contextmanager
+def _locked(file: IO[str]) -> Iterator[None]:
+    fcntl.flock(file, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        fcntl.flock(file, fcntl.LOCK_UN)

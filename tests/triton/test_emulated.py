@@ -1,0 +1,49 @@
+"""Emulated GPUs in a real tritonserver: the product's own client takes them for the models."""
+
+import numpy as np
+import pytest
+from tritonclient.grpc.aio import InferenceServerClient
+from tritonclient.utils import InferenceServerException
+
+from export.launcher import TritonServer
+from orchestrator.bench.gpu.emulated.repository import Emulation, write_emulated
+from orchestrator.bench.gpu.emulated.times import GpuTimes
+from orchestrator.inference.client import TritonClient
+from orchestrator.inference.pulse import refused_inputs
+from orchestrator.inference.transport import TritonSettings
+from orchestrator.settings import SettingsError
+from tests.triton.chunks import infer, random_chunk
+from tests.triton.tiny_checkpoint import RESOLUTION
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+QUICK = GpuTimes((0.1, 0.2, 0.3, 0.4), 0.1)
+
+
+async def test_chunks_are_answered_blank_and_signs_of_life_as_by_the_models(server, options_for, tmp_path):
+    exported = server.options.model_repository
+    repository = write_emulated(exported, tmp_path / "emulated", Emulation(3, "a record", QUICK))
+    emulated = await TritonServer.start(options_for(repository, exit_timeout_s=5))
+    try:
+        settings = TritonSettings(url=f"127.0.0.1:{emulated.options.grpc_port}")
+        async with TritonClient(settings) as client, InferenceServerClient(settings.url) as connected:
+            chunk = random_chunk(seed=0)
+            faces = await client.faces(chunk.noise, chunk.condition, chunk.audio, steps=2, guidance=1.0)
+            assert faces.shape == (16, RESOLUTION, RESOLUTION, 3) and not faces.any()
+            assert await client.parallel_chunks() == 3 * 4
+            for model in ("unet", "vae_decoder"):
+                question, _ = refused_inputs(chunk.noise.shape[-1])[model]
+                with pytest.raises(InferenceServerException, match="expected 16 frames"):
+                    await infer(connected, model, {name: values[0] for name, values in question.items()})
+            window = np.zeros(480_000, np.float32)
+            assert (await client.features(window)).any(), "the other models are the exported ones"
+            at_once = await infer(connected, "lipsync", chunk.arrays())
+            assert at_once.shape == (16, RESOLUTION, RESOLUTION, 3) and not at_once.any()
+    finally:
+        await emulated.aclose()
+
+
+async def test_batches_that_were_not_measured_are_refused(server, tmp_path):
+    exported = server.options.model_repository
+    with pytest.raises(SettingsError, match=r"batches of 4, and a record has none above 2: export with --unet-batch 2"):
+        write_emulated(exported, tmp_path / "emulated", Emulation(1, "a record", GpuTimes((1.0, 2.0), 1.0)))
