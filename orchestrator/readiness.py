@@ -11,6 +11,7 @@ import anyio
 
 from orchestrator.inference.client import TritonClient
 from orchestrator.inference.errors import InferenceError, InferenceFailed
+from orchestrator.inference.urgency import Capacity
 from orchestrator.inference.watched_server import SPEECH_MODELS, WatchedServer
 from orchestrator.metrics import Metrics
 
@@ -42,13 +43,13 @@ class TritonReadiness:
         url: str,
         resolution: int,
         metrics: Metrics,
-        on_parallel_chunks: Callable[[int], None],
+        on_capacity: Callable[[Capacity], None],
     ) -> None:
         self._client = client
         self._url = url
         self._resolution = resolution
         self._metrics = metrics
-        self._on_parallel_chunks = on_parallel_chunks
+        self._on_capacity = on_capacity
         self._ready = anyio.Event()
         self._asked = 0
         self._latent_size = 0
@@ -102,7 +103,7 @@ class TritonReadiness:
                 f"Triton at {self._url} makes faces of {faces.resolution} pixels and the avatar has {self._resolution}:"
                 " add the avatar again with the served checkpoint"
             )
-        self._on_parallel_chunks(await self._client.parallel_chunks())
+        self._on_capacity(await self._client.capacity())
         return ""
 
     def _verdict(self) -> PartHealth:

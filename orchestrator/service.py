@@ -33,7 +33,7 @@ from orchestrator.http.parameters import SpeechDefaults
 from orchestrator.inference.client import TritonClient
 from orchestrator.inference.speech import GenerationSettings
 from orchestrator.inference.transport import TritonSettings
-from orchestrator.inference.urgency import UrgentFirst
+from orchestrator.inference.urgency import Capacity, UrgentFirst
 from orchestrator.metrics import Metrics
 from orchestrator.readiness import PartHealth, TritonReadiness
 from orchestrator.settings import Settings, SettingsError
@@ -173,9 +173,9 @@ class Service:
             self._client, avatar, self.board, fade_frames, self.clock, GenerationSettings(), self._urgent, pace
         )
 
-    def _size_queue(self, parallel_chunks: int) -> None:
+    def _size_queue(self, capacity: Capacity) -> None:
         # A batch to work on, another to go on with, and one chunk on its way; what is sent can't be overtaken.
-        self._urgent.resize(self.settings.chunks_in_flight or 2 * parallel_chunks + 1)
+        self._urgent.resize(self.settings.chunks_in_flight or 2 * capacity.chunks + 1, capacity)
 
     async def _prepare_avatar(
         self, video: Path, name: str, options: PrepareOptions, progress: Progress

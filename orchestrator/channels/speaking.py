@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, aclosing
@@ -13,7 +14,6 @@ from numpy.typing import NDArray
 
 from orchestrator.audio.frames import FPS, SAMPLES_PER_FRAME, pad_to_frames
 from orchestrator.clock import Clock
-from orchestrator.inference.client import CHUNK_FRAMES
 from orchestrator.inference.errors import InferenceError
 from orchestrator.inference.speech import (
     GenerationSettings,
@@ -23,17 +23,19 @@ from orchestrator.inference.speech import (
     SpeechRequest,
     SpokenAvatar,
 )
-from orchestrator.inference.urgency import UrgentFirst
+from orchestrator.inference.urgency import SpeechTurns, UrgentFirst
 from orchestrator.tasks.board import TaskBoard
 from orchestrator.tasks.task import Stage, Task
 from orchestrator.tracing import span
-from streaming.channel_process import ChannelProcess
+from streaming.channel_process import ChannelProcess, Reservation
 
 # A speech's lead before any was measured. Too long is a delay that everyone notices; too short only lets idle linger.
 _FIRST_LEAD_S = 0.2
 _LONGEST_LEAD_S = 10.0
 # A generator that is much too slow can't be waited for: the speech starts, and waits on the stream where it must.
 _MOST_HELD_S = 30.0
+# Chunks of one batch come at the same moment, and all of their channels ask for more in the next.
+_SETTLED_S = 0.02
 
 
 @dataclass
@@ -54,6 +56,18 @@ class RecoveringModels(SpeechModels, Protocol):
     async def recover(self, error: InferenceError) -> bool:
         """Mend the model that an error came from; True when another attempt is worth it."""
         ...
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a speech will stand on the stream, and when the channel said so, by the clock of the chunks."""
+
+    reserved: Reservation
+    reserved_at: float
+
+    def due(self, frame: int) -> float:
+        """When a frame of the speech is shown, at the earliest."""
+        return self.reserved_at + (self.reserved.position - self.reserved.now + frame) / FPS
 
 
 class SpeechMaker:
@@ -88,10 +102,12 @@ class SpeechMaker:
         frames = len(pcm) // SAMPLES_PER_FRAME
         self._board.progress(task.id, frames_total=frames)
 
+        turns = SpeechTurns(self._urgent, (task.steps, task.guidance == 1.0), self._clock)
+
         def turn(first_frame: int) -> AbstractAsyncContextManager[None]:
-            due = reserved_at + (place.position - place.now + first_frame) / FPS
+            due = place.due(first_frame)
             span.note(due_in_s=round(due - self._clock(), 3))
-            return self._urgent.turn(due)
+            return turns.turn(due)
 
         async def features_made() -> None:
             await self._board.stamp(task.id, Stage.FEATURES)
@@ -108,32 +124,56 @@ class SpeechMaker:
         async with aclosing(generation):
             generation.listen()  # Whisper need not know the place
             # A start may come with the first chunk; how much must be there before it is decided below, not there.
-            place = await channel.reserve(task.id, frames, self._pace.lead_s, start_after=1)
-            reserved_at = self._clock()
-            await self._hand_over(task, generation, place.position, reserved_at, channel)
+            reserved = await channel.reserve(task.id, frames, self._pace.lead_s, start_after=1)
+            place = _Place(reserved, self._clock())
+            await self._hand_over(task, generation, place, turns, channel)
         await channel.finish(task.id)
 
     async def _hand_over(
-        self, task: Task, generation: SpeechGeneration, position: int, reserved_at: float, channel: ChannelProcess
+        self,
+        task: Task,
+        generation: SpeechGeneration,
+        place: _Place,
+        turns: SpeechTurns,
+        channel: ChannelProcess,
     ) -> None:
         """Give the channel the speech as it is made, from when it can play through."""
         held: deque[SpeechChunk] = deque()
         started = False
-        async with aclosing(generation.chunks(position)) as chunks:
+        async with aclosing(generation.chunks(place.reserved.position)) as chunks:
             async for chunk in chunks:
                 if chunk.first_frame == 0:
                     await self._board.stamp(task.id, Stage.FIRST_FACE)
-                self._board.progress(task.id, frames_generated=chunk.first_frame + len(chunk.faces))
+                made = chunk.first_frame + len(chunk.faces)
+                self._board.progress(task.id, frames_generated=made)
                 held.append(chunk)
-                enough = len(held) * CHUNK_FRAMES >= _MOST_HELD_S * FPS
-                if not started and (enough or generation.wait_before_start_s(self._pace.frames_per_s) == 0):
+                if not started and await self._may_start(generation, place, turns, made):
                     started = True
-                    self._pace.learn(self._clock() - reserved_at)
+                    self._pace.learn(self._clock() - place.reserved_at)
                 while started and held:
                     await _push(channel, task.id, held.popleft())
         self._pace.frames_per_s = generation.timings.frames_per_s
         while held:
             await _push(channel, task.id, held.popleft())
+
+    async def _may_start(self, generation: SpeechGeneration, place: _Place, turns: SpeechTurns, made: int) -> bool:
+        """Returns True when the speech may be handed over; False, at once, where it needs more than `made` frames."""
+        if made >= _MOST_HELD_S * FPS:
+            return True
+        if self._wait_s(generation, place) != 0:
+            return False
+        # It is made fast enough; but what others have asked for may come before its next chunk.
+        if turns.others(place.due(made)):
+            await asyncio.sleep(_SETTLED_S)
+        together = self._settings.chunks_ahead - 1  # what was asked for when the first chunk was there
+        next_chunk_s = turns.next_chunk_s(place.due(made), together)
+        await asyncio.sleep(self._wait_s(generation, place, next_chunk_s) or 0.0)
+        return True
+
+    def _wait_s(self, generation: SpeechGeneration, place: _Place, next_chunk_s: float | None = None) -> float | None:
+        """Seconds until the speech may be handed over, which is not shown before its place; None while nobody knows."""
+        wait_s = generation.wait_before_start_s(self._pace.frames_per_s, next_chunk_s or 0.0)
+        return None if wait_s is None else max(0.0, wait_s - max(0.0, place.due(0) - self._clock()))
 
 
 async def _push(channel: ChannelProcess, task_id: str, chunk: SpeechChunk) -> None:

@@ -17,6 +17,7 @@ from orchestrator.inference.errors import InferenceError, TritonUnavailable
 from orchestrator.inference.reload import OnReload
 from orchestrator.inference.retry import send
 from orchestrator.inference.transport import Output, TensorTransport, TritonSettings, connect
+from orchestrator.inference.urgency import Capacity
 from orchestrator.inference.watched_server import SPEECH_MODELS, WatchedServer
 
 CHUNK_FRAMES = 16
@@ -112,7 +113,7 @@ class TritonClient:
         answer = await send(configuration, "configuration of vae_encoder", self._settings.retry)
         return int(answer.config.max_batch_size)
 
-    async def parallel_chunks(self) -> int:
+    async def capacity(self) -> Capacity:
         """How many chunks all Tritons work on at once: the UNet's instances, each with a full batch.
 
         Where there are several, one is asked, and the others are taken to be like it.
@@ -124,7 +125,7 @@ class TritonClient:
         config = (await send(configuration, "configuration of unet", self._settings.retry)).config
         servers = len(await self._settings.servers.addresses())
         instances = sum(int(group.count) * max(1, len(group.gpus)) for group in config.instance_group)
-        return max(1, instances) * max(1, int(config.max_batch_size)) * max(1, servers)
+        return Capacity(max(1, instances) * max(1, servers), batch=max(1, int(config.max_batch_size)))
 
     async def server_version(self) -> str:
         """Triton's name and version."""

@@ -8,12 +8,15 @@ from collections.abc import Callable
 from orchestrator.audio.frames import FPS
 
 
-def wait_before_start_s(rate: float, ready: int, total: int, chunk: int = 16, fps: float = FPS) -> float:
+def wait_before_start_s(
+    rate: float, ready: int, total: int, chunk: int = 16, fps: float = FPS, next_chunk_s: float = 0.0
+) -> float:
     """Seconds from now until playback may start and never has to wait for a frame; 0 when it may start now.
 
-    `rate` is generation in frames/s, `ready` of `total` frames are made, and the others come in chunks. Chunk j is
-    whole after 16 j / rate, and its first frame is shown (ready + 16 (j − 1)) / fps after the start: which of the two
-    grows faster decides whether the first or the last chunk is the tightest.
+    `rate` is generation in frames/s, `ready` of `total` frames are made, and the others come in chunks, the next one
+    after `next_chunk_s` where that is more than 16 / rate: chunks that are made together come at a high rate, and late.
+    Chunk j is whole 16 (j − 1) / rate after that, and its first frame is shown (ready + 16 (j − 1)) / fps after the
+    start: which of the two grows faster decides whether the first or the last chunk is the tightest.
     """
     if rate <= 0 or not math.isfinite(rate):
         raise ValueError(f"rate must be a positive number of frames/s, got {rate}")
@@ -21,7 +24,8 @@ def wait_before_start_s(rate: float, ready: int, total: int, chunk: int = 16, fp
     if missing <= 0:
         return 0.0
     last = math.ceil(missing / chunk)
-    return max(0.0, *(chunk * j / rate - (ready + chunk * (j - 1)) / fps for j in (1, last)))
+    first_s = max(next_chunk_s, chunk / rate)
+    return max(0.0, *(first_s + chunk * j / rate - (ready + chunk * j) / fps for j in (0, last - 1)))
 
 
 class RateMeter:

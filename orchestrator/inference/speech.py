@@ -164,16 +164,19 @@ class SpeechGeneration:
             frames_per_s=self._meter.frames_per_s,
         )
 
-    def wait_before_start_s(self, expected_rate: float | None = None) -> float | None:
+    def wait_before_start_s(self, expected_rate: float | None = None, next_chunk_s: float = 0.0) -> float | None:
         """Seconds until the speech may start and play through; None while no rate is known.
 
         `expected_rate`, of an earlier speech, stands in until there is more to measure than the first chunks, whose
-        time is mostly the pipeline's latency and says little about its rate.
+        time is mostly the pipeline's latency and says little about its rate. `next_chunk_s` is when the next chunk
+        comes, where that is later than by the rate.
         """
         measured = self._meter.frames_per_s
         early = self._given <= (1 + self._settings.chunks_ahead) * CHUNK_FRAMES
         rate = (expected_rate or measured) if early else (measured or expected_rate)
-        return None if rate is None else wait_before_start_s(rate, self._given, self.frame_count, CHUNK_FRAMES)
+        if rate is None:
+            return None
+        return wait_before_start_s(rate, self._given, self.frame_count, CHUNK_FRAMES, next_chunk_s=next_chunk_s)
 
     def listen(self) -> None:
         """Begin with the first features, which are the same wherever the speech will stand."""

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from orchestrator.inference.client import CHUNK_FRAMES, WINDOW_FEATURES, FaceModel
 from orchestrator.inference.errors import InferenceError, InferenceFailed
+from orchestrator.inference.urgency import Capacity
 
 RESOLUTION = 128
 
@@ -45,8 +46,8 @@ class ControlledModels:
 
     def watch_reloads(self, told: Callable[[str, bool], None]) -> None: ...
 
-    async def parallel_chunks(self) -> int:
-        return 4
+    async def capacity(self) -> Capacity:
+        return Capacity(instances=1, batch=4)
 
     async def recover(self, error: InferenceError) -> bool:
         self.recovered.append(error)

@@ -11,6 +11,7 @@ from orchestrator.bench.gpu.emulated.times import GpuTimes
 from orchestrator.inference.client import TritonClient
 from orchestrator.inference.pulse import refused_inputs
 from orchestrator.inference.transport import TritonSettings
+from orchestrator.inference.urgency import Capacity
 from orchestrator.settings import SettingsError
 from tests.triton.chunks import infer, random_chunk
 from tests.triton.tiny_checkpoint import RESOLUTION
@@ -30,7 +31,7 @@ async def test_chunks_are_answered_blank_and_signs_of_life_as_by_the_models(serv
             chunk = random_chunk(seed=0)
             faces = await client.faces(chunk.noise, chunk.condition, chunk.audio, steps=2, guidance=1.0)
             assert faces.shape == (16, RESOLUTION, RESOLUTION, 3) and not faces.any()
-            assert await client.parallel_chunks() == 3 * 4
+            assert await client.capacity() == Capacity(instances=3, batch=4)
             for model in ("unet", "vae_decoder"):
                 question, _ = refused_inputs(chunk.noise.shape[-1])[model]
                 with pytest.raises(InferenceServerException, match="expected 16 frames"):

@@ -19,6 +19,7 @@ from orchestrator.avatars.video import read_frames
 from orchestrator.bench.stream.face_code import MAX_SPEECHES, RESOLUTION, FacePlace, draw_face
 from orchestrator.inference.client import CHUNK_FRAMES, WINDOW_FEATURES, FaceModel
 from orchestrator.inference.errors import InferenceError
+from orchestrator.inference.urgency import Capacity
 from streaming.compositor import fitted
 
 _CLIP_FRAMES = 250
@@ -57,9 +58,9 @@ class NumberedModels:
         """The size of the numbered faces."""
         return FaceModel(RESOLUTION, _SIDE)
 
-    async def parallel_chunks(self) -> int:
-        """Four, as one small GPU would."""
-        return 4
+    async def capacity(self) -> Capacity:
+        """A batch of four, as one small GPU would."""
+        return Capacity(instances=1, batch=4)
 
     async def recover(self, error: InferenceError) -> bool:
         """Nothing fails here."""

@@ -19,6 +19,7 @@ from orchestrator.inference.client import TritonClient
 from orchestrator.inference.errors import InferenceFailed, TritonUnavailable
 from orchestrator.inference.retry import RetryPolicy
 from orchestrator.inference.transport import TritonSettings
+from orchestrator.inference.urgency import Capacity
 from tests.triton.tiny_checkpoint import LATENT_SIZE, RESOLUTION
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -51,7 +52,7 @@ async def test_every_model_answers_with_its_type_and_shape(triton_server: Triton
         assert (features.dtype, features.shape) == (np.float16, (1500, 5, 384))
         faces = await client.faces(*chunk(0), steps=2, guidance=1.0)
         assert (faces.dtype, faces.shape) == (np.uint8, (16, RESOLUTION, RESOLUTION, 3))
-        assert await client.parallel_chunks() == 4, "one instance with a batch of four"
+        assert await client.capacity() == Capacity(instances=1, batch=4)
         pixels = np.zeros((await client.encoder_batch(), 3, RESOLUTION, RESOLUTION), np.float16)
         latents = await client.encode(pixels)
         assert (latents.dtype, latents.shape) == (np.float16, (len(pixels), 4, LATENT_SIZE, LATENT_SIZE))

@@ -25,6 +25,13 @@ def test_speech_that_waits_so_long_never_stalls_and_a_little_less_does(rate: flo
         assert stalls(wait_s - 0.001, rate, ready, total)
 
 
+def test_a_next_chunk_that_comes_later_than_the_rate_says_is_waited_for() -> None:
+    # 16 frames last 0.64 s; what comes after goes on at the rate, and would be early.
+    assert wait_before_start_s(100.0, ready=16, total=160, next_chunk_s=0.9) == pytest.approx(0.9 - 0.64)
+    assert wait_before_start_s(100.0, ready=32, total=160, next_chunk_s=0.9) == 0
+    assert wait_before_start_s(25.0, ready=16, total=160, next_chunk_s=0.1) == 0
+
+
 def test_everything_made_may_start_now() -> None:
     assert wait_before_start_s(1.0, ready=100, total=100) == 0
 

@@ -59,7 +59,7 @@ async def test_chunks_are_spread_and_a_killed_server_loses_none(
         two_servers(checkpoint, options_for, tmp_path) as servers,
         TritonClient(TritonSettings(addresses(servers))) as client,
     ):
-        assert await client.parallel_chunks() == 2
+        assert (await client.capacity()).chunks == 2
         expected = [await client.faces(*chunk(seed), steps=2, guidance=1.0) for seed in range(4)]
         for server in servers:
             assert await denoised(server) > 0, "one of the two was given nothing"

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from orchestrator.inference.urgency import UrgentFirst
+from orchestrator.inference.urgency import Capacity, SpeechTurns, UrgentFirst
 
 
 async def made(gate: UrgentFirst, name: str, due: float, log: list[str], hold: asyncio.Event) -> None:
@@ -55,10 +55,10 @@ async def test_more_and_fewer_slots_take_effect_at_once() -> None:
     tasks = [asyncio.create_task(made(gate, str(n), float(n), log, hold)) for n in range(4)]
     await asyncio.sleep(0.01)
     assert log == ["0"]
-    gate.resize(3)
+    gate.resize(3, Capacity(1, 1))
     await asyncio.sleep(0.01)
     assert log == ["0", "1", "2"]
-    gate.resize(1)
+    gate.resize(1, Capacity(1, 1))
     tasks[0].cancel()
     await asyncio.sleep(0.01)
     assert log == ["0", "1", "2"], "two are still out where one may be"
@@ -71,3 +71,36 @@ async def test_more_and_fewer_slots_take_effect_at_once() -> None:
 def test_without_a_slot_nothing_would_ever_be_made() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         UrgentFirst(0)
+
+
+async def test_a_speech_knows_when_its_next_chunk_comes_by_what_others_have_before_it() -> None:
+    now = 0.0
+    gate = UrgentFirst(1)
+    gate.resize(5, Capacity(instances=2, batch=4))
+    mine, other = (SpeechTurns(gate, "20 steps", lambda: now) for _ in range(2))
+    assert mine.next_chunk_s(due=3.0, together=3) is None, "no chunk was ever made"
+    async with mine.turn(0.0):
+        now = 0.5
+    async with other.turn(0.0):
+        now = 1.5
+    assert mine.next_chunk_s(due=3.0, together=3) == 0.5 * 3, "alone: its own, by the shortest that was seen"
+    assert mine.next_chunk_s(due=3.0, together=9) == 0.5 * 4, "no more than a batch"
+    hold, log = asyncio.Event(), []
+    dues = [1.0, 2.0, 3.0, 4.0, 5.0, 2.5, 3.5]  # five are out, the last two wait
+    others = [asyncio.create_task(made(gate, str(due), due, log, hold)) for due in dues]
+    await asyncio.sleep(0)
+    assert mine.others(due=3.0) == 6, "who waits and is due later comes after"
+    assert mine.next_chunk_s(due=3.0, together=3) == 0.5 * (3 + 6 / 2)
+    hold.set()
+    await asyncio.gather(*others)
+    assert mine.others(due=3.0) == 0
+    assert SpeechTurns(gate, "4 steps", lambda: now).next_chunk_s(3.0, 3) is None, "of other chunks nothing is known"
+
+
+async def test_a_chunk_that_failed_says_nothing_of_its_time() -> None:
+    gate = UrgentFirst(1)
+    turns = SpeechTurns(gate, "20 steps", lambda: 0.0)
+    with pytest.raises(RuntimeError, match="no faces"):
+        async with turns.turn(0.0):
+            raise RuntimeError("no faces")
+    assert gate.shortest_s("20 steps") is None and gate.before(1.0) == 0
