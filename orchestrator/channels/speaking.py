@@ -166,13 +166,13 @@ class SpeechMaker:
         if turns.others(place.due(made)):
             await asyncio.sleep(_SETTLED_S)
         together = self._settings.chunks_ahead - 1  # what was asked for when the first chunk was there
-        next_chunk_s = turns.next_chunk_s(place.due(made), together)
+        next_chunk_s = turns.next_chunk_s(place.due(made), together) or 0.0
         await asyncio.sleep(self._wait_s(generation, place, next_chunk_s) or 0.0)
         return True
 
-    def _wait_s(self, generation: SpeechGeneration, place: _Place, next_chunk_s: float | None = None) -> float | None:
+    def _wait_s(self, generation: SpeechGeneration, place: _Place, next_chunk_s: float = 0.0) -> float | None:
         """Seconds until the speech may be handed over, which is not shown before its place; None while nobody knows."""
-        wait_s = generation.wait_before_start_s(self._pace.frames_per_s, next_chunk_s or 0.0)
+        wait_s = generation.wait_before_start_s(self._pace.frames_per_s, next_chunk_s)
         return None if wait_s is None else max(0.0, wait_s - max(0.0, place.due(0) - self._clock()))
 
 

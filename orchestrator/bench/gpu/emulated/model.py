@@ -13,7 +13,6 @@ from torch.utils.dlpack import from_dlpack
 
 from orchestrator.bench.gpu.emulated.gpu import EmulatedGpu
 
-_FRAMES = 16
 _DTYPES = {"TYPE_FP16": torch.float16, "TYPE_UINT8": torch.uint8}
 
 
@@ -30,12 +29,12 @@ class TritonPythonModel:
         self._by_steps = parameters["by_steps"] == "yes"
         self._framed = next(entry["name"] for entry in config["input"] if entry["dims"][0] == -1)
         (output,) = config["output"]
-        self._name, shape = output["name"], [1, *output["dims"]]
-        self._blank = torch.zeros(shape, dtype=_DTYPES[output["data_type"]])
+        self._name, self._frames = output["name"], int(output["dims"][0])
+        self._blank = torch.zeros([1, *output["dims"]], dtype=_DTYPES[output["data_type"]])
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         # A question whether this process lives has too few frames, and is refused as the real models refuse it.
-        taken = [self._tensor(request, self._framed).shape[1] == _FRAMES for request in requests]
+        taken = [self._tensor(request, self._framed).shape[1] == self._frames for request in requests]
         chunks = [request for request, is_chunk in zip(requests, taken, strict=True) if is_chunk]
         if chunks:
             self._work(chunks)
@@ -49,7 +48,7 @@ class TritonPythonModel:
 
     def _answer(self, request: Any, is_chunk: bool) -> Any:
         if not is_chunk:
-            return _failure(f"expected {_FRAMES} frames", pb_utils.TritonError.INVALID_ARG)
+            return _failure(f"expected {self._frames} frames", pb_utils.TritonError.INVALID_ARG)
         if request.is_cancelled():
             return _failure("the client cancelled the request", pb_utils.TritonError.CANCELLED)
         return pb_utils.InferenceResponse([pb_utils.Tensor.from_dlpack(self._name, self._blank)])
