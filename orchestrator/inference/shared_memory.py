@@ -7,6 +7,7 @@ process that was killed go the same way: each is locked for as long as its proce
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import logging
 import os
@@ -30,6 +31,9 @@ logger = logging.getLogger(__name__)
 _FOLDER = Path("/dev/shm")
 _PREFIX = "latentsync-"
 _SMALLEST_BYTES = 1 << 16
+# Triton refuses to unregister a region in use, and lets go of a request's only after it has answered or cancelled it.
+_LET_GO_S = 2.0
+_LET_GO_CHECK_S = 0.05
 
 
 class Region:
@@ -130,13 +134,21 @@ class RegionPool:
 
     async def _unregister_settled(self) -> None:
         while self._retired and self._clock() - self._retired[0][0] > self._settle_s:
-            await self._unregister(self._retired.pop(0)[1])
+            _, name = self._retired.pop(0)
+            self._retired += [(self._clock(), kept) for kept in await self._unregister([name])]
 
-    async def _unregister(self, name: str) -> None:
+    async def _unregister(self, names: list[str]) -> list[str]:
+        """Those of `names` that Triton may still have."""
+        gone = await asyncio.gather(*(self._is_gone(name) for name in names))
+        return [name for name, is_gone in zip(names, gone, strict=True) if not is_gone]
+
+    async def _is_gone(self, name: str) -> bool:
         try:
             await self._client.unregister_system_shared_memory(name, client_timeout=2.0)
         except InferenceServerException as error:
             logger.debug("region %s was not unregistered: %s", name, error.message())
+            return is_unavailable(error)  # Triton's regions went with it
+        return True
 
     async def aclose(self) -> None:
         """Unregister and free every region that is not lent."""
@@ -144,8 +156,12 @@ class RegionPool:
         names += [name for _, name in self._retired]
         self.forget_free()
         self._retired.clear()
-        for name in names:
-            await self._unregister(name)
+        end = self._clock() + _LET_GO_S
+        while names := await self._unregister(names):
+            if self._clock() > end:
+                logger.warning("Triton keeps %d regions of shared memory until it restarts", len(names))
+                return
+            await asyncio.sleep(_LET_GO_CHECK_S)
 
 
 def _locked_memory(size: int) -> tuple[str, SharedMemory, int]:
