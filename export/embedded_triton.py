@@ -39,7 +39,7 @@ def embedded_triton(run_dir: Path) -> EmbeddedTriton:
     server = package / "tritonserver"
     stub = server / "python_backend_stubs" / _VERSION / "triton_python_backend_stub"
     if not stub.is_file():
-        raise TritonLaunchError(f"the embedded tritonserver has no stub for Python {_VERSION}: use Python 3.10 to 3.12")
+        raise TritonLaunchError(f"the embedded tritonserver has no stub for Python {_VERSION}: use Python 3.11 or 3.12")
     backends = run_dir / f"triton-backends-{_VERSION}"
     for source in (
         server / "backends" / "python" / "libtriton_python.so",

@@ -89,7 +89,7 @@ class TritonServer:
         server = cls(options, process)
         try:
             await asyncio.wait_for(server._wait_ready(), options.ready_timeout_s)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             await server.kill()
             raise TritonLaunchError(
                 f"tritonserver was not ready after {options.ready_timeout_s:g} s; "
@@ -124,7 +124,7 @@ class TritonServer:
             return await asyncio.wait_for(
                 _answers(self.options.host, self.options.http_port, "/v2/health/live"), timeout_s
             )
-        except asyncio.TimeoutError:
+        except TimeoutError:
             return False
 
     async def aclose(self) -> None:

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
@@ -36,7 +36,7 @@ GRAPHS = "graphs"
 PARITY = "parity.json"
 
 
-class Device(str, Enum):
+class Device(StrEnum):
     """What the models run on; AUTO takes the GPUs when torch sees any."""
 
     AUTO = "auto"
@@ -44,7 +44,7 @@ class Device(str, Enum):
     CUDA = "cuda"
 
 
-class Dtype(str, Enum):
+class Dtype(StrEnum):
     """What the UNet and the VAE compute in; AUTO is float16 on GPUs and what the CPU is fastest in elsewhere."""
 
     AUTO = "auto"

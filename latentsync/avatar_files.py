@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 from dataclasses import asdict, dataclass, fields
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -43,7 +43,7 @@ class AvatarError(ValueError):
     """An avatar's folder is missing, damaged, or of another version; the message says which file and why."""
 
 
-class Loop(str, Enum):
+class Loop(StrEnum):
     """How an avatar's clip is repeated."""
 
     CYCLE = "cycle"  # from the last frame to the first: the clip was made to loop

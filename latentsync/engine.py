@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 
 
 class EngineError(RuntimeError):
     """An engine can't run here, or what it compiled is missing or belongs to another machine; says what to do."""
 
 
-class Engine(str, Enum):
+class Engine(StrEnum):
     """What runs the graph."""
 
     EAGER = "eager"  # plain PyTorch

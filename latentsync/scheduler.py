@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,21 +11,21 @@ from numpy.typing import NDArray
 LATENT_CHANNELS = 4
 
 
-class PredictionType(str, Enum):
+class PredictionType(StrEnum):
     """What the UNet's output means."""
 
     EPSILON = "epsilon"  # the noise
     SAMPLE = "sample"  # the clean latents
 
 
-class TimestepSpacing(str, Enum):
+class TimestepSpacing(StrEnum):
     """Where the inference timesteps lie among the training timesteps, in diffusers' terms."""
 
     LEADING = "leading"
     TRAILING = "trailing"
 
 
-class Solver(str, Enum):
+class Solver(StrEnum):
     """How the steps of a denoising run follow from predictions."""
 
     DDIM = "ddim"  # LatentSync's own (Song et al. 2021, eta 0)

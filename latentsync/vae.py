@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ _ATTENTION_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn"
 _OLD_ATTENTION = re.compile(r"(mid_block\.attentions\.\d+\.)(query|key|value|proj_attn)\.")
 
 
-class VaeType(str, Enum):
+class VaeType(StrEnum):
     """Which of diffusers' autoencoders holds the weights."""
 
     KL = "AutoencoderKL"

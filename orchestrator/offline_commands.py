@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ async def bench_speech(settings: Settings, avatar: str, audio: Path, options: Re
     """Measure the render of a speech; raises what `orchestrator.render.render` and Checkpoint do."""
     prepared = PreparedAvatar.open(avatar_directory(settings.avatars_dir, avatar))
     async with TritonClient(TritonSettings(url=settings.triton_grpc_url)) as client:
-        record = await bench_render(prepared, audio, client, options, datetime.now(timezone.utc))
+        record = await bench_render(prepared, audio, client, options, datetime.now(UTC))
     if record.machine.gpus:
         return record
     from orchestrator.bench.floor import floor_here  # torch
@@ -48,7 +48,7 @@ async def bench_speech(settings: Settings, avatar: str, audio: Path, options: Re
 def bench_pasting(settings: Settings, avatar: str | None) -> PasteBackBench:
     """Measure paste-back on an avatar's frames, or on drawn ones; raises AvatarError."""
     prepared = None if avatar is None else find_avatar(settings.avatars_dir, avatar)
-    return bench_paste_back(datetime.now(timezone.utc), prepared)
+    return bench_paste_back(datetime.now(UTC), prepared)
 
 
 async def bench_official_size(
@@ -56,7 +56,7 @@ async def bench_official_size(
 ) -> FullSizeBench:
     """Measure the official size; `options` are those of `bench_full_size`, which says what is raised."""
     clip = video or CHECKOUT / "checkpoints" / "demo" / "avatar" / "idle.mp4"
-    return await bench_full_size(settings, clip, audio, datetime.now(timezone.utc), say=say, **options)
+    return await bench_full_size(settings, clip, audio, datetime.now(UTC), say=say, **options)
 
 
 def render_options(settings: Settings, steps: int | None, guidance: float | None, seed: int) -> RenderOptions:

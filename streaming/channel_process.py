@@ -180,7 +180,7 @@ class ChannelProcess:
             self._process.stdin.close()  # the channel leaves when its parent's end closes
             try:
                 await asyncio.wait_for(self._process.wait(), _CLOSE_TIMEOUT_S)
-            except asyncio.TimeoutError:
+            except TimeoutError:
                 _log.warning("channel %s did not close in %.0f s: killed", self.config.id, _CLOSE_TIMEOUT_S)
                 self._process.kill()
                 await self._process.wait()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 
-class MixerState(str, Enum):
+class MixerState(StrEnum):
     """What the viewer sees."""
 
     IDLE = "idle"
@@ -17,7 +17,7 @@ class MixerState(str, Enum):
     FADING_OUT = "fading_out"
 
 
-class PublisherState(str, Enum):
+class PublisherState(StrEnum):
     """How a target, or the encoder itself, is doing."""
 
     CONNECTING = "connecting"
@@ -26,7 +26,7 @@ class PublisherState(str, Enum):
     CLOSED = "closed"
 
 
-class EndReason(str, Enum):
+class EndReason(StrEnum):
     """Why a speech is over."""
 
     COMPLETED = "completed"

@@ -11,8 +11,8 @@ import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timezone
-from enum import Enum
+from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 
 from orchestrator.access.secret import KEY_PREFIX
@@ -27,7 +27,7 @@ class KeyFileError(RuntimeError):
     """The file of keys can't be read, or a key can't be added or removed; the message says what to do."""
 
 
-class Scope(str, Enum):
+class Scope(StrEnum):
     """What a key allows; each one includes those before it."""
 
     VIEW = "view"
@@ -80,7 +80,7 @@ class KeyFile:
         with self._changing():
             if any(key.name == name for key in self.all()):
                 raise KeyFileError(f"there is a key {name!r}: remove it first, or choose another name")
-            now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+            now = datetime.now(UTC).isoformat(timespec="seconds")
             self._save([*self.all(), ApiKey(name, scope, _hashed(secret), now)])
         return secret
 

@@ -67,7 +67,7 @@ async def decode_upload(path: Path, limits: DecodeLimits | None = None) -> NDArr
     Confinement(_MEMORY_BYTES, math.ceil(limits.timeout_s)).apply(process.pid)
     try:
         raw, log = await asyncio.wait_for(_read(process, limits), limits.timeout_s)
-    except asyncio.TimeoutError:
+    except TimeoutError:
         raise DecodeTimeout(
             f"Decoding took longer than {limits.timeout_s:g} s. Send the speech as a plain wav file."
         ) from None

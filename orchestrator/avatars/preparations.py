@@ -9,8 +9,8 @@ import tempfile
 import uuid
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from datetime import datetime, timezone
-from enum import Enum
+from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,7 +29,7 @@ _SHARES = {Step.TRACKING: (0.0, 0.6), Step.ENCODING: (0.6, 0.35), Step.IDLE: (0.
 logger = logging.getLogger(__name__)
 
 
-class PreparationState(str, Enum):
+class PreparationState(StrEnum):
     """Where a preparation is; the last three are final."""
 
     QUEUED = "queued"
@@ -81,7 +81,7 @@ class Preparation:
             "step": None if self.step is None else self.step.value,
             "frames": {"done": self.done, "total": self.total},
             "progress": round(self.progress, 3),
-            "created_at": datetime.fromtimestamp(self.created_at, timezone.utc).isoformat(timespec="milliseconds"),
+            "created_at": datetime.fromtimestamp(self.created_at, UTC).isoformat(timespec="milliseconds"),
             "error": None if self.error is None else {"code": self.error[0], "message": self.error[1]},
         }
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from enum import Enum
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -32,7 +32,7 @@ from orchestrator.avatars.video import read_frames, video_info, without_still_en
 _ASPECT_TOLERANCE = 0.02
 
 
-class Step(str, Enum):
+class Step(StrEnum):
     """What a preparation is at; progress counts frames of each, in this order."""
 
     IDLE = "reading the idle clip"

@@ -116,8 +116,8 @@ class Channel:
                         process = await self._start()
                         delay_s = _FIRST_RESTART_S
                         self._problem = await self._serve(process)
-                    # Two kinds of timeout until Python 3.11; ValueError is an avatar that is gone or damaged.
-                    except (ChannelError, OSError, ValueError, TimeoutError, asyncio.TimeoutError) as error:
+                    # OSError is a timeout too; ValueError is an avatar that is gone or damaged.
+                    except (ChannelError, OSError, ValueError) as error:
                         self._problem = str(error) or "the channel's process did not start in time"
                     except Exception as error:  # a fault of ours ends this process, and not the other channels
                         logger.exception("channel %s", self.id)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 from streaming.events import Status
 
 
-class ChannelState(str, Enum):
+class ChannelState(StrEnum):
     """Whether the channel's process runs."""
 
     STARTING = "starting"

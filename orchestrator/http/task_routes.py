@@ -124,7 +124,7 @@ async def _core_to_decode_on(service: Service) -> AsyncIterator[None]:
     # More decoders at once than there are cores would only hold up each other, and the stream.
     try:
         await asyncio.wait_for(service.decoding.acquire(), _DECODER_WAIT_S)
-    except asyncio.TimeoutError:
+    except TimeoutError:
         raise busy("other uploads are being decoded") from None
     try:
         yield

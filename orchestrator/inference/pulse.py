@@ -132,7 +132,7 @@ class Pulse:
     async def _tally(self, model: str) -> _Tally:
         try:
             answer = await self._client.get_inference_statistics(model, client_timeout=1.0)
-        except (InferenceServerException, asyncio.TimeoutError):
+        except (TimeoutError, InferenceServerException):
             return _Tally()
         counts = [each.inference_stats for each in answer.model_stats]
         return _Tally(sum(each.success.count for each in counts), sum(each.fail.count for each in counts))

@@ -203,6 +203,6 @@ def _task(row: tuple[object, ...]) -> Task:
     values = dict(zip((column.strip() for column in _COLUMNS.split(",")), row, strict=True))
     code, message = values.pop("failure_code"), values.pop("failure_message")
     values["failure"] = Failure(str(code), str(message)) if code is not None else None
-    values["state"] = TaskState(values["state"])
+    values["state"] = TaskState(str(values["state"]))
     values["stamps"] = json.loads(str(values["stamps"]))
     return Task(**values)  # type: ignore[arg-type]  # the columns are the fields, and STRICT keeps their types

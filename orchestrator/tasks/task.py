@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
-from enum import Enum
+from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
 
-class TaskState(str, Enum):
+class TaskState(StrEnum):
     """Where a task is; the last three are final."""
 
     QUEUED = "queued"
@@ -25,7 +25,7 @@ class TaskState(str, Enum):
         return self in (TaskState.DONE, TaskState.FAILED, TaskState.CANCELLED)
 
 
-class Stage(str, Enum):
+class Stage(StrEnum):
     """What a task is stamped with, in the order in which it happens."""
 
     DECODED = "decoded"
@@ -92,7 +92,7 @@ class Task:
                 "generated": self.frames_generated,
                 "played": self.frames_played,
             },
-            "created_at": datetime.fromtimestamp(self.created_at, timezone.utc).isoformat(timespec="milliseconds"),
+            "created_at": datetime.fromtimestamp(self.created_at, UTC).isoformat(timespec="milliseconds"),
             "timings_s": {
                 stage.value: round(self.stamps[stage.value] - self.created_at, 3)
                 for stage in Stage

@@ -5,7 +5,7 @@ import io
 import json
 import os
 import subprocess
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -133,7 +133,7 @@ async def test_same_seed_renders_the_same_through_triton_with_a_bar(
 
 async def test_bench_says_where_the_time_went(speech: Path, tmp_path: Path, triton_server: TritonServer) -> None:
     avatar = write_avatar(tmp_path / "avatars", resolution=RESOLUTION)
-    date = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
+    date = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     async with TritonClient(TritonSettings(f"127.0.0.1:{triton_server.options.grpc_port}")) as client:
         bench = json.loads((await bench_render(avatar, speech, client, OPTIONS, date)).to_json())
     assert bench["date"] == "2026-01-02T03:04:05+00:00"

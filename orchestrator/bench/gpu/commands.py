@@ -6,6 +6,7 @@ import asyncio
 import shlex
 import sys
 from dataclasses import replace
+from datetime import UTC
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -76,7 +77,7 @@ def bench_gpu(
 ) -> None:
     """Measure the models under load and the whole product, with a tritonserver and a service of its own."""
     settings = _settings(checkpoint_dir=checkpoint, data_dir=data_dir)
-    from datetime import datetime, timezone
+    from datetime import datetime
 
     from latentsync.checkpoint import Checkpoint
     from orchestrator.bench.gpu import plan as plans
@@ -105,7 +106,7 @@ def bench_gpu(
 
         export = ExportOptions(device, dtype, engine, solver, reuse, unet_batch, full_size)
         sources = bench_sources(repository, export, video, audio, emulation(emulated_gpus, emulated_like))
-        date, command = datetime.now(timezone.utc), shlex.join(["latentsync-realtime", *sys.argv[1:]])
+        date, command = datetime.now(UTC), shlex.join(["latentsync-realtime", *sys.argv[1:]])
         say = partial(typer.echo, err=True)
         record = asyncio.run(run_bench(bench_settings(settings), sources, for_checkpoint, date, command, say))
     if as_json:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
 from orchestrator.settings import SettingsError
 
 NAMED_SIZES = {"360p": (640, 360), "480p": (854, 480), "720p": (1280, 720), "1080p": (1920, 1080)}
 
 
-class Stage(str, Enum):
+class Stage(StrEnum):
     """The parts of a run, in their order. Loading is always measured, since everything else needs it."""
 
     LOAD = "load"

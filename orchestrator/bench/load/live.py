@@ -58,7 +58,7 @@ async def live_server(folder: Path, checkpoint_dir: Path) -> AsyncIterator[LiveS
         server = LiveServer(process.pid, f"http://127.0.0.1:{ports['HTTP']}")
         try:
             await asyncio.wait_for(_on_air(server, process), _START_S)
-        except (asyncio.TimeoutError, ServerNotReady):
+        except (TimeoutError, ServerNotReady):
             raise ServerNotReady(f"the server did not start:\n{log_path.read_text()[-2000:]}") from None
         yield server
     finally:

@@ -8,7 +8,7 @@ import os
 import tempfile
 import time
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +92,7 @@ async def bench_load(plan: LoadPlan, checkpoint_dir: Path, ffmpeg: str) -> LoadB
     stream = {name: round(after[name] - before[name], 3) for name in before}
     minutes = _minutes(usage)
     return LoadBench(
-        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
         machine=this_machine(ffmpeg),
         plan=plan,
         load_average=load_average,

@@ -7,7 +7,7 @@ import json
 import os
 import tempfile
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +120,7 @@ def _record(run: Run, channels: list[ChannelFindings], ffmpeg: str) -> StreamBen
     cores = run.load.cores()
     criteria = [*_stream_criteria(run, channels), *_load_criteria(run.plan, memory, handles, cores)]
     return StreamBench(
-        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
         machine=this_machine(ffmpeg),
         generator=_STAND_IN,
         plan=run.plan,

@@ -1,7 +1,7 @@
 """The official size on a CPU: every weight of it, one step, through the real tritonserver into a file."""
 
 import subprocess
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,7 @@ async def test_the_official_size_renders_on_a_cpu_within_twelve_gigabytes(tmp_pa
         tmp_path, checkpoint_dir=ROOT / "checkpoints" / "demo", cpu_threads=2,
         triton_http_port=free_port(), triton_grpc_port=free_port(), triton_metrics_port=free_port(),
     )  # fmt: skip
-    date = datetime(2026, 1, 2, tzinfo=timezone.utc)
+    date = datetime(2026, 1, 2, tzinfo=UTC)
     lines: list[str] = []
     record = await bench_full_size(
         settings, clip, speech, date, device="cpu", dtype="bf16", engine="eager", steps=1, say=lines.append

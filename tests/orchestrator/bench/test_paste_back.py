@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from orchestrator.bench.paste_back import bench_paste_back, whole_picture_paste
 from orchestrator.cli import app
 from tests.orchestrator.synthetic_avatar import write_avatar
 
-DATE = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
+DATE = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
 def test_the_whole_picture_way_is_the_originals(shared: Path) -> None:
