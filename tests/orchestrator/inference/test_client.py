@@ -133,9 +133,15 @@ async def test_no_triton_is_a_typed_error_after_the_retries() -> None:
             await client.features(np.zeros(480_000, np.float32))
 
 
+async def known_regions(direct: InferenceServerClient) -> set[str]:
+    """Those of this process that Triton has mapped."""
+    status = await direct.get_system_shared_memory_status()
+    return {name for name in status.regions if name.startswith(f"latentsync-{os.getpid()}-")}
+
+
 async def forget_all_regions(direct: InferenceServerClient) -> None:
     """As a restart of Triton would; Triton refuses while a request that it has answered still holds one."""
-    while (await direct.get_system_shared_memory_status()).regions:
+    while await known_regions(direct):
         with contextlib.suppress(InferenceServerException):
             await direct.unregister_system_shared_memory()
 
@@ -144,14 +150,13 @@ async def test_triton_keeps_no_region_of_a_client_that_closed(triton_server: Tri
     async with InferenceServerClient(f"127.0.0.1:{triton_server.options.grpc_port}") as direct:
         async with TritonClient(settings(triton_server)) as client:
             given_up = [asyncio.create_task(client.faces(*chunk(i), steps=500, guidance=1.0)) for i in range(4)]
-            await asyncio.sleep(0.3)
-            ours = regions()
-            assert len(ours) == 4
-            assert ours <= set((await direct.get_system_shared_memory_status()).regions)
+            while len(ours := await known_regions(direct)) < 4:
+                await asyncio.sleep(0.05)
+            await asyncio.sleep(0.2)  # the requests that use them are on their way
             for task in given_up:
                 task.cancel()
             await asyncio.wait(given_up)
-        assert not ours & set((await direct.get_system_shared_memory_status()).regions)
+        assert not ours & await known_regions(direct)
 
 
 async def test_region_that_triton_has_forgotten_is_registered_anew(triton_server: TritonServer) -> None:
