@@ -135,20 +135,22 @@ class RegionPool:
     async def _unregister_settled(self) -> None:
         while self._retired and self._clock() - self._retired[0][0] > self._settle_s:
             _, name = self._retired.pop(0)
-            self._retired += [(self._clock(), kept) for kept in await self._unregister([name])]
+            if not await self._unregister(name):
+                self._retired.append((self._clock(), name))
 
-    async def _unregister(self, names: list[str]) -> list[str]:
-        """Those of `names` that Triton may still have."""
-        gone = await asyncio.gather(*(self._is_gone(name) for name in names))
-        return [name for name, is_gone in zip(names, gone, strict=True) if not is_gone]
-
-    async def _is_gone(self, name: str) -> bool:
+    async def _unregister(self, name: str) -> bool:
+        """False where Triton may still have the region."""
         try:
             await self._client.unregister_system_shared_memory(name, client_timeout=2.0)
         except InferenceServerException as error:
             logger.debug("region %s was not unregistered: %s", name, error.message())
             return is_unavailable(error)  # Triton's regions went with it
         return True
+
+    async def _unregister_all(self, names: list[str]) -> list[str]:
+        """Those of `names` that Triton may still have."""
+        gone = await asyncio.gather(*(self._unregister(name) for name in names))
+        return [name for name, is_gone in zip(names, gone, strict=True) if not is_gone]
 
     async def aclose(self) -> None:
         """Unregister and free every region that is not lent."""
@@ -157,7 +159,7 @@ class RegionPool:
         self.forget_free()
         self._retired.clear()
         end = self._clock() + _LET_GO_S
-        while names := await self._unregister(names):
+        while names := await self._unregister_all(names):
             if self._clock() > end:
                 logger.warning("Triton keeps %d regions of shared memory until it restarts", len(names))
                 return

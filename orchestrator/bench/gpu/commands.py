@@ -6,7 +6,7 @@ import asyncio
 import shlex
 import sys
 from dataclasses import replace
-from datetime import UTC
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -77,8 +77,6 @@ def bench_gpu(
 ) -> None:
     """Measure the models under load and the whole product, with a tritonserver and a service of its own."""
     settings = _settings(checkpoint_dir=checkpoint, data_dir=data_dir)
-    from datetime import datetime
-
     from latentsync.checkpoint import Checkpoint
     from orchestrator.bench.gpu import plan as plans
     from orchestrator.bench.gpu.emulated.repository import emulation

@@ -25,9 +25,11 @@ from tests.triton.tiny_checkpoint import LATENT_SIZE, RESOLUTION
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
+OURS = f"latentsync-{os.getpid()}-"
+
 
 def regions() -> set[str]:
-    return {path.name for path in Path("/dev/shm").glob(f"latentsync-{os.getpid()}-*")}
+    return {path.name for path in Path("/dev/shm").glob(f"{OURS}*")}
 
 
 def settings(server: TritonServer, **others: object) -> TritonSettings:
@@ -136,7 +138,7 @@ async def test_no_triton_is_a_typed_error_after_the_retries() -> None:
 async def known_regions(direct: InferenceServerClient) -> set[str]:
     """Those of this process that Triton has mapped."""
     status = await direct.get_system_shared_memory_status()
-    return {name for name in status.regions if name.startswith(f"latentsync-{os.getpid()}-")}
+    return {name for name in status.regions if name.startswith(OURS)}
 
 
 async def forget_all_regions(direct: InferenceServerClient) -> None:

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import pytest
 from tritonclient.utils import InferenceServerException
 
 from orchestrator.inference.shared_memory import RegionPool
@@ -24,7 +23,6 @@ class BusyTriton:
         self.known.discard(name)
 
 
-@pytest.mark.asyncio
 async def test_region_still_in_use_is_unregistered_later() -> None:
     triton, now_s = BusyTriton(), [0.0]
     pool = RegionPool(triton, settle_s=10, clock=lambda: now_s[0])  # type: ignore[arg-type]
