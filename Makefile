@@ -39,6 +39,7 @@ lint: $(VENV)/.installed-for-tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 # Editable, so that only a change of pyproject.toml asks for another installation.
 $(VENV)/.installed: pyproject.toml | $(BIN)/python

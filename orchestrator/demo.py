@@ -10,13 +10,14 @@ import anyio
 
 from export.fetch import ensure_demo_files
 from export.repository import export_repository
-from orchestrator.avatar_commands import add_avatar
-from orchestrator.metrics import triton_restarts
-from orchestrator.service import Service
-from orchestrator.serving import run_server, triton_options
+from inference.supervisor import TritonSupervisor
+from orchestrator.avatars.adding import add_avatar
+from orchestrator.observability.metrics import triton_restarts
+from orchestrator.orchestrator import Orchestrator
+from orchestrator.server import run_server
 from orchestrator.settings import Settings
-from orchestrator.stop_signals import StopSignals
-from orchestrator.triton_supervisor import TritonSupervisor
+from orchestrator.triton import triton_options
+from processes.stop_signals import StopSignals
 
 Tell = Callable[[str], None]
 
@@ -52,11 +53,11 @@ async def _prepare_files(settings: Settings, tell: Tell) -> None:
 
 
 async def _serve(settings: Settings, triton: TritonSupervisor, tell: Tell, signals: StopSignals) -> None:
-    service = Service(settings)
-    triton.restarted = triton_restarts(service.metrics.registry).inc
+    orchestrator = Orchestrator(settings)
+    triton.restarted = triton_restarts(orchestrator.metrics.registry).inc
     async with anyio.create_task_group() as group:
         group.start_soon(triton.run)
-        await run_server(service, signals, lambda: tell(_welcome(settings)))
+        await run_server(orchestrator, signals, lambda: tell(_welcome(settings)))
         group.cancel_scope.cancel()
 
 

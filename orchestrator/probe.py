@@ -11,10 +11,10 @@ from collections.abc import Callable
 import anyio
 import numpy as np
 
-from orchestrator.inference.client import CHUNK_FRAMES, WINDOW_SAMPLES, TritonClient
-from orchestrator.inference.errors import InferenceError
-from orchestrator.inference.retry import RetryPolicy
-from orchestrator.inference.transport import TritonSettings
+from inference.client import CHUNK_FRAMES, WINDOW_SAMPLES, TritonClient
+from inference.errors import InferenceError
+from inference.retry import RetryPolicy
+from inference.transport import TritonSettings
 
 _POLL_S = 1.0
 _HTTP_TIMEOUT_S = 5.0

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import anyio
 
-from orchestrator.inference.client import TritonClient
-from orchestrator.inference.errors import InferenceError, InferenceFailed
-from orchestrator.inference.urgency import Capacity
-from orchestrator.inference.watched_server import SPEECH_MODELS, WatchedServer
-from orchestrator.metrics import Metrics
+from inference.capacity import Capacity
+from inference.client import TritonClient
+from inference.errors import InferenceError, InferenceFailed
+from inference.watched_server import SPEECH_MODELS, WatchedServer
+from orchestrator.observability.metrics import Metrics
 
 _POLL_S = 1.0
 _COUNT_EVERY = 10

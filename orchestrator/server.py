@@ -11,7 +11,9 @@ import anyio
 import uvicorn
 
 from orchestrator.http.app import create_app
-from orchestrator.service import Service
+from orchestrator.orchestrator import Orchestrator
+from orchestrator.settings import Settings
+from processes.stop_signals import StopSignals
 
 _CONNECTIONS_LIMIT_S = 5
 # Longer than clients and proxies keep theirs: who closes first must be the one that sends next, or a request meets a
@@ -21,14 +23,18 @@ _KEEP_ALIVE_S = 75
 logger = logging.getLogger(__name__)
 
 
+class ServerFailed(RuntimeError):
+    """A server ended, or didn't start; the log says why."""
+
+
 class OrchestratorServer(uvicorn.Server):
     """Stops in this order: no new tasks → what plays is played, with a limit → streams end → connections → channels."""
 
-    def __init__(self, service: Service, started: Callable[[], None] = lambda: None) -> None:
-        settings = service.settings
+    def __init__(self, orchestrator: Orchestrator, started: Callable[[], None] = lambda: None) -> None:
+        settings = orchestrator.settings
         super().__init__(
             uvicorn.Config(
-                create_app(service),
+                create_app(orchestrator),
                 host=settings.http_host,
                 port=settings.http_port,
                 log_config=None,
@@ -38,7 +44,7 @@ class OrchestratorServer(uvicorn.Server):
                 timeout_graceful_shutdown=_CONNECTIONS_LIMIT_S,
             )
         )
-        self._service = service
+        self._orchestrator = orchestrator
         self._started = started
         self._draining = anyio.CancelScope()
 
@@ -56,15 +62,35 @@ class OrchestratorServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Uvicorn's own shutdown closes connections first; before that the stream comes to an orderly end."""
-        service = self._service
-        service.stop_accepting()
-        logger.info("stopping: what plays may play on for %.0f s", service.settings.drain_limit_s)
+        orchestrator = self._orchestrator
+        orchestrator.stop_accepting()
+        logger.info("stopping: what plays may play on for %.0f s", orchestrator.settings.drain_limit_s)
         with self._draining:
-            await service.drain(service.settings.drain_limit_s)
-        service.end_streams()
+            await orchestrator.drain(orchestrator.settings.drain_limit_s)
+        orchestrator.end_streams()
         await super().shutdown(sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Signals are our caller's: uvicorn would raise them again after the shutdown, and end with 143."""
         yield
+
+
+async def serve(settings: Settings, signals: StopSignals) -> None:
+    """Run the orchestrator until a signal; raises SettingsError, AvatarError, CheckpointError, ServerFailed."""
+    await run_server(Orchestrator(settings), signals)
+
+
+async def run_server(
+    orchestrator: Orchestrator, signals: StopSignals, started: Callable[[], None] = lambda: None
+) -> None:
+    """Run the HTTP server until a signal; calls `started` once it listens."""
+    server = OrchestratorServer(orchestrator, started)
+    signals.action = server.stop
+    try:
+        await server.serve()
+    except SystemExit:  # uvicorn's way to fail, which would pass over all that is to be closed
+        address = f"{orchestrator.settings.http_host}:{orchestrator.settings.http_port}"
+        raise ServerFailed(f"the server did not start on {address}; the log says why") from None
+    finally:
+        signals.ignore()

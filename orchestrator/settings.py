@@ -17,9 +17,9 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from inference.servers import TritonServers
+from orchestrator.access.allowed_targets import EVERYWHERE, AllowedTargets
 from orchestrator.access.loopback import is_loopback
-from orchestrator.channels.allowed_targets import EVERYWHERE, AllowedTargets
-from orchestrator.inference.servers import TritonServers
 
 ENV_PREFIX = "LATENTSYNC_"
 CONFIG_VARIABLE = "LATENTSYNC_CONFIG"

@@ -14,11 +14,11 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from processes.tethered import tethered
 from streaming.config import ChannelConfig
-from streaming.feed import StreamFeed
 from streaming.ffmpeg_command import EncoderPipes, encoder_command
 from streaming.pairs import Lane, PairQueue
-from streaming.tethered import tethered
+from streaming.timeline import StreamTimeline
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class EncoderRun:
         queue: PairQueue,
         run: int,
         first_tick: int,
-        feed: StreamFeed,
+        timeline: StreamTimeline,
         on_line: Callable[[str], None],
         on_progress: Callable[[dict[str, str]], None],
     ) -> None:
@@ -43,12 +43,12 @@ class EncoderRun:
         self._run = run
         video_read, self._video = os.pipe()
         audio_read, self._audio = os.pipe()
-        feed_read, feed_write = os.pipe()
+        flv_read, flv_write = os.pipe()
         self.preview, preview_write = os.pipe()
         progress, progress_write = os.pipe()
         with contextlib.suppress(OSError):  # a small pipe costs system calls, nothing else
             fcntl.fcntl(self._video, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-        theirs = (video_read, audio_read, feed_write, preview_write, progress_write)
+        theirs = (video_read, audio_read, flv_write, preview_write, progress_write)
         try:
             command = encoder_command(config, *size, EncoderPipes(*theirs), first_tick)
             self.process = subprocess.Popen(
@@ -56,7 +56,7 @@ class EncoderRun:
                 pass_fds=theirs, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
             )  # fmt: skip
         except BaseException:
-            for fd in (self._video, self._audio, feed_read, self.preview, progress):
+            for fd in (self._video, self._audio, flv_read, self.preview, progress):
                 os.close(fd)
             raise
         finally:
@@ -67,7 +67,7 @@ class EncoderRun:
         self._threads = [
             threading.Thread(target=self._write, args=(Lane.VIDEO, self._video), name=f"{name}-video"),
             threading.Thread(target=self._write, args=(Lane.AUDIO, self._audio), name=f"{name}-audio"),
-            threading.Thread(target=feed.read, args=(feed_read,), name=f"{name}-feed"),
+            threading.Thread(target=timeline.read, args=(flv_read,), name=f"{name}-flv"),
             threading.Thread(target=self._read_log, args=(on_line,), name=f"{name}-log"),
             threading.Thread(target=_read_progress, args=(progress, on_progress), name=f"{name}-progress"),
         ]

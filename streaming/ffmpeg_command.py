@@ -13,11 +13,11 @@ _START_S = 1.0  # the AAC encoder's priming lies before the first frame: no time
 
 @dataclass(frozen=True)
 class EncoderPipes:
-    """Descriptors that ffmpeg inherits: raw picture and sound in, feed, preview and progress out."""
+    """Descriptors that ffmpeg inherits: raw picture and sound in, FLV, preview and progress out."""
 
     video: int
     audio: int
-    feed: int
+    flv: int
     preview: int
     progress: int
 
@@ -47,7 +47,7 @@ def encoder_command(config: ChannelConfig, width: int, height: int, pipes: Encod
         picture = picture.filter("pad", out_width, out_height, "(ow-iw)/2", "(oh-ih)/2")
         picture = picture.filter("setsar", 1)
     picture = picture.filter("format", "yuv420p")
-    feed = _tee({"f": "flv", "flvflags": "no_duration_filesize", "flush_packets": "1"}, pipes.feed)
+    flv = _tee({"f": "flv", "flvflags": "no_duration_filesize", "flush_packets": "1"}, pipes.flv)
     preview = _tee(
         {
             "f": "mp4",
@@ -58,7 +58,7 @@ def encoder_command(config: ChannelConfig, width: int, height: int, pipes: Encod
         pipes.preview,
     )
     output = ffmpeg.output(
-        picture, sound, f"{feed}|{preview}", format="tee",
+        picture, sound, f"{flv}|{preview}", format="tee",
         output_ts_offset=f"{_START_S + first_tick % config.timeline_frames / FPS:.3f}",
         **_encoder_options(config),
     )  # fmt: skip

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable
 from streaming.config import FPS, ChannelConfig
 from streaming.encoder import EncoderRun
 from streaming.events import PublisherState, TargetStatus
-from streaming.feed import StreamFeed
 from streaming.pairs import FramePool, Pair, PairQueue
 from streaming.push import TargetPush
 from streaming.targets import check_target
+from streaming.timeline import StreamTimeline
 
 _log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class Publisher:
         self._size = size
         self._on_preview = on_preview
         self._queue = PairQueue(config.queue_frames, self.pool, config.timeline_frames)
-        self._feed = StreamFeed()
+        self._timeline = StreamTimeline()
         self._running = False
         self._closing = threading.Event()
         self._encoded: tuple[float, float] | None = None
@@ -73,7 +73,7 @@ class Publisher:
             self._retired = [*(t for t in self._retired if t.is_alive()), thread]
         for target in wanted:
             if target not in self._pushes:
-                self._pushes[target] = TargetPush(target, self._config.ffmpeg, self._feed)
+                self._pushes[target] = TargetPush(target, self._config.ffmpeg, self._timeline)
 
     @property
     def dropped(self) -> int:
@@ -90,7 +90,7 @@ class Publisher:
         """The worst state of the encoder and all targets."""
         if self._closing.is_set():
             return PublisherState.CLOSED
-        if not self._running or not self._feed.ready:
+        if not self._running or not self._timeline.ready:
             return PublisherState.RECONNECTING if self.restarts > 0 else PublisherState.CONNECTING
         states = {status.state for status in self.targets}
         return next((state for state in _WORST_FIRST if state in states), PublisherState.ON_AIR)
@@ -108,7 +108,7 @@ class Publisher:
     @property
     def av_offset_s(self) -> float:
         """By how much the pictures' time is ahead of the sound's in the encoded stream."""
-        return self._feed.av_offset_s
+        return self._timeline.av_offset_s
 
     def close(self) -> None:
         """Publishes what is queued, ends the stream properly and waits for every ffmpeg to end."""
@@ -128,12 +128,12 @@ class Publisher:
             if begun is None:
                 continue
             self._encoded = None
-            if begun[1] // self._config.timeline_frames > self._feed.timeline:
-                self._feed.begin_timeline()
+            if begun[1] // self._config.timeline_frames > self._timeline.epoch:
+                self._timeline.begin_epoch()
             self.restarts += 1
             try:
                 run = EncoderRun(
-                    self._config, self._size, self._queue, *begun, self._feed, self._on_line, self._on_progress
+                    self._config, self._size, self._queue, *begun, self._timeline, self._on_line, self._on_progress
                 )
             except OSError as error:
                 _log.error("ffmpeg %s cannot be started: %s", self._config.ffmpeg, error)

@@ -12,11 +12,11 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from processes.tethered import tethered
 from streaming.events import PublisherState, TargetStatus
-from streaming.feed import StreamFeed, TagQueue
 from streaming.flv_tags import TagKind
 from streaming.targets import KeyMask, mask, push_command, unused
-from streaming.tethered import tethered
+from streaming.timeline import StreamTimeline, TagQueue
 
 _log = logging.getLogger(__name__)
 
@@ -38,10 +38,12 @@ class TargetPush:
     groups of pictures, with their sound, and goes on with a keyframe.
     """
 
-    def __init__(self, target: str, binary: str, feed: StreamFeed, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, target: str, binary: str, timeline: StreamTimeline, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.target = target
         self._binary = binary
-        self._feed = feed
+        self._timeline = timeline
         self._clock = clock
         self._mask = KeyMask((target,))
         self._closing = threading.Event()
@@ -51,7 +53,7 @@ class TargetPush:
         self._connections = 0
         self._problem = ""
         self._dropped = 0
-        self._timeline = feed.timeline
+        self._epoch = timeline.epoch
         self._sent_ms = -1  # time of the last tag that this target got
         self._thread = threading.Thread(target=self._run, name=f"push-{mask(target)}")
         self._thread.start()
@@ -74,7 +76,7 @@ class TargetPush:
     def _run(self) -> None:
         failures = 0
         while not self._closing.is_set():
-            if not self._feed.ready:
+            if not self._timeline.ready:
                 self._closing.wait(0.02)
                 continue
             started, connections = self._clock(), self._connections
@@ -104,13 +106,13 @@ class TargetPush:
             return f"ffmpeg {self._binary} cannot be started: {error.strerror}"
         reader = threading.Thread(target=self._read_log, args=(process,), name=f"push-log-{process.pid}")
         reader.start()
-        if self._timeline != self._feed.timeline:
-            self._timeline, self._sent_ms = self._feed.timeline, -1
-        begin, queue = self._feed.subscribe(self._sent_ms)
+        if self._epoch != self._timeline.epoch:
+            self._epoch, self._sent_ms = self._timeline.epoch, -1
+        begin, queue = self._timeline.subscribe(self._sent_ms)
         try:
             reason = self._pump(process, begin, queue)
         finally:
-            self._feed.unsubscribe(queue)
+            self._timeline.unsubscribe(queue)
             self._dropped += queue.dropped
             self._end(process)
             reader.join()

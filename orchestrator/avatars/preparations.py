@@ -14,13 +14,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
+from inference.errors import InferenceError
 from latentsync.avatar import AvatarError, PreparedAvatar
 from latentsync.checkpoint import CheckpointError
 from latentsync.landmarks import LandmarkModelError
 from orchestrator.avatars.prepare import PrepareOptions, Progress, Step
-from orchestrator.broadcast import Broadcast
 from orchestrator.clock import Clock
-from orchestrator.inference.errors import InferenceError
+from orchestrator.observability.notices import Broadcast
 
 _HISTORY = 100
 _NOTICE_FRAMES = 10
@@ -87,7 +87,7 @@ class Preparation:
 
 
 class Prepare(Protocol):
-    """Makes an avatar; `orchestrator.avatar_commands.add_avatar` with settings is one."""
+    """Makes an avatar; `orchestrator.avatars.adding.add_avatar` with settings is one."""
 
     def __call__(
         self, video: Path, name: str, options: PrepareOptions, progress: Progress

@@ -13,10 +13,10 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.audio.confinement import Confinement
-from orchestrator.audio.decoder import ffmpeg_binary
-from orchestrator.audio.frames import FPS
 from orchestrator.avatars.errors import VideoError
+from processes.confinement import Confinement
+from speech.audio.decoder import ffmpeg_binary
+from speech.audio.frames import FPS
 
 _LOG_TAIL = 300
 _PROBE_TIMEOUT_S = 60

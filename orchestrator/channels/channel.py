@@ -12,18 +12,18 @@ import anyio
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator import logs
-from orchestrator.broadcast import Broadcast
+from inference.errors import InferenceError
 from orchestrator.channels.definition import ChannelDefinition
 from orchestrator.channels.setup import ChannelSetup, socket_path
-from orchestrator.channels.speaking import Pace, SpeechMaker
 from orchestrator.channels.view import ChannelState, ChannelView
-from orchestrator.inference.errors import InferenceError
-from orchestrator.metrics import Metrics
+from orchestrator.observability import logs
+from orchestrator.observability.metrics import Metrics
+from orchestrator.observability.notices import Broadcast
 from orchestrator.tasks.board import TaskBoard
 from orchestrator.tasks.task import Failure, Stage, Task, TaskState
-from streaming.channel_process import ChannelError, ChannelProcess
+from speech.speaking import Pace, SpeechMaker
 from streaming.events import ChannelDied, ChannelEvent, EndReason, SpeechEnded, SpeechStarted, Status
+from streaming.handle import ChannelError, ChannelHandle
 
 _FIRST_RESTART_S = 0.5
 _LONGEST_RESTART_S = 30.0
@@ -67,7 +67,7 @@ class Channel:
         self._inference_ready = inference_ready
         self._notices = notices
         self._metrics = metrics
-        self._process: ChannelProcess | None = None
+        self._process: ChannelHandle | None = None
         self._active: dict[str, _Active] = {}
         self._state = ChannelState.STARTING
         self._status: Status | None = None
@@ -146,12 +146,12 @@ class Channel:
                 await self._process.set_targets(addresses)
         self._change()
 
-    async def _start(self) -> ChannelProcess:
+    async def _start(self) -> ChannelHandle:
         avatar = await asyncio.to_thread(self._setup.avatar, self.definition)
         config = await asyncio.to_thread(self._setup.config, self.definition)
         self._maker = self._setup.maker(self.definition, avatar, self._pace)
         with anyio.CancelScope(shield=True):  # a process half started could not be closed
-            self._process = process = await ChannelProcess.start(config)
+            self._process = process = await ChannelHandle.start(config)
         return process
 
     async def cancel(self, task_id: str) -> None:
@@ -178,7 +178,7 @@ class Channel:
         self._taking_scope.cancel()
         await self._idle.wait()
 
-    async def _serve(self, process: ChannelProcess) -> str:
+    async def _serve(self, process: ChannelHandle) -> str:
         """Work until the process dies; returns why it did."""
         self._problem = None
         self._change(ChannelState.RUNNING)
@@ -195,14 +195,14 @@ class Channel:
             group.cancel_scope.cancel()
         return reason
 
-    async def _watch(self, process: ChannelProcess) -> None:
+    async def _watch(self, process: ChannelHandle) -> None:
         """Kills a process that hangs: a living one says something each second."""
         with anyio.move_on_after(_SILENT_S) as self._silence:
             await anyio.sleep_forever()
         logger.error("channel %s has said nothing for %.0f s: killed", self.id, _SILENT_S)
         process.kill()
 
-    async def _work(self, process: ChannelProcess) -> None:
+    async def _work(self, process: ChannelHandle) -> None:
         while process.alive and (taken := await self._next()) is not None:
             task, samples = taken
             active = _Active(task, asyncio.create_task(self._say(task, samples, process), name=f"say-{task.id}"))
@@ -227,12 +227,12 @@ class Channel:
             return await self._board.take(self.id)
         return None
 
-    async def _say(self, task: Task, samples: NDArray[np.int16], process: ChannelProcess) -> None:
+    async def _say(self, task: Task, samples: NDArray[np.int16], process: ChannelHandle) -> None:
         logs.task_id.set(task.id)  # this is a task of asyncio's of its own, and what it calls logs with it
         with self._setup.traces.making(task):
             await self._made(task, samples, process)
 
-    async def _made(self, task: Task, samples: NDArray[np.int16], process: ChannelProcess) -> None:
+    async def _made(self, task: Task, samples: NDArray[np.int16], process: ChannelHandle) -> None:
         assert self._maker is not None
         try:
             await self._maker.say(task, samples, process)

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from latentsync.avatar import PreparedAvatar
-from orchestrator.audio.decoder import ffmpeg_binary
-from orchestrator.channels.allowed_targets import AllowedTargets
+from orchestrator.access.allowed_targets import AllowedTargets
 from orchestrator.channels.definition import ChannelDefinition
-from orchestrator.channels.speaking import Pace, SpeechMaker
+from orchestrator.observability.traces import Traces
 from orchestrator.settings import Settings, SettingsError
-from orchestrator.tracing.traces import Traces
+from speech.audio.decoder import ffmpeg_binary
+from speech.speaking import Pace, SpeechMaker
 from streaming.config import ChannelConfig
 
 # sockaddr_un holds 107 bytes and an end mark.

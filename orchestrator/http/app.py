@@ -25,7 +25,7 @@ from orchestrator.http import (
 from orchestrator.http.errors import EXCEPTION_HANDLERS
 from orchestrator.http.guard import guarded, guarded_upload
 from orchestrator.http.middleware import RequestMiddleware
-from orchestrator.service import Service
+from orchestrator.orchestrator import Orchestrator
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -82,21 +82,23 @@ ROUTES = [
 ]
 
 
-def create_app(service: Service) -> Starlette:
-    """The application of one service, which runs for as long as the application's lifespan."""
+def create_app(orchestrator: Orchestrator) -> Starlette:
+    """The application of one orchestrator, which runs for as long as the application's lifespan."""
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with service.running():
+        async with orchestrator.running():
             yield
 
     # A page of another site can have no key, and without keys its name must not be taken for ours.
-    hosts = None if service.gate.required else {"localhost", *service.settings.allowed_hosts}
+    hosts = None if orchestrator.gate.required else {"localhost", *orchestrator.settings.allowed_hosts}
     app = Starlette(
         routes=ROUTES,
-        middleware=[Middleware(RequestMiddleware, metrics=service.metrics, hosts=hosts, traces=service.traces)],
+        middleware=[
+            Middleware(RequestMiddleware, metrics=orchestrator.metrics, hosts=hosts, traces=orchestrator.traces)
+        ],
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=lifespan,
     )
-    app.state.service = service
+    app.state.orchestrator = orchestrator
     return app

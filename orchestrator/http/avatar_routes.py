@@ -16,8 +16,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 
 from latentsync.avatar import AvatarError, Loop, PreparedAvatar
-from orchestrator.audio.errors import AudioError
-from orchestrator.avatar_commands import face_point
+from orchestrator.avatars.adding import face_point
 from orchestrator.avatars.errors import AvatarExists, AvatarNotFound
 from orchestrator.avatars.preparations import Preparation, PreparationsFull
 from orchestrator.avatars.prepare import PrepareOptions
@@ -29,7 +28,8 @@ from orchestrator.http.errors import ApiError, refusal_of
 from orchestrator.http.forms import UploadForm
 from orchestrator.http.task_routes import require_ready
 from orchestrator.http.unread import read_rest
-from orchestrator.service import Service
+from orchestrator.orchestrator import Orchestrator
+from speech.audio.errors import AudioError
 
 VIDEO_FIELD, IDLE_FIELD = "video", "idle"
 _UNREAD_BYTES = 256_000_000
@@ -41,16 +41,16 @@ _LEAST_HEIGHT, _MOST_HEIGHT = 64, 4320
 
 async def list_avatars(request: Request) -> Response:
     """All prepared avatars."""
-    service: Service = request.app.state.service
-    avatars = await asyncio.to_thread(prepared_avatars, service.settings.avatars_dir)
+    orchestrator: Orchestrator = request.app.state.orchestrator
+    avatars = await asyncio.to_thread(prepared_avatars, orchestrator.settings.avatars_dir)
     return JSONResponse({"avatars": [_described(avatar) for avatar in avatars]})
 
 
 async def add_avatar(request: Request) -> Response:
     """Take a video, and prepare it as a task."""
-    service: Service = request.app.state.service
+    orchestrator: Orchestrator = request.app.state.orchestrator
     try:
-        preparation = await _accepted(request, service)
+        preparation = await _accepted(request, orchestrator)
     except (ApiError, AudioError, OSError) as error:
         refusal = refusal_of(error)
         refusal.closes = not await read_rest(request, _UNREAD_BYTES)
@@ -64,8 +64,8 @@ async def add_avatar(request: Request) -> Response:
 
 async def list_preparations(request: Request) -> Response:
     """Avatars in the making, and the last ones that were made, newest first."""
-    service: Service = request.app.state.service
-    return JSONResponse({"avatar_tasks": [known.as_json() for known in service.preparations.newest()]})
+    orchestrator: Orchestrator = request.app.state.orchestrator
+    return JSONResponse({"avatar_tasks": [known.as_json() for known in orchestrator.preparations.newest()]})
 
 
 async def show_preparation(request: Request) -> Response:
@@ -75,21 +75,21 @@ async def show_preparation(request: Request) -> Response:
 
 async def cancel_preparation(request: Request) -> Response:
     """Stop making an avatar; one that is over stays as it is."""
-    service: Service = request.app.state.service
-    service.preparations.cancel(_preparation(request).id)
+    orchestrator: Orchestrator = request.app.state.orchestrator
+    orchestrator.preparations.cancel(_preparation(request).id)
     return JSONResponse(_preparation(request).as_json())
 
 
 async def rename(request: Request) -> Response:
     """Give an avatar another name."""
-    service: Service = request.app.state.service
+    orchestrator: Orchestrator = request.app.state.orchestrator
     name = request.path_params["name"]
     values = await small_json(request, _BODY_BYTES, 'Send {"name": "new-name"}.')
     new_name = values.get("name") if isinstance(values, dict) else None
     if not isinstance(new_name, str):
         raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, "bad_name", 'The body must be {"name": "new-name"} as JSON.')
-    _require_unused(service, name)
-    directory = service.settings.avatars_dir
+    _require_unused(orchestrator, name)
+    directory = orchestrator.settings.avatars_dir
     with _avatar_errors():
         await asyncio.to_thread(rename_avatar, directory, name, new_name)
         avatar = await asyncio.to_thread(find_avatar, directory, new_name)
@@ -98,20 +98,20 @@ async def rename(request: Request) -> Response:
 
 async def remove(request: Request) -> Response:
     """Delete an avatar."""
-    service: Service = request.app.state.service
+    orchestrator: Orchestrator = request.app.state.orchestrator
     name = request.path_params["name"]
-    _require_unused(service, name)
+    _require_unused(orchestrator, name)
     with _avatar_errors():
-        await asyncio.to_thread(remove_avatar, service.settings.avatars_dir, name)
+        await asyncio.to_thread(remove_avatar, orchestrator.settings.avatars_dir, name)
     return Response(status_code=HTTPStatus.NO_CONTENT)
 
 
 async def avatar_picture(request: Request) -> Response:
     """An avatar's preview picture."""
-    service: Service = request.app.state.service
+    orchestrator: Orchestrator = request.app.state.orchestrator
     name = request.path_params["name"]
     # Compared with the names that exist: a name from outside never becomes a path.
-    for avatar in await asyncio.to_thread(prepared_avatars, service.settings.avatars_dir):
+    for avatar in await asyncio.to_thread(prepared_avatars, orchestrator.settings.avatars_dir):
         if avatar.name == name and avatar.preview_path.is_file():
             return FileResponse(avatar.preview_path, media_type="image/png", headers={"Cache-Control": "no-cache"})
     raise ApiError(HTTPStatus.NOT_FOUND, "unknown_avatar", f"There is no avatar {name[:64]!r}; /v1/avatars lists them.")
@@ -133,9 +133,9 @@ def _described(avatar: PreparedAvatar) -> dict[str, Any]:
     }
 
 
-async def _accepted(request: Request, service: Service) -> Preparation:
-    require_ready(service)
-    settings = service.settings
+async def _accepted(request: Request, orchestrator: Orchestrator) -> Preparation:
+    require_ready(orchestrator)
+    settings = orchestrator.settings
     form = UploadForm(
         request,
         settings.avatar_upload_limit_bytes,
@@ -144,17 +144,17 @@ async def _accepted(request: Request, service: Service) -> Preparation:
         (IDLE_FIELD,),
         "person.mp4",
     )
-    upload = tempfile.TemporaryDirectory(prefix="upload-", dir=service.uploads_dir)
+    upload = tempfile.TemporaryDirectory(prefix="upload-", dir=orchestrator.uploads_dir)
     try:
         files = await _spooled(form, Path(upload.name))
         options = _options(form.fields, files.get(IDLE_FIELD))
         name = form.fields.get("name", "").strip()
         with _avatar_errors():
-            avatar_directory(service.settings.avatars_dir, name)
+            avatar_directory(orchestrator.settings.avatars_dir, name)
             for path in files.values():
                 await asyncio.to_thread(video_info, path)
-        _require_unused(service, name)
-        return service.preparations.submit(name, files[VIDEO_FIELD], options, upload)
+        _require_unused(orchestrator, name)
+        return orchestrator.preparations.submit(name, files[VIDEO_FIELD], options, upload)
     except PreparationsFull:
         await asyncio.to_thread(shutil.rmtree, upload.name)
         message = "Too many avatars are waiting to be prepared. Try again later."
@@ -198,16 +198,16 @@ def _options(fields: dict[str, str], idle: Path | None) -> PrepareOptions:
 
 
 def _preparation(request: Request) -> Preparation:
-    service: Service = request.app.state.service
-    known = service.preparations.get(request.path_params["task_id"])
+    orchestrator: Orchestrator = request.app.state.orchestrator
+    known = orchestrator.preparations.get(request.path_params["task_id"])
     if known is None:
         message = "There is no such avatar task; /v1/avatar-tasks lists those since the server's start."
         raise ApiError(HTTPStatus.NOT_FOUND, "unknown_task", message)
     return known
 
 
-def _require_unused(service: Service, name: str) -> None:
-    if name in service.avatars_in_use:
+def _require_unused(orchestrator: Orchestrator, name: str) -> None:
+    if name in orchestrator.avatars_in_use:
         message = f"A channel plays {name!r}: it can't be changed now. Use another name."
         raise ApiError(HTTPStatus.CONFLICT, "avatar_in_use", message)
 

@@ -13,13 +13,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from latentsync.avatar import AvatarError
-from orchestrator.channels.allowed_targets import AllowedTargets
+from orchestrator.access.allowed_targets import AllowedTargets
 from orchestrator.channels.channel import Channel
 from orchestrator.channels.definition import ChannelDefinition, DefinitionError
 from orchestrator.channels.lineup import ChannelExists, ChannelOfSettings, TooManyChannels
 from orchestrator.http.arriving import small_json
 from orchestrator.http.errors import ApiError
-from orchestrator.service import Service
+from orchestrator.orchestrator import Orchestrator
 from orchestrator.settings import SettingsError
 
 _BLOCK_BYTES = 64 * 1024
@@ -30,8 +30,8 @@ _STALLED_S = 5.0
 
 async def list_channels(request: Request) -> Response:
     """All channels."""
-    service: Service = request.app.state.service
-    return JSONResponse({"channels": [channel.view.as_json() for channel in service.channels.values()]})
+    orchestrator: Orchestrator = request.app.state.orchestrator
+    return JSONResponse({"channels": [channel.view.as_json() for channel in orchestrator.channels.values()]})
 
 
 async def show_channel(request: Request) -> Response:
@@ -41,12 +41,12 @@ async def show_channel(request: Request) -> Response:
 
 async def create_channel(request: Request) -> Response:
     """Add a channel; it is there again after a restart."""
-    service: Service = request.app.state.service
-    _require_accepting(service)
-    values = {**service.settings.channel_defaults(), **await _json_object(request)}
-    definition = await _checked(values, service)
+    orchestrator: Orchestrator = request.app.state.orchestrator
+    _require_accepting(orchestrator)
+    values = {**orchestrator.settings.channel_defaults(), **await _json_object(request)}
+    definition = await _checked(values, orchestrator)
     try:
-        channel = await service.channels.create(definition)
+        channel = await orchestrator.channels.create(definition)
     except ChannelExists as error:
         raise ApiError(HTTPStatus.CONFLICT, "channel_exists", str(error)) from None
     except TooManyChannels as error:
@@ -57,23 +57,23 @@ async def create_channel(request: Request) -> Response:
 
 async def change_channel(request: Request) -> Response:
     """Change the fields that the body names."""
-    service: Service = request.app.state.service
-    _require_accepting(service)
+    orchestrator: Orchestrator = request.app.state.orchestrator
+    _require_accepting(orchestrator)
     channel = _find_channel(request)
     values = await _json_object(request)
     if values.get("channel", channel.id) != channel.id:
         raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, "bad_channel", "channel: a channel's name can't be changed.")
-    definition = await _checked({**channel.definition.model_dump(), **values}, service)
+    definition = await _checked({**channel.definition.model_dump(), **values}, orchestrator)
     with _refusals(request):
-        return JSONResponse((await service.channels.change(definition)).view.as_json())
+        return JSONResponse((await orchestrator.channels.change(definition)).view.as_json())
 
 
 async def remove_channel(request: Request) -> Response:
     """End a channel for good; its tasks are cancelled."""
-    service: Service = request.app.state.service
+    orchestrator: Orchestrator = request.app.state.orchestrator
     channel = _find_channel(request)
     with _refusals(request):
-        return JSONResponse({"removed": channel.id, "cancelled": await service.channels.remove(channel.id)})
+        return JSONResponse({"removed": channel.id, "cancelled": await orchestrator.channels.remove(channel.id)})
 
 
 async def interrupt(request: Request) -> Response:
@@ -85,27 +85,27 @@ async def interrupt(request: Request) -> Response:
 
 async def preview(request: Request) -> Response:
     """The channel's stream as endless fragmented MP4, from the next keyframe on."""
-    service: Service = request.app.state.service
+    orchestrator: Orchestrator = request.app.state.orchestrator
     channel = _find_channel(request)
-    if not service.accepting:
+    if not orchestrator.accepting:
         raise _no_preview("the server is stopping")
-    if channel.viewers >= service.settings.preview_viewers:
+    if channel.viewers >= orchestrator.settings.preview_viewers:
         raise _no_preview(f"{channel.viewers} viewers are connected, which is the limit")
     try:
         reader, writer = await asyncio.open_unix_connection(channel.preview_socket)
     except OSError as error:
         raise _no_preview(f"channel {channel.id} has no stream ({error.strerror})") from None
     return StreamingResponse(
-        _relayed(reader, writer, channel, service), media_type="video/mp4", headers={"Cache-Control": "no-store"}
+        _relayed(reader, writer, channel, orchestrator), media_type="video/mp4", headers={"Cache-Control": "no-store"}
     )
 
 
 async def _relayed(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, channel: Channel, service: Service
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, channel: Channel, orchestrator: Orchestrator
 ) -> AsyncIterator[bytes]:
     channel.viewers += 1
     try:
-        while service.streams_open:
+        while orchestrator.streams_open:
             with anyio.move_on_after(_STALLED_S) as scope:
                 block = await reader.read(_BLOCK_BYTES)
             if scope.cancelled_caught or not block:
@@ -116,15 +116,15 @@ async def _relayed(
         writer.close()
 
 
-async def _checked(values: dict[str, Any], service: Service) -> ChannelDefinition:
+async def _checked(values: dict[str, Any], orchestrator: Orchestrator) -> ChannelDefinition:
     """The definition, whose avatar is there; raises ApiError (422)."""
     try:
         definition = ChannelDefinition.parse(values)
-        allowed = AllowedTargets(service.settings.allowed_targets)
+        allowed = AllowedTargets(orchestrator.settings.allowed_targets)
         for number, target in enumerate(definition.targets):
             if refusal := allowed.refusal(target):
                 raise DefinitionError(f"targets: number {number}: {refusal}")
-        await asyncio.to_thread(service.setup.avatar, definition)
+        await asyncio.to_thread(orchestrator.setup.avatar, definition)
     except (DefinitionError, SettingsError, AvatarError) as error:
         raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, "bad_channel", f"{error}.") from None
     return definition
@@ -149,17 +149,17 @@ def _refusals(request: Request) -> Iterator[None]:
         raise
 
 
-def _require_accepting(service: Service) -> None:
-    if not service.accepting:
+def _require_accepting(orchestrator: Orchestrator) -> None:
+    if not orchestrator.accepting:
         raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "stopping", "The server is stopping.", _RETRY_S)
 
 
 def _find_channel(request: Request) -> Channel:
-    service: Service = request.app.state.service
+    orchestrator: Orchestrator = request.app.state.orchestrator
     channel_id = request.path_params["channel_id"]
-    channel = service.channels.get(channel_id)
+    channel = orchestrator.channels.get(channel_id)
     if channel is None:
-        message = f"There is no channel {channel_id[:64]!r}; there is {', '.join(service.channels)}."
+        message = f"There is no channel {channel_id[:64]!r}; there is {', '.join(orchestrator.channels)}."
         raise ApiError(HTTPStatus.NOT_FOUND, "unknown_channel", message)
     return channel
 

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from orchestrator.audio.errors import AudioError, DecodeTimeout, TooLarge, TooLong
+from speech.audio.errors import AudioError, DecodeTimeout, TooLarge, TooLong
 
 logger = logging.getLogger(__name__)
 

@@ -10,10 +10,10 @@ import anyio
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from orchestrator.broadcast import Notice, Subscription
 from orchestrator.http.guard import busy
 from orchestrator.http.task_routes import find_task
-from orchestrator.service import Service
+from orchestrator.observability.notices import Notice, Subscription
+from orchestrator.orchestrator import Orchestrator
 from orchestrator.tasks.task import Task
 
 _KEEPALIVE_S = 15.0
@@ -23,12 +23,12 @@ _BACKLOG = 20
 
 async def task_events(request: Request) -> Response:
     """One task's changes from now on, its present state first; the stream ends with the final state."""
-    service: Service = request.app.state.service
+    orchestrator: Orchestrator = request.app.state.orchestrator
     await find_task(request)  # an unknown one is refused before the stream begins
-    _require_place(service)
+    _require_place(orchestrator)
 
     async def messages() -> AsyncIterator[bytes]:
-        with service.listeners.one(), service.notices.subscribe() as subscription:
+        with orchestrator.listeners.one(), orchestrator.notices.subscribe() as subscription:
             task = await find_task(request)
             yield _message(task)
             if task.state.final:
@@ -46,14 +46,14 @@ async def task_events(request: Request) -> Response:
 
 async def all_events(request: Request) -> Response:
     """Changes of all tasks and channels, beginning with the channels and the latest tasks as they are."""
-    service: Service = request.app.state.service
-    _require_place(service)
+    orchestrator: Orchestrator = request.app.state.orchestrator
+    _require_place(orchestrator)
 
     async def messages() -> AsyncIterator[bytes]:
-        with service.listeners.one(), service.notices.subscribe() as subscription:
-            for channel in service.channels.values():
+        with orchestrator.listeners.one(), orchestrator.notices.subscribe() as subscription:
+            for channel in orchestrator.channels.values():
                 yield _message(channel.view)
-            for task in reversed(await service.board.newest(_BACKLOG)):
+            for task in reversed(await orchestrator.board.newest(_BACKLOG)):
                 yield _message(task)
             async for notice in _with_keepalive(subscription):
                 yield b": still here\n\n" if notice is None else _message(notice)
@@ -61,9 +61,9 @@ async def all_events(request: Request) -> Response:
     return StreamingResponse(messages(), media_type="text/event-stream", headers=_HEADERS)
 
 
-def _require_place(service: Service) -> None:
-    if service.listeners.full:
-        raise busy(f"{service.listeners.count} connections listen to events, which is the limit")
+def _require_place(orchestrator: Orchestrator) -> None:
+    if orchestrator.listeners.full:
+        raise busy(f"{orchestrator.listeners.count} connections listen to events, which is the limit")
 
 
 async def _with_keepalive(subscription: Subscription) -> AsyncIterator[Notice | None]:

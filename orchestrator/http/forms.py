@@ -9,9 +9,9 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
-from orchestrator.audio.errors import TooLarge
 from orchestrator.http.arriving import arriving
 from orchestrator.http.errors import ApiError
+from speech.audio.errors import TooLarge
 
 AUDIO_FIELD = "audio_file"
 _MAX_FIELD_BYTES = 1024

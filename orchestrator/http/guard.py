@@ -14,7 +14,7 @@ from orchestrator.access.keys import Scope
 from orchestrator.access.limits import RateLimit
 from orchestrator.http.errors import ApiError
 from orchestrator.http.unread import read_rest
-from orchestrator.service import Service
+from orchestrator.orchestrator import Orchestrator
 
 SESSION_COOKIE = "latentsync_key"
 _UNREAD_BYTES = 1_000_000
@@ -42,15 +42,15 @@ def guarded_upload(endpoint: Endpoint, scope: Scope) -> Endpoint:
 
     @wraps(endpoint)
     async def answer(request: Request) -> Response:
-        service: Service = request.app.state.service
+        orchestrator: Orchestrator = request.app.state.orchestrator
         try:
             caller = _admit(request, scope)
-            _within(service.upload_rate, caller, "uploads")
-            if service.uploads.full:
-                raise busy(f"{service.uploads.count} uploads are taken at once, which is the limit")
+            _within(orchestrator.upload_rate, caller, "uploads")
+            if orchestrator.uploads.full:
+                raise busy(f"{orchestrator.uploads.count} uploads are taken at once, which is the limit")
         except ApiError as refusal:
             raise await _read(request, refusal) from None
-        with service.uploads.one():
+        with orchestrator.uploads.one():
             return await endpoint(request)
 
     return answer
@@ -58,10 +58,10 @@ def guarded_upload(endpoint: Endpoint, scope: Scope) -> Endpoint:
 
 def caller_of(request: Request) -> Caller:
     """Who asks."""
-    service: Service = request.app.state.service
+    orchestrator: Orchestrator = request.app.state.orchestrator
     kind, _, secret = request.headers.get("authorization", "").partition(" ")
     key = secret.strip() if kind.lower() == "bearer" else request.cookies.get(SESSION_COOKIE)
-    return service.gate.caller(key, request.client.host if request.client else "unknown")
+    return orchestrator.gate.caller(key, request.client.host if request.client else "unknown")
 
 
 def busy(reason: str) -> ApiError:
@@ -71,10 +71,10 @@ def busy(reason: str) -> ApiError:
 
 
 def _admit(request: Request, scope: Scope | None) -> Caller:
-    service: Service = request.app.state.service
+    orchestrator: Orchestrator = request.app.state.orchestrator
     caller = caller_of(request)
     request.state.caller = caller.name  # for the log
-    _within(service.requests, caller, "requests")
+    _within(orchestrator.requests, caller, "requests")
     if scope is None:
         return caller
     if caller.scope is None:

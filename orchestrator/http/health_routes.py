@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from orchestrator.http.guard import caller_of
-from orchestrator.service import Service
+from orchestrator.orchestrator import Orchestrator
 
 
 async def live(request: Request) -> Response:
@@ -17,8 +17,8 @@ async def live(request: Request) -> Response:
 
 async def ready(request: Request) -> Response:
     """200 when a speech would be taken and played, 503 otherwise; tells the parts to whoever may see them."""
-    service: Service = request.app.state.service
-    parts = service.health()
+    orchestrator: Orchestrator = request.app.state.orchestrator
+    parts = orchestrator.health()
     is_ready = all(part.ready for part in parts.values())
     told = parts if caller_of(request).scope is not None else {}  # they name channels and addresses
     body = {
@@ -30,6 +30,6 @@ async def ready(request: Request) -> Response:
 
 async def metrics(request: Request) -> Response:
     """The metrics in the format that the client asks for."""
-    service: Service = request.app.state.service
+    orchestrator: Orchestrator = request.app.state.orchestrator
     encode, content_type = choose_encoder(request.headers.get("accept", ""))
-    return Response(encode(service.metrics.registry), headers={"Content-Type": content_type})
+    return Response(encode(orchestrator.metrics.registry), headers={"Content-Type": content_type})

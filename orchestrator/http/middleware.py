@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from orchestrator import logs
 from orchestrator.http.errors import error_response
 from orchestrator.http.page_routes import CONTENT_SECURITY_POLICY
-from orchestrator.metrics import Metrics
-from orchestrator.tracing.traces import Traces
+from orchestrator.observability import logs
+from orchestrator.observability.metrics import Metrics
+from orchestrator.observability.traces import Traces
 
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _POLLED = ("/health/", "/metrics")  # asked every few seconds, for ever

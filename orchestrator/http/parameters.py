@@ -6,34 +6,13 @@ import math
 import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
 
 from orchestrator.http.errors import ApiError
+from orchestrator.tasks.parameters import SpeechDefaults, SpeechParameters
 
 # No longer than any number in range: int() refuses thousands of digits with an error of its own.
 _WHOLE = re.compile(r"[0-9]{1,12}")
-
-
-@dataclass(frozen=True)
-class SpeechDefaults:
-    """What a task gets when its form doesn't say, and the most that it may ask for."""
-
-    steps: int
-    guidance: float
-    max_steps: int
-    max_guidance: float
-    channel: str
-
-
-@dataclass(frozen=True)
-class SpeechParameters:
-    """How a speech is generated, and where it is said."""
-
-    steps: int
-    guidance: float
-    seed: int
-    channel: str
 
 
 def speech_parameters(fields: Mapping[str, str], defaults: SpeechDefaults) -> SpeechParameters:

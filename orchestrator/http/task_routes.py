@@ -14,19 +14,20 @@ from numpy.typing import NDArray
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from orchestrator import logs
-from orchestrator.audio.decoder import SAMPLE_RATE_HZ, decode_upload
-from orchestrator.audio.errors import AudioError
-from orchestrator.audio.spool import spool_upload
+from inference import span
 from orchestrator.http.errors import ApiError, refusal_of
 from orchestrator.http.forms import SpeechForm
 from orchestrator.http.guard import busy
-from orchestrator.http.parameters import SpeechParameters, speech_parameters
+from orchestrator.http.parameters import speech_parameters
 from orchestrator.http.unread import read_rest
-from orchestrator.service import Service
+from orchestrator.observability import logs
+from orchestrator.orchestrator import Orchestrator
 from orchestrator.tasks.board import QueueFull
+from orchestrator.tasks.parameters import SpeechParameters
 from orchestrator.tasks.task import Stage, Task
-from orchestrator.tracing import span
+from speech.audio.decoder import SAMPLE_RATE_HZ, decode_upload
+from speech.audio.errors import AudioError
+from speech.audio.spool import spool_upload
 
 _WHOLE = re.compile(r"[0-9]{1,9}")
 _FORM_BYTES = 1_000_000  # what a form may weigh beside its audio
@@ -40,9 +41,9 @@ _DECODER_WAIT_S = 40.0
 
 async def submit(request: Request) -> Response:
     """Take an upload as a task."""
-    service: Service = request.app.state.service
+    orchestrator: Orchestrator = request.app.state.orchestrator
     try:
-        task = await _accepted(request, service)
+        task = await _accepted(request, orchestrator)
     except (ApiError, AudioError, OSError) as error:
         refusal = refusal_of(error)
         refusal.closes = not await read_rest(request, _UNREAD_BYTES)
@@ -54,12 +55,12 @@ async def submit(request: Request) -> Response:
 
 async def list_tasks(request: Request) -> Response:
     """The newest tasks, newest first."""
-    service: Service = request.app.state.service
+    orchestrator: Orchestrator = request.app.state.orchestrator
     text = request.query_params.get("limit", "50")
     if not (_WHOLE.fullmatch(text) and 1 <= int(text) <= _LIST_LIMIT):
         message = f"limit is {text[:20]!r} and must be a whole number from 1 to {_LIST_LIMIT}."
         raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, "bad_limit", message)
-    tasks = await service.board.newest(int(text))
+    tasks = await orchestrator.board.newest(int(text))
     return JSONResponse({"tasks": [task.as_json() for task in tasks]})
 
 
@@ -70,10 +71,10 @@ async def show_task(request: Request) -> Response:
 
 async def cancel_task(request: Request) -> Response:
     """Cancel a task; one that is over already stays as it is."""
-    service: Service = request.app.state.service
+    orchestrator: Orchestrator = request.app.state.orchestrator
     task = await find_task(request)
     if not task.state.final:
-        channel = service.channels.get(task.channel)
+        channel = orchestrator.channels.get(task.channel)
         if channel is not None:  # else it was removed this moment, and its tasks with it
             await channel.cancel(task.id)
         task = await find_task(request)
@@ -82,54 +83,54 @@ async def cancel_task(request: Request) -> Response:
 
 async def find_task(request: Request) -> Task:
     """The task that the path names; raises ApiError (404)."""
-    service: Service = request.app.state.service
+    orchestrator: Orchestrator = request.app.state.orchestrator
     task_id = request.path_params["task_id"]
-    task = await service.board.get(task_id)
+    task = await orchestrator.board.get(task_id)
     if task is None:
-        message = f"There is no task {task_id[:64]!r}; /v1/tasks lists the latest {service.settings.task_history}."
+        message = f"There is no task {task_id[:64]!r}; /v1/tasks lists the latest {orchestrator.settings.task_history}."
         raise ApiError(HTTPStatus.NOT_FOUND, "unknown_task", message)
     return task
 
 
-async def _accepted(request: Request, service: Service) -> Task:
-    require_ready(service)
-    settings = service.settings
+async def _accepted(request: Request, orchestrator: Orchestrator) -> Task:
+    require_ready(orchestrator)
+    settings = orchestrator.settings
     form = SpeechForm(request, settings.upload_limit_bytes + _FORM_BYTES, settings.upload_timeout_s)
     blocks = form.audio_blocks()
-    async with spool_upload(blocks, service.files.incoming, settings.upload_limit_bytes) as path:
-        arrived_at = service.clock()
-        service.metrics.upload_bytes.inc(path.stat().st_size)
-        parameters = speech_parameters(form.fields, service.defaults)
-        if parameters.channel not in service.channels:
-            message = f"There is no channel {parameters.channel[:64]!r}; there is {', '.join(service.channels)}."
+    async with spool_upload(blocks, orchestrator.files.incoming, settings.upload_limit_bytes) as path:
+        arrived_at = orchestrator.clock()
+        orchestrator.metrics.upload_bytes.inc(path.stat().st_size)
+        parameters = speech_parameters(form.fields, orchestrator.defaults)
+        if parameters.channel not in orchestrator.channels:
+            message = f"There is no channel {parameters.channel[:64]!r}; there is {', '.join(orchestrator.channels)}."
             raise ApiError(HTTPStatus.NOT_FOUND, "unknown_channel", message)
-        async with _core_to_decode_on(service):
-            if full := service.board.full(parameters.channel):
+        async with _core_to_decode_on(orchestrator):
+            if full := orchestrator.board.full(parameters.channel):
                 raise _queue_full(full)  # before the work of decoding what would be refused anyway
             with span.child("decode"):
-                pcm = await decode_upload(path, service.decode_limits)
-    task = _task(parameters, pcm, arrived_at, service)
+                pcm = await decode_upload(path, orchestrator.decode_limits)
+    task = _task(parameters, pcm, arrived_at, orchestrator)
     logs.task_id.set(task.id)
     try:
-        await service.board.submit(task, np.rint(pcm * 32768).astype(np.int16))
+        await orchestrator.board.submit(task, np.rint(pcm * 32768).astype(np.int16))
     except QueueFull as error:
         raise _queue_full(str(error)) from None
-    service.traces.accepted(task)  # before anything is awaited: no channel has taken it yet
-    service.metrics.speech_s.inc(task.duration_s)
+    orchestrator.traces.accepted(task)  # before anything is awaited: no channel has taken it yet
+    orchestrator.metrics.speech_s.inc(task.duration_s)
     return task
 
 
 @asynccontextmanager
-async def _core_to_decode_on(service: Service) -> AsyncIterator[None]:
+async def _core_to_decode_on(orchestrator: Orchestrator) -> AsyncIterator[None]:
     # More decoders at once than there are cores would only hold up each other, and the stream.
     try:
-        await asyncio.wait_for(service.decoding.acquire(), _DECODER_WAIT_S)
+        await asyncio.wait_for(orchestrator.decoding.acquire(), _DECODER_WAIT_S)
     except TimeoutError:
         raise busy("other uploads are being decoded") from None
     try:
         yield
     finally:
-        service.decoding.release()
+        orchestrator.decoding.release()
 
 
 def _queue_full(reason: str) -> ApiError:
@@ -137,18 +138,20 @@ def _queue_full(reason: str) -> ApiError:
     return ApiError(HTTPStatus.TOO_MANY_REQUESTS, "queue_full", message, _RETRY_FULL_S)
 
 
-def require_ready(service: Service) -> None:
+def require_ready(orchestrator: Orchestrator) -> None:
     """Raises ApiError (503) while no speech can be taken."""
-    if not service.accepting:
+    if not orchestrator.accepting:
         message = "The server is stopping and takes no more tasks."
         raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "stopping", message, _RETRY_STOPPING_S)
-    health = service.triton.health
+    health = orchestrator.triton.health
     if not health.ready:
         message = f"No speech can be generated now: {health.message}."
         raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "triton_unavailable", message, _RETRY_TRITON_S)
 
 
-def _task(parameters: SpeechParameters, pcm: NDArray[np.float32], arrived_at: float, service: Service) -> Task:
+def _task(
+    parameters: SpeechParameters, pcm: NDArray[np.float32], arrived_at: float, orchestrator: Orchestrator
+) -> Task:
     return Task(
         id=str(uuid.uuid4()),
         channel=parameters.channel,
@@ -157,5 +160,5 @@ def _task(parameters: SpeechParameters, pcm: NDArray[np.float32], arrived_at: fl
         seed=parameters.seed,
         duration_s=len(pcm) / SAMPLE_RATE_HZ,
         created_at=arrived_at,
-        stamps={Stage.DECODED.value: service.clock()},
+        stamps={Stage.DECODED.value: orchestrator.clock()},
     )

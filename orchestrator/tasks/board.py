@@ -12,11 +12,11 @@ import anyio
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.broadcast import Broadcast
 from orchestrator.clock import Clock
 from orchestrator.tasks.speech_files import SpeechFiles
 from orchestrator.tasks.store import TaskStore
 from orchestrator.tasks.task import Failure, Stage, Task, TaskState
+from speech.events import FacesMade, FeaturesReady, LengthKnown, SpeechEvent
 
 # A task that was interrupted so often is more likely the cause than the victim.
 MAX_ATTEMPTS = 3
@@ -39,7 +39,7 @@ class TaskBoard:
         self,
         store: TaskStore,
         files: SpeechFiles,
-        notices: Broadcast,
+        notify: Callable[[Task], None],
         clock: Clock,
         queue_limit: int,
         history: int,
@@ -54,7 +54,7 @@ class TaskBoard:
         self._live: dict[str, Task] = {}
         self._arriving: dict[str, int] = {}
         self._arrived = anyio.Event()
-        self._notices = notices
+        self._notify = notify
 
     async def open(self) -> None:
         """Take up what an earlier run left; raises `sqlite3.DatabaseError` for an unreadable store."""
@@ -88,7 +88,7 @@ class TaskBoard:
         finally:
             self._arriving[task.channel] -= 1
         self._live[task.id] = task
-        self._notices.send(task)
+        self._notify(task)
         self._wake()
 
     def full(self, channel: str) -> str | None:
@@ -136,7 +136,20 @@ class TaskBoard:
             self._live[task_id] = dataclasses.replace(
                 changed, frames_played=min(changed.frames_played, changed.frames_total)
             )
-            self._notices.send(self._live[task_id])
+            self._notify(self._live[task_id])
+
+    async def hear(self, task_id: str, event: SpeechEvent) -> None:
+        """Note how far the generation of a task's speech is."""
+        match event:
+            case LengthKnown(frames):
+                self.progress(task_id, frames_total=frames)
+            case FeaturesReady():
+                await self.stamp(task_id, Stage.FEATURES)
+            case FacesMade(frames):
+                task = self._live.get(task_id)
+                if task is not None and Stage.FIRST_FACE.value not in task.stamps:
+                    await self.stamp(task_id, Stage.FIRST_FACE)
+                self.progress(task_id, frames_generated=frames)
 
     async def finish(self, task_id: str, state: TaskState, failure: Failure | None = None) -> None:
         """Give a live task its final state, and delete its speech; a task that is final already stays as it is."""
@@ -150,7 +163,7 @@ class TaskBoard:
         await self._store.save(final)
         await asyncio.to_thread(self._files.delete, task_id)
         self._live.pop(task_id, None)
-        self._notices.send(final)
+        self._notify(final)
         await self._store.forget_finished(self._history)
         said = f": {failure.message}" if failure else ""
         logger.info("task %s is %s%s", task_id, state.value, said, extra={"task_id": task_id})
@@ -214,7 +227,7 @@ class TaskBoard:
         self._live[task_id] = task
         await self._store.save(task)
         if task_id in self._live:  # else it has ended meanwhile, and that was told
-            self._notices.send(self._live[task_id])
+            self._notify(self._live[task_id])
         return task
 
     def _wake(self) -> None:

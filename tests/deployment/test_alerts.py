@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.deployment.compose import ROOT
+from tests.support.checkout import ROOT
 
 RULES = ROOT / "docker" / "prometheus" / "alerts.yml"
 SCENARIOS = Path(__file__).with_name("alerts_test.yml")

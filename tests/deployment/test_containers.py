@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from export.launcher import TritonOptions, launch_command
 from export.repository import export_repository
+from inference.launcher import TritonOptions, launch_command
 from latentsync.checkpoint import Checkpoint
 from orchestrator.probe import probe_triton
 from orchestrator.settings import Settings
-from tests.deployment.compose import PROFILES, ROOT, compose_config, services, triton_arguments
+from tests.support.checkout import ROOT
+from tests.support.compose import PROFILES, compose_config, services, triton_arguments
 
 DOCKERFILES = sorted((ROOT / "docker").glob("*/Dockerfile"))
 IMAGES = re.findall(r"image: ([^&*\s]+)", (ROOT / "docker-compose.yml").read_text())

@@ -11,13 +11,13 @@ import httpx
 import pytest
 import yaml
 
-from export.launcher import TritonServer
+from inference.launcher import TritonServer
 from latentsync.checkpoint import Checkpoint
-from orchestrator.metrics import triton_restarts
-from tests.deployment.compose import ROOT
-from tests.deployment.prometheus import CONFIGURATION, prometheus, query
-from tests.orchestrator.running_server import running, settings_in
-from tests.orchestrator.speech_samples import wav
+from orchestrator.observability.metrics import triton_restarts
+from tests.support.checkout import ROOT
+from tests.support.prometheus import CONFIGURATION, prometheus, query
+from tests.support.running_server import running, settings_in
+from tests.support.speech_samples import wav
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -58,7 +58,7 @@ async def test_every_query_of_the_dashboard_has_data_and_every_metric_of_the_ale
         "mediamtx": "127.0.0.1:9",
     }
     async with running(settings, real_client=True, resolution=checkpoint.resolution) as server:
-        triton_restarts(server.service.metrics.registry)  # as where this process runs Triton
+        triton_restarts(server.orchestrator.metrics.registry)  # as where this process runs Triton
         await server.ready()
         async with prometheus(tmp_path, targets) as http:
             await until_scraped(http, "up{job='orchestrator'} == 1", "up{job='triton'} == 1")

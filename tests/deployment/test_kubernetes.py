@@ -9,9 +9,10 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from export.launcher import TritonOptions, launch_command
+from inference.launcher import TritonOptions, launch_command
 from orchestrator.settings import Settings
-from tests.deployment.compose import ROOT, triton_arguments
+from tests.support.checkout import ROOT
+from tests.support.compose import triton_arguments
 
 BASE = ROOT / "kubernetes" / "base"
 KUSTOMIZATION = yaml.safe_load((BASE / "kustomization.yaml").read_text())

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.deployment.prometheus import prometheus, query
-from tests.orchestrator.running_server import running, settings_in
+from tests.support.prometheus import prometheus, query
+from tests.support.running_server import running, settings_in
 
 
 def key_of(data_dir: Path, name: str, scope: str) -> str:

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from export.hub import hub_files
-from tests.conftest import ROOT
-from tests.export.hub_server import Hub, running_hub
+from tests.support.checkout import ROOT
+from tests.support.hub_server import Hub, running_hub
 
 REPOSITORY, REVISION = "someone/weights", "0123456789abcdef0123456789abcdef01234567"
 CONTENT = bytes(range(256)) * 120_000  # more than the library holds back before it writes

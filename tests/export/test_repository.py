@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from export.replacing import replace_folder
 from export.repository import RECORD, ExportError, _is_current, export_repository
 from latentsync.checkpoint import Checkpoint, CheckpointError
-from tests.triton.tiny_checkpoint import write_tiny_checkpoint
+from tests.support.tiny_checkpoint import write_tiny_checkpoint
 
 
 @pytest.fixture(scope="module")

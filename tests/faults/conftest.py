@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from bench.rtmp_server import NoRtmpServer
 from export.repository import export_repository
 from latentsync.checkpoint import Checkpoint
-from orchestrator.bench.rtmp_server import NoRtmpServer
-from tests.faults.stage import Stage
-from tests.orchestrator.synthetic_avatar import write_avatar
-from tests.triton.conftest import checkpoint
-from tests.triton.tiny_checkpoint import RESOLUTION
+from tests.support.fault_stage import Stage
+from tests.support.synthetic_avatar import write_avatar
+from tests.support.tiny_checkpoint import RESOLUTION
+from tests.support.triton_server import checkpoint
 
 __all__ = ["checkpoint"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.stage import Stage, patiently
+from tests.support.fault_stage import Stage, patiently
 
 pytestmark = pytest.mark.timeout(900)
 

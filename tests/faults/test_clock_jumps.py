@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.stage import Stage
+from tests.support.fault_stage import Stage
 
 pytestmark = pytest.mark.timeout(900)
 

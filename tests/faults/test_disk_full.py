@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.stage import Stage
-from tests.orchestrator.speech_samples import wav
+from tests.support.fault_stage import Stage
+from tests.support.speech_samples import wav
 
 pytestmark = pytest.mark.timeout(900)
 

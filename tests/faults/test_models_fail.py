@@ -5,8 +5,8 @@ import signal
 
 import pytest
 
-from tests.faults.processes import one
-from tests.faults.stage import Stage
+from tests.support.fault_stage import Stage
+from tests.support.processes import one
 
 pytestmark = pytest.mark.timeout(900)
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.faults.processes import descendants, is_running, one
-from tests.faults.stage import Stage, patiently
+from tests.support.fault_stage import Stage, patiently
+from tests.support.processes import descendants, is_running, one
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -27,7 +27,7 @@ def test_killed_orchestrator_leaves_no_process_and_the_next_one_says_what_was_ac
     family = descendants(stage.server.pid)
     assert sum("rawvideo" in line for line in family.values()) == 1
     if channel_hangs:
-        os.kill(one(stage.server.pid, "streaming.channel"), signal.SIGSTOP)
+        os.kill(one(stage.server.pid, "streaming.process"), signal.SIGSTOP)
     stage.restart()
     assert_said_again(*stage.all_played(task_ids))
     for _ in patiently(f"some of these run on: {family}"):
@@ -40,7 +40,7 @@ def test_killed_channel_process_comes_back_and_says_the_speech_again(stage: Stag
     assert stage.server is not None
     restarts = stage.channel()["restarts"]
     task_ids = stage.speaking()
-    os.kill(one(stage.server.pid, "streaming.channel"), signal.SIGKILL)
+    os.kill(one(stage.server.pid, "streaming.process"), signal.SIGKILL)
     assert_said_again(*stage.all_played(task_ids))
     assert stage.channel()["restarts"] == restarts + 1
     stage.until_ready()

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from orchestrator.audio.decoder import ffmpeg_binary
+from speech.audio.decoder import ffmpeg_binary
 
 _TONE = ["-f", "lavfi", "-i", "sine=frequency=300:duration=0.6"]
 _SILENCE = ["-f", "lavfi", "-i", "anullsrc=r=8000:cl=mono"]

@@ -10,13 +10,13 @@ from pathlib import Path
 import httpx
 
 from orchestrator.access.keys import KeyFile, Scope
+from orchestrator.orchestrator import Orchestrator
 from orchestrator.server import OrchestratorServer
-from orchestrator.service import Service
-from tests.conftest import ROOT
-from tests.faults.processes import descendants
-from tests.orchestrator.controlled_models import ControlledModels
-from tests.orchestrator.running_server import free_port, settings_in
-from tests.orchestrator.synthetic_avatar import write_avatar
+from tests.support.checkout import ROOT
+from tests.support.controlled_models import ControlledModels
+from tests.support.processes import descendants
+from tests.support.running_server import free_port, settings_in
+from tests.support.synthetic_avatar import write_avatar
 
 LIMITS = {
     "requests_per_minute": 0,
@@ -120,8 +120,8 @@ def main(folder: Path, port: int, key_required: bool) -> None:
     write_avatar(settings.avatars_dir)
 
     async def serve() -> None:
-        service = Service(settings, client=ControlledModels())  # type: ignore[arg-type]
-        await OrchestratorServer(service).serve()
+        orchestrator = Orchestrator(settings, client=ControlledModels())  # type: ignore[arg-type]
+        await OrchestratorServer(orchestrator).serve()
 
     asyncio.run(serve())
 

@@ -24,7 +24,7 @@ from hypothesis import HealthCheck, Phase
 from tests.fuzz import requests as drawn
 from tests.fuzz.media import audio_seeds, damaged, deceptions, video_seeds
 from tests.fuzz.served import ANSWERED_WITHIN_S, Served
-from tests.orchestrator.http.test_api_fuzz import ask_everything
+from tests.support.drawn_cases import ask_everything
 
 SCALE = int(os.environ.get("FUZZ_SCALE", "1"))
 SEED = int(os.environ.get("FUZZ_SEED", "0"))

@@ -15,7 +15,7 @@ from latentsync.audio import (
     split_windows,
 )
 from latentsync.whisper import AudioEncoder, WhisperConfig
-from tests.latentsync.reference import recipe
+from tests.support.reference import recipe
 
 RECORDINGS = ["speech_zh_4s", "speech_zh_42s"]
 

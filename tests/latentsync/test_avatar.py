@@ -13,7 +13,7 @@ from latentsync.avatar import AvatarError, Loop, PreparedAvatar
 from latentsync.avatar_files import AvatarWriter
 from latentsync.mask import paste_mask
 from latentsync.paste_back import PasteBack
-from tests.conftest import ROOT
+from tests.support.checkout import ROOT
 
 COUNT, HEIGHT, WIDTH, LATENTS = 4, 48, 64, 4
 

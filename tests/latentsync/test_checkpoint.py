@@ -12,15 +12,9 @@ from latentsync.checkpoint import Checkpoint, CheckpointError
 from latentsync.denoising import PredictionType, TimestepSpacing
 from latentsync.unet import LatentSyncUNet, UNetConfig, upstream_state_dict
 from latentsync.whisper import AudioEncoder, WhisperConfig
-from tests.conftest import ROOT
-from tests.latentsync.reference import TINY_UNET, recipe_weights, shapes_of
+from tests.support.checkout import ROOT
+from tests.support.reference import TINY_UNET, TINY_VAE, recipe_weights, shapes_of
 
-TINY_VAE = {
-    "encoder_block_out_channels": [8, 8, 8, 8],
-    "decoder_block_out_channels": [8, 8, 8, 8],
-    "num_encoder_blocks": [1, 1, 1, 1],
-    "num_decoder_blocks": [1, 1, 1, 1],
-}
 WHISPER = WhisperConfig(n_audio_state=16, n_audio_head=2, n_audio_layer=4)
 CONFIG = {
     "name": "test",

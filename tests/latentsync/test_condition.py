@@ -6,7 +6,7 @@ import torch
 from latentsync.condition import face_condition
 from latentsync.mask import face_mask, latent_mask
 from latentsync.vae import Vae, VaeType, pixels_to_uint8, uint8_to_pixels
-from tests.latentsync.test_checkpoint import TINY_VAE
+from tests.support.reference import TINY_VAE
 
 
 def test_channels_are_mask_masked_latents_and_reference_latents_in_any_batch():

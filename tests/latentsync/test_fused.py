@@ -5,22 +5,20 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 
 from latentsync.denoising import PlainPredictor, SchedulerConfig, denoise
 from latentsync.unet import LatentSyncUNet, UNetConfig
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.checkout import ROOT
 
 
 @pytest.mark.timeout(320)
 def test_networks_are_the_same_on_fused_kernels() -> None:
     pytest.importorskip("triton", reason="torch for this platform brings no Triton compiler")
     environment = os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": str(ROOT)}
-    program = [sys.executable, "-m", "tests.latentsync.fused_networks"]
+    program = [sys.executable, "-m", "tests.support.fused_networks"]
     done = subprocess.run(program, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     ways = json.loads(done.stdout)

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from latentsync.fused.kernel_cache import kernels_taken_from
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.checkout import ROOT
 
 # A process of its own each time, as a server is: Triton remembers in memory what it has compiled.
 PROGRAM = """

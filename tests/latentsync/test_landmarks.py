@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from latentsync.landmarks import LANDMARK_POINTS, FaceLandmarker, LandmarkModelError
-from tests.conftest import ROOT
+from tests.support.checkout import ROOT
 
 MODELS = ROOT / "checkpoints" / "face"
 

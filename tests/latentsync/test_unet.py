@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from latentsync.unet import LatentSyncUNet, UNetConfig, UnsupportedUNetError, upstream_state_dict
-from tests.latentsync.reference import DEMO_UNET, TINY_UNET, recipe_weights, shapes_of
+from tests.support.reference import DEMO_UNET, TINY_UNET, recipe_weights, shapes_of
 
 
 def tiny_unet(seed: int = 0) -> LatentSyncUNet:

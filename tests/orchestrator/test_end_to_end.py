@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from export.launcher import TritonServer
+from inference.launcher import TritonServer
 from latentsync.checkpoint import Checkpoint
-from orchestrator.audio.decoder import ffmpeg_binary
-from tests.orchestrator.running_server import running, settings_in
-from tests.orchestrator.speech_samples import wav
+from speech.audio.decoder import ffmpeg_binary
+from tests.support.running_server import running, settings_in
+from tests.support.speech_samples import wav
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -13,13 +13,13 @@ from typing import Any
 import httpx
 import pytest
 
-from export.launcher import TritonServer
+from inference.launcher import TritonServer
 from latentsync.checkpoint import Checkpoint
 from orchestrator.settings import Settings
-from tests.faults.processes import descendants as processes_below
-from tests.orchestrator.running_server import settings_in
-from tests.orchestrator.speech_samples import wav
-from tests.orchestrator.synthetic_avatar import write_avatar
+from tests.support.processes import descendants as processes_below
+from tests.support.running_server import settings_in
+from tests.support.speech_samples import wav
+from tests.support.synthetic_avatar import write_avatar
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180)]
 

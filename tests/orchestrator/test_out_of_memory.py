@@ -8,16 +8,15 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
-from export.launcher import TritonOptions, TritonServer
 from export.repository import export_repository
+from inference.client import CHUNK_FRAMES, TritonClient
+from inference.launcher import TritonOptions, TritonServer
+from inference.retry import RetryPolicy
+from inference.transport import TritonSettings
 from latentsync.checkpoint import Checkpoint
-from orchestrator.inference.client import CHUNK_FRAMES, TritonClient
-from orchestrator.inference.retry import RetryPolicy
-from orchestrator.inference.transport import TritonSettings
-from tests.orchestrator.running_server import running, settings_in
-from tests.orchestrator.speech_samples import wav
-from tests.orchestrator.test_watchdog import metric
-from tests.triton.tiny_checkpoint import RESOLUTION
+from tests.support.running_server import metric, running, settings_in
+from tests.support.speech_samples import wav
+from tests.support.tiny_checkpoint import RESOLUTION
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.orchestrator.running_server import running, settings_in
-from tests.orchestrator.speech_samples import wav
-from tests.orchestrator.synthetic_avatar import write_avatar
+from tests.support.running_server import running, settings_in
+from tests.support.speech_samples import wav
+from tests.support.synthetic_avatar import write_avatar
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -83,7 +83,7 @@ async def test_speech_that_plays_is_played_and_the_next_is_kept_for_the_next_sta
         for _ in range(2):
             kept.append((await server.http.post("/v1/tasks", files=files)).json()["task_id"])
         await server.http.delete(f"/v1/tasks/{kept[0]}")
-        server.service.stop_accepting()
+        server.orchestrator.stop_accepting()
         refused = await server.http.post("/v1/tasks", files=files)
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "stopping")
         assert "Retry-After" in refused.headers
@@ -101,7 +101,7 @@ async def test_ordered_stop_answers_with_503_while_the_speech_plays_to_its_end(t
         playing = (await server.http.post("/v1/tasks", files=files)).json()["task_id"]
         await server.task(playing, "streaming")
         server.server.stop()
-        while server.service.accepting:
+        while server.orchestrator.accepting:
             await asyncio.sleep(0.01)
         for path in ("/v1/tasks", "/generate_video"):
             refused = await server.http.post(path, files=files)
@@ -109,7 +109,7 @@ async def test_ordered_stop_answers_with_503_while_the_speech_plays_to_its_end(t
             assert int(refused.headers["Retry-After"]) > 0
         health = await server.http.get("/health/ready")
         assert (health.status_code, health.json()["parts"]["accepting"]["ready"]) == (503, False)
-        while server.service.board.taken("main"):
+        while server.orchestrator.board.taken("main"):
             await asyncio.sleep(0.05)
     async with running(settings) as server:
         assert (await server.http.get(f"/v1/tasks/{playing}")).json()["state"] == "done"

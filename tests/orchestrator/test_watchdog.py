@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from export.launcher import TritonOptions, TritonServer
 from export.repository import export_repository
+from inference.launcher import TritonOptions, TritonServer
+from inference.supervisor import TritonSupervisor
 from latentsync.checkpoint import Checkpoint
-from orchestrator.metrics import triton_restarts
-from orchestrator.triton_supervisor import TritonSupervisor
-from tests.orchestrator.inference.test_client import model_processes
-from tests.orchestrator.running_server import RunningServer, running, settings_in
-from tests.orchestrator.speech_samples import wav
-from tests.triton.tiny_checkpoint import RESOLUTION
+from orchestrator.observability.metrics import triton_restarts
+from tests.support.model_processes import model_processes
+from tests.support.running_server import metric, running, settings_in
+from tests.support.speech_samples import wav
+from tests.support.tiny_checkpoint import RESOLUTION
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
 
@@ -33,7 +33,7 @@ async def test_restart_of_a_tritonserver_that_exits_is_counted(
     try:
         settings = settings_in(tmp_path, triton_url=f"127.0.0.1:{options.grpc_port}")
         async with running(settings, real_client=True, resolution=RESOLUTION) as server:
-            supervisor.restarted = triton_restarts(server.service.metrics.registry).inc
+            supervisor.restarted = triton_restarts(server.orchestrator.metrics.registry).inc
             await server.ready()
             assert supervisor.pid is not None
             os.kill(supervisor.pid, signal.SIGKILL)
@@ -87,11 +87,6 @@ async def triton(
     server = await TritonServer.start(options_for(tmp_path / "models", exit_timeout_s=3))
     yield server
     await server.aclose()
-
-
-async def metric(server: RunningServer, line: str) -> float:
-    text = (await server.http.get("/metrics")).text
-    return next((float(each.rpartition(" ")[2]) for each in text.splitlines() if each.startswith(line + " ")), 0.0)
 
 
 @pytest.mark.parametrize(("model", "number"), [("whisper", signal.SIGKILL), ("unet", signal.SIGSTOP)])

@@ -13,8 +13,8 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
+from bench.rtmp_server import RtmpServer
 from latentsync.avatar import PreparedAvatar
-from streaming.channel_process import ChannelError, ChannelProcess
 from streaming.config import ChannelConfig
 from streaming.events import (
     ChannelDied,
@@ -26,9 +26,9 @@ from streaming.events import (
     SpeechWaiting,
     Status,
 )
-from tests.streaming.conftest import RtmpServer
-from tests.streaming.receiver import Recording, read
-from tests.streaming.watched import children, encoder_of, is_kind, is_state, running, say, speech
+from streaming.handle import ChannelError, ChannelHandle
+from tests.support.receiver import Recording, read
+from tests.support.watched import children, encoder_of, is_kind, is_state, running, say, speech
 
 SYSTEM_FFMPEG = "ffmpeg"
 _MALLOC_HEAP = 64 << 20  # what glibc reserves for a thread's heap, at a multiple of its size
@@ -229,7 +229,7 @@ async def test_a_terminated_channel_closes_the_stream_and_ends_well(avatar: Prep
 async def test_a_channel_that_cannot_start_says_why(tmp_path: Path) -> None:
     config = ChannelConfig("c", str(tmp_path / "nobody"), str(tmp_path / "preview.sock"))
     with pytest.raises(ChannelError, match="no prepared avatar"):
-        await ChannelProcess.start(config)
+        await ChannelHandle.start(config)
 
 
 async def test_wrong_targets_and_shapes_are_refused(avatar: PreparedAvatar, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from latentsync.avatar import PreparedAvatar
 from streaming.compositor import Compositor, fitted
 from streaming.mixer import Mixer
-from tests.streaming.conftest import RESOLUTION, make_avatar
+from tests.support.grey_avatar import RESOLUTION, make_avatar
 
 
 class Clip:

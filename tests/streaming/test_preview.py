@@ -14,7 +14,7 @@ import pytest
 
 from streaming.mp4_boxes import Fragment, FragmentParser, InitSegment
 from streaming.preview import PreviewServer
-from tests.streaming.receiver import FFMPEG, timestamps
+from tests.support.receiver import FFMPEG, timestamps
 
 
 @pytest.fixture(scope="session")

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.rtmp_server import RtmpServer
 from latentsync.avatar import PreparedAvatar
-from orchestrator.bench.rtmp_server import RtmpServer
-from streaming.channel_process import ChannelError
 from streaming.events import PublisherState, Status
-from tests.streaming.receiver import Recording, read
-from tests.streaming.tls_front import TlsFront
-from tests.streaming.watched import Watched, children, encoder_of, is_state, running
+from streaming.handle import ChannelError
+from tests.support.receiver import Recording, read
+from tests.support.tls_front import TlsFront
+from tests.support.watched import Watched, children, encoder_of, is_state, running
 
 ON_AIR, RECONNECTING = PublisherState.ON_AIR, PublisherState.RECONNECTING
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.triton.tiny_checkpoint import RESOLUTION, write_tiny_checkpoint
+from tests.support.tiny_checkpoint import RESOLUTION, write_tiny_checkpoint
 from training.generate import CheckpointGenerator
 
 

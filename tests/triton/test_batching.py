@@ -7,8 +7,8 @@ import pytest
 from numpy.testing import assert_allclose
 from tritonclient.utils import InferenceServerException
 
-from tests.triton.chunks import infer, random_chunk
-from tests.triton.counts import settled_counters
+from tests.support.chunks import infer, random_chunk
+from tests.support.counts import settled_counters
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

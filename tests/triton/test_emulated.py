@@ -5,16 +5,16 @@ import pytest
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
-from export.launcher import TritonServer
-from orchestrator.bench.gpu.emulated.repository import Emulation, write_emulated
-from orchestrator.bench.gpu.emulated.times import GpuTimes
-from orchestrator.inference.client import TritonClient
-from orchestrator.inference.pulse import refused_inputs
-from orchestrator.inference.transport import TritonSettings
-from orchestrator.inference.urgency import Capacity
+from bench.gpu.emulated.repository import Emulation, write_emulated
+from bench.gpu.emulated.times import GpuTimes
+from inference.capacity import Capacity
+from inference.client import TritonClient
+from inference.launcher import TritonServer
+from inference.pulse import refused_inputs
+from inference.transport import TritonSettings
 from orchestrator.settings import SettingsError
-from tests.triton.chunks import infer, random_chunk
-from tests.triton.tiny_checkpoint import RESOLUTION
+from tests.support.chunks import infer, random_chunk
+from tests.support.tiny_checkpoint import RESOLUTION
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -7,11 +7,10 @@ import pytest
 from numpy.testing import assert_allclose
 from tritonclient.grpc.aio import InferenceServerClient
 
-from export.launcher import TritonOptions, TritonServer
 from export.repository import export_repository
+from inference.launcher import TritonOptions, TritonServer
 from latentsync.checkpoint import Checkpoint
-from tests.triton.chunks import infer, random_chunk
-from tests.triton.test_models import denoised
+from tests.support.chunks import denoised, infer, random_chunk
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.slow, pytest.mark.timeout(900)]
 

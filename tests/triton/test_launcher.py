@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from export import embedded_triton
-from export.launcher import TritonLaunchError, TritonServer, launch_command
-from tests.faults.processes import descendants, is_running
+from inference import embedded_triton
+from inference.launcher import TritonLaunchError, TritonServer, launch_command
+from tests.support.processes import descendants, is_running
 
 BROKEN_MODEL = """
 class TritonPythonModel:
@@ -34,7 +34,7 @@ class TritonPythonModel:
 START_AND_STAY = """
 import asyncio, sys
 from pathlib import Path
-from export.launcher import TritonOptions, TritonServer
+from inference.launcher import TritonOptions, TritonServer
 
 async def main(repository, folder, *ports):
     http, grpc, metrics = map(int, ports)

@@ -5,19 +5,12 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
-from latentsync.denoising import denoise
 from latentsync.vae import pixels_to_uint8
 from latentsync.whisper import split_windows
-from tests.triton.chunks import Chunk, infer, random_chunk
-from tests.triton.tiny_checkpoint import RESOLUTION
+from tests.support.chunks import denoised, infer, random_chunk
+from tests.support.tiny_checkpoint import RESOLUTION
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-
-
-def denoised(checkpoint, chunk: Chunk) -> torch.Tensor:
-    tensors = (torch.from_numpy(array)[None] for array in (chunk.noise, chunk.condition, chunk.audio))
-    with torch.inference_mode():
-        return denoise(checkpoint.load_unet(), *tensors, chunk.steps, chunk.guidance, checkpoint.scheduler)[0]
 
 
 async def test_whisper_gives_the_features_of_a_window_that_ends_early(client, checkpoint):

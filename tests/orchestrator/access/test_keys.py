@@ -11,7 +11,7 @@ from orchestrator.access.gate import Gate, NoKeys
 from orchestrator.access.keys import KeyFile, KeyFileError, Scope
 from orchestrator.access.limits import RateLimit
 from orchestrator.access.loopback import is_loopback
-from tests.orchestrator.test_cli import cli
+from tests.support.command_line import cli
 
 
 def test_key_is_found_by_what_was_shown_and_is_not_in_the_file(tmp_path: Path) -> None:

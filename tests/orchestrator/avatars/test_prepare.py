@@ -8,21 +8,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.launcher import TritonServer
+from inference.client import TritonClient
+from inference.errors import InferenceFailed
+from inference.launcher import TritonServer
+from inference.transport import TritonSettings
 from latentsync.alignment import FaceAligner, crop_face
 from latentsync.avatar import AvatarError, Loop, PreparedAvatar
 from latentsync.checkpoint import Checkpoint
 from latentsync.condition import face_condition
 from latentsync.landmarks import FaceLandmarker
-from orchestrator.audio.decoder import ffmpeg_binary
 from orchestrator.avatars.errors import AvatarNotFound, NoFace, VideoError
 from orchestrator.avatars.prepare import PrepareOptions, Step, prepare_avatar
 from orchestrator.avatars.store import list_avatars, remove_avatar
-from orchestrator.inference.client import TritonClient
-from orchestrator.inference.errors import InferenceFailed
-from orchestrator.inference.transport import TritonSettings
-from tests.conftest import ROOT
-from tests.orchestrator.avatars.drawn_face import FollowsSquare
+from speech.audio.decoder import ffmpeg_binary
+from tests.support.checkout import ROOT
+from tests.support.drawn_face import FollowsSquare
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

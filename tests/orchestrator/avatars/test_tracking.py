@@ -8,7 +8,7 @@ import pytest
 from orchestrator.avatars.errors import FaceTooSmall, FaceTurned, NoFace, named_frames
 from orchestrator.avatars.faces import face_turn
 from orchestrator.avatars.tracking import FaceTracker, Track
-from tests.orchestrator.avatars.drawn_face import DrawnFace, Script, drawn_face
+from tests.support.drawn_face import DrawnFace, Script, drawn_face
 
 FRAMES = 100
 BLANK = np.zeros((480, 640, 3), np.uint8)

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator.audio.decoder import ffmpeg_binary
 from orchestrator.avatars.errors import VideoError
 from orchestrator.avatars.video import read_frames, video_info, without_still_ends
-from tests.faults.processes import descendants
+from speech.audio.decoder import ffmpeg_binary
+from tests.support.processes import descendants
 
 
 def make_video(path: Path, *options: str, size: str = "64x48", rate: int = 25, seconds: float = 1) -> Path:

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tests.orchestrator.running_server import RunningServer, running, settings_in
-from tests.orchestrator.speech_samples import wav
-from tests.orchestrator.synthetic_avatar import write_avatar
+from tests.support.running_server import RunningServer, running, settings_in
+from tests.support.speech_samples import wav
+from tests.support.synthetic_avatar import write_avatar
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -87,7 +87,7 @@ async def test_removing_a_channel_cancels_its_tasks_and_lasts(tmp_path: Path) ->
     async with running(settings) as server:
         await server.ready()
         await created(server)
-        pid = server.service.channels["news"].pid
+        pid = server.orchestrator.channels["news"].pid
         tasks = [await say(server, "news", seconds=6.0), await say(server, "news")]
         await server.task(tasks[0], "streaming")
         answer = await server.http.delete("/v1/channels/news")
@@ -106,21 +106,21 @@ async def test_removing_a_channel_cancels_its_tasks_and_lasts(tmp_path: Path) ->
 
 async def test_new_targets_disturb_nothing_and_a_new_avatar_says_the_speech_again(server: RunningServer) -> None:
     await created(server)
-    pid = server.service.channels["news"].pid
+    pid = server.orchestrator.channels["news"].pid
     task_id = await say(server, "news", seconds=8.0)
     await server.task(task_id, "streaming")
     answer = await server.http.patch("/v1/channels/news", json={"targets": ["show.flv", "hls/live.m3u8"]})
     assert answer.status_code == 200, answer.text
     view = await until(server, "news", lambda v: len(v["stream"]["targets"]) == 2)
-    assert server.service.channels["news"].pid == pid and view["playing"] == task_id
-    recordings = server.service.settings.recordings_dir
+    assert server.orchestrator.channels["news"].pid == pid and view["playing"] == task_id
+    recordings = server.orchestrator.settings.recordings_dir
     while not (recordings / "show.flv").exists():
         await asyncio.sleep(0.05)
     answer = await server.http.patch("/v1/channels/news", json={"avatar": "demo"})
     assert (answer.json()["avatar"], len(answer.json()["targets"])) == ("demo", 2)
     task = await server.task(task_id, "done")
     assert task["attempts"] == 1, "an ordered restart is not the task's fault"
-    assert server.service.channels["news"].pid != pid
+    assert server.orchestrator.channels["news"].pid != pid
 
 
 async def test_one_channels_trouble_never_reaches_another(server: RunningServer) -> None:
@@ -128,7 +128,7 @@ async def test_one_channels_trouble_never_reaches_another(server: RunningServer)
     first = await say(server, "main", seconds=4.0)
     await server.task(first, "streaming")
     frames = (await until(server, "main", lambda v: v["stream"]))["stream"]["frames_sent"]
-    os.kill(server.service.channels["news"].pid or 0, signal.SIGKILL)
+    os.kill(server.orchestrator.channels["news"].pid or 0, signal.SIGKILL)
     await until(server, "news", lambda v: v["restarts"] == 1 and v["state"] == "running")
     assert (await server.task(first, "done"))["attempts"] == 1
     main = await until(server, "main", lambda v: v["stream"]["frames_sent"] > frames)
@@ -161,7 +161,7 @@ async def test_a_far_end_that_is_away_shows_in_api_and_metrics_without_the_key(s
     assert 'latentsync_channel_publisher{channel="news",state="reconnecting"} 1.0' in metrics
     assert 'latentsync_channel_av_offset_seconds{channel="main"}' in metrics
     answers = [await server.http.get(path) for path in ("/v1/channels", "/v1/channels/news", "/metrics")]
-    logs = "".join(path.read_text() for path in server.service.settings.log_dir.iterdir())
+    logs = "".join(path.read_text() for path in server.orchestrator.settings.log_dir.iterdir())
     assert not any(KEY in text for text in [*(a.text for a in answers), logs])
 
 
@@ -190,7 +190,7 @@ async def test_a_channel_that_cannot_be_is_refused_with_the_reason(
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code), answer.text
     assert says in answer.json()["error"]["message"]
     assert KEY not in answer.text
-    assert list(server.service.channels) == ["main"]
+    assert list(server.orchestrator.channels) == ["main"]
 
 
 async def test_the_channel_of_the_settings_and_the_limit_are_kept(server: RunningServer) -> None:

@@ -12,9 +12,9 @@ import pytest
 import pytest_asyncio
 
 from orchestrator.channels.setup import ChannelSetup
-from tests.orchestrator.running_server import RunningServer, running, settings_in
-from tests.orchestrator.speech_samples import wav
-from tests.orchestrator.tasks.held_taking import hold_taking
+from tests.support.held_taking import hold_taking
+from tests.support.running_server import RunningServer, running, settings_in
+from tests.support.speech_samples import wav
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -62,7 +62,7 @@ async def test_task_goes_from_queued_to_done_and_says_how_far_it_is(server: Runn
     assert list(timings.values()) == sorted(timings.values())
     # One second of speech is 25 frames, and the fades' silence adds five at each end.
     assert seen[-1]["frames"] == {"total": 35, "generated": 35, "played": 35}
-    assert list(server.service.settings.tasks_dir.glob("*.pcm")) == []
+    assert list(server.orchestrator.settings.tasks_dir.glob("*.pcm")) == []
 
 
 async def test_defaults_come_from_the_checkpoint_and_the_form_beats_them(server: RunningServer) -> None:
@@ -185,7 +185,7 @@ async def test_lost_channel_process_comes_back_and_says_the_speech_again(
 ) -> None:
     task_id = await say(server, seconds=3.0)
     await server.task(task_id, "streaming")
-    channel = server.service.channels["main"]
+    channel = server.orchestrator.channels["main"]
     os.kill(channel.pid, number)
     task = await server.task(task_id, "done")
     assert task["attempts"] == 2
@@ -199,7 +199,7 @@ async def test_fault_of_ours_at_a_channels_start_is_told_and_tried_again(
     await server.task(task_id, "streaming")
     with monkeypatch.context() as broken:
         broken.setattr(ChannelSetup, "config", lambda self, definition: {}["nothing of that name"])
-        os.kill(server.service.channels["main"].pid, signal.SIGKILL)
+        os.kill(server.orchestrator.channels["main"].pid, signal.SIGKILL)
         while "the server failed" not in ((await server.http.get("/v1/channels/main")).json()["problem"] or ""):
             await asyncio.sleep(0.05)
     assert (await server.task(task_id, "done"))["attempts"] == 2

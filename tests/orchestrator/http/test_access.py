@@ -10,8 +10,8 @@ from starlette.routing import Route
 
 from orchestrator.access.keys import KeyFile, Scope
 from orchestrator.http.app import ROUTES
-from tests.orchestrator.running_server import RunningServer, running, settings_in
-from tests.orchestrator.speech_samples import wav
+from tests.support.running_server import RunningServer, running, settings_in
+from tests.support.speech_samples import wav
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(60)]
 
@@ -28,7 +28,7 @@ async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Runn
 
 
 def bearer(server: RunningServer, scope: Scope) -> dict[str, str]:
-    keys = KeyFile(server.service.settings.keys_path)
+    keys = KeyFile(server.orchestrator.settings.keys_path)
     if any(key.name == scope.value for key in keys.all()):
         keys.remove(scope.value)
     return {"Authorization": f"Bearer {keys.add(scope.value, scope)}"}
@@ -128,7 +128,7 @@ async def test_refused_upload_is_not_read_to_its_end(server: RunningServer) -> N
     except httpx.TransportError:
         pass  # a sender that never listens meets a closed connection
     assert read < 50_000_000
-    assert list(server.service.files.incoming.iterdir()) == []
+    assert list(server.orchestrator.files.incoming.iterdir()) == []
 
 
 async def test_page_and_answers_carry_strict_headers(server: RunningServer) -> None:

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from export.launcher import TritonServer
+from inference.launcher import TritonServer
 from latentsync.avatar import PreparedAvatar
-from orchestrator.audio.decoder import ffmpeg_binary
-from tests.conftest import ROOT
-from tests.orchestrator.running_server import RunningServer, running, settings_in
-from tests.triton.tiny_checkpoint import RESOLUTION
+from speech.audio.decoder import ffmpeg_binary
+from tests.support.checkout import ROOT
+from tests.support.running_server import RunningServer, running, settings_in
+from tests.support.tiny_checkpoint import RESOLUTION
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -51,7 +51,7 @@ async def finished(server: RunningServer, task_id: str) -> dict[str, Any]:
     while True:
         task: dict[str, Any] = (await server.http.get(f"/v1/avatar-tasks/{task_id}")).json()
         if task["state"] in ("done", "failed", "cancelled"):
-            assert list(server.service.uploads_dir.iterdir()) == []
+            assert list(server.orchestrator.uploads_dir.iterdir()) == []
             return task
         await asyncio.sleep(0.05)
 
@@ -65,7 +65,7 @@ async def add(server: RunningServer, clip: Path, name: str, **fields: str) -> st
 
 
 async def test_video_becomes_an_avatar_with_progress(server: RunningServer, clip: Path) -> None:
-    with server.service.notices.subscribe() as subscription:
+    with server.orchestrator.notices.subscribe() as subscription:
         task_id = await add(server, clip, "person", loop="pingpong", max_height="320")
         seen = []
         while not seen or seen[-1]["state"] != "done":
@@ -80,7 +80,7 @@ async def test_video_becomes_an_avatar_with_progress(server: RunningServer, clip
     assert listed["person"]["speakable_frames"] == listed["person"]["frames"] == FRAMES
     assert listed["person"]["loop"] == "pingpong"
     assert (await server.http.get("/v1/avatars/person/preview.png")).content[1:4] == b"PNG"
-    PreparedAvatar.open(server.service.settings.avatars_dir / "person")
+    PreparedAvatar.open(server.orchestrator.settings.avatars_dir / "person")
 
 
 async def test_avatar_is_renamed_and_removed(server: RunningServer, clip: Path) -> None:
@@ -108,7 +108,7 @@ async def test_avatar_that_a_channel_plays_stays_as_it_is(server: RunningServer,
         await server.http.post("/v1/avatars", data={"name": "demo"}, files={"video": clip.read_bytes()}),
     ):
         assert (answer.status_code, answer.json()["error"]["code"]) == (409, "avatar_in_use")
-    assert list(server.service.uploads_dir.iterdir()) == []
+    assert list(server.orchestrator.uploads_dir.iterdir()) == []
 
 
 async def test_clip_without_a_face_fails_with_its_frames(server: RunningServer, tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ async def test_clip_without_a_face_fails_with_its_frames(server: RunningServer, 
     assert task["state"] == "failed"
     assert task["error"]["code"] == "no_face"
     assert "10 of 10 frames" in task["error"]["message"]
-    assert not (server.service.settings.avatars_dir / "bars").exists()
+    assert not (server.orchestrator.settings.avatars_dir / "bars").exists()
 
 
 async def test_cancelled_preparation_leaves_nothing(server: RunningServer, clip: Path, tmp_path: Path) -> None:
@@ -132,7 +132,10 @@ async def test_cancelled_preparation_leaves_nothing(server: RunningServer, clip:
         await asyncio.sleep(0.02)
     await server.http.delete(f"/v1/avatar-tasks/{first}")
     assert (await finished(server, first))["state"] == "cancelled"
-    assert sorted(path.name for path in server.service.settings.avatars_dir.iterdir()) in (["demo"], ["demo", "person"])
+    assert sorted(path.name for path in server.orchestrator.settings.avatars_dir.iterdir()) in (
+        ["demo"],
+        ["demo", "person"],
+    )
 
 
 @pytest.mark.parametrize(
@@ -155,7 +158,7 @@ async def test_what_is_no_avatar_is_refused(
     files = {"video": ("person.mp4", clip.read_bytes() if content is None else content)}
     answer = await server.http.post("/v1/avatars", data=fields, files=files)
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
-    assert list(server.service.uploads_dir.iterdir()) == []
+    assert list(server.orchestrator.uploads_dir.iterdir()) == []
 
 
 async def test_form_without_a_video_is_told_so(server: RunningServer) -> None:

@@ -8,8 +8,8 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from tests.orchestrator.running_server import RunningServer, free_port, running, settings_in
-from tests.orchestrator.speech_samples import wav
+from tests.support.running_server import RunningServer, free_port, running, settings_in
+from tests.support.speech_samples import wav
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -30,8 +30,8 @@ async def refused(server: RunningServer, answer: httpx.Response, status: int, co
     error = answer.json()["error"]
     assert error["code"] == code
     assert set(error) == {"code", "message"}
-    assert list(server.service.files.incoming.iterdir()) == []
-    assert list(server.service.settings.tasks_dir.glob("*.pcm")) == []
+    assert list(server.orchestrator.files.incoming.iterdir()) == []
+    assert list(server.orchestrator.settings.tasks_dir.glob("*.pcm")) == []
     assert (await server.http.get("/v1/tasks")).json()["tasks"] == []
     channel = (await server.http.get("/v1/channels/main")).json()
     assert (channel["state"], channel["restarts"], channel["stream"]["state"]) == ("running", 0, "idle")
@@ -79,7 +79,7 @@ async def test_endless_upload_is_not_read_for_ever(server: RunningServer) -> Non
     with contextlib.suppress(httpx.TransportError):  # a sender that never listens meets a closed connection
         answer = await server.http.post("/v1/tasks", content=endless(), headers=FORM)
         assert answer.status_code == 413
-    assert list(server.service.files.incoming.iterdir()) == []
+    assert list(server.orchestrator.files.incoming.iterdir()) == []
 
 
 async def test_large_file_in_a_field_that_nobody_asked_for_is_refused_too(server: RunningServer) -> None:
@@ -157,23 +157,23 @@ async def test_form_from_another_sites_page_is_forbidden(server: RunningServer) 
 
 
 async def test_client_that_goes_away_leaves_nothing(server: RunningServer) -> None:
-    settings = server.service.settings
+    settings = server.orchestrator.settings
     _, writer = await asyncio.open_connection(settings.http_host, settings.http_port)
     writer.write(b"POST /v1/tasks HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 90000\r\n")
     writer.write(b"Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n")
     writer.write(b'Content-Disposition: form-data; name="audio_file"; filename="a.wav"\r\n\r\nRIFFRIFF')
     await writer.drain()
-    while not list(server.service.files.incoming.iterdir()):
+    while not list(server.orchestrator.files.incoming.iterdir()):
         await asyncio.sleep(0.01)
     writer.close()
-    while list(server.service.files.incoming.iterdir()):
+    while list(server.orchestrator.files.incoming.iterdir()):
         await asyncio.sleep(0.01)
 
 
 async def test_without_triton_uploads_are_refused_for_a_while(server: RunningServer) -> None:
     server.models.ready = False
     try:
-        while server.service.triton.health.ready:
+        while server.orchestrator.triton.health.ready:
             await asyncio.sleep(0.05)
         answer = await server.http.post("/generate_video", files={"audio_file": ("speech.wav", wav(1))})
         await refused(server, answer, 503, "triton_unavailable")

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from tests.orchestrator.running_server import RunningServer, running, settings_in
+from tests.support.running_server import RunningServer, running, settings_in
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from orchestrator.http import arriving
-from tests.orchestrator.running_server import RunningServer, running, settings_in
-from tests.orchestrator.speech_samples import wav
+from tests.support.running_server import RunningServer, running, settings_in
+from tests.support.speech_samples import wav
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -55,7 +55,7 @@ async def test_upload_waits_its_turn_when_all_places_are_taken(tmp_path: Path) -
         await server.ready()
         go_on = asyncio.Event()
         first = asyncio.create_task(slow_upload(server, go_on))
-        while not server.service.uploads.full:
+        while not server.orchestrator.uploads.full:
             await asyncio.sleep(0.01)
         files = {"audio_file": ("a.wav", wav(0.2))}
         refused(await server.http.post("/v1/tasks", files=files), 503, "busy")
@@ -66,7 +66,7 @@ async def test_upload_waits_its_turn_when_all_places_are_taken(tmp_path: Path) -
 
 async def answer_to_a_part(server: RunningServer, path: str, part: bytes) -> bytes:
     """What a client gets that sends a part of its body and then nothing."""
-    settings = server.service.settings
+    settings = server.orchestrator.settings
     reader, writer = await asyncio.open_connection(settings.http_host, settings.http_port)
     head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9000\r\nContent-Type: {FORM['Content-Type']}"
     writer.write(head.encode() + b"\r\n\r\n" + part)
@@ -80,8 +80,8 @@ async def test_upload_that_does_not_arrive_in_time_is_given_up(tmp_path: Path) -
         await server.ready()
         answer = await answer_to_a_part(server, "/v1/tasks", BEGINNING)
         assert answer.startswith(b"HTTP/1.1 408 ") and b"upload_stalled" in answer
-        assert server.service.uploads.taken == 0
-        assert list(server.service.files.incoming.iterdir()) == []
+        assert server.orchestrator.uploads.taken == 0
+        assert list(server.orchestrator.files.incoming.iterdir()) == []
 
 
 async def test_body_that_stops_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +95,7 @@ async def test_listeners_beyond_the_limit_are_sent_away_and_their_places_come_ba
         async with server.http.stream("GET", "/v1/events") as events:
             await anext(events.aiter_lines())
             refused(await server.http.get("/v1/events"), 503, "busy")
-        while server.service.listeners.taken:
+        while server.orchestrator.listeners.taken:
             await asyncio.sleep(0.01)
         async with server.http.stream("GET", "/v1/events") as events:
             assert await anext(events.aiter_lines()) == "event: channel"

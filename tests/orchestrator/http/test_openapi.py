@@ -8,7 +8,7 @@ import pytest
 from starlette.routing import Route
 
 from orchestrator.http.app import ROUTES
-from tests.orchestrator.running_server import running, settings_in
+from tests.support.running_server import running, settings_in
 
 pytestmark = pytest.mark.timeout(60)
 _NOT_DESCRIBED = {"/", "/openapi.json"}

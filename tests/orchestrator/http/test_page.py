@@ -12,8 +12,8 @@ import pytest_asyncio
 from playwright.async_api import Page, async_playwright, expect
 
 from orchestrator.access.keys import KeyFile, Scope
-from tests.orchestrator.running_server import RunningServer, running, settings_in
-from tests.orchestrator.speech_samples import wav
+from tests.support.running_server import RunningServer, running, settings_in
+from tests.support.speech_samples import wav
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 ARGUMENTS = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
@@ -102,7 +102,7 @@ async def test_interrupt_button_works_while_something_is_said(page: Page) -> Non
 
 async def test_page_comes_back_by_itself_after_the_channel_was_restarted(page: Page, server: RunningServer) -> None:
     await plays(page)
-    channel = server.service.channels["main"]
+    channel = server.orchestrator.channels["main"]
     restarts = channel.view.restarts
     assert channel.pid is not None
     os.kill(channel.pid, signal.SIGKILL)

@@ -11,29 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator.broadcast import Broadcast
-from orchestrator.tasks.board import MAX_ATTEMPTS, QueueFull, TaskBoard
-from orchestrator.tasks.speech_files import SpeechFiles
+from orchestrator.tasks.board import MAX_ATTEMPTS, QueueFull
 from orchestrator.tasks.store import TaskStore
-from orchestrator.tasks.task import Failure, Stage, Task, TaskState
-from tests.orchestrator.tasks.held_taking import hold_taking
-
-SPEECH = np.arange(-800, 800, dtype=np.int16)
-
-
-def board_in(folder: Path, queue_limit: int = 10, history: int = 10) -> TaskBoard:
-    store = TaskStore(folder / "tasks.sqlite3")
-    return TaskBoard(store, SpeechFiles(folder), Broadcast(), lambda: 1000.0, queue_limit, history)
-
-
-def task(task_id: str) -> Task:
-    return Task(id=task_id, channel="main", steps=2, guidance=1.0, seed=1, duration_s=0.1, created_at=999.0)
-
+from orchestrator.tasks.task import Failure, Stage, TaskState
+from tests.support.boards import SPEECH, board_in, task
+from tests.support.checkout import ROOT
+from tests.support.held_taking import hold_taking
 
 KILLED = """
 import asyncio, os, signal, sys
 from pathlib import Path
-from tests.orchestrator.tasks.test_durable_tasks import SPEECH, board_in, task
+from tests.support.boards import SPEECH, board_in, task
 
 async def main():
     board = board_in(Path(sys.argv[1]))
@@ -49,9 +37,8 @@ asyncio.run(main())
 
 
 async def test_killed_server_loses_no_task_and_begins_the_interrupted_one_again(tmp_path: Path) -> None:
-    root = Path(__file__).parents[3]
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", KILLED, str(tmp_path), cwd=root, stderr=subprocess.DEVNULL
+        sys.executable, "-c", KILLED, str(tmp_path), cwd=ROOT, stderr=subprocess.DEVNULL
     )
     assert await process.wait() == -9
 

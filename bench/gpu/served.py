@@ -1,0 +1,149 @@
+"""What the bench needs before it measures: a model repository, a tritonserver on it, an avatar, a speech's chunks."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bench.gpu.chunks import ChunkSet, drawn_chunks, real_chunks
+from bench.gpu.emulated.repository import Emulation
+from bench.gpu.speech import Speech
+from export.recipe import recipe_checkpoint
+from export.repository import CHECKPOINT, RECORD, WEIGHTS, ExportError, export_repository
+from inference.client import TritonClient
+from inference.launcher import TritonServer
+from inference.transport import TritonSettings
+from latentsync.avatar import AvatarError, PreparedAvatar
+from latentsync.checkpoint import Checkpoint
+from latentsync.landmarks import FaceLandmarker, LandmarkModelError
+from orchestrator.avatars.prepare import prepare_avatar
+from orchestrator.settings import CHECKOUT, Settings
+from orchestrator.triton import triton_options
+
+FOLDER = "bench-gpu"
+AVATAR = "bench"
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """How to export, as `latentsync-realtime export` takes it; `full_size` draws weights in the demo's place."""
+
+    device: str = "auto"
+    dtype: str = "auto"
+    engine: str = "auto"
+    solver: str = "ddim"
+    reuse: int = 1
+    unet_batch: int | None = None
+    full_size: bool = False
+
+
+@dataclass(frozen=True)
+class BenchSources:
+    """A model repository, or how to export one; the avatar's clip, the speech, the folder of the face models.
+
+    `emulated` puts emulated GPUs in the place of those that UNet and decoder run on.
+    """
+
+    repository: Path | None
+    export: ExportOptions
+    video: Path
+    audio: Path | None
+    faces_dir: Path
+    emulated: Emulation | None = None
+
+
+def bench_sources(
+    repository: Path | None,
+    export: ExportOptions,
+    video: Path | None,
+    audio: Path | None,
+    emulated: Emulation | None = None,
+) -> BenchSources:
+    """What the command line gave, with the demo's clip where it gave none."""
+    checkpoints = CHECKOUT / "checkpoints"
+    clip = video or checkpoints / "demo" / "avatar" / "idle.mp4"
+    return BenchSources(repository, export, clip, audio, checkpoints / "face", emulated)
+
+
+def bench_settings(settings: Settings) -> Settings:
+    """The settings with a data folder of the bench's own, and ports that nobody listens on."""
+    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(4)]
+    ports = [probe.getsockname()[1] for probe in probes]
+    for probe in probes:
+        probe.close()
+    names = ("http_port", "triton_http_port", "triton_grpc_port", "triton_metrics_port")
+    changes = dict(zip(names, ports, strict=True))
+    hosts = {"http_host": "127.0.0.1", "triton_host": "127.0.0.1", "triton_url": None, "rtmp_url": None}
+    return settings.model_copy(update={**changes, **hosts, "data_dir": settings.data_dir / FOLDER, "avatar": AVATAR})
+
+
+def exported_repository(settings: Settings, options: ExportOptions, say: Say) -> Path:
+    """The repository of these options in `settings.data_dir`; raises ExportError, CheckpointError, EngineError."""
+    checkpoint_dir = settings.checkpoint_dir
+    if options.full_size and checkpoint_dir.name == "demo":
+        say("drawing weights of the official size")
+        checkpoint_dir = recipe_checkpoint(settings.data_dir / "checkpoints")
+    say(f"exporting {checkpoint_dir.name}")
+    export_repository(
+        checkpoint_dir,
+        settings.model_repository,
+        device=options.device,
+        dtype=options.dtype,
+        engine=options.engine,
+        solver=options.solver,
+        reuse=options.reuse,
+        unet_batch=options.unet_batch,
+        cpu_threads=settings.cpu_threads,
+        report=say,
+    )
+    return settings.model_repository
+
+
+def served_checkpoint(repository: Path) -> Checkpoint:
+    """The checkpoint inside a model repository; raises ExportError for a folder that is none, and CheckpointError."""
+    if not (repository / RECORD).is_file():
+        raise ExportError(f"{repository} is no model repository: `latentsync-realtime export --output` writes one")
+    return Checkpoint.open(repository / WEIGHTS / CHECKPOINT)
+
+
+@asynccontextmanager
+async def triton_on(settings: Settings, repository: Path, ready_limit_s: float) -> AsyncIterator[TritonServer]:
+    """A tritonserver until the block ends; raises TritonLaunchError, also when it is not ready in time."""
+    options = replace(triton_options(settings), model_repository=repository, ready_timeout_s=ready_limit_s)
+    server = await TritonServer.start(options)
+    try:
+        yield server
+    finally:
+        await server.aclose()
+
+
+async def bench_avatar(
+    settings: Settings, checkpoint: Checkpoint, faces_dir: Path, video: Path, say: Say
+) -> PreparedAvatar | str:
+    """The avatar of a clip, with faces of the checkpoint's size, kept in `settings.avatars_dir`; or why there is none.
+
+    Raises InferenceError.
+    """
+    say(f"preparing an avatar from {video.name}")
+    try:
+        finder = FaceLandmarker(faces_dir)
+        async with TritonClient(TritonSettings(url=settings.triton_grpc_url)) as client:
+            return await prepare_avatar(video, AVATAR, settings.avatars_dir, checkpoint, client, finder)
+    except (AvatarError, LandmarkModelError) as error:
+        say(str(error))
+        return str(error)
+
+
+async def bench_chunks(
+    settings: Settings, checkpoint: Checkpoint, avatar: PreparedAvatar | str, speech: Speech
+) -> ChunkSet:
+    """The speech on the avatar, or drawn chunks where a sentence says why there is no avatar; raises InferenceError."""
+    if isinstance(avatar, str):
+        return drawn_chunks(checkpoint.latent_size, avatar)
+    async with TritonClient(TritonSettings(url=settings.triton_grpc_url)) as client:
+        return await real_chunks(avatar, speech.pcm, speech.origin, client)

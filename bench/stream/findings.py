@@ -1,0 +1,332 @@
+"""What the received stream proves: nothing missing, repeated or apart, and each speech as it was given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.stream.reading import RATE_HZ, PartReading
+from bench.stream.stand_ins import voice
+from streaming.config import FPS, FRAME_SAMPLES, SAMPLE_RATE_HZ
+
+_START_S = 1.0  # stream time of frame 0
+_VISIBLE, _WHOLE = 0.09, 0.93  # opacities between which a face fades
+_READABLE = 0.75  # opacity below which the picture beneath a face can turn a bit of its number over
+_SILENT_RMS = 100.0
+_EXPLAINED_S = 4.0  # how long after the far end is back a gap still belongs to its outage
+_LONGEST_LAG_S = 0.1
+
+
+@dataclass(frozen=True)
+class Said:
+    """One accepted speech; the seconds are those of its sound. Times are monotonic."""
+
+    number: int
+    channel: int
+    seconds: float
+    frames: int
+    state: str
+    late: bool = False
+    interrupted_at: float | None = None
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that was broken on purpose, and when it was whole again (for an encoder: the same moment)."""
+
+    kind: str
+    at: float
+    back_at: float
+
+
+@dataclass(frozen=True)
+class Outage:
+    """A gap in the received pictures and the fault that explains it, None for none."""
+
+    fault: str | None
+    frames: int
+    on_air_after_s: float
+
+
+@dataclass(frozen=True)
+class ChannelFindings:
+    """Everything that was found on one channel; milliseconds, frames and counts."""
+
+    frames_received: int
+    outages: list[Outage]
+    frames_missing_outside_outages: int
+    frames_repeated_or_out_of_order: int
+    timestamps_not_monotonic: int
+    timestamps_off_the_frame_clock: int
+    av_offset_ms: dict[str, float]
+    av_drift_ms_per_min: float
+    latency_ms: dict[str, float]
+    speeches_in_order: list[int]
+    speeches_hidden_by_outages: list[int]
+    speeches_wrong: list[str]
+    fades_measured: int
+    fades_wrong: list[str]
+    speech_lag_ms: dict[str, float]
+    sound_without_lips_frames: int
+    late_waits_seen: int
+    idle_after_interrupt_ms: list[float]
+
+
+def find(parts: Sequence[PartReading], said: Sequence[Said], faults: Sequence[Fault], fade: int) -> ChannelFindings:
+    """Judges the parts of one channel, in the order in which they came, against what was said on it."""
+    stream = _Stream(parts)
+    outages = _outages(stream, faults)
+    speeches = [_Spoken(stream, each, fade) for each in said]
+    offsets, times = _av_offsets(parts)
+    hidden = [each.number for each in said if _is_hidden(stream, each, outages)]
+    wrong = [problem for speech in speeches if speech.number not in hidden for problem in speech.problems()]
+    fades = [fade for speech in speeches for fade in speech.fades()]
+    lags = [lag for speech in speeches if (lag := speech.lag_ms()) is not None]
+    sound_ms = np.concatenate([part.sound_ms for part in parts])
+    backwards = int((np.diff(stream.time_s) <= 0).sum() + (np.diff(sound_ms) <= 0).sum())
+    return ChannelFindings(
+        frames_received=len(stream.tick),
+        outages=outages,
+        frames_missing_outside_outages=sum(outage.frames for outage in outages if outage.fault is None),
+        frames_repeated_or_out_of_order=int((np.diff(stream.tick) <= 0).sum()),
+        timestamps_not_monotonic=backwards,
+        timestamps_off_the_frame_clock=int((np.abs(stream.time_s - _START_S - stream.tick / FPS) > 0.002).sum()),
+        av_offset_ms=_spread(1000 * offsets),
+        av_drift_ms_per_min=round(float(np.polyfit(times, offsets, 1)[0] * 60_000), 4) if len(times) > 10 else 0.0,
+        latency_ms=_latency(stream),
+        speeches_in_order=_order(stream),
+        speeches_hidden_by_outages=hidden,
+        speeches_wrong=wrong,
+        fades_measured=len(fades),
+        fades_wrong=[text for text in fades if text],
+        speech_lag_ms=_spread(np.array(lags)),
+        sound_without_lips_frames=_sound_without_lips(stream),
+        late_waits_seen=sum(speech.waits() for speech in speeches),
+        idle_after_interrupt_ms=[
+            round(_idle_after(stream, each.interrupted_at), 1)
+            for each in said
+            if each.interrupted_at is not None and not _breaks_off(stream, each.interrupted_at)
+        ],
+    )
+
+
+class _Stream:
+    """All parts as one; opacity is the face's contrast over that of a whole face."""
+
+    def __init__(self, parts: Sequence[PartReading]) -> None:
+        self.parts = parts
+        self.tick = np.concatenate([part.tick for part in parts])
+        self.time_s = np.concatenate([part.time_s for part in parts])
+        self.arrived_s = np.concatenate([part.arrived_s for part in parts])
+        self.speech = np.concatenate([part.speech for part in parts])
+        self.frame = np.concatenate([part.frame for part in parts])
+        valid = np.concatenate([part.valid for part in parts])
+        contrast = np.concatenate([part.contrast for part in parts])
+        whole = float(np.median(contrast[valid])) if valid.any() else 1.0
+        self.opacity = np.clip(contrast / whole, 0, None)
+        self.valid = valid & (self.opacity > _READABLE)
+        self.index = {int(tick): place for place, tick in enumerate(self.tick)}
+
+    def samples(self, tick: int) -> NDArray[np.float32] | None:
+        """What sounds during a frame; None where it was not received."""
+        start = _START_S + tick / FPS
+        for part in self.parts:
+            for sound in part.sounds:
+                found = sound.between(start, start + 1 / FPS)
+                if found is not None:
+                    return found
+        return None
+
+
+class _Spoken:
+    """One speech as it came."""
+
+    def __init__(self, stream: _Stream, said: Said, fade: int) -> None:
+        self._stream = stream
+        self._said = said
+        self._fade = fade
+        self._places = np.flatnonzero(stream.valid & (stream.speech == said.number))
+        self._ticks = stream.tick[self._places]
+        self._frames = stream.frame[self._places]
+
+    @property
+    def number(self) -> int:
+        """The speech's number."""
+        return self._said.number
+
+    def problems(self) -> list[str]:
+        """Frames that are missing, repeated or out of turn, and an end that does not fit the task's."""
+        said, name = self._said, f"speech {self._said.number}"
+        found = []
+        if said.state not in ("done", "cancelled"):
+            found.append(f"{name} ended as {said.state}")
+        if not len(self._ticks):
+            return [*found, f"{name} was not seen"] if said.state == "done" else found
+        steps, went_by = np.diff(self._frames), np.diff(self._ticks)
+        # A face that is held repeats its frame; nothing else may differ from one frame a tick, through every outage.
+        wrong = (steps != went_by) & ~((steps == 0) & (went_by == 1)) & ~self._around_wait(steps, went_by)
+        if wrong.any():
+            at = int(np.flatnonzero(wrong)[0])
+            found.append(f"{name}: frame {self._frames[at + 1]} follows {self._frames[at]} ({int(wrong.sum())} such)")
+        if (steps == 0).any() and not said.late:
+            found.append(f"{name}: {int((steps == 0).sum())} frames are repeated")
+        if said.state == "done" and not self._cut_by_outage() and self._frames[-1] < said.frames - 1 - self._fade:
+            found.append(f"{name} ends with frame {self._frames[-1]} of {said.frames}")
+        if self._frames[0] > self._fade and not self._cut_by_outage():
+            found.append(f"{name} begins with frame {self._frames[0]}")
+        return found
+
+    def fades(self) -> list[str]:
+        """For each fade that was received whole: what is wrong with it, or an empty text."""
+        if not len(self._ticks) or self._said.state != "done":
+            return []
+        stream, fade = self._stream, self._fade
+        first = int(self._ticks[0] - self._frames[0])
+        last = int(self._ticks[-1] + (self._said.frames - 1 - self._frames[-1]))
+        found = []
+        rising = [(k + 1) / (fade + 1) for k in range(fade)] + [1.0]
+        for name, ticks in (("in", range(first, first + fade + 1)), ("out", range(last, last - fade - 1, -1))):
+            places = [stream.index.get(tick) for tick in ticks]
+            if None in places:
+                continue  # an outage
+            opacities = [float(stream.opacity[place]) for place in places if place is not None]
+            exact = all(abs(seen - wanted) < 0.5 / (fade + 1) for seen, wanted in zip(opacities, rising, strict=True))
+            seen = ", ".join(f"{opacity:.2f}" for opacity in opacities)
+            found.append("" if exact else f"speech {self._said.number} fades {name} as {seen}")
+        return found
+
+    def lag_ms(self) -> float | None:
+        """By how much the speech's sound comes after its faces: the best fit of what was sent; None for too little."""
+        stream, said = self._stream, self._said
+        sent = voice(said.seconds, said.number)
+        frames = np.pad(sent, (self._fade * FRAME_SAMPLES, 20 * FRAME_SAMPLES))
+        heard, expected = [], []
+        whole = [p for p in self._places if stream.opacity[p] > _WHOLE and stream.tick[p] % FPS not in (0, 1, FPS - 1)]
+        for place in whole:
+            samples = stream.samples(int(stream.tick[place]))
+            frame = int(stream.frame[place])
+            if samples is None or frame + 1 >= said.frames:
+                continue
+            heard.append((int(stream.tick[place]), samples))
+            expected.append(frames[frame * FRAME_SAMPLES : (frame + 1) * FRAME_SAMPLES])
+        if said.late or len(heard) < FPS:
+            return None
+        length = round(RATE_HZ / FPS)
+        base = heard[0][0]
+        one = np.zeros((heard[-1][0] - base + 1) * length, np.float32)
+        other = np.zeros_like(one)
+        grid = np.arange(length) * SAMPLE_RATE_HZ / RATE_HZ
+        for (tick, samples), wanted in zip(heard, expected, strict=True):
+            place = (tick - base) * length
+            one[place : place + length] = samples[:length]
+            other[place : place + length] = np.interp(grid, np.arange(FRAME_SAMPLES), wanted)
+        return _lag_s(one, other) * 1000
+
+    def waits(self) -> int:
+        """How often the face was held."""
+        held = np.diff(self._frames) == 0
+        return int((held & ~np.r_[False, held[:-1]]).sum() > 0) if len(held) else 0
+
+    def _around_wait(self, steps: NDArray[np.int64], went_by: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Between a held face and the next one the face may be gone for a while."""
+        return (steps >= 0) & (steps <= 1) & (went_by > 1) & self._said.late
+
+    def _cut_by_outage(self) -> bool:
+        stream = self._stream
+        low, high = int(self._ticks[0]) - self._fade - 1, int(self._ticks[-1]) + self._fade + 1
+        return any(tick not in stream.index for tick in range(low, high + 1))
+
+
+def _outages(stream: _Stream, faults: Sequence[Fault]) -> list[Outage]:
+    found = []
+    for place in np.flatnonzero(np.diff(stream.tick) > 1):
+        gone, again = float(stream.arrived_s[place]), float(stream.arrived_s[place + 1])
+        # The latest that can be the cause: an earlier one may have just passed.
+        causes = [f for f in faults if gone < f.back_at + _EXPLAINED_S and f.at < again]
+        fault = max(causes, key=lambda cause: cause.at, default=None)
+        frames = int(stream.tick[place + 1] - stream.tick[place] - 1)
+        back = again - fault.back_at if fault is not None else 0.0
+        found.append(Outage(fault.kind if fault is not None else None, frames, round(back, 3)))
+    return found
+
+
+def _is_hidden(stream: _Stream, said: Said, outages: Sequence[Outage]) -> bool:
+    """True for a speech that was played to its end, or interrupted, where nobody could see it."""
+    seen = bool((stream.valid & (stream.speech == said.number)).any())
+    if not seen and said.interrupted_at is not None and _breaks_off(stream, said.interrupted_at):
+        return True
+    return not seen and said.state == "done" and any(o.fault is not None and o.frames >= said.frames for o in outages)
+
+
+def _av_offsets(parts: Sequence[PartReading]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Beep minus flash in seconds, and the flash's time, for each second whose both halves were received."""
+    offsets, times = [], []
+    for part in parts:
+        for time_s in part.time_s[part.flash]:
+            inside = any(sound.between(time_s - 0.2, time_s + 0.2) is not None for sound in part.sounds)
+            if inside and part.time_s[0] + 0.5 < time_s < part.time_s[-1] - 0.5:
+                nearest = min((beep - time_s for beep in part.beeps_s), key=abs, default=1.0)
+                offsets.append(nearest)
+                times.append(time_s)
+    return np.array(offsets), np.array(times)
+
+
+def _order(stream: _Stream) -> list[int]:
+    """Speeches in the order in which they are seen; one that is seen twice is there twice."""
+    seen = stream.speech[stream.valid]
+    return [int(number) for number in seen[np.r_[True, np.diff(seen) != 0]]] if len(seen) else []
+
+
+def _sound_without_lips(stream: _Stream) -> int:
+    """Frames that show no face, nor do their neighbours, and still sound; beeps aside."""
+    visible = stream.opacity > _VISIBLE
+    near = visible.copy()
+    for shift in (1, 2, 3):
+        near[shift:] |= visible[:-shift]
+        near[:-shift] |= visible[shift:]
+    found = 0
+    for place in np.flatnonzero(~near):
+        tick = int(stream.tick[place])
+        samples = stream.samples(tick) if tick % FPS not in (0, 1, FPS - 1) else None
+        if samples is not None and float(np.sqrt((samples**2).mean())) > _SILENT_RMS:
+            found += 1
+    return found
+
+
+def _idle_after(stream: _Stream, requested: float) -> float:
+    """Milliseconds from an interrupt's request to the arrival of the first picture without a face."""
+    later = (stream.arrived_s > requested) & (stream.opacity < _VISIBLE)
+    return 1000 * float(stream.arrived_s[later][0] - requested) if later.any() else float("inf")
+
+
+def _breaks_off(stream: _Stream, requested: float) -> bool:
+    """True when pictures are missing between an interrupt's request and the first one that could show idle again."""
+    before = max(int(np.searchsorted(stream.arrived_s, requested)) - 1, 0)
+    later = np.flatnonzero((stream.arrived_s > requested) & (stream.opacity < _VISIBLE))
+    last = int(later[0]) if len(later) else len(stream.tick) - 1
+    return bool((np.diff(stream.tick[before : last + 1]) > 1).any())
+
+
+def _latency(stream: _Stream) -> dict[str, float]:
+    """How much later than the quickest pictures came; the frame clock's own origin is not in the stream."""
+    behind = stream.arrived_s - stream.tick / FPS
+    quickest = float(np.quantile(behind, 0.01))
+    return {f"p{p}": round(1000 * (float(np.quantile(behind, p / 100)) - quickest), 1) for p in (50, 95, 99)}
+
+
+def _lag_s(heard: NDArray[np.float32], sent: NDArray[np.float32]) -> float:
+    size = 1 << (len(heard) + len(sent) - 1).bit_length()
+    product = np.fft.irfft(np.fft.rfft(heard, size) * np.conj(np.fft.rfft(sent, size)), size)
+    reach = round(_LONGEST_LAG_S * RATE_HZ)
+    around = np.r_[product[-reach:], product[: reach + 1]]
+    return float(np.argmax(around) - reach) / RATE_HZ
+
+
+def _spread(values: NDArray[np.float64]) -> dict[str, float]:
+    if not len(values):
+        return {"count": 0}
+    named = {"min": values.min(), "mean": values.mean(), "max": values.max()}
+    return {"count": len(values), **{name: round(float(value), 2) for name, value in named.items()}}

@@ -1,0 +1,48 @@
+"""What the benches take from the settings: open, connect, run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bench.full_size import FullSizeBench, bench_full_size
+from bench.paste_back import PasteBackBench, bench_paste_back
+from bench.render import RenderBench, bench_render
+from inference.client import TritonClient
+from inference.transport import TritonSettings
+from latentsync.avatar import PreparedAvatar
+from latentsync.checkpoint import Checkpoint
+from orchestrator.avatars.store import avatar_directory, find_avatar
+from orchestrator.offline.render import RenderOptions
+from orchestrator.settings import CHECKOUT, Settings
+
+
+async def bench_speech(settings: Settings, avatar: str, audio: Path, options: RenderOptions) -> RenderBench:
+    """Measure the render of a speech; raises what `orchestrator.offline.render.render` and Checkpoint do."""
+    prepared = PreparedAvatar.open(avatar_directory(settings.avatars_dir, avatar))
+    async with TritonClient(TritonSettings(url=settings.triton_grpc_url)) as client:
+        record = await bench_render(prepared, audio, client, options, datetime.now(UTC))
+    if record.machine.gpus:
+        return record
+    from bench.floor import floor_here  # torch
+
+    checkpoint = Checkpoint.open(settings.checkpoint_dir)
+    floor = floor_here(checkpoint, record.frames, options.steps, options.guidance, settings.cpu_threads)
+    return replace(record, floor=floor)
+
+
+def bench_pasting(settings: Settings, avatar: str | None) -> PasteBackBench:
+    """Measure paste-back on an avatar's frames, or on drawn ones; raises AvatarError."""
+    prepared = None if avatar is None else find_avatar(settings.avatars_dir, avatar)
+    return bench_paste_back(datetime.now(UTC), prepared)
+
+
+async def bench_official_size(
+    settings: Settings, video: Path | None, audio: Path, say: Callable[[str], None], **options: Any
+) -> FullSizeBench:
+    """Measure the official size; `options` are those of `bench_full_size`, which says what is raised."""
+    clip = video or CHECKOUT / "checkpoints" / "demo" / "avatar" / "idle.mp4"
+    return await bench_full_size(settings, clip, audio, datetime.now(UTC), say=say, **options)

@@ -1,0 +1,249 @@
+"""The served models as typed calls on arrays."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Set
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Any
+
+import anyio
+import numpy as np
+import tritonclient.grpc.aio as grpcclient
+from numpy.typing import NDArray
+
+from inference.capacity import Capacity
+from inference.errors import InferenceError, TritonUnavailable
+from inference.reload import OnReload
+from inference.retry import send
+from inference.transport import Output, TensorTransport, TritonSettings, connect
+from inference.watched_server import SPEECH_MODELS, WatchedServer
+
+CHUNK_FRAMES = 16
+_ASK_AGAIN_S = 0.5
+WINDOW_SAMPLES = 480_000
+WINDOW_FEATURES = (1500, 5, 384)
+
+
+@dataclass(frozen=True)
+class FaceModel:
+    """Side length in pixels of the faces that Triton's checkpoint makes, and of their latents."""
+
+    resolution: int
+    latent_size: int
+
+
+@dataclass(frozen=True)
+class StageStatistics:
+    """What one served model has done since it was loaded."""
+
+    inferences: int
+    executions: int
+    compute_s: float
+    queue_s: float
+
+
+class TritonClient:
+    """Triton's gRPC service, as the calls that this product makes; use it as an async context manager.
+
+    Every call raises `TritonUnavailable` when Triton stays away through all retries, and `InferenceFailed` when it
+    answers with an error. Calls can be cancelled, and Triton then stops working on them.
+    """
+
+    def __init__(self, settings: TritonSettings) -> None:
+        self._settings = settings
+        self._client = connect(settings)
+        self._transport = TensorTransport(self._client, settings)
+        self._on_reload: OnReload = lambda model, loaded: None
+        self._server = WatchedServer(self._client, self._transport.traffic, self._told_of_reload)
+        self._each: dict[str, tuple[grpcclient.InferenceServerClient, WatchedServer]] = {}
+        self._parting: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> TritonClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Free the shared memory and close the connection."""
+        await self._server.aclose()
+        self._part_with(set(self._each))
+        await asyncio.gather(*self._parting)
+        await self._transport.aclose()
+        await self._client.close()
+
+    async def is_ready(self) -> bool:
+        """True when Triton answers and the models of a speech are loaded; takes at most two seconds."""
+        return await self._server.is_ready()
+
+    async def each_server(self) -> dict[str, WatchedServer]:
+        """The servers that there are now, each by its address."""
+        servers = self._settings.servers
+        if not servers.several:
+            return {self._settings.url: self._server}
+        addresses = await servers.addresses() or list(self._each)  # a name that can't be resolved may be so again
+        self._part_with(self._each.keys() - addresses)
+        for address in addresses:
+            if address not in self._each:
+                client = connect(replace(self._settings, url=address))
+                traffic = self._transport.traffic.elsewhere_too()
+                self._each[address] = client, WatchedServer(client, traffic, self._told_of_reload)
+        return {address: server for address, (_, server) in self._each.items()}
+
+    async def face_model(self) -> FaceModel:
+        """The resolution that Triton serves, from the metadata of `vae_decoder`."""
+
+        async def metadata() -> Any:
+            return await self._client.get_model_metadata("vae_decoder", as_json=True, client_timeout=5.0)
+
+        answer = await send(metadata, "metadata of vae_decoder", self._settings.retry)
+        shapes = {tensor["name"]: tensor["shape"] for tensor in (*answer["inputs"], *answer["outputs"])}
+        return FaceModel(resolution=int(shapes["FACES"][-2]), latent_size=int(shapes["LATENTS"][-1]))
+
+    async def encoder_batch(self) -> int:
+        """The most pictures that one `encode` may carry."""
+
+        async def configuration() -> Any:
+            return await self._client.get_model_config("vae_encoder", client_timeout=5.0)
+
+        answer = await send(configuration, "configuration of vae_encoder", self._settings.retry)
+        return int(answer.config.max_batch_size)
+
+    async def capacity(self) -> Capacity:
+        """How many chunks all Tritons work on at once: the UNet's instances, each with a full batch.
+
+        Where there are several, one is asked, and the others are taken to be like it.
+        """
+
+        async def configuration() -> Any:
+            return await self._client.get_model_config("unet", client_timeout=5.0)
+
+        config = (await send(configuration, "configuration of unet", self._settings.retry)).config
+        servers = len(await self._settings.servers.addresses())
+        instances = sum(int(group.count) * max(1, len(group.gpus)) for group in config.instance_group)
+        return Capacity(max(1, instances) * max(1, servers), batch=max(1, int(config.max_batch_size)))
+
+    async def server_version(self) -> str:
+        """Triton's name and version."""
+
+        async def metadata() -> Any:
+            return await self._client.get_server_metadata(client_timeout=5.0)
+
+        answer = await send(metadata, "metadata of the server", self._settings.retry)
+        return f"{answer.name} {answer.version}"
+
+    async def statistics(self) -> dict[str, StageStatistics]:
+        """Counters of every loaded model, by its name."""
+
+        async def statistics() -> Any:
+            return await self._client.get_inference_statistics(client_timeout=5.0)
+
+        answer = await send(statistics, "statistics", self._settings.retry)
+        return {
+            model.name: StageStatistics(
+                inferences=model.inference_count,
+                executions=model.execution_count,
+                compute_s=sum(batch.compute_infer.ns for batch in model.batch_stats) / 1e9,
+                queue_s=model.inference_stats.queue.ns / 1e9,
+            )
+            for model in answer.model_stats
+        }
+
+    async def features(self, window: NDArray[np.float32]) -> NDArray[np.float16]:
+        """Whisper's features [1500, 5, 384] float16 of one window of PCM, float32 [480000] at 16 kHz."""
+        inputs = {"PCM": _expect("PCM", window, (WINDOW_SAMPLES,), np.float32)[None]}
+        output = Output("FEATURES", (1, *WINDOW_FEATURES), np.float16)
+        features: NDArray[np.float16] = (await self._transport.infer("whisper", inputs, output))[0]
+        return features
+
+    async def faces(
+        self,
+        noise: NDArray[np.float32],
+        condition: NDArray[np.float16],
+        audio: NDArray[np.float16],
+        steps: int,
+        guidance: float,
+    ) -> NDArray[np.uint8]:
+        """Sixteen faces, uint8 RGB [16, R, R, 3], from the task's noise and the chunk's condition and audio.
+
+        `noise` float32 [4, h, h], `condition` float16 [16, 9, h, h], `audio` float16 [16, 50, 384]; R = 8 h.
+        """
+        size = noise.shape[-1]
+        side = 8 * size
+        inputs = {
+            "NOISE": _expect("NOISE", noise, (4, size, size), np.float32)[None],
+            "CONDITION": _expect("CONDITION", condition, (CHUNK_FRAMES, 9, size, size), np.float16)[None],
+            "AUDIO": _expect("AUDIO", audio, (CHUNK_FRAMES, 50, 384), np.float16)[None],
+            "STEPS": np.array([[steps]], np.int32),
+            "GUIDANCE": np.array([[guidance]], np.float32),
+        }
+        # Two calls and not the ensemble `lipsync`: Triton tells an ensemble's models nothing of a cancellation, and an
+        # interrupted speech would keep the GPU busy. The latents that cross are small.
+        denoised = Output("LATENTS", (1, CHUNK_FRAMES, 4, size, size), np.float16)
+        latents = await self._transport.infer("unet", inputs, denoised)
+        output = Output("FACES", (1, CHUNK_FRAMES, side, side, 3), np.uint8)
+        faces: NDArray[np.uint8] = (await self._transport.infer("vae_decoder", {"LATENTS": latents}, output))[0]
+        return faces
+
+    async def recover(self, error: InferenceError) -> bool:
+        """Wait for a Triton that is away, else load the model that the error came from again.
+
+        True when another attempt is worth it. A model is loaded only with `--model-control-mode=explicit`, and not
+        where there are several Tritons: nobody knows which of them the error came from, until each is asked.
+        """
+        if error.model not in SPEECH_MODELS:
+            return False
+        if isinstance(error, TritonUnavailable) and not await self.is_ready():
+            return await self._back()
+        if self._settings.servers.several:
+            return False
+        return await self._server.reload(error.model)
+
+    async def _back(self) -> bool:
+        """True once Triton is ready again, False when it stays away for too long."""
+        with anyio.move_on_after(self._settings.outage_s):
+            while True:
+                if await self.is_ready():
+                    return True
+                await asyncio.sleep(_ASK_AGAIN_S)
+        return False
+
+    def watch_reloads(self, told: OnReload) -> None:
+        """Call `told` with each model that was loaded again (True), or that Triton refused to load (False)."""
+        self._on_reload = told
+
+    def _told_of_reload(self, model: str, loaded: bool) -> None:
+        self._on_reload(model, loaded)
+
+    def _part_with(self, addresses: Set[str]) -> None:
+        for client, server in map(self._each.pop, addresses):
+            # Not awaited: one that loads a model again may be missing under its name for as long.
+            parting = asyncio.create_task(_closed(client, server))
+            self._parting.add(parting)
+            parting.add_done_callback(self._parting.discard)
+
+    async def encode(self, pixels: NDArray[np.float16]) -> NDArray[np.float16]:
+        """Latents, scaled, float16 [n, 4, R/8, R/8], of pictures in [-1, 1], float16 [n, 3, R, R].
+
+        n is at most `encoder_batch()`.
+        """
+        count, side = pixels.shape[0], pixels.shape[-1]
+        inputs = {"PIXELS": _expect("PIXELS", pixels, (count, 3, side, side), np.float16)}
+        output = Output("LATENTS", (count, 4, side // 8, side // 8), np.float16)
+        return await self._transport.infer("vae_encoder", inputs, output)
+
+
+async def _closed(client: grpcclient.InferenceServerClient, server: WatchedServer) -> None:
+    await server.aclose()
+    await client.close()
+
+
+def _expect(name: str, values: NDArray[Any], shape: tuple[int, ...], dtype: type[np.generic]) -> NDArray[Any]:
+    if values.shape != shape or values.dtype != dtype:
+        wanted = f"{np.dtype(dtype)} {list(shape)}"
+        raise ValueError(f"{name} must be {wanted}, got {values.dtype} {list(values.shape)}")
+    return values

@@ -1,0 +1,237 @@
+"""Starts a tritonserver on a model repository and stops it: a given binary, the one on PATH, or the embedded one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import socket
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+
+from inference.embedded_triton import TritonLaunchError, embedded_triton
+from processes.tethered import tethered
+
+__all__ = ["TritonLaunchError", "TritonOptions", "TritonServer", "launch_command"]
+
+_POLL_S = 0.2
+_LOG_LINES_IN_ERROR = 20
+_KILL_GRACE_S = 5.0
+_SHARED_MEMORY = Path("/dev/shm")
+
+
+@dataclass(frozen=True)
+class TritonOptions:
+    """How to run a tritonserver.
+
+    `binary` None means the tritonserver on PATH, or else the embedded one. Links to the embedded one's backend lie in
+    `run_dir`; stdout and stderr go to tritonserver.log in `log_dir`. `cpu_threads` None leaves the thread count of
+    libraries outside PyTorch alone; PyTorch's own is in each model's configuration. `otlp_endpoint` is the base
+    address of an OpenTelemetry collector, which gets spans of the requests that name a parent.
+    """
+
+    model_repository: Path
+    run_dir: Path
+    log_dir: Path
+    binary: Path | None = None
+    host: str = "127.0.0.1"
+    http_port: int = 8000
+    grpc_port: int = 8001
+    metrics_port: int = 8002
+    cpu_threads: int | None = None
+    ready_timeout_s: float = 300.0
+    exit_timeout_s: int = 10
+    otlp_endpoint: str | None = None
+    extra_arguments: tuple[str, ...] = ()
+
+    @property
+    def log_path(self) -> Path:
+        return self.log_dir / "tritonserver.log"
+
+    @property
+    def shared_memory_prefix(self) -> str:
+        """What the names of the Python backend's shared memory begin with; the port makes it this server's own."""
+        return f"latentsync-triton-{self.grpc_port}-"
+
+
+class TritonServer:
+    """A running tritonserver, started by `start`; owns the process and its log file."""
+
+    def __init__(self, options: TritonOptions, process: asyncio.subprocess.Process) -> None:
+        self.options = options
+        self._process = process
+
+    @classmethod
+    async def start(cls, options: TritonOptions) -> TritonServer:
+        """Starts the server and returns when all of its models are ready.
+
+        The server ends when the calling thread does, whatever ends that. Raises TritonLaunchError when it cannot be
+        started, ends early, or is not ready in time; then no process stays.
+        """
+        command, environment = launch_command(options)
+        for port in (options.http_port, options.grpc_port, options.metrics_port):
+            _require_free(options.host, port)
+        _remove_shared_memory(options)  # of a server on these ports that was killed
+        options.log_dir.mkdir(parents=True, exist_ok=True)
+        with options.log_path.open("ab") as log:
+            # A session of its own: Ctrl-C in a terminal reaches us alone, and we stop the server in our order.
+            process = await asyncio.create_subprocess_exec(
+                *tethered(*command),
+                env=environment,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        server = cls(options, process)
+        try:
+            await asyncio.wait_for(server._wait_ready(), options.ready_timeout_s)
+        except TimeoutError:
+            await server.kill()
+            raise TritonLaunchError(
+                f"tritonserver was not ready after {options.ready_timeout_s:g} s; "
+                f"the end of {options.log_path}:\n{server.log_tail()}"
+            ) from None
+        except BaseException:  # cancelled or failed alike: the process must not outlive the start
+            await server.kill()
+            raise
+        return server
+
+    @property
+    def pid(self) -> int:
+        """The server's process id."""
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit status once the process has ended, None while it runs."""
+        return self._process.returncode
+
+    async def wait(self) -> int:
+        """Waits for the process to end; returns its exit status."""
+        return await self._process.wait()
+
+    async def is_ready(self) -> bool:
+        """Whether the server answers its readiness address; a model whose process died still counts as ready."""
+        return await _answers(self.options.host, self.options.http_port, "/v2/health/ready")
+
+    async def is_live(self, timeout_s: float) -> bool:
+        """Whether the server answers at all, within `timeout_s`."""
+        try:
+            return await asyncio.wait_for(
+                _answers(self.options.host, self.options.http_port, "/v2/health/live"), timeout_s
+            )
+        except TimeoutError:
+            return False
+
+    async def aclose(self) -> None:
+        """Lets requests in flight end within `exit_timeout_s`, then ends the process, by force if it must."""
+        if self._process.returncode is None:
+            self._process.terminate()
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._process.wait(), self.options.exit_timeout_s + _KILL_GRACE_S)
+        await self.kill()
+
+    async def kill(self) -> None:
+        """Ends the process at once, and the model processes that it started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        await self._process.wait()
+        _remove_shared_memory(self.options)
+
+    def log_tail(self, lines: int = _LOG_LINES_IN_ERROR) -> str:
+        """The last lines of the server's log, without the tables that it prints at start."""
+        with self.options.log_path.open(errors="replace") as log:
+            told = (line for line in log if line.strip() and not line.startswith(("|", "+")))
+            return "".join(deque(told, maxlen=lines)).rstrip()
+
+    async def _wait_ready(self) -> None:
+        while not await self.is_ready():
+            if self._process.returncode is not None:
+                raise TritonLaunchError(
+                    f"tritonserver ended with status {self._process.returncode} before it was ready; "
+                    f"the end of {self.options.log_path}:\n{self.log_tail()}"
+                )
+            await asyncio.sleep(_POLL_S)
+
+
+def require_repository(options: TritonOptions) -> None:
+    """Raises TritonLaunchError where no model repository is."""
+    if not options.model_repository.is_dir():
+        raise TritonLaunchError(
+            f"{options.model_repository} does not exist: `latentsync-realtime export` writes a model repository"
+        )
+
+
+def launch_command(options: TritonOptions) -> tuple[list[str], dict[str, str]]:
+    """The command line and environment of the server; raises TritonLaunchError when there is none to run."""
+    require_repository(options)
+    # The models' threads share the cores with each other and with the encoder: a thread that spins while it waits for
+    # its team takes the core from the one that is waited for, and everything runs several times slower.
+    # And each thread of gRPC's would make malloc a heap of its own, which grows by the day.
+    environment = {"OMP_WAIT_POLICY": "PASSIVE", "MALLOC_ARENA_MAX": "2"} | dict(os.environ)
+    if options.cpu_threads is not None:
+        environment |= {"OMP_NUM_THREADS": str(options.cpu_threads), "MKL_NUM_THREADS": str(options.cpu_threads)}
+    binary = _server_binary(options)
+    arguments: list[str] = []
+    if binary is None:
+        embedded = embedded_triton(options.run_dir)
+        binary = embedded.binary
+        arguments = list(embedded.arguments)
+        environment |= embedded.environment
+    command = [str(binary), f"--model-repository={options.model_repository.resolve()}", *arguments]
+    command += ["--model-control-mode=explicit", "--load-model=*", "--disable-auto-complete-config"]
+    for service, port in (("http", options.http_port), ("grpc", options.grpc_port), ("metrics", options.metrics_port)):
+        command += [f"--{service}-address={options.host}", f"--{service}-port={port}"]
+    command += [f"--backend-config=python,shm-region-prefix-name={options.shared_memory_prefix}"]
+    if options.otlp_endpoint is not None:
+        # Rate 0: of the requests without a parent, which are the watchdog's once a second, there is nothing to tell.
+        for trace in ("mode=opentelemetry", "rate=0", "level=TIMESTAMPS", "opentelemetry,resource=service.name=triton"):
+            command += [f"--trace-config={trace}"]
+        command += [f"--trace-config=opentelemetry,url={options.otlp_endpoint}/v1/traces"]
+    command += [f"--exit-timeout-secs={options.exit_timeout_s}", *options.extra_arguments]
+    return command, environment
+
+
+def _server_binary(options: TritonOptions) -> Path | None:
+    if options.binary is not None:
+        if not os.access(options.binary, os.X_OK):
+            raise TritonLaunchError(f"{options.binary} is not an executable file")
+        return options.binary.resolve()
+    found = shutil.which("tritonserver")
+    return Path(found) if found else None
+
+
+def _remove_shared_memory(options: TritonOptions) -> None:
+    for region in _SHARED_MEMORY.glob(f"{options.shared_memory_prefix}*"):
+        region.unlink(missing_ok=True)
+
+
+def _require_free(host: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise TritonLaunchError(
+                f"{host}:{port} is not free ({error.strerror}): stop what listens there, or choose another port"
+            ) from None
+
+
+async def _answers(host: str, port: int, path: str) -> bool:
+    try:
+        reader, writer = await asyncio.open_connection(host, port)
+    except OSError:
+        return False
+    try:
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        await writer.drain()
+        status = await reader.readline()
+    except OSError:
+        return False
+    finally:
+        writer.close()
+    return status.split()[1:2] == [b"200"]

@@ -1,0 +1,90 @@
+"""What `avatar add` and `demo` do: a video made into an avatar, through the Triton that is running; and `preview`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+from inference.client import TritonClient
+from inference.transport import TritonSettings
+from latentsync.avatar import AvatarError, PreparedAvatar
+from latentsync.checkpoint import Checkpoint
+from latentsync.landmarks import FaceLandmarker
+from orchestrator.avatars.errors import named_frames
+from orchestrator.avatars.overlay import overlay
+from orchestrator.avatars.prepare import PrepareOptions, Progress, Step, prepare_avatar
+from orchestrator.avatars.store import find_avatar
+from orchestrator.settings import Settings
+
+
+async def add_avatar(
+    settings: Settings,
+    video: Path,
+    name: str,
+    options: PrepareOptions | None = None,
+    progress: Progress = lambda step, done, total: None,
+) -> PreparedAvatar:
+    """Prepare an avatar from a video, or find it prepared; raises AvatarError, CheckpointError, InferenceError."""
+    checkpoint = Checkpoint.open(settings.checkpoint_dir)
+    finder = FaceLandmarker(settings.checkpoint_dir.parent / "face")
+    async with TritonClient(TritonSettings(url=settings.triton_grpc_url)) as client:
+        return await prepare_avatar(video, name, settings.avatars_dir, checkpoint, client, finder, options, progress)
+
+
+async def add_avatar_in_terminal(
+    settings: Settings, video: Path, name: str, options: PrepareOptions, console: Console
+) -> PreparedAvatar:
+    """`add_avatar` with a bar for each step."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    tasks: dict[Step, TaskID] = {}
+    with Bars(*columns, console=console) as bars:
+
+        def progress(step: Step, done: int, total: int | None) -> None:
+            if step not in tasks:
+                tasks[step] = bars.add_task(step.value, total=total)
+            # What a header announces is about right; the bar must not end before the work.
+            bars.update(tasks[step], completed=done, total=None if total is None else max(done, total))
+
+        return await add_avatar(settings, video, name, options, progress)
+
+
+def summary(avatar: PreparedAvatar) -> str:
+    """What was made, in a line; and a second one that names the frames on which nobody will speak."""
+    size = "×".join(map(str, avatar.frame_size))
+    line = f"{avatar.directory}: {avatar.frame_count} frames of {size}, {avatar.settings.loop.value}"
+    if avatar.idle is not None:
+        line += f", idle clip of {avatar.idle.settings.frame_count} frames"
+    silent = [frame for frame, speaks in enumerate(avatar.speakable.tolist()) if not speaks]
+    if silent:
+        line += (
+            f"\nno usable face on frames {named_frames(silent)}: "
+            f"frames {avatar.played.start}–{avatar.played.stop - 1} play, forwards and back"
+        )
+    return line
+
+
+def write_preview(settings: Settings, name: str, frame: int | None, output: Path) -> None:
+    """Write the overlay picture of an avatar's frame (None: the first that can speak); raises AvatarError."""
+    avatar = find_avatar(settings.avatars_dir, name)
+    index = int(avatar.speakable.argmax()) if frame is None else frame
+    if not output.parent.is_dir():
+        raise AvatarError(f"{output.parent}: there is no such folder")
+    if not cv2.imwrite(str(output), cv2.cvtColor(overlay(avatar, index), cv2.COLOR_RGB2BGR)):
+        raise AvatarError(f"{output} could not be written: give it the ending .png or .jpg")
+
+
+def face_point(text: str | None) -> tuple[float, float] | None:
+    """A face named as "X,Y", shares of width and height from the top left; raises AvatarError."""
+    if text is None:
+        return None
+    try:
+        x, y = (float(part) for part in text.split(","))
+    except ValueError:
+        x = y = -1.0
+    if not (0 <= x <= 1 and 0 <= y <= 1):
+        raise AvatarError(f"the face is {text!r} and must be two shares of width and height, such as 0.25,0.4")
+    return x, y

@@ -1,0 +1,1 @@
+"""The commands of `latentsync-realtime`, one file each; what a command needs is imported when it runs."""

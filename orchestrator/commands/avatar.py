@@ -1,0 +1,101 @@
+"""`avatar`: prepare, list, look at, rename and remove avatars."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator.commands.options import DataDir, PreparedAvatar
+from orchestrator.commands.terminal import errors_as_sentences, fail, settings_or_exit
+
+avatar_app = typer.Typer(help="Avatars: prepare, list and remove them.", no_args_is_help=True)
+
+
+@avatar_app.command("add", epilog="Example: latentsync-realtime avatar add person.mp4 --name person --max-height 1080")
+def avatar_add(
+    video: Annotated[
+        Path, typer.Argument(help="Video of a person who looks at the camera.", exists=True, dir_okay=False)
+    ],
+    name: Annotated[str, typer.Option(help="Name for the avatar: a-z, 0-9, - and _.")],
+    idle: Annotated[
+        Path | None, typer.Option(help="Another clip to play while nobody speaks.", exists=True, dir_okay=False)
+    ] = None,
+    face: Annotated[
+        str | None,
+        typer.Option(help="Which of several faces: X,Y as shares of width and height, as 0.3,0.4; else the largest."),
+    ] = None,
+    max_height: Annotated[
+        int | None, typer.Option(min=64, help="Scale down to this height in pixels; else as it is.")
+    ] = None,
+    loop: Annotated[str | None, typer.Option(help="cycle or pingpong: how the clip repeats; else found out.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Prepare an avatar from a video, through the Triton that is running."""
+    settings = settings_or_exit(data_dir=data_dir)
+    from rich.console import Console
+
+    from latentsync.avatar import Loop
+    from orchestrator.avatars.adding import add_avatar_in_terminal, face_point, summary
+    from orchestrator.avatars.prepare import PrepareOptions
+
+    with errors_as_sentences():
+        try:
+            repeats = Loop(loop) if loop else None
+        except ValueError:
+            fail(f"--loop is {loop!r} and must be cycle or pingpong")
+        options = PrepareOptions(max_height=max_height, loop=repeats, face_at=face_point(face), idle=idle)
+        avatar = asyncio.run(add_avatar_in_terminal(settings, video, name, options, Console(stderr=True)))
+    typer.echo(summary(avatar))
+
+
+@avatar_app.command("list")
+def avatar_list(data_dir: DataDir = None) -> None:
+    """List the prepared avatars."""
+    settings = settings_or_exit(data_dir=data_dir)
+    from orchestrator.avatars.store import list_avatars
+
+    for avatar in list_avatars(settings.avatars_dir):
+        width, height = avatar.frame_size
+        typer.echo(f"{avatar.name}\t{width}×{height}\t{avatar.frame_count} frames\tfaces of {avatar.resolution}")
+
+
+@avatar_app.command("preview")
+def avatar_preview(
+    name: PreparedAvatar,
+    output: Annotated[Path, typer.Option(help="Picture to write, .png or .jpg.", dir_okay=False)],
+    frame: Annotated[int | None, typer.Option(min=0, help="Frame of the clip; else the first that can speak.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Write a picture that shows landmarks, face crop and mask on a frame."""
+    settings = settings_or_exit(data_dir=data_dir)
+    from orchestrator.avatars.adding import write_preview
+
+    with errors_as_sentences():
+        write_preview(settings, name, frame, output)
+
+
+@avatar_app.command("rename")
+def avatar_rename(
+    name: PreparedAvatar,
+    new_name: Annotated[str, typer.Argument(help="Its new name: a-z, 0-9, - and _.")],
+    data_dir: DataDir = None,
+) -> None:
+    """Give a prepared avatar another name."""
+    settings = settings_or_exit(data_dir=data_dir)
+    from orchestrator.avatars.store import rename_avatar
+
+    with errors_as_sentences():
+        rename_avatar(settings.avatars_dir, name, new_name)
+
+
+@avatar_app.command("remove")
+def avatar_remove(name: PreparedAvatar, data_dir: DataDir = None) -> None:
+    """Delete a prepared avatar; its video stays where it came from."""
+    settings = settings_or_exit(data_dir=data_dir)
+    from orchestrator.avatars.store import remove_avatar
+
+    with errors_as_sentences():
+        remove_avatar(settings.avatars_dir, name)

@@ -1,0 +1,57 @@
+"""`export`: a checkpoint as a model repository."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator.commands.options import (
+    CheckpointDir,
+    DataDir,
+    Device,
+    Dtype,
+    EngineName,
+    Reuse,
+    SolverName,
+    UnetBatch,
+)
+from orchestrator.commands.terminal import errors_as_sentences, settings_or_exit
+
+
+def export(
+    checkpoint: CheckpointDir = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Model repository to write; else model_repository in the data folder.")
+    ] = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    engine: EngineName = "auto",
+    solver: SolverName = "ddim",
+    reuse: Reuse = 1,
+    unet_batch: UnetBatch = None,
+    cpu_threads: Annotated[
+        int | None, typer.Option(help="Threads that the models on a CPU use together; else one a core.")
+    ] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Write the model repository of a checkpoint, compared with float32 before it replaces the old."""
+    settings = settings_or_exit(checkpoint_dir=checkpoint, cpu_threads=cpu_threads, data_dir=data_dir)
+    from export.repository import export_repository
+
+    target = output or settings.model_repository
+    with errors_as_sentences():
+        written = export_repository(
+            settings.checkpoint_dir,
+            target,
+            device=device,
+            dtype=dtype,
+            cpu_threads=settings.cpu_threads,
+            unet_batch=unet_batch,
+            engine=engine,
+            solver=solver,
+            reuse=reuse,
+            report=typer.echo,
+        )
+    typer.echo(f"{target} {'is written' if written else 'was up to date'}")

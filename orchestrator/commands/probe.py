@@ -1,0 +1,40 @@
+"""`probe`: health checks."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import Annotated
+
+import typer
+
+from orchestrator.commands.options import HttpPort
+from orchestrator.commands.terminal import errors_as_sentences, settings_or_exit
+
+probe_app = typer.Typer(help="Health checks that do real work; exit 1 with the reason.", no_args_is_help=True)
+
+
+@probe_app.command("triton")
+def probe_triton(
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that the inferences may take together.")] = 20,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to go on trying for.")] = 0,
+) -> None:
+    """Send silence through every model of a speech; Triton's own readiness doesn't notice a dead one."""
+    settings = settings_or_exit()
+    from orchestrator.probe import probe_triton as run_probe
+
+    with errors_as_sentences():
+        url = settings.triton_grpc_url
+        took_s = asyncio.run(run_probe(url, timeout, wait, partial(typer.echo, err=True)))
+    typer.echo(f"Triton at {url} made a chunk in {took_s:.2f} s")
+
+
+@probe_app.command("server")
+def probe_server(port: HttpPort = None) -> None:
+    """Ask the server on this machine whether it lives."""
+    settings = settings_or_exit(http_port=port)
+    from orchestrator.probe import probe_server as run_probe
+
+    with errors_as_sentences():
+        # Whatever address it listens on, a health check runs beside it.
+        typer.echo(run_probe(f"http://127.0.0.1:{settings.http_port}"))

@@ -1,0 +1,31 @@
+"""`render`: a speech as an mp4."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator.commands.options import Audio, AvatarName, DataDir, Guidance, Steps
+from orchestrator.commands.terminal import errors_as_sentences, settings_or_exit
+
+
+def render(
+    audio: Audio,
+    output: Annotated[Path, typer.Option(help="The mp4 to write.", dir_okay=False)],
+    avatar: AvatarName = None,
+    steps: Steps = None,
+    guidance: Guidance = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the noise; the same gives the same faces.")] = 0,
+    data_dir: DataDir = None,
+) -> None:
+    """Render a speech into an mp4, through the Triton that is running."""
+    settings = settings_or_exit(data_dir=data_dir)
+    from orchestrator.offline.settings import render_options, render_speech
+
+    with errors_as_sentences():
+        options = render_options(settings, steps, guidance, seed)
+        report = asyncio.run(render_speech(settings, avatar or settings.avatar, audio, output, options))
+    typer.echo(f"{output}: {report.frames} frames in {report.elapsed_s:.1f} s")

@@ -1,1 +1,0 @@
-"""The way from speech to faces: Whisper windows and chunks of frames, run by Triton, back in order."""

@@ -1,0 +1,77 @@
+"""How this process logs: a line for each record, as text or JSON, with the request and the task that it belongs to."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Any
+
+from inference.span import current
+from orchestrator.access.secret import KEY_PREFIX
+from streaming.targets import mask
+
+request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+task_id: ContextVar[str | None] = ContextVar("task_id", default=None)
+
+_API_KEY = re.compile(re.escape(KEY_PREFIX) + r"[\w-]+")
+_ADDRESS = re.compile(r"\b(?:rtmps?|srt|udp)://[^\s'\"]+[^\s'\".,:;)]")
+_CHATTY = ("uvicorn.error", "uvicorn", "asyncio")
+
+
+def log_to_stderr(log_format: str = "text", level: int = logging.INFO) -> None:
+    """Log to stderr, as `text` or `json`."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    for chatty in _CHATTY:
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def without_secrets(text: str) -> str:
+    """The text with API keys and stream keys masked; what logs them by mistake harms nobody."""
+    return _ADDRESS.sub(lambda found: mask(found[0]), _API_KEY.sub(f"{KEY_PREFIX}***", text))
+
+
+class TextFormatter(logging.Formatter):
+    """For a person at a terminal."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, and the traceback where there is one."""
+        ids = [value for value in _ids(record).values() if value not in record.getMessage()]
+        return without_secrets(super().format(record)) + "".join(f" [{value}]" for value in ids)
+
+
+class JsonFormatter(logging.Formatter):
+    """For programs: an object a line. `fields` of a record's `extra` are its own."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, also of a traceback."""
+        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        line: dict[str, Any] = {
+            "time": time,
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": without_secrets(record.getMessage()),
+            **_ids(record),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            line["error"] = without_secrets(self.formatException(record.exc_info))
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def _ids(record: logging.LogRecord) -> dict[str, str]:
+    span = current()
+    found = {
+        "request_id": request_id.get(),
+        "task_id": getattr(record, "task_id", None) or task_id.get(),
+        "trace_id": None if span is None else span.trace_id,
+    }
+    return {name: value for name, value in found.items() if value is not None}

@@ -1,0 +1,1 @@
+"""A speech as a file, without a channel."""

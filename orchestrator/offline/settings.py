@@ -1,0 +1,34 @@
+"""What `render` and its bench take from the settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from inference.client import TritonClient
+from inference.transport import TritonSettings
+from latentsync.avatar import PreparedAvatar
+from latentsync.checkpoint import Checkpoint
+from orchestrator.avatars.store import avatar_directory
+from orchestrator.offline.render import RenderOptions, RenderReport, render_in_terminal
+from orchestrator.settings import Settings
+
+
+def render_options(settings: Settings, steps: int | None, guidance: float | None, seed: int) -> RenderOptions:
+    """Options from the command line, or else the settings, or else the checkpoint."""
+    scheduler = Checkpoint.open(settings.checkpoint_dir).scheduler
+    return RenderOptions(
+        steps=steps or settings.default_steps or scheduler.default_steps,
+        guidance=guidance or settings.default_guidance or scheduler.default_guidance,
+        seed=seed,
+    )
+
+
+async def render_speech(
+    settings: Settings, avatar: str, audio: Path, output: Path, options: RenderOptions
+) -> RenderReport:
+    """Render a speech into `output` with a progress bar on stderr; raises what `orchestrator.offline.render` does."""
+    prepared = PreparedAvatar.open(avatar_directory(settings.avatars_dir, avatar))
+    async with TritonClient(TritonSettings(url=settings.triton_grpc_url)) as client:
+        return await render_in_terminal(prepared, audio, output, client, options, Console(stderr=True))

@@ -1,0 +1,220 @@
+"""The orchestrator as a whole: its parts, in the order in which they start, and stop the other way round."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+
+from inference.capacity import Capacity
+from inference.client import TritonClient
+from inference.transport import TritonSettings
+from latentsync.avatar import PreparedAvatar
+from latentsync.checkpoint import Checkpoint
+from latentsync.landmarks import FaceLandmarker
+from orchestrator.access.gate import Gate
+from orchestrator.access.limits import Places, RateLimit
+from orchestrator.avatars.preparations import Preparations
+from orchestrator.avatars.prepare import PrepareOptions, Progress, prepare_avatar
+from orchestrator.channels.channel import Channel
+from orchestrator.channels.definition import ChannelDefinition, DefinitionError
+from orchestrator.channels.lineup import Lineup
+from orchestrator.channels.metrics import ChannelCollector
+from orchestrator.channels.setup import ChannelSetup, open_avatar
+from orchestrator.channels.store import ChannelStore
+from orchestrator.channels.view import ChannelState
+from orchestrator.clock import Clock, anchored_clock
+from orchestrator.observability.metrics import Metrics
+from orchestrator.observability.notices import Broadcast
+from orchestrator.observability.traces import Traces
+from orchestrator.readiness import PartHealth, TritonReadiness
+from orchestrator.settings import Settings, SettingsError
+from orchestrator.tasks.board import TaskBoard
+from orchestrator.tasks.parameters import SpeechDefaults
+from orchestrator.tasks.speech_files import SpeechFiles
+from orchestrator.tasks.store import TaskStore
+from orchestrator.tasks.task import Task
+from speech.audio.decoder import DecodeLimits
+from speech.generation import GenerationSettings
+from speech.speaking import Pace, SpeechMaker
+from speech.urgency import UrgentFirst
+
+logger = logging.getLogger(__name__)
+
+
+class Orchestrator:
+    """Everything that the HTTP routes work with."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock | None = None,
+        client: TritonClient | None = None,
+        test_pattern: bool = False,
+    ) -> None:
+        """Checks that the avatar and the checkpoint are there. `test_pattern` numbers the frames of all channels.
+
+        Raises SettingsError, AvatarError, CheckpointError, NoKeys or KeyFileError, which say what to do.
+        """
+        self.settings = settings
+        self.clock = clock or anchored_clock()
+        self.metrics = Metrics()
+        self.traces = Traces.to(settings.otlp_endpoint)
+        self.notices = Broadcast()
+        self.files = SpeechFiles(settings.tasks_dir)
+        self.board = TaskBoard(
+            TaskStore(settings.tasks_dir / "tasks.sqlite3"),
+            self.files,
+            self.notices.send,
+            self.clock,
+            settings.queue_limit,
+            settings.task_history,
+            self._count_finished,
+        )
+        self.defaults = _speech_defaults(settings)
+        self.decode_limits = DecodeLimits(max_duration_s=settings.speech_limit_s)
+        self.gate = Gate(settings.keys_path, settings.key_required, settings.http_host)
+        self.requests = RateLimit(settings.requests_per_minute)
+        self.upload_rate = RateLimit(settings.uploads_per_minute)
+        self.uploads = Places(settings.uploads_at_once)
+        self.decoding = asyncio.Semaphore(len(os.sched_getaffinity(0)))
+        self.listeners = Places(settings.event_listeners)
+        self.accepting = True
+        self.streams_open = True
+        avatar = open_avatar(settings, settings.avatar)
+        self._client = client or TritonClient(TritonSettings(url=settings.triton_grpc_url))
+        self._urgent = UrgentFirst(settings.chunks_in_flight or 1)
+        self.triton = TritonReadiness(
+            self._client, settings.triton_grpc_url, avatar.resolution, self.metrics, self._size_queue
+        )
+        self.preparations = Preparations(self._prepare_avatar, self.notices, self.clock)
+        self.setup = ChannelSetup(settings, self._speech_maker, test_pattern, self.traces)
+        self.channels = Lineup(
+            _configured_channel(settings),
+            ChannelStore(settings.data_dir / "channels.json"),
+            self._new_channel,
+            self.board,
+            settings.channel_limit,
+        )
+        self.metrics.registry.register(ChannelCollector(lambda: [channel.view for channel in self.channels.values()]))
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Everything runs inside; at the end what is unfinished is kept for the next start."""
+        shutil.rmtree(self.uploads_dir, ignore_errors=True)  # of a server that was killed
+        for folder in (self.settings.run_dir, self.settings.log_dir, self.settings.avatars_dir, self.uploads_dir):
+            folder.mkdir(parents=True, exist_ok=True)
+        async with self._client:
+            await self.board.open()
+            try:
+                async with anyio.create_task_group() as group:
+                    group.start_soon(self.triton.watch)
+                    group.start_soon(self.preparations.run)
+                    await self.channels.open(group)
+                    yield
+                    self.stop_accepting()
+                    group.cancel_scope.cancel()
+            finally:
+                self.end_streams()
+                with anyio.CancelScope(shield=True):
+                    await self.board.aclose()
+                    await self.traces.aclose()
+
+    @property
+    def uploads_dir(self) -> Path:
+        """Videos that are to become avatars."""
+        return self.settings.data_dir / "uploads"
+
+    @property
+    def avatars_in_use(self) -> set[str]:
+        """Names of the avatars that channels play."""
+        return {channel.view.avatar for channel in self.channels.values()}
+
+    def stop_accepting(self) -> None:
+        """Refuse new tasks from now on."""
+        self.accepting = False
+
+    def end_streams(self) -> None:
+        """End all event streams and previews, which would go on for ever."""
+        self.streams_open = False
+        self.notices.close()
+
+    async def drain(self, limit_s: float) -> None:
+        """Let the speeches that have begun play to their end, for at most `limit_s`."""
+        with anyio.move_on_after(limit_s) as scope:
+            async with anyio.create_task_group() as group:
+                for channel in self.channels.values():
+                    group.start_soon(channel.drain)
+        cut_off = [task_id for channel in self.channels.values() for task_id in channel.active]
+        if scope.cancelled_caught and cut_off:
+            logger.warning("cut off after %.0f s, said again after the next start: %s", limit_s, ", ".join(cut_off))
+
+    def health(self) -> Mapping[str, PartHealth]:
+        """Every part by its name."""
+        parts = {
+            "accepting": PartHealth(self.accepting, "takes tasks" if self.accepting else "the server is stopping"),
+            "triton": self.triton.health,
+        }
+        for channel in self.channels.values():
+            view = channel.view
+            message = view.problem or view.state.value
+            parts[f"channel {view.id}"] = PartHealth(view.state is ChannelState.RUNNING, message)
+        return parts
+
+    def _new_channel(self, definition: ChannelDefinition) -> Channel:
+        return Channel(definition, self.setup, self.board, self.triton.wait, self.notices, self.metrics)
+
+    def _speech_maker(self, avatar: PreparedAvatar, fade_frames: int, pace: Pace) -> SpeechMaker:
+        return SpeechMaker(
+            self._client, avatar, self.board.hear, fade_frames, self.clock, GenerationSettings(), self._urgent, pace
+        )
+
+    def _size_queue(self, capacity: Capacity) -> None:
+        # A batch to work on, another to go on with, and one chunk on its way; what is sent can't be overtaken.
+        self._urgent.resize(self.settings.chunks_in_flight or 2 * capacity.chunks + 1, capacity)
+
+    async def _prepare_avatar(
+        self, video: Path, name: str, options: PrepareOptions, progress: Progress
+    ) -> PreparedAvatar:
+        settings = self.settings
+        checkpoint = await asyncio.to_thread(Checkpoint.open, settings.checkpoint_dir)
+        finder = await asyncio.to_thread(FaceLandmarker, settings.checkpoint_dir.parent / "face")
+        return await prepare_avatar(
+            video, name, settings.avatars_dir, checkpoint, self._client, finder, options, progress
+        )
+
+    def _count_finished(self, task: Task) -> None:
+        self.metrics.tasks.labels(task.state.value).inc()
+        self.traces.finished(task)
+
+
+def _configured_channel(settings: Settings) -> ChannelDefinition:
+    """The channel that the settings define."""
+    rtmp = settings.rtmp_url
+    values = {
+        "channel": settings.channel_id,
+        "avatar": settings.avatar,
+        "targets": [] if rtmp is None else [rtmp.get_secret_value()],
+        **settings.channel_defaults(),
+    }
+    try:
+        return ChannelDefinition.parse(values)
+    except DefinitionError as error:
+        raise SettingsError(str(error)) from None
+
+
+def _speech_defaults(settings: Settings) -> SpeechDefaults:
+    scheduler = Checkpoint.open(settings.checkpoint_dir).scheduler
+    return SpeechDefaults(
+        steps=settings.default_steps or scheduler.default_steps,
+        guidance=settings.default_guidance or scheduler.default_guidance,
+        max_steps=settings.max_steps,
+        max_guidance=settings.max_guidance,
+        channel=settings.channel_id,
+    )

@@ -1,0 +1,75 @@
+"""The tritonserver of the settings, run until SIGINT or SIGTERM."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from prometheus_client import CollectorRegistry, start_http_server
+
+from export.repository import is_of_this_version
+from inference.launcher import TritonLaunchError, TritonOptions, require_repository
+from inference.supervisor import TritonSupervisor
+from orchestrator.observability.metrics import triton_restarts
+from orchestrator.settings import Settings
+from processes.stop_signals import StopSignals
+
+
+class PortTaken(RuntimeError):
+    """Another process listens where the supervisor's metrics should be."""
+
+
+async def run_triton(settings: Settings, ready: Callable[[], None], signals: StopSignals) -> None:
+    """Run tritonserver until a signal, again when it exits or hangs; raises TritonLaunchError when it can't start.
+
+    What it counts itself is at /metrics of `triton_supervisor_port`; raises PortTaken where that is not free.
+    """
+    options = triton_options(settings)
+    require_repository(options)  # a first start lacks this, and should hear of it rather than of a port
+    if not is_of_this_version(options.model_repository):
+        # Models of another version may load, and fail at each request.
+        raise TritonLaunchError(
+            f"{options.model_repository} was exported by another version: run `latentsync-realtime export` again, "
+            "with the options that it was made with"
+        )
+    registry = CollectorRegistry()
+    triton = TritonSupervisor(options, triton_restarts(registry).inc)
+    with _metrics_at(settings.triton_host, settings.triton_supervisor_port, registry):
+        await triton.start()
+        try:
+            ready()
+            await triton.run()
+        finally:
+            signals.ignore()
+            await triton.aclose()
+
+
+@contextmanager
+def _metrics_at(host: str, port: int, registry: CollectorRegistry) -> Iterator[None]:
+    try:
+        server, thread = start_http_server(port, host, registry)
+    except OSError as error:
+        reason = f"{host}:{port} is not free for the supervisor's metrics ({error.strerror})"
+        raise PortTaken(f"{reason}: choose another triton_supervisor_port") from None
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def triton_options(settings: Settings) -> TritonOptions:
+    """How to run the tritonserver of these settings."""
+    return TritonOptions(
+        model_repository=settings.model_repository,
+        run_dir=settings.run_dir,
+        log_dir=settings.log_dir,
+        binary=settings.triton_binary,
+        host=settings.triton_host,
+        http_port=settings.triton_http_port,
+        grpc_port=settings.triton_grpc_port,
+        metrics_port=settings.triton_metrics_port,
+        cpu_threads=settings.cpu_threads,
+        otlp_endpoint=settings.otlp_endpoint,
+    )

@@ -1,0 +1,38 @@
+"""An upload's bytes, kept in a file of ours for as long as they are decoded."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from speech.audio.errors import EmptyAudio, TooLarge
+
+
+@asynccontextmanager
+async def spool_upload(blocks: AsyncIterator[bytes], directory: Path, max_bytes: int) -> AsyncIterator[Path]:
+    """Write `blocks` to a private file in `directory`, which is gone when the context ends.
+
+    A file, not a pipe: an m4a often has its index at the end, and only a seekable input can read it.
+    Raises `TooLarge` as soon as `max_bytes` are passed, `EmptyAudio` when nothing came.
+    """
+    handle, name = tempfile.mkstemp(prefix="upload-", dir=directory)
+    path = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            size = 0
+            async for block in blocks:
+                size += len(block)
+                if size > max_bytes:
+                    raise TooLarge(
+                        f"The upload is larger than {max_bytes / 1e6:g} MB. Send a shorter or a compressed file."
+                    )
+                await asyncio.to_thread(file.write, block)
+        if size == 0:
+            raise EmptyAudio("The uploaded file is empty. Send a file with speech in it.")
+        yield path
+    finally:
+        await asyncio.to_thread(path.unlink)

@@ -1,0 +1,246 @@
+"""The way of one speech: samples → faces, held until it may start → sink."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, aclosing
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference import span
+from inference.errors import InferenceError
+from speech.audio.frames import FPS, SAMPLES_PER_FRAME, pad_to_frames
+from speech.events import FacesMade, FeaturesReady, LengthKnown, Listener
+from speech.generation import (
+    GenerationSettings,
+    SpeechChunk,
+    SpeechGeneration,
+    SpeechModels,
+    SpeechRequest,
+    SpokenAvatar,
+)
+from speech.urgency import SpeechTurns, UrgentFirst
+
+# A speech's lead before any was measured. Too long is a delay that everyone notices; too short only lets idle linger.
+_FIRST_LEAD_S = 0.2
+_LONGEST_LEAD_S = 10.0
+# A generator that is much too slow can't be waited for: the speech starts, and waits on the stream where it must.
+_MOST_HELD_S = 30.0
+# Chunks of one batch come at the same moment, and all of their channels ask for more in the next.
+_SETTLED_S = 0.02
+
+
+@dataclass
+class Pace:
+    """What the speeches of one channel have taught: seconds until a speech may start, and its frames/s."""
+
+    lead_s: float = _FIRST_LEAD_S
+    frames_per_s: float | None = None
+
+    def learn(self, lead_s: float) -> None:
+        """Move halfway to a new measurement, so that one slow speech doesn't delay all later ones."""
+        self.lead_s = min((self.lead_s + lead_s) / 2, _LONGEST_LEAD_S)
+
+
+class RecoveringModels(SpeechModels, Protocol):
+    """What speeches need of Triton; `TritonClient` is one."""
+
+    async def recover(self, error: InferenceError) -> bool:
+        """Repair the model that an error came from; True when another attempt is worth it."""
+        ...
+
+
+class SpeechOrder(Protocol):
+    """What is to be said, and how; a task is one."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def seed(self) -> int: ...
+
+    @property
+    def steps(self) -> int: ...
+
+    @property
+    def guidance(self) -> float: ...
+
+
+class Placement(Protocol):
+    """The position of a speech's first frame on the stream, and the stream's position now."""
+
+    @property
+    def position(self) -> int: ...
+
+    @property
+    def now(self) -> int: ...
+
+
+class SpeechSink(Protocol):
+    """What plays speeches, one after another; `streaming.handle.ChannelHandle` is one."""
+
+    async def reserve(
+        self, speech_id: str, frame_count: int, lead_s: float, start_after: int | None = None
+    ) -> Placement:
+        """Find a place for a speech of `frame_count` frames, at the earliest `lead_s` from now."""
+        ...
+
+    async def push(self, speech_id: str, first: int, faces: NDArray[np.uint8], audio: NDArray[np.int16]) -> None:
+        """Take frames from `first` on: faces uint8 [k, R, R, 3] and audio int16 [k, 640]; waits while it is full."""
+        ...
+
+    async def finish(self, speech_id: str) -> None:
+        """Everything of the speech is pushed."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a speech will stand on the stream, and when the sink said so, by the clock of the chunks."""
+
+    reserved: Placement
+    reserved_at: float
+
+    def due(self, frame: int) -> float:
+        """When a frame of the speech is shown, at the earliest."""
+        return self.reserved_at + (self.reserved.position - self.reserved.now + frame) / FPS
+
+
+class SpeechMaker:
+    """Generates the speeches of one sink, one at a time; `urgent` orders their chunks among those of all sinks."""
+
+    def __init__(
+        self,
+        models: RecoveringModels,
+        avatar: SpokenAvatar,
+        listener: Listener,
+        fade_frames: int,
+        clock: Callable[[], float],
+        settings: GenerationSettings,
+        urgent: UrgentFirst,
+        pace: Pace,
+    ) -> None:
+        self._models = models
+        self._avatar = avatar
+        self._tell = listener
+        self._fade_frames = fade_frames
+        self._clock = clock
+        self._settings = settings
+        self._urgent = urgent
+        self._pace = pace
+
+    async def say(self, order: SpeechOrder, samples: NDArray[np.int16], sink: SpeechSink) -> None:
+        """Generate a speech and hand all of it over; on return the sink has it, and may not have played it yet.
+
+        `samples` is int16 [n] at 16 kHz. Raises InferenceError, and what the sink raises.
+        """
+        pcm = pad_to_frames(samples.astype(np.float32) / np.float32(32768), self._fade_frames)
+        frames = len(pcm) // SAMPLES_PER_FRAME
+        await self._tell(order.id, LengthKnown(frames))
+
+        turns = SpeechTurns(self._urgent, (order.steps, order.guidance == 1.0), self._clock)
+
+        def turn(first_frame: int) -> AbstractAsyncContextManager[None]:
+            due = place.due(first_frame)
+            span.note(due_in_s=round(due - self._clock(), 3))
+            return turns.turn(due)
+
+        async def features_made() -> None:
+            await self._tell(order.id, FeaturesReady())
+
+        generation = SpeechGeneration(
+            _Announced(self._models, features_made),
+            self._avatar,
+            SpeechRequest(pcm, order.seed, order.steps, order.guidance),
+            self._settings,
+            self._clock,
+            turn,
+            self._models.recover,
+        )
+        async with aclosing(generation):
+            generation.listen()  # Whisper need not know the place
+            # A start may come with the first chunk; how much must be there before it is decided below, not there.
+            reserved = await sink.reserve(order.id, frames, self._pace.lead_s, start_after=1)
+            place = _Place(reserved, self._clock())
+            await self._hand_over(order.id, generation, place, turns, sink)
+        await sink.finish(order.id)
+
+    async def _hand_over(
+        self,
+        speech_id: str,
+        generation: SpeechGeneration,
+        place: _Place,
+        turns: SpeechTurns,
+        sink: SpeechSink,
+    ) -> None:
+        """Give the sink the speech as it is made, from when it can play through."""
+        held: deque[SpeechChunk] = deque()
+        started = False
+        async with aclosing(generation.chunks(place.reserved.position)) as chunks:
+            async for chunk in chunks:
+                made = chunk.first_frame + len(chunk.faces)
+                await self._tell(speech_id, FacesMade(made))
+                held.append(chunk)
+                if not started and await self._may_start(generation, place, turns, made):
+                    started = True
+                    self._pace.learn(self._clock() - place.reserved_at)
+                while started and held:
+                    await _push(sink, speech_id, held.popleft())
+        self._pace.frames_per_s = generation.timings.frames_per_s
+        while held:
+            await _push(sink, speech_id, held.popleft())
+
+    async def _may_start(self, generation: SpeechGeneration, place: _Place, turns: SpeechTurns, made: int) -> bool:
+        """Returns True when the speech may be handed over; False, at once, where it needs more than `made` frames."""
+        if made >= _MOST_HELD_S * FPS:
+            return True
+        if self._wait_s(generation, place) != 0:
+            return False
+        # It is made fast enough; but what others have asked for may come before its next chunk.
+        if turns.others(place.due(made)):
+            await asyncio.sleep(_SETTLED_S)
+        together = self._settings.chunks_ahead - 1  # what was asked for when the first chunk was there
+        next_chunk_s = turns.next_chunk_s(place.due(made), together) or 0.0
+        await asyncio.sleep(self._wait_s(generation, place, next_chunk_s) or 0.0)
+        return True
+
+    def _wait_s(self, generation: SpeechGeneration, place: _Place, next_chunk_s: float = 0.0) -> float | None:
+        """Seconds until the speech may be handed over, which is not shown before its place; None while nobody knows."""
+        wait_s = generation.wait_before_start_s(self._pace.frames_per_s, next_chunk_s)
+        return None if wait_s is None else max(0.0, wait_s - max(0.0, place.due(0) - self._clock()))
+
+
+async def _push(sink: SpeechSink, speech_id: str, chunk: SpeechChunk) -> None:
+    await sink.push(speech_id, chunk.first_frame, chunk.faces, chunk.audio)
+    if chunk.first_frame == 0:
+        span.event("first frame handed to the channel")
+
+
+class _Announced:
+    """The models, with word of the first features."""
+
+    def __init__(self, models: SpeechModels, announce: Callable[[], Awaitable[None]]) -> None:
+        self._models = models
+        self._announce: Callable[[], Awaitable[None]] | None = announce
+
+    async def features(self, window: NDArray[np.float32]) -> NDArray[np.float16]:
+        features = await self._models.features(window)
+        announce, self._announce = self._announce, None
+        if announce is not None:
+            await announce()
+        return features
+
+    async def faces(
+        self,
+        noise: NDArray[np.float32],
+        condition: NDArray[np.float16],
+        audio: NDArray[np.float16],
+        steps: int,
+        guidance: float,
+    ) -> NDArray[np.uint8]:
+        return await self._models.faces(noise, condition, audio, steps, guidance)

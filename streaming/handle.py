@@ -1,0 +1,266 @@
+"""The orchestrator's handle on one channel: starts its process, feeds it speech and yields its events."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from processes.tethered import tethered
+from streaming.config import FRAME_SAMPLES, ChannelConfig
+from streaming.events import ChannelDied, ChannelEvent, SpeechEnded, Status, event_from_json
+from streaming.ring import FrameRing
+from streaming.ring_writer import RingWriter
+
+_log = logging.getLogger(__name__)
+
+_READY_TIMEOUT_S = 20.0
+_CLOSE_TIMEOUT_S = 8.0
+_EVENTS = 512
+
+
+class ChannelError(RuntimeError):
+    """The channel process refused a request, or is gone."""
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """Where a speech will begin, and where the channel is: as many frames of 40 ms before it, at the least."""
+
+    position: int
+    now: int
+
+
+class ChannelHandle:
+    """A running channel; create it with `start`, end it with `aclose`.
+
+    Speeches play one after another in the order of their first reservation. All methods belong to one event loop.
+    """
+
+    def __init__(self, config: ChannelConfig, process: asyncio.subprocess.Process, ring: FrameRing) -> None:
+        self.config = config
+        self._process = process
+        self._ring = ring
+        self._writer = RingWriter(ring)
+        self._events: asyncio.Queue[ChannelEvent | None] = asyncio.Queue(_EVENTS)
+        self._replies: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._next_request = 0
+        self._died: ChannelDied | None = None
+        self._closing = False
+        self._reader = asyncio.create_task(self._read(), name=f"channel-{config.id}-events")
+
+    @classmethod
+    async def start(cls, config: ChannelConfig) -> ChannelHandle:
+        """Starts the process and returns once it is on its clock.
+
+        Raises ChannelError when it ends before that, with what it said.
+        """
+        resolution = _avatar_resolution(Path(config.avatar_dir))
+        ring = FrameRing.create(config.ring_frames, resolution)
+        with contextlib.ExitStack() as stack:
+            log = stack.enter_context(_open_log(config)) if config.log_dir else None
+            process = await asyncio.create_subprocess_exec(
+                *tethered(sys.executable, "-m", "streaming.process", "-"),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+                pass_fds=(ring.fd,),
+                start_new_session=True,  # a Ctrl-C at the terminal reaches only the orchestrator
+                # Each thread of each encoder and target would make malloc a heap of its own, which grows to megabytes.
+                env={**os.environ, "PYTHONUNBUFFERED": "1", "MALLOC_ARENA_MAX": "2"},
+            )  # fmt: skip
+        channel = cls(config, process, ring)
+        try:
+            message = {"config": config.to_json(), "ring_fd": ring.fd, "slots": ring.slots, "resolution": resolution}
+            await asyncio.wait_for(channel._request_raw(message), _READY_TIMEOUT_S)
+        except BaseException:
+            await channel.aclose()
+            raise
+        return channel
+
+    @property
+    def pid(self) -> int:
+        """Process id of the channel process."""
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """False once the process ended, for whatever reason."""
+        return self._died is None
+
+    async def reserve(
+        self, speech_id: str, frame_count: int, lead_s: float, start_after: int | None = None
+    ) -> Reservation:
+        """Queues a speech of `frame_count` frames; the position of its first frame, and the channel's own now.
+
+        Idle heads for that position, at the earliest `lead_s` from now and after all speeches reserved before, and
+        lingers there until `start_after` frames (default: the channel's `prebuffer_frames`) are pushed or the speech
+        is finished. Reserving the same id again before its first push moves it to a new position.
+        Raises ChannelError for a count below one and for an id that was pushed already.
+        """
+        frames_needed = min(start_after or self.config.prebuffer_frames, self.config.ring_frames, max(frame_count, 1))
+        number, is_new = self._writer.register(speech_id)
+        try:
+            reply = await self._request(
+                "reserve", speech=speech_id, number=number, frame_count=frame_count,
+                lead_s=lead_s, start_after=frames_needed,
+            )  # fmt: skip
+        except BaseException:
+            if is_new:
+                self._writer.forget(speech_id)
+            raise
+        return Reservation(int(reply["position"]), int(reply["now"]))
+
+    async def push(self, speech_id: str, first: int, faces: NDArray[np.uint8], audio: NDArray[np.int16]) -> None:
+        """Hands over frames `first`, `first` + 1 …: faces uint8 [k, R, R, 3] and audio int16 [k, 640].
+
+        Waits for room in the ring, and for all speeches reserved before to be finished or over. Frames of a speech
+        that was dropped or interrupted are discarded silently. Raises ValueError for a wrong shape or a gap.
+        """
+        R = self._ring.resolution
+        if faces.shape[1:] != (R, R, 3) or audio.shape != (len(faces), FRAME_SAMPLES):
+            raise ValueError(
+                f"faces must be [k, {R}, {R}, 3] and audio [k, {FRAME_SAMPLES}], got {faces.shape} and {audio.shape}"
+            )
+        self._check_alive()
+        await self._writer.push(speech_id, first, faces, audio)
+        self._check_alive()
+
+    async def finish(self, speech_id: str) -> None:
+        """Says that everything of a speech is pushed; it plays to its end and the next may be pushed."""
+        pushed = self._writer.finish(speech_id)
+        if pushed is not None:
+            await self._request("finish", speech=speech_id, frame_count=pushed)
+
+    async def drop(self, speech_id: str) -> None:
+        """Takes one speech back: unheard of if it waits, faded to idle within 300 ms if it plays."""
+        self._writer.drop(speech_id)
+        await self._request("drop", speech=speech_id)
+
+    async def interrupt(self) -> None:
+        """Drops every speech of the channel, playing or waiting."""
+        self._writer.drop_all()
+        await self._request("interrupt")
+
+    async def set_targets(self, targets: tuple[str, ...]) -> None:
+        """Publishes to these targets from now on; the others of the channel notice nothing.
+
+        Raises ChannelError for an address of no known kind.
+        """
+        await self._request("targets", targets=list(targets))
+        self.config = replace(self.config, targets=targets)
+
+    async def events(self) -> AsyncIterator[ChannelEvent]:
+        """Yields events until the channel is closed; `ChannelDied` is the last when it ended by itself.
+
+        For one reader. If nobody reads, the oldest Status gives way.
+        """
+        while (event := await self._events.get()) is not None:
+            yield event
+
+    def kill(self) -> None:
+        """Ends the process at once, also one that hangs; `ChannelDied` follows."""
+        if self._process.returncode is None:
+            self._process.kill()
+
+    async def aclose(self) -> None:
+        """Closes the stream in order and ends the process; may be called twice."""
+        self._closing = True
+        if self._process.returncode is None and self._process.stdin is not None:
+            self._process.stdin.close()  # the channel leaves when its parent's end closes
+            try:
+                await asyncio.wait_for(self._process.wait(), _CLOSE_TIMEOUT_S)
+            except TimeoutError:
+                _log.warning("channel %s did not close in %.0f s: killed", self.config.id, _CLOSE_TIMEOUT_S)
+                self._process.kill()
+                await self._process.wait()
+        await asyncio.gather(self._reader, return_exceptions=True)
+        self._writer.close()
+        self._ring.close()
+
+    async def _request(self, operation: str, **values: Any) -> dict[str, Any]:
+        return await self._request_raw({"op": operation, **values})
+
+    async def _request_raw(self, message: dict[str, Any]) -> dict[str, Any]:
+        self._check_alive()
+        request, self._next_request = self._next_request, self._next_request + 1
+        reply: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._replies[request] = reply
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps({"request": request, **message}).encode() + b"\n")
+            await self._process.stdin.drain()
+            answer = await reply
+        except ConnectionError as error:
+            raise ChannelError(f"channel {self.config.id} is gone") from error
+        finally:
+            self._replies.pop(request, None)
+        if "error" in answer:
+            raise ChannelError(str(answer["error"]))
+        return answer
+
+    async def _read(self) -> None:
+        assert self._process.stdout is not None
+        async for line in self._process.stdout:
+            message = json.loads(line)
+            if "reply" in message:
+                future = self._replies.get(message.pop("reply"))
+                if future is not None and not future.done():
+                    future.set_result(message)
+            else:
+                self._receive(event_from_json(message))
+        code = await self._process.wait()
+        self._died = ChannelDied(code, f"channel {self.config.id} ended with {_describe(code)}")
+        self._writer.close()
+        for future in self._replies.values():
+            if not future.done():
+                future.set_exception(ChannelError(self._died.message))
+        if not self._closing:
+            self._put(self._died)
+        self._put(None)
+
+    def _receive(self, event: ChannelEvent) -> None:
+        if isinstance(event, SpeechEnded):
+            self._writer.ended(event.speech_id)
+        self._put(event)
+
+    def _put(self, event: ChannelEvent | None) -> None:
+        if self._events.full():
+            kept = [self._events.get_nowait() for _ in range(self._events.qsize())]
+            oldest_status = next((i for i, e in enumerate(kept) if isinstance(e, Status)), 0)
+            del kept[oldest_status]
+            for e in kept:
+                self._events.put_nowait(e)
+        self._events.put_nowait(event)
+
+    def _check_alive(self) -> None:
+        if self._died is not None:
+            raise ChannelError(self._died.message)
+
+
+def _avatar_resolution(directory: Path) -> int:
+    try:
+        return int(json.loads((directory / "avatar.json").read_text())["resolution"])
+    except (OSError, KeyError, ValueError) as error:
+        raise ChannelError(f"{directory} holds no prepared avatar: {error}") from error
+
+
+def _open_log(config: ChannelConfig) -> Any:
+    assert config.log_dir is not None
+    folder = Path(config.log_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    return (folder / f"{config.id}.log").open("ab")
+
+
+def _describe(return_code: int) -> str:
+    return f"signal {-return_code}" if return_code < 0 else f"exit code {return_code}"

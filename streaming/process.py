@@ -1,0 +1,207 @@
+"""The channel process: one loop on the frame clock that mixes, composes and publishes.
+
+`python -m streaming.process CONFIG.json` plays idle by itself; `-` takes the configuration from the parent.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from streaming import pattern
+from streaming.audio import AudioMixer
+from streaming.clock import FrameClock
+from streaming.compositor import Compositor
+from streaming.config import FPS, ChannelConfig
+from streaming.control import ControlPort, Request
+from streaming.events import Status
+from streaming.mixer import Mixer, Tick
+from streaming.pairs import Pair
+from streaming.preview import PreviewServer
+from streaming.publisher import Publisher
+from streaming.ring import FrameRing
+from streaming.ring_reader import RingReader
+
+_log = logging.getLogger("streaming.process")
+
+
+class Channel:
+    """Everything that one channel process holds, and one frame of its life."""
+
+    def __init__(self, config: ChannelConfig, port: ControlPort | None, ring: FrameRing | None) -> None:
+        self._config = config
+        self._port = port
+        self._compositor = Compositor.open(Path(config.avatar_dir))
+        size = (self._compositor.width, self._compositor.height)
+        self._mixer = Mixer(config.fade_frames, config.linger_frames, self._compositor.period)
+        self._reader = RingReader(ring, self._mixer)
+        self._audio = AudioMixer()
+        self._sounding = False
+        self._preview = PreviewServer(Path(config.preview_socket))
+        try:
+            self._publisher = Publisher(config, size, self._preview.attach)
+        except BaseException:
+            self._preview.close()
+            raise
+        self._frames = 0
+        self._clock = FrameClock(time.monotonic, self._rest)
+
+    def frame(self) -> None:
+        """Waits for the next frame's time, and publishes it."""
+        self._rest(0)  # the clock itself doesn't, before a frame that is late
+        number = self._clock.wait()
+        self._reader.poll()
+        tick = self._mixer.tick()
+        self._publish(number, tick)
+        self._reader.release(tick)
+        if self._port:
+            for event in tick.events:
+                self._port.emit(event)
+            if number % FPS == 0:
+                self._port.emit(self._status())
+
+    def close(self) -> None:
+        """Ends the stream properly."""
+        self._publisher.close()
+        self._preview.close()
+
+    def _rest(self, seconds: float) -> None:
+        """Lets the time pass, and answers what is asked meanwhile: no speech waits for a frame to get its place."""
+        if self._port is None:
+            time.sleep(seconds)
+            return
+        until = time.monotonic() + seconds
+        while request := self._port.next_request(until - time.monotonic()):
+            self._answer(request)
+
+    def _publish(self, number: int, tick: Tick) -> None:
+        sound = self._sound(tick)
+        pooled = tick.face is not None or self._config.test_pattern
+        if not pooled:
+            picture = self._compositor.idle(tick.position, number)
+        else:
+            picture = self._publisher.pool.take()
+            if tick.face is not None:
+                face = self._reader.face(tick)
+                self._compositor.speaking(tick.position, number, face, tick.opacity, picture)
+            else:
+                picture[...] = self._compositor.idle(tick.position, number)
+            if self._config.test_pattern:
+                pattern.stamp(picture, number)
+                sound = pattern.sound(sound, number)
+        self._publisher.submit(Pair(number, picture, sound, pooled))
+        self._frames += 1
+
+    def _sound(self, tick: Tick) -> bytes:
+        resumed = not self._sounding
+        self._sounding = tick.audio is not None
+        if tick.audio is None:
+            return self._audio.silence()
+        return self._audio.speech(self._reader.samples(tick), tick.gain_from, tick.gain_to, resumed)
+
+    def _answer(self, request: Request) -> None:
+        assert self._port is not None
+        try:
+            self._port.reply(request, **self._perform(request.values))
+        except (ValueError, KeyError) as error:
+            self._port.reply(request, error=str(error))
+
+    def _perform(self, values: dict[str, Any]) -> dict[str, Any]:
+        match values["op"]:
+            case "reserve":
+                speech = values["speech"]
+                # The first frame after the lead: at an earlier one idle waits for faces, at a later one they for it.
+                # A stall counts for nothing: the schedule moves by it.
+                lead_frames = math.ceil((values["lead_s"] + min(0.0, self._clock.lateness_s())) * FPS)
+                position = self._mixer.reserve(speech, values["frame_count"], lead_frames, values["start_after"])
+                self._reader.register(values["number"], speech)
+                return {"position": position, "now": self._mixer.position}
+            case "finish":
+                self._reader.poll()  # frames pushed before this request are in the ring: they count
+                self._mixer.finish(values["speech"], values["frame_count"])
+            case "drop":
+                self._mixer.drop(values["speech"])
+            case "interrupt":
+                self._mixer.interrupt()
+            case "targets":
+                self._publisher.set_targets(values["targets"])
+            case unknown:
+                raise ValueError(f"unknown operation {unknown!r}")
+        return {}
+
+    def _status(self) -> Status:
+        counters, publisher = self._mixer.counters, self._publisher
+        return Status(
+            state=self._mixer.state,
+            position=self._mixer.position,
+            frames_sent=self._frames - publisher.dropped,
+            late_waits=counters.late_waits,
+            late_frames=counters.late_frames,
+            # Before an idle clip nobody sees where the avatar's own body stands.
+            repeated_frames=counters.repeated_frames if self._compositor.idle_is_the_avatar else 0,
+            dropped_pairs=publisher.dropped,
+            stalls=self._clock.stalls,
+            queue_s=publisher.queue_s,
+            buffered_frames=self._reader.buffered,
+            publisher=publisher.state,
+            targets=publisher.targets,
+            reconnects=publisher.reconnects,
+            encoder_restarts=max(0, publisher.restarts),
+            encoder_speed=round(publisher.speed, 3),
+            av_offset_s=round(publisher.av_offset_s, 4),
+            preview_readers=self._preview.readers,
+            preview_codecs=self._preview.codecs,
+        )
+
+
+def main(arguments: list[str]) -> int:
+    """Runs a channel until its parent goes or a signal comes; the exit code of the process."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s", level=logging.INFO)
+    cv2.setNumThreads(1)  # a face is too small to share out, and the cores belong to the models
+    if len(arguments) != 1:
+        print("usage: python -m streaming.process CONFIG.json | -", file=sys.stderr)
+        return 2
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    if arguments[0] != "-":
+        return _play(Channel(ChannelConfig.load(Path(arguments[0])), None, None), None, stop)
+    # Not sys.stdin, which Python closes at its end, and aborts where a thread is still reading it.
+    port = ControlPort(os.fdopen(sys.stdin.fileno(), "rb", closefd=False), sys.stdout.buffer)
+    request = port.wait_request()
+    if request is None:
+        return 0
+    ring = FrameRing(request.values["ring_fd"], request.values["slots"], request.values["resolution"])
+    os.set_inheritable(ring.fd, False)  # ffmpeg must not keep the ring alive
+    try:
+        channel = Channel(ChannelConfig.from_json(request.values["config"]), port, ring)
+    except (ValueError, OSError) as error:
+        port.reply(request, error=str(error))
+        port.close()
+        return 1
+    port.reply(request)
+    return _play(channel, port, stop)
+
+
+def _play(channel: Channel, port: ControlPort | None, stop: threading.Event) -> int:
+    try:
+        while not (stop.is_set() or (port is not None and port.closed)):
+            channel.frame()
+    finally:
+        channel.close()
+        if port is not None:
+            port.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,66 @@
+"""The command line: quick help, settings in and out, errors as sentences."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from orchestrator.cli import app
+from tests.support.command_line import cli
+from tests.support.running_server import settings_in
+
+
+def test_help_names_every_command_and_imports_nothing_heavy() -> None:
+    program = "import sys; sys.argv = ['x', '--help']\ntry:\n    import orchestrator.cli as c; c.app()\n"
+    program += "except SystemExit: pass\nprint(sorted({m.partition('.')[0] for m in sys.modules}))"
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    for command in ("demo", "serve", "triton", "export", "avatar", "render", "fetch", "bench", "probe", "config"):
+        assert command in answer
+    for heavy in ("torch", "cv2", "numpy", "uvicorn", "tritonclient"):
+        assert f"'{heavy}'" not in answer
+
+
+def commands(of: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    yield " ".join(path), of
+    for name, command in getattr(of, "commands", {}).items():
+        yield from commands(command, (*path, name))
+
+
+@pytest.mark.parametrize(("name", "command"), [*commands(typer.main.get_command(app))])
+def test_every_command_says_its_purpose_in_a_line_and_explains_all_that_it_takes(name: str, command: Any) -> None:
+    purpose = command.help or ""
+    assert "\n" not in purpose and 10 < len(purpose) <= 110, purpose
+    unexplained = [parameter.name for parameter in command.params if not getattr(parameter, "help", None)]
+    assert unexplained == []
+
+
+def test_config_prints_a_file_that_can_be_read_again(tmp_path: Path) -> None:
+    printed = cli("config", LATENTSYNC_FADE_FRAMES="3", LATENTSYNC_DATA_DIR=str(tmp_path / 'with "quotes"'))
+    file = tmp_path / "settings.toml"
+    file.write_text(printed.stdout)
+    assert cli("config", LATENTSYNC_CONFIG=str(file)).stdout == printed.stdout
+    assert "fade_frames = 3\n" in printed.stdout
+
+
+def test_config_hides_the_stream_key() -> None:
+    assert "s3cret" not in cli("config", LATENTSYNC_RTMP_URL="rtmp://live.example/app/s3cret").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["serve"], "avatar add"),
+        (["triton"], "latentsync-realtime export"),
+        (["avatar", "remove", "nobody"], "no avatar 'nobody'"),
+    ],
+)
+def test_what_is_missing_is_said_in_one_sentence(tmp_path: Path, arguments: list[str], said: str) -> None:
+    settings = settings_in(tmp_path)
+    folders = {"DATA_DIR": settings.data_dir, "CHECKPOINT_DIR": settings.checkpoint_dir}
+    answer = cli(*arguments, **{f"LATENTSYNC_{name}": str(folder) for name, folder in folders.items()})
+    assert answer.returncode == 1
+    assert said in answer.stderr and "Traceback" not in answer.stderr

@@ -1,0 +1,165 @@
+"""Channels that begin to speak at the same moment share the GPUs, and none of them stalls once it has begun.
+
+Speech makers, generation, urgency and mixer are the product's; the GPUs take a measured H200's times, in virtual time.
+"""
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.gpu.emulated.times import GpuTimes
+from inference.capacity import Capacity
+from speech.events import SpeechEvent
+from speech.generation import GenerationSettings
+from speech.speaking import Pace, SpeechMaker
+from speech.urgency import UrgentFirst
+from streaming.handle import Reservation
+from streaming.mixer import Mixer
+from tests.support.checkout import ROOT
+from tests.support.virtual_time import in_virtual_time
+
+TIMES = GpuTimes.of_record(Path(ROOT / "docs" / "benchmarks" / "gpu-2xh200-one-of-them.json"))
+BATCH, STEPS, FPS = len(TIMES.unet_step_ms), 20, 25
+SPEECH_S, WATCHED_S = 5, 14
+SLICE_S = 0.01
+
+
+class Gpu:
+    """Works on a batch of the UNet and one of the decoder by turns."""
+
+    def __init__(self) -> None:
+        self.left: dict[str, float] = {}
+
+    async def work(self, model: str, seconds: float) -> None:
+        self.left[model] = seconds
+        while self.left[model] > 1e-9:
+            slice_s = min(SLICE_S, self.left[model])
+            await asyncio.sleep(slice_s * len(self.left))
+            self.left[model] -= slice_s
+        del self.left[model]
+
+
+class Gpus:
+    """Where TritonClient stands: each model's queue is first come, first served, and whoever is free takes a batch."""
+
+    def __init__(self, count: int) -> None:
+        self._queues: dict[str, deque[asyncio.Future[None]]] = {"unet": deque(), "decoder": deque()}
+        gpus = [Gpu() for _ in range(count)]
+        self._free = {model: list(gpus) for model in self._queues}
+        self._batches: set[asyncio.Task[None]] = set()
+
+    async def features(self, window: object) -> np.ndarray:
+        await asyncio.sleep(0.02)
+        return np.zeros((1500, 5, 384), np.float16)
+
+    async def faces(self, *_: object) -> np.ndarray:
+        for model in self._queues:
+            answered = asyncio.get_running_loop().create_future()
+            self._queues[model].append(answered)
+            self._next(model)
+            await answered
+        return np.zeros((16, 1, 1, 3), np.uint8)
+
+    async def recover(self, error: object) -> bool:
+        return False
+
+    def _next(self, model: str) -> None:
+        queue, free = self._queues[model], self._free[model]
+        while queue and free:
+            batch = [queue.popleft() for _ in range(min(BATCH, len(queue)))]
+            task = asyncio.create_task(self._work(model, free.pop(0), batch))
+            self._batches.add(task)
+            task.add_done_callback(self._batches.discard)
+
+    async def _work(self, model: str, gpu: Gpu, batch: list[asyncio.Future[None]]) -> None:
+        size = len(batch)
+        ms = STEPS * TIMES.unet_step_ms[size - 1] if model == "unet" else size * TIMES.decoder_ms
+        await gpu.work(model, ms / 1000)
+        await asyncio.sleep(0.002)  # the ways there and back
+        for answered in batch:
+            if not answered.done():
+                answered.set_result(None)
+        self._free[model].append(gpu)
+        self._next(model)
+
+
+class Channel:
+    """Where ChannelHandle stands: the real mixer, at 25 frames/s, with room for 64 faces."""
+
+    def __init__(self) -> None:
+        self.mixer = Mixer(fade_frames=6, linger_frames=4, period=500)
+        self.spoken = 0
+        self._ticked = asyncio.Event()
+
+    async def play(self) -> None:
+        for frame in range(1, FPS * WATCHED_S):
+            await asyncio.sleep(max(0.0, frame / FPS - asyncio.get_running_loop().time()))
+            self.spoken += self.mixer.tick().audio is not None
+            self._ticked.set()
+
+    async def reserve(self, speech: str, frames: int, lead_s: float, start_after: int) -> Reservation:
+        position = self.mixer.reserve(speech, frames, math.ceil(lead_s * FPS), start_after)
+        return Reservation(position, self.mixer.position)
+
+    async def push(self, speech: str, first: int, faces: np.ndarray, audio: object) -> None:
+        while sum(each.available - each.played for each in self.mixer._all()) + len(faces) > 64:
+            self._ticked.clear()
+            await self._ticked.wait()
+        self.mixer.available(speech, first + len(faces))
+
+    async def finish(self, speech: str) -> None:
+        for each in self.mixer._all():
+            if each.id == speech:
+                self.mixer.finish(speech, each.frame_count)
+
+
+async def unheard(speech_id: str, event: SpeechEvent) -> None:
+    """Nobody keeps account of these speeches."""
+
+
+async def watched(gpus: int, channels: int, first_speeches_at: Iterable[float]) -> list[Channel]:
+    """The channels after a while, each of which says one speech after another from its moment on."""
+    loop, models = asyncio.get_running_loop(), Gpus(gpus)
+    capacity = Capacity(gpus, BATCH)
+    urgent = UrgentFirst(1)
+    urgent.resize(2 * capacity.chunks + 1, capacity)  # as the orchestrator does
+    avatar: Any = SimpleNamespace(condition=np.zeros((1, 9, 1, 1), np.float16), frame_index=lambda position: 0)
+    everyone = [Channel() for _ in range(channels)]
+
+    async def speak(channel: Any, begins_at: float) -> None:
+        maker = SpeechMaker(models, avatar, unheard, 6, loop.time, GenerationSettings(), urgent, Pace())
+        await asyncio.sleep(begins_at)
+        for number in range(100):
+            task: Any = SimpleNamespace(id=str(number), seed=1, steps=STEPS, guidance=1.0)
+            await maker.say(task, np.zeros(SPEECH_S * 16_000, np.int16), channel)
+
+    speakers = [asyncio.create_task(speak(*each)) for each in zip(everyone, first_speeches_at, strict=True)]
+    await asyncio.gather(*(channel.play() for channel in everyone))
+    for speaker in speakers:
+        speaker.cancel()
+        with suppress(asyncio.CancelledError):
+            await speaker
+    return everyone
+
+
+@pytest.mark.parametrize(("gpus", "channels"), [(1, 1), (1, 2), (1, 4), (2, 9), (4, 18), (8, 36)])
+@pytest.mark.parametrize("apart_s", [0.0, 0.01, 0.15])
+def test_who_begins_at_once_begins_later_and_never_stalls(gpus: int, channels: int, apart_s: float) -> None:
+    found = in_virtual_time(watched(gpus, channels, [apart_s * number for number in range(channels)]))
+    assert sum(channel.mixer.counters.late_frames for channel in found) == 0
+    spoken_s = [channel.spoken / FPS for channel in found]
+    assert min(spoken_s) > WATCHED_S - 6 - apart_s * channels, "all of them have begun in good time"
+
+
+def test_who_speaks_alone_begins_with_its_first_chunk() -> None:
+    (alone,) = in_virtual_time(watched(1, 1, [0.0]))
+    # Lead of 0.2 s, and not a frame more: the first chunk takes 0.14 s.
+    assert alone.spoken >= FPS * (WATCHED_S - 0.2) - 3

@@ -1,0 +1,146 @@
+"""When a speech starts, how much of it is held, and how urgent its chunks are."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from speech.events import FacesMade, SpeechEvent
+from speech.generation import GenerationSettings
+from speech.speaking import Pace, SpeechMaker
+from speech.urgency import UrgentFirst
+from streaming.handle import ChannelError, Reservation
+from tests.support.boards import task
+from tests.support.controlled_models import RESOLUTION, ControlledModels
+from tests.support.synthetic_avatar import write_avatar
+
+
+class Time:
+    """Seconds that pass when the models work."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class SlowModels(ControlledModels):
+    """Makes a chunk of 16 frames in `chunk_s` of the test's time."""
+
+    def __init__(self, time: Time, chunk_s: float) -> None:
+        super().__init__()
+        self._time = time
+        self._chunk_s = chunk_s
+
+    async def faces(self, *_: object) -> np.ndarray:
+        await asyncio.sleep(0)
+        self._time.now += self._chunk_s
+        return np.zeros((16, RESOLUTION, RESOLUTION, 3), np.uint8)
+
+
+class Channel:
+    """Takes everything, and notes how much of the speech was made when its first frames came."""
+
+    def __init__(self, place: Reservation) -> None:
+        self.place = place
+        self.pushed: list[int] = []
+        self.made_at_start: int | None = None
+        self.generated = 0
+
+    async def reserve(self, *_: object, **__: object) -> Reservation:
+        return self.place
+
+    async def push(self, speech_id: str, first: int, faces: np.ndarray, audio: np.ndarray) -> None:
+        if self.made_at_start is None:
+            self.made_at_start = self.generated
+        self.pushed.append(first)
+
+    async def finish(self, speech_id: str) -> None:
+        self.pushed.append(-1)
+
+
+class Turns(UrgentFirst):
+    """Notes when each chunk is due."""
+
+    def __init__(self) -> None:
+        super().__init__(100)
+        self.dues: list[float] = []
+
+    @asynccontextmanager
+    async def turn(self, due: float) -> AsyncIterator[None]:
+        self.dues.append(due)
+        yield
+
+
+async def said(
+    folder: Path,
+    seconds: float,
+    chunk_s: float,
+    place: Reservation,
+    channel: Channel | None = None,
+    models: SlowModels | None = None,
+) -> tuple[Channel, Turns]:
+    time, turns, channel = Time(), Turns(), channel or Channel(place)
+    models = models or SlowModels(time, chunk_s)
+
+    async def listener(speech_id: str, event: SpeechEvent) -> None:
+        if isinstance(event, FacesMade):
+            channel.generated = event.frames
+
+    avatar = write_avatar(folder / "avatars")
+    maker = SpeechMaker(models, avatar, listener, 5, time, GenerationSettings(), turns, Pace())  # type: ignore[arg-type]
+    samples = np.ones(round(seconds * 16_000), np.int16)
+    await maker.say(task("a"), samples, channel)  # type: ignore[arg-type]
+    return channel, turns
+
+
+async def test_a_generator_that_can_never_keep_up_holds_thirty_seconds_and_then_starts(tmp_path: Path) -> None:
+    channel, _ = await said(tmp_path, seconds=100.0, chunk_s=16.0, place=Reservation(10, 0))
+    assert channel.made_at_start is not None
+    assert 750 <= channel.made_at_start <= 750 + 16
+    assert channel.pushed == [*range(0, 2510, 16), -1], "nothing is skipped"
+
+
+class Undecided(Channel):
+    """Answers or fails when the features of the speech have come."""
+
+    def __init__(self, place: Reservation, models: "Listening", fails: bool) -> None:
+        super().__init__(place)
+        self._models = models
+        self._fails = fails
+
+    async def reserve(self, *_: object, **__: object) -> Reservation:
+        await asyncio.wait_for(self._models.heard.wait(), timeout=5)
+        if self._fails:
+            raise ChannelError("the channel is gone")
+        return self.place
+
+
+class Listening(SlowModels):
+    """Tells that features were asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(Time(), chunk_s=0.1)
+        self.heard = asyncio.Event()
+
+    async def features(self, window: np.ndarray) -> np.ndarray:
+        self.heard.set()
+        return await super().features(window)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_features_are_made_while_the_channel_makes_up_its_mind(tmp_path: Path, fails: bool) -> None:
+    models = Listening()
+    channel = Undecided(Reservation(10, 0), models, fails)
+    with pytest.raises(ChannelError) if fails else nullcontext():
+        await said(tmp_path, 2.0, 0.1, channel.place, channel, models)
+    assert channel.pushed == ([] if fails else [0, 16, 32, 48, -1])
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_chunks_are_due_when_their_first_frame_is_on_the_screen(tmp_path: Path) -> None:
+    _, turns = await said(tmp_path, seconds=2.0, chunk_s=0.1, place=Reservation(position=60, now=10))
+    assert turns.dues == [100.0 + (50 + first) / 25 for first in (0, 16, 32, 48)]

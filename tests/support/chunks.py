@@ -1,0 +1,74 @@
+"""Inputs for the served models, and their requests."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tritonclient.grpc import InferInput, InferResult
+from tritonclient.grpc.aio import InferenceServerClient
+from tritonclient.utils import np_to_triton_dtype
+
+from latentsync.denoising import denoise
+from tests.support.tiny_checkpoint import LATENT_SIZE
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """What the unet and the lipsync ensemble take for 16 frames."""
+
+    noise: NDArray[np.float32]
+    condition: NDArray[np.float16]
+    audio: NDArray[np.float16]
+    steps: int = 2
+    guidance: float = 1.0
+
+    def with_settings(self, steps: int, guidance: float = 1.0) -> "Chunk":
+        return replace(self, steps=steps, guidance=guidance)
+
+    def arrays(self) -> dict[str, NDArray]:
+        return {
+            "NOISE": self.noise,
+            "CONDITION": self.condition,
+            "AUDIO": self.audio,
+            "STEPS": np.array([self.steps], np.int32),
+            "GUIDANCE": np.array([self.guidance], np.float32),
+        }
+
+
+def random_chunk(seed: int, steps: int = 2, guidance: float = 1.0) -> Chunk:
+    generator = np.random.default_rng(seed)
+
+    def normal(*shape: int) -> NDArray[np.float32]:
+        return generator.standard_normal(shape, dtype=np.float32)
+
+    return Chunk(
+        noise=normal(4, LATENT_SIZE, LATENT_SIZE),
+        condition=normal(16, 9, LATENT_SIZE, LATENT_SIZE).astype(np.float16),
+        audio=normal(16, 50, 384).astype(np.float16),
+        steps=steps,
+        guidance=guidance,
+    )
+
+
+def infer_inputs(arrays: dict[str, NDArray]) -> list[InferInput]:
+    """Tensors of one request, each given the leading row axis that batching needs."""
+    inputs = []
+    for name, array in arrays.items():
+        tensor = InferInput(name, [1, *array.shape], np_to_triton_dtype(array.dtype))
+        tensor.set_data_from_numpy(array[None])
+        inputs.append(tensor)
+    return inputs
+
+
+async def infer(client: InferenceServerClient, model: str, arrays: dict[str, NDArray]) -> NDArray:
+    """The one output of a model for one row."""
+    result: InferResult = await client.infer(model, infer_inputs(arrays))
+    (output,) = result.get_response().outputs
+    return result.as_numpy(output.name)[0]
+
+
+def denoised(checkpoint, chunk: Chunk) -> torch.Tensor:
+    tensors = (torch.from_numpy(array)[None] for array in (chunk.noise, chunk.condition, chunk.audio))
+    with torch.inference_mode():
+        return denoise(checkpoint.load_unet(), *tensors, chunk.steps, chunk.guidance, checkpoint.scheduler)[0]

@@ -1,0 +1,14 @@
+"""One chunk as `TritonClient` takes it, drawn from a seed."""
+
+import numpy as np
+
+from tests.support.tiny_checkpoint import LATENT_SIZE
+
+
+def chunk(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    random = np.random.default_rng(seed)
+    return (
+        random.standard_normal((4, LATENT_SIZE, LATENT_SIZE), np.float32),
+        random.standard_normal((16, 9, LATENT_SIZE, LATENT_SIZE), np.float32).astype(np.float16),
+        random.standard_normal((16, 50, 384), np.float32).astype(np.float16),
+    )

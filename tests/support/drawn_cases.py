@@ -1,0 +1,54 @@
+"""Requests drawn from the API's own description, with the answers checked against it."""
+
+from collections.abc import Callable
+
+import hypothesis
+import schemathesis
+from hypothesis import HealthCheck, Phase
+from schemathesis.checks import not_a_server_error
+from schemathesis.core.failures import FailureGroup
+from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
+
+from orchestrator.http.openapi import DOCUMENT
+
+EXAMPLES = 15
+ENDLESS = ("/v1/events", "/v1/channels/{channel_id}/preview.mp4")
+CHECKS = [not_a_server_error, status_code_conformance, response_schema_conformance]
+
+
+def ask_everything(
+    url: str,
+    examples: int = EXAMPLES,
+    headers: dict[str, str] | None = None,
+    answered: Callable[[str, float], None] = lambda status, seconds: None,
+) -> tuple[int, list[str]]:
+    """Sends drawn requests to every operation that ends; returns how many were sent, and what was wrong."""
+    bounded = hypothesis.settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    wrong = []
+    schema = schemathesis.openapi.from_dict(DOCUMENT)
+    sent = 0
+    for result in schema.get_all_operations():
+        operation = result.ok()
+        if operation.path in ENDLESS:
+            continue
+
+        @bounded
+        @hypothesis.given(case=operation.as_strategy())
+        def ask(case: schemathesis.Case) -> None:
+            nonlocal sent
+            sent += 1
+            answer = case.call_and_validate(base_url=url, checks=CHECKS, timeout=30, headers=headers)
+            answered(str(answer.status_code), answer.elapsed)
+
+        try:
+            ask()
+        except FailureGroup as failures:
+            wrong += [f"{operation.label}: {failure}" for failure in failures.exceptions]
+    return sent, wrong
