@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from bench.gpu.commands import Repository, Speech, Video
+from bench.gpu.options import Repository, Speech, Video
 from orchestrator.commands.options import CheckpointDir, DataDir, Device, Dtype, EngineName, Guidance, Steps, UnetBatch
 from orchestrator.commands.terminal import errors_as_sentences as _errors
 from orchestrator.commands.terminal import settings_or_exit as _settings
