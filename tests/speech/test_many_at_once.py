@@ -26,7 +26,7 @@ from streaming.mixer import Mixer
 from tests.support.checkout import ROOT
 from tests.support.virtual_time import in_virtual_time
 
-TIMES = GpuTimes.of_record(Path(ROOT / "docs" / "benchmarks" / "gpu-2xh200-one-of-them.json"))
+TIMES = GpuTimes.of_record(Path(ROOT / "docs" / "benchmarks" / "gpu-h200.json"))
 BATCH, STEPS, FPS = len(TIMES.unet_step_ms), 20, 25
 SPEECH_S, WATCHED_S = 5, 14
 SLICE_S = 0.01
