@@ -1,6 +1,6 @@
 """Measures a checkpoint on sentences that training never saw:
 
-    python -m training.evaluate DATA --checkpoint checkpoints/demo --json docs/benchmarks/demo_checkpoint.json
+    python -m training.evaluate DATA --checkpoint checkpoints/demo --json docs/benchmarks/demo-checkpoint-2core-cpu.json
 
 DATA holds
     speech.json, wav/<id>.wav, curves.npz   as `training.speech.make` writes them
