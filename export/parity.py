@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from latentsync.checkpoint import Checkpoint
+from latentsync.contract import CONTRACT
 from latentsync.denoising import PlainPredictor, Predictor, Solver, denoise
 from latentsync.engine import Engine
-from latentsync.engines import CHUNK_FRAMES, as_function
+from latentsync.engines import as_function
 from latentsync.graphs import Run
 from latentsync.scheduler import SchedulerConfig
 from latentsync.unet import LatentSyncUNet
 from latentsync.vae import FaceDecoder, Vae
 
-WINDOW_SAMPLES = 480_000
 _TIMESTEP = 501
 
 
@@ -63,15 +63,16 @@ class Served(Protocol):
 def unet_example(checkpoint: Checkpoint, batch: int, device: torch.device) -> tuple[Tensor, ...]:
     """Seeded inputs of the UNet for `batch` chunks: sample [B, 13, 16, h, w], timesteps [B], audio [B, 16, 50, 384]."""
     generator, size = torch.Generator().manual_seed(0), checkpoint.latent_size
-    sample = torch.randn(batch, 13, CHUNK_FRAMES, size, size, generator=generator)
-    audio = torch.randn(batch, CHUNK_FRAMES, 50, 384, generator=generator)
+    sample = torch.randn(batch, CONTRACT.sample_channels, CONTRACT.chunk_frames, size, size, generator=generator)
+    audio = torch.randn(batch, CONTRACT.chunk_frames, *CONTRACT.audio_shape, generator=generator)
     return sample.to(device), torch.full((batch,), _TIMESTEP, device=device), audio.to(device)
 
 
 def decoder_example(checkpoint: Checkpoint, frames: int, device: torch.device) -> tuple[Tensor, ...]:
     """Seeded inputs of the VAE's decoder: latents [frames, 4, h, w] of the spread that faces have."""
     size = checkpoint.latent_size
-    return (torch.randn(frames, 4, size, size, generator=torch.Generator().manual_seed(1)).to(device),)
+    generator = torch.Generator().manual_seed(1)
+    return (torch.randn(frames, CONTRACT.latent_channels, size, size, generator=generator).to(device),)
 
 
 def stages(
@@ -86,7 +87,7 @@ def stages(
     """The four models; on a GPU, where it takes seconds, also a chunk from noise to latents and to faces."""
     where, side = str(device), checkpoint.resolution
     generator = torch.Generator().manual_seed(2)
-    speech = 0.1 * torch.randn(1, WINDOW_SAMPLES, generator=generator)
+    speech = 0.1 * torch.randn(1, CONTRACT.window_samples, generator=generator)
     pictures = torch.rand(4, 3, side, side, generator=generator) * 2 - 1
 
     def unet(dtype: torch.dtype, exported: bool) -> Predictor:
@@ -116,7 +117,7 @@ def stages(
         engine,
     )
     # Compiled graphs take whole chunks; as it is, two frames say the same and cost an eighth.
-    frames = 2 if engine is Engine.EAGER else CHUNK_FRAMES
+    frames = 2 if engine is Engine.EAGER else CONTRACT.chunk_frames
     yield Stage("vae_decoder", decoder, decoder_example(checkpoint, frames, device), dtype, engine)
     if device.type == "cuda":
         yield Stage("denoising", denoised, _chunk(checkpoint, device), dtype, engine)
@@ -126,7 +127,8 @@ def stages(
 def _chunk(checkpoint: Checkpoint, device: torch.device) -> tuple[Tensor, ...]:
     """Seeded noise [1, 4, h, w], condition [1, 16, 9, h, w] and audio [1, 16, 50, 384] of one chunk."""
     sample, _, audio = unet_example(checkpoint, 1, device)
-    return sample[:, :4, 0], sample[:, 4:].transpose(1, 2), audio
+    latents = CONTRACT.latent_channels
+    return sample[:, :latents, 0], sample[:, latents:].transpose(1, 2), audio
 
 
 def _denoise(predictor: Predictor, scheduler: SchedulerConfig, solver: Solver, reuse: int, *chunk: Tensor) -> Tensor:

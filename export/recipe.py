@@ -17,10 +17,10 @@ import torch
 from diffusers import AutoencoderKL
 from safetensors.torch import save_file
 from torch import Tensor
-from whisper.model import AudioEncoder
 
 from export.replacing import replace_folder
 from latentsync.unet import LatentSyncUNet, UNetConfig, upstream_state_dict
+from latentsync.whisper import AudioEncoder, WhisperConfig
 
 OFFICIAL_CONFIG = Path(__file__).resolve().parent.parent / "checkpoints" / "latentsync-1.0" / "config.json"
 _FOLDER, _WHISPER = "recipe-1.0", "whisper-recipe"
@@ -45,7 +45,9 @@ def recipe_checkpoint(parent: Path) -> Path:
         with torch.device("meta"):
             unet = upstream_state_dict(LatentSyncUNet(UNetConfig()))
             vae = AutoencoderKL(**config["vae"]["config"]).state_dict()
-            encoder = {f"encoder.{key}": value for key, value in AudioEncoder(80, 1500, 384, 6, 4).state_dict().items()}
+            encoder = {
+                f"encoder.{key}": value for key, value in AudioEncoder(WhisperConfig()).encoder.state_dict().items()
+            }
         encoder.pop("encoder.positional_embedding", None)
         save_file(_drawn(unet), fresh / "unet.safetensors")
         save_file(_drawn(vae), fresh / "vae.safetensors")

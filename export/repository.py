@@ -15,6 +15,7 @@ from string import Template
 from typing import TYPE_CHECKING, Any
 
 from export.replacing import replace_folder
+from latentsync.contract import CONTRACT, CONTRACT_FILE, ServedContract
 from latentsync.engine import Engine
 from latentsync.scheduler import Solver
 
@@ -102,8 +103,9 @@ def export_repository(
     makes its first chunk late). `engine` runs UNet and VAE decoder ("auto": "fused" on GPUs, "eager" on a CPU);
     "compile" and "aot" compile here, for this device and for batches up to `unet_batch`. `solver` ("ddim" or "dpm++")
     and `reuse` (denoise's) trade the picture for speed. Each stage is compared with float32 eager; `report` gets the
-    table before anything is replaced. The folder is complete (model.py, config.pbtxt, weights, graphs) and all paths in
-    it are relative. It is written beside `output_dir` and put in its place in one step: a failure leaves the old one.
+    table before anything is replaced. The folder is complete (model.py, config.pbtxt, contract.json, weights, graphs)
+    and all paths in it are relative. It is written beside `output_dir` and put in its place in one step: a failure
+    leaves the old one.
     Raises ExportError, CheckpointError for weights that do not load, and EngineError for graphs that do not compile.
     """
     chosen = Device(device)
@@ -140,7 +142,9 @@ def is_of_this_version(output_dir: Path) -> bool:
     if not isinstance(written, dict) or not MODEL_SOURCES.is_dir():
         return True
     exported = written.get("sources", {})
-    return all(exported.get(name) == digest for name, digest in _digests(_sources()).items())
+    return written.get("contract") == asdict(CONTRACT) and all(
+        exported.get(name) == digest for name, digest in _digests(_sources()).items()
+    )
 
 
 def _engine(name: str, device: Device) -> Engine:
@@ -186,7 +190,7 @@ def _gpu_is_usable() -> bool:
 
 
 def _record(checkpoint_dir: Path, options: _Options) -> dict[str, Any]:
-    """What an export is made from: the options, the templates by content, the weights by size and time."""
+    """What an export is made from: options, templates by content, the contract, weights by size and time."""
     weights: dict[str, list[object]] = {}
     for path in _checkpoint_files(checkpoint_dir).values():
         status = path.stat()
@@ -203,7 +207,7 @@ def _record(checkpoint_dir: Path, options: _Options) -> dict[str, Any]:
             weights[_COMPILED_FOR] = list(asdict(Machine.of(torch.device(options.device.value))).values())
     files = _sources() | (_fused_sources() if options.engine is Engine.FUSED else {})
     record: dict[str, Any] = json.loads(json.dumps({"options": asdict(options), "sources": _digests(files)}))
-    return record | {"weights": weights}
+    return record | {"contract": asdict(CONTRACT), "weights": weights}
 
 
 def _read_record(output_dir: Path) -> Any:
@@ -281,7 +285,9 @@ def _write_repository(checkpoint_dir: Path, target: Path, options: _Options, rep
     _compile_and_compare(
         Checkpoint.open(target / WEIGHTS / CHECKPOINT), target / WEIGHTS / GRAPHS, options, dtype, report
     )
-    values = _template_values(checkpoint.resolution, checkpoint.latent_size, options, dtype)
+    served = ServedContract(CONTRACT, checkpoint.resolution)
+    (target / CONTRACT_FILE).write_text(served.to_json(), encoding="utf-8")
+    values = _template_values(served, options, dtype)
     for name, source in _sources().items():
         path = target / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -347,17 +353,24 @@ def _computing_dtype(options: _Options) -> Dtype:
     return Dtype.FLOAT16 if on_gpu else Dtype(str(preferred_dtype()).removeprefix("torch."))
 
 
-def _template_values(resolution: int, latent_size: int, options: _Options, dtype: Dtype) -> dict[str, str]:
-    on_gpu = options.device is Device.CUDA
+def _template_values(served: ServedContract, options: _Options, dtype: Dtype) -> dict[str, str]:
+    on_gpu, contract = options.device is Device.CUDA, served.contract
     values: dict[str, object] = {
+        "chunk_frames": contract.chunk_frames,
+        "latent_channels": contract.latent_channels,
+        "condition_channels": contract.condition_channels,
+        "window_positions": contract.window_positions,
+        "hidden_states": contract.hidden_states,
+        "hidden_size": contract.hidden_size,
+        "audio_tokens": contract.audio_tokens,
         "kind": "KIND_GPU" if on_gpu else "KIND_CPU",
         "checkpoint": f"../{WEIGHTS}/{CHECKPOINT}",
         "engine": options.engine.value,
         "solver": options.solver.value,
         "reuse": options.reuse,
         "graphs": f"../{WEIGHTS}/{GRAPHS}",
-        "resolution": resolution,
-        "latent_size": latent_size,
+        "resolution": served.resolution,
+        "latent_size": served.latent_size,
         "cpu_threads": options.cpu_threads,
         "inputs_on_cpu": "no" if on_gpu else "yes",
         "unet_dtype": dtype.value,

@@ -8,16 +8,14 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from latentsync.contract import CONTRACT
+
 Real = TypeVar("Real", bound="np.floating[Any]")
 
-SAMPLE_RATE_HZ = 16000
-SAMPLES_PER_FRAME = 640  # of video, at 25 frames/s
-SAMPLES_PER_MEL = 160
-SAMPLES_PER_FEATURE = 2 * SAMPLES_PER_MEL
-WINDOW_SAMPLES = 30 * SAMPLE_RATE_HZ
-HIDDEN_STATES = 5
-FEATURES_PER_FRAME = 10  # 2i − 4 … 2i + 5 for frame i
-FEATURES_BEFORE_FRAME = 4
+# Names that other rooms still import.
+SAMPLES_PER_FRAME = CONTRACT.samples_per_frame
+WINDOW_SAMPLES = CONTRACT.window_samples
+FEATURES_PER_FRAME = CONTRACT.frame_window_positions
 
 # Fills a window beyond the end of the audio. Zeros would not do: LatentSync pads the mel spectrogram instead, which
 # Whisper hears differently from silence.
@@ -26,7 +24,7 @@ PAST_END = np.float32(np.nan)
 
 def frame_count(samples: int) -> int:
     """Number of video frames at 25 frames/s that cover so many samples at 16 kHz; the last may be partly covered."""
-    return -(-samples // SAMPLES_PER_FRAME)
+    return -(-samples // CONTRACT.samples_per_frame)
 
 
 def split_windows(pcm: NDArray[np.float32]) -> tuple[NDArray[np.float32], list[int]]:
@@ -37,13 +35,14 @@ def split_windows(pcm: NDArray[np.float32]) -> tuple[NDArray[np.float32], list[i
     """
     if pcm.ndim != 1:
         raise ValueError(f"PCM must be mono, of one dimension; got shape {pcm.shape}")
-    starts = range(0, max(len(pcm) - SAMPLES_PER_FEATURE + 1, 1), WINDOW_SAMPLES)
-    windows = np.full((len(starts), WINDOW_SAMPLES), PAST_END, dtype=np.float32)
+    length, step = CONTRACT.window_samples, CONTRACT.samples_per_position
+    starts = range(0, max(len(pcm) - step + 1, 1), length)
+    windows = np.full((len(starts), length), PAST_END, dtype=np.float32)
     counts = []
     for window, start in zip(windows, starts, strict=True):
-        part = pcm[start : start + WINDOW_SAMPLES]
+        part = pcm[start : start + length]
         window[: len(part)] = part
-        counts.append(len(part) // SAMPLES_PER_FEATURE)
+        counts.append(len(part) // step)
     counts[-1] = max(counts[-1], 1)
     return windows, counts
 
@@ -59,9 +58,8 @@ def frame_windows(features: NDArray[Real], frames: ArrayLike | range) -> NDArray
     Takes features [n, 5, 384] and frame numbers [f]; returns [f, 50, 384] in the features' dtype.
     """
     numbers = np.asarray(frames, dtype=np.int64)
-    offsets = np.arange(FEATURES_PER_FRAME) - FEATURES_BEFORE_FRAME
-    indices = np.clip(2 * numbers[:, None] + offsets, 0, len(features) - 1)
-    windows: NDArray[Real] = features[indices].reshape(
-        len(numbers), FEATURES_PER_FRAME * features.shape[1], features.shape[2]
-    )
+    positions = CONTRACT.frame_window_positions
+    offsets = np.arange(positions) - CONTRACT.positions_before_frame
+    indices = np.clip(CONTRACT.positions_per_frame * numbers[:, None] + offsets, 0, len(features) - 1)
+    windows: NDArray[Real] = features[indices].reshape(len(numbers), positions * features.shape[1], features.shape[2])
     return windows

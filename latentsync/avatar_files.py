@@ -20,12 +20,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from latentsync.contract import CONTRACT
 from latentsync.mask import paste_mask
 from latentsync.paste_back import place
 
 FORMAT_VERSION = 2
-CONDITION_CHANNELS = 9
-VAE_SCALE = 8
+CONDITION_CHANNELS = CONTRACT.condition_channels
+VAE_SCALE = CONTRACT.pixels_per_latent
 SETTINGS_FILE = "avatar.json"
 FRAMES_FILE = "frames.rgb"
 MATRICES_FILE = "matrices.npy"
@@ -58,7 +59,7 @@ class IdleSettings:
     height: int
     frame_count: int
     loop: Loop
-    fps: int = 25
+    fps: int = CONTRACT.frames_per_second
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class AvatarSettings:
     resolution: int
     loop: Loop
     source_sha256: str
-    fps: int = 25
+    fps: int = CONTRACT.frames_per_second
     version: int = FORMAT_VERSION
     idle: IdleSettings | None = None
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from latentsync.contract import CONTRACT
 from latentsync.scheduler import PredictionType, SchedulerConfig, TimestepSpacing
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from latentsync.whisper import AudioEncoder, WhisperConfig
 
 CONFIG_FILE = "config.json"
-VAE_SCALE = 8  # pixels per latent
 Model = TypeVar("Model")
 
 
@@ -44,7 +44,7 @@ class Checkpoint:
     @property
     def latent_size(self) -> int:
         """Width and height of the latents."""
-        return self.resolution // VAE_SCALE
+        return self.resolution // CONTRACT.pixels_per_latent
 
     @property
     def whisper_directory(self) -> Path:
@@ -76,8 +76,10 @@ class Checkpoint:
             raise CheckpointError(f"{path} lacks the setting {error}") from error
         except (TypeError, ValueError) as error:
             raise CheckpointError(f"{path}: {error}") from error
-        if checkpoint.resolution <= 0 or checkpoint.resolution % VAE_SCALE:
-            raise CheckpointError(f"{path}: resolution must be a multiple of {VAE_SCALE}, not {checkpoint.resolution}")
+        if checkpoint.resolution <= 0 or checkpoint.resolution % CONTRACT.pixels_per_latent:
+            raise CheckpointError(
+                f"{path}: resolution must be a multiple of {CONTRACT.pixels_per_latent}, not {checkpoint.resolution}"
+            )
         if "path" not in checkpoint.whisper:
             raise CheckpointError(f"{path} lacks the setting whisper.path")
         return checkpoint

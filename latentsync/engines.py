@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from latentsync.contract import CONTRACT
 from latentsync.denoising import PlainPredictor, Predictor, ReusingPredictor
 from latentsync.engine import Engine, EngineError
 from latentsync.graphs import load_graphs
@@ -16,7 +17,7 @@ from latentsync.unet import LatentSyncUNet
 from latentsync.upsampling import merge_upsampling
 from latentsync.vae import FaceDecoder, Vae, VaeType
 
-CHUNK_FRAMES = 16
+CHUNK_FRAMES = CONTRACT.chunk_frames
 UNET_GRAPHS, DECODER_GRAPHS, KERNELS = "unet", "vae_decoder", "kernels"
 
 Decode = Callable[[Tensor], Tensor]
@@ -40,7 +41,7 @@ def unet_batches(max_batch: int) -> list[int]:
 
 def decoder_batches(max_batch: int) -> list[int]:
     """Batches in frames that a VAE decoder sees when up to `max_batch` chunks are joined."""
-    return [CHUNK_FRAMES * count for count in range(1, max_batch + 1)]
+    return [CONTRACT.chunk_frames * count for count in range(1, max_batch + 1)]
 
 
 def run_unet(
@@ -79,7 +80,7 @@ def run_decoder(vae: Vae, engine: Engine, graphs_dir: Path | None, batches: Sequ
         from latentsync.fused.decoder import FusedDecoder
         from latentsync.fused.graphed import GraphedDecoder
 
-        return GraphedDecoder(FusedDecoder(vae).forward if vae.kind is VaeType.KL else plain, CHUNK_FRAMES)
+        return GraphedDecoder(FusedDecoder(vae).forward if vae.kind is VaeType.KL else plain, CONTRACT.chunk_frames)
     if engine is Engine.EAGER or graphs_dir is None:
         if device.type == "cpu":
             merge_upsampling(vae.autoencoder.decoder)
@@ -91,8 +92,8 @@ def as_function(predictor: Predictor) -> Callable[[Tensor, Tensor, Tensor], Tens
     """A predictor as the function that `LatentSyncUNet.forward` is, for a timestep that all chunks share."""
 
     def predict(sample: Tensor, times: Tensor, audio: Tensor) -> Tensor:
-        condition = sample[:, 4:].transpose(1, 2)
-        return predictor.begin(condition, audio)(sample[:, :4], int(times.reshape(-1)[0]), True)
+        condition = sample[:, CONTRACT.latent_channels :].transpose(1, 2)
+        return predictor.begin(condition, audio)(sample[:, : CONTRACT.latent_channels], int(times.reshape(-1)[0]), True)
 
     return predict
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-LATENT_CHANNELS = 4
+from latentsync.contract import CONTRACT
 
 
 class PredictionType(StrEnum):
@@ -71,5 +71,5 @@ def timesteps(config: SchedulerConfig, steps: int) -> list[int]:
 
 def task_noise(seed: int, latent_size: int) -> NDArray[np.float32]:
     """Start noise [4, latent_size, latent_size] of a task: one draw, shared by all its frames, so that chunks meet."""
-    shape = (LATENT_CHANNELS, latent_size, latent_size)
+    shape = (CONTRACT.latent_channels, latent_size, latent_size)
     return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)

@@ -18,16 +18,15 @@ import torch
 from torch import Tensor
 
 from latentsync import engines
-from latentsync.audio import WINDOW_SAMPLES
+from latentsync.contract import CONTRACT
 from latentsync.cpu import keep_freed_memory
 from latentsync.denoising import Predictor, Solver
 from latentsync.engine import Engine
-from latentsync.engines import CHUNK_FRAMES, KERNELS, Decode, decoder_batches, unet_batches
+from latentsync.engines import KERNELS, Decode, decoder_batches, unet_batches
 from latentsync.unet import LatentSyncUNet
 from latentsync.vae import Vae
 
 __all__ = [
-    "CHUNK_FRAMES",
     "ModelInstance",
     "awaited",
     "joined",
@@ -142,8 +141,8 @@ def require_finite(name: str, tensor: Tensor) -> Tensor:
 
 def require_chunk(name: str, tensor: Tensor) -> Tensor:
     """Returns chunks [rows, 16, ...] as they are; raises ValueError for another count of frames, and as above."""
-    if tensor.shape[1] != CHUNK_FRAMES:
-        raise ValueError(f"{name} has {tensor.shape[1]} frames, expected {CHUNK_FRAMES}")
+    if tensor.shape[1] != CONTRACT.chunk_frames:
+        raise ValueError(f"{name} has {tensor.shape[1]} frames, expected {CONTRACT.chunk_frames}")
     return require_finite(name, tensor)
 
 
@@ -153,8 +152,8 @@ def require_window(name: str, pcm: Tensor) -> Tensor:
     Raises ValueError for another length, infinite values and stray NaNs. NaNs may only run to a window's end: they say
     where its speech ended (latentsync.audio.PAST_END).
     """
-    if pcm.shape[1] != WINDOW_SAMPLES:
-        raise ValueError(f"{name} has {pcm.shape[1]} samples, expected {WINDOW_SAMPLES}")
+    if pcm.shape[1] != CONTRACT.window_samples:
+        raise ValueError(f"{name} has {pcm.shape[1]} samples, expected {CONTRACT.window_samples}")
     ended = pcm.isnan()
     if bool((ended[:, :-1] & ~ended[:, 1:]).any()):
         raise ValueError(f"{name} has samples that are NaN; only those past the end of the speech may be")

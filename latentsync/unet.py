@@ -13,8 +13,11 @@ from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-SAMPLE_CHANNELS = 13  # noisy latents 4, mask 1, masked-image latents 4, reference latents 4
-LATENT_CHANNELS = 4
+from latentsync.contract import CONTRACT
+
+# Noisy latents 4, mask 1, masked-image latents 4, reference latents 4.
+SAMPLE_CHANNELS = CONTRACT.sample_channels
+LATENT_CHANNELS = CONTRACT.latent_channels
 
 _TO_DIFFUSERS = (
     (re.compile(r"\.audio_cross_attn\.attn\."), ".attn2."),
@@ -38,7 +41,7 @@ class UNetConfig:
     layers_per_block: int = 2
     attention_head_dim: int = 8
     norm_num_groups: int = 32
-    cross_attention_dim: int = 384
+    cross_attention_dim: int = CONTRACT.hidden_size
     down_block_types: tuple[str, ...] = ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",)
     up_block_types: tuple[str, ...] = ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3
 

@@ -13,13 +13,12 @@ from whisper.model import AudioEncoder as WhisperEncoder
 
 from latentsync.audio import (
     PAST_END,
-    SAMPLES_PER_FEATURE,
-    WINDOW_SAMPLES,
     frame_count,
     frame_windows,
     join_features,
     split_windows,
 )
+from latentsync.contract import CONTRACT
 
 __all__ = [
     "PAST_END",
@@ -31,8 +30,7 @@ __all__ = [
     "split_windows",
 ]
 
-MEL_FRAMES = 3000  # 30 s
-FEATURES = MEL_FRAMES // 2
+MEL_FRAMES = 2 * CONTRACT.window_positions  # 30 s; the second convolution halves them
 
 
 @dataclass(frozen=True)
@@ -40,9 +38,9 @@ class WhisperConfig:
     """Size of the encoder in OpenAI's terms; the defaults are those of the tiny models."""
 
     n_mels: int = 80
-    n_audio_state: int = 384
+    n_audio_state: int = CONTRACT.hidden_size
     n_audio_head: int = 6
-    n_audio_layer: int = 4
+    n_audio_layer: int = CONTRACT.hidden_states - 1
 
 
 class AudioEncoder(nn.Module):
@@ -52,7 +50,7 @@ class AudioEncoder(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = WhisperEncoder(
-            config.n_mels, FEATURES, config.n_audio_state, config.n_audio_head, config.n_audio_layer
+            config.n_mels, CONTRACT.window_positions, config.n_audio_state, config.n_audio_head, config.n_audio_layer
         )
 
     @classmethod
@@ -76,8 +74,8 @@ class AudioEncoder(nn.Module):
 
         A window ends at its first PAST_END (NaN); what it gives for later than that is to be cut (`join_features`).
         """
-        if pcm.ndim != 2 or pcm.shape[1] != WINDOW_SAMPLES:
-            raise ValueError(f"PCM windows must have the shape [B, {WINDOW_SAMPLES}]; got {list(pcm.shape)}")
+        if pcm.ndim != 2 or pcm.shape[1] != CONTRACT.window_samples:
+            raise ValueError(f"PCM windows must have the shape [B, {CONTRACT.window_samples}]; got {list(pcm.shape)}")
         return self.encode_mel(torch.stack([self._window_mel(window) for window in pcm.float()]))
 
     def encode(self, pcm: Tensor) -> Tensor:
@@ -110,8 +108,8 @@ class AudioEncoder(nn.Module):
 
     def _mel(self, pcm: Tensor) -> Tensor:
         # Reflection at the ends needs more samples than half an FFT (200).
-        if len(pcm) < SAMPLES_PER_FEATURE:
-            pcm = F.pad(pcm, (0, SAMPLES_PER_FEATURE - len(pcm)))
+        if len(pcm) < CONTRACT.samples_per_position:
+            pcm = F.pad(pcm, (0, CONTRACT.samples_per_position - len(pcm)))
         mel: Tensor = log_mel_spectrogram(pcm, n_mels=self.config.n_mels)
         return mel
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from latentsync.captured import Captured
+from latentsync.contract import CONTRACT
 from latentsync.denoising import PredictStep
 from latentsync.engine import EngineError
 from latentsync.fused.unet import FusedUNet
@@ -77,7 +78,7 @@ class GraphedUNet:
             )
         sample = torch.zeros(count, unet.input_channels, height, width, device=unet.device, dtype=unet.dtype)
         sample = sample.contiguous(memory_format=torch.channels_last)
-        heard = unet.keys_and_values(torch.zeros(count, 50, 384, device=unet.device))
+        heard = unet.keys_and_values(torch.zeros(count, *CONTRACT.audio_shape, device=unet.device))
         inputs = [sample, self._shifts_at(1), heard]
 
         def whole(sample: Tensor, shifts: Tensor, heard: Tensor, kept: Tensor | None = None) -> Tensor:

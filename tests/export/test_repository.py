@@ -9,9 +9,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from export.replacing import replace_folder
-from export.repository import RECORD, ExportError, _is_current, export_repository
+from export.repository import RECORD, ExportError, _is_current, export_repository, is_of_this_version
 from latentsync.checkpoint import Checkpoint, CheckpointError
 from tests.support.tiny_checkpoint import write_tiny_checkpoint
+from latentsync.contract import CONTRACT, ServedContract, read_contract
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +44,25 @@ def test_an_export_has_every_model_and_no_path_of_this_machine(tiny, tmp_path):
         assert str(tmp_path) not in path.read_text()
         assert (path.parent / "1").is_dir()
     assert Checkpoint.open(output / "unet" / ".." / "lipsync" / "1" / "checkpoint").load_whisper()
+
+
+def test_the_contract_lies_beside_the_models(tiny, tmp_path):
+    output = tmp_path / "repository"
+
+    export_repository(tiny, output, device="cpu")
+
+    assert read_contract(output) == ServedContract(CONTRACT, Checkpoint.open(tiny).resolution)
+
+
+def test_an_export_of_another_contract_is_made_again(tiny, tmp_path):
+    output = tmp_path / "repository"
+    export_repository(tiny, output, device="cpu")
+    record = json.loads((output / RECORD).read_text())
+    assert is_of_this_version(output)
+    (output / RECORD).write_text(json.dumps(record | {"contract": record["contract"] | {"chunk_frames": 8}}))
+
+    assert not is_of_this_version(output)
+    assert export_repository(tiny, output, device="cpu")
 
 
 def test_the_same_inputs_are_not_exported_twice(tiny, tmp_path):

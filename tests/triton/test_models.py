@@ -5,12 +5,37 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
+from latentsync.contract import read_contract
 from latentsync.vae import pixels_to_uint8
 from latentsync.whisper import split_windows
 from tests.support.chunks import denoised, infer, random_chunk
 from tests.support.tiny_checkpoint import RESOLUTION
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def test_contract_beside_the_models_tells_their_shapes(server, client):
+    served = read_contract(server.options.model_repository)
+    contract, side, size = served.contract, served.resolution, served.latent_size
+    chunk, latents = contract.chunk_frames, contract.latent_channels
+    expected = {
+        "whisper": {"PCM": [-1], "FEATURES": [*contract.features_shape]},
+        "vae_encoder": {"PIXELS": [3, side, side], "LATENTS": [latents, size, size]},
+        "vae_decoder": {"LATENTS": [-1, latents, size, size], "FACES": [chunk, side, side, 3]},
+        "lipsync": {
+            "NOISE": [latents, size, size],
+            "CONDITION": [chunk, contract.condition_channels, size, size],
+            "AUDIO": [chunk, *contract.audio_shape],
+            "STEPS": [1],
+            "GUIDANCE": [1],
+            "FACES": [chunk, side, side, 3],
+        },
+    }
+    for model, shapes in expected.items():
+        metadata = await client.get_model_metadata(model)
+        assert {each.name: list(each.shape)[1:] for each in (*metadata.inputs, *metadata.outputs)} == shapes
+    index = await client.get_model_repository_index()
+    assert {model.name for model in index.models} == {*expected, "unet"}, "only folders are models"
 
 
 async def test_whisper_gives_the_features_of_a_window_that_ends_early(client, checkpoint):

@@ -6,9 +6,10 @@ import torch
 import triton_python_backend_utils as pb_utils
 
 from latentsync.checkpoint import Checkpoint
+from latentsync.contract import CONTRACT
 from latentsync.denoising import Cancelled, denoise, timesteps
 from latentsync.engine import Engine
-from latentsync.serving import CHUNK_FRAMES, ModelInstance, awaited, joined, require_chunk, require_finite
+from latentsync.serving import ModelInstance, awaited, joined, require_chunk, require_finite
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,9 @@ class TritonPythonModel:
         unet = checkpoint.load_unet(self._instance.device, self._instance.dtype)
         self._unet = self._instance.run_unet(unet)
         size = checkpoint.latent_size
-        silence = torch.zeros(1, CHUNK_FRAMES, 50, 384)
-        blank = torch.zeros(1, CHUNK_FRAMES, 9, size, size)
-        chunk = Chunk(None, torch.zeros(1, 4, size, size), blank, silence, steps=1, guidance=1.0)
+        silence = torch.zeros(1, CONTRACT.chunk_frames, *CONTRACT.audio_shape)
+        blank = torch.zeros(1, CONTRACT.chunk_frames, CONTRACT.condition_channels, size, size)
+        chunk = Chunk(None, torch.zeros(1, CONTRACT.latent_channels, size, size), blank, silence, steps=1, guidance=1.0)
         # The first run of a size is slow: compiled graphs are loaded or captured then, each size's before it is ready.
         compiled = self._instance.engine is not Engine.EAGER
         with self._instance.kept_kernels():

@@ -6,8 +6,9 @@ import torch
 import triton_python_backend_utils as pb_utils
 
 from latentsync.checkpoint import Checkpoint
+from latentsync.contract import CONTRACT
 from latentsync.engine import Engine
-from latentsync.serving import CHUNK_FRAMES, ModelInstance, require_chunk, run_batch
+from latentsync.serving import ModelInstance, require_chunk, run_batch
 from latentsync.vae import pixels_to_uint8
 
 
@@ -25,7 +26,11 @@ class TritonPythonModel:
         compiled = self._instance.engine is not Engine.EAGER
         with torch.inference_mode(), self._instance.kept_kernels():
             for count in range(1, self._instance.max_batch + 1) if compiled else (1,):
-                self._faces(torch.zeros(count, CHUNK_FRAMES, 4, size, size, device=self._instance.device))
+                self._faces(
+                    torch.zeros(
+                        count, CONTRACT.chunk_frames, CONTRACT.latent_channels, size, size, device=self._instance.device
+                    )
+                )
 
     def execute(self, requests):
         chunks = [self._latents(request) for request in requests]
@@ -38,7 +43,7 @@ class TritonPythonModel:
     def _faces(self, latents):
         # The client's halves become float32 here: compiled graphs take one type.
         pixels = self._decode(latents.float().flatten(0, 1))
-        return pixels_to_uint8(pixels).unflatten(0, (-1, CHUNK_FRAMES))
+        return pixels_to_uint8(pixels).unflatten(0, (-1, CONTRACT.chunk_frames))
 
     def _response(self, outcome):
         if isinstance(outcome, ValueError):

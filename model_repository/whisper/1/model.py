@@ -6,9 +6,8 @@ import torch
 import triton_python_backend_utils as pb_utils
 
 from latentsync.checkpoint import Checkpoint
+from latentsync.contract import CONTRACT
 from latentsync.serving import ModelInstance, require_window, run_batch
-
-WINDOW_SAMPLES = 480_000
 
 
 class TritonPythonModel:
@@ -20,7 +19,7 @@ class TritonPythonModel:
         checkpoint = Checkpoint.open(self._instance.checkpoint_dir)
         self._encoder = checkpoint.load_whisper(self._instance.device, self._instance.dtype)
         with torch.inference_mode():  # the first run is slow: it ends before the model is ready
-            self._features(torch.zeros(1, WINDOW_SAMPLES, device=self._instance.device))
+            self._features(torch.zeros(1, CONTRACT.window_samples, device=self._instance.device))
 
     def execute(self, requests):
         windows = [self._window(request) for request in requests]
