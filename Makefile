@@ -39,6 +39,7 @@ lint: $(VENV)/.installed-for-tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
+	@for model in model_repository/*/1/model.py; do echo "mypy $$model"; $(BIN)/mypy "$$model" || exit 1; done  # all are named model
 	$(BIN)/lint-imports --no-cache
 
 # Editable, so that only a change of pyproject.toml asks for another installation.

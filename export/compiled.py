@@ -46,13 +46,13 @@ class CompiledHere:
                     run(*parity.unet_example(self.checkpoint, batch, self.device))
         return predictor
 
-    def keeping(self) -> AbstractContextManager[None]:
-        """Where networks are run: what the fused engine compiles for them is exported."""
+    def exported_kernels(self) -> AbstractContextManager[None]:
+        """A context for the first runs: the kernels that the fused engine compiles become part of the export."""
         if self.engine is not Engine.FUSED:
             return nullcontext()
-        from latentsync.fused.kernel_cache import kernels_kept_in
+        from latentsync.fused.kernel_cache import cache_kernels_in
 
-        return kernels_kept_in(self.graphs_dir / engines.KERNELS)
+        return cache_kernels_in(self.graphs_dir / engines.KERNELS)
 
     def decoder(self, vae: Vae) -> Run:
         """The VAE's decoder on its engine; raises EngineError."""

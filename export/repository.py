@@ -303,7 +303,7 @@ def _compile_and_compare(
 
     from export import parity
     from export.compiled import CompiledHere
-    from latentsync.engines import settle_libraries
+    from latentsync.engines import configure_libraries
 
     if options.device is Device.CUDA and not torch.cuda.is_available():
         report("no GPU is here: nothing was compared")
@@ -312,12 +312,12 @@ def _compile_and_compare(
         checkpoint.load_whisper()
         return
     device, solver = torch.device(options.device.value), options.solver
-    settle_libraries(device, options.engine)  # as it is served
+    configure_libraries(device, options.engine)  # as it is served
     served = CompiledHere(checkpoint, graphs_dir, options.engine, options.unet_batch, device, options.reuse)
     compared = parity.stages(
         checkpoint, device, getattr(torch, dtype.value), options.engine, served, solver, options.reuse
     )
-    with served.keeping():
+    with served.exported_kernels():
         rows = [parity.measure(stage) for stage in compared]
     report(parity.table(rows))
     (graphs_dir.parent / PARITY).write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")

@@ -19,7 +19,7 @@ FEATURES_PER_FRAME = CONTRACT.frame_window_positions
 
 # Fills a window beyond the end of the audio. Zeros would not do: LatentSync pads the mel spectrogram instead, which
 # Whisper hears differently from silence.
-PAST_END = np.float32(np.nan)
+PADDING = np.float32(np.nan)
 
 
 def frame_count(samples: int) -> int:
@@ -30,14 +30,14 @@ def frame_count(samples: int) -> int:
 def split_windows(pcm: NDArray[np.float32]) -> tuple[NDArray[np.float32], list[int]]:
     """Splits mono PCM [n] at 16 kHz in [-1, 1] into Whisper's windows of 30 s.
 
-    Returns float32 [k, 480000], k ≥ 1, filled with PAST_END after the last sample, and how many features (20 ms each)
+    Returns float32 [k, 480000], k ≥ 1, filled with PADDING after the last sample, and how many features (20 ms each)
     of each window are speech: at most 1500, and at least one in all. Raises ValueError for anything but one dimension.
     """
     if pcm.ndim != 1:
         raise ValueError(f"PCM must be mono, of one dimension; got shape {pcm.shape}")
     length, step = CONTRACT.window_samples, CONTRACT.samples_per_position
     starts = range(0, max(len(pcm) - step + 1, 1), length)
-    windows = np.full((len(starts), length), PAST_END, dtype=np.float32)
+    windows = np.full((len(starts), length), PADDING, dtype=np.float32)
     counts = []
     for window, start in zip(windows, starts, strict=True):
         part = pcm[start : start + length]

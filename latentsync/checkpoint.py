@@ -84,7 +84,7 @@ class Checkpoint:
             raise CheckpointError(f"{path} lacks the setting whisper.path")
         return checkpoint
 
-    def load_unet(self, device: str = "cpu", dtype: torch.dtype | None = None) -> LatentSyncUNet:
+    def load_unet(self, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> LatentSyncUNet:
         """Loads the UNet, in float32 unless told; raises CheckpointError for a truncated file or another version's."""
         from latentsync.unet import LatentSyncUNet
 
@@ -93,7 +93,7 @@ class Checkpoint:
         unet = _built(path, lambda: LatentSyncUNet.from_upstream(_as_dtype(state, dtype), **self.unet))
         return unet.to(device)
 
-    def load_vae(self, device: str = "cpu", dtype: torch.dtype | None = None) -> Vae:
+    def load_vae(self, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> Vae:
         """Loads the VAE, in float32 unless told; raises CheckpointError for a truncated or unfitting file."""
         from latentsync.vae import Vae, VaeType
 
@@ -103,7 +103,7 @@ class Checkpoint:
         vae = _built(path, lambda: Vae.from_state_dict(state, VaeType(self.vae["type"]), scale, config))
         return vae.to(device)
 
-    def load_whisper(self, device: str = "cpu", dtype: torch.dtype | None = None) -> AudioEncoder:
+    def load_whisper(self, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> AudioEncoder:
         """Loads Whisper's encoder, in float32 unless told; raises CheckpointError for a missing or unfitting file."""
         import torch
 

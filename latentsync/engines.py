@@ -23,7 +23,7 @@ UNET_GRAPHS, DECODER_GRAPHS, KERNELS = "unet", "vae_decoder", "kernels"
 Decode = Callable[[Tensor], Tensor]
 
 
-def settle_libraries(device: torch.device, engine: Engine) -> None:
+def configure_libraries(device: torch.device, engine: Engine) -> None:
     """How cuDNN and cuBLAS choose their kernels in this process; to be called before either is used."""
     if device.type != "cuda":
         return

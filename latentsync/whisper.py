@@ -12,7 +12,7 @@ from whisper.audio import log_mel_spectrogram
 from whisper.model import AudioEncoder as WhisperEncoder
 
 from latentsync.audio import (
-    PAST_END,
+    PADDING,
     frame_count,
     frame_windows,
     join_features,
@@ -21,7 +21,7 @@ from latentsync.audio import (
 from latentsync.contract import CONTRACT
 
 __all__ = [
-    "PAST_END",
+    "PADDING",
     "AudioEncoder",
     "WhisperConfig",
     "frame_count",
@@ -72,7 +72,7 @@ class AudioEncoder(nn.Module):
     def forward(self, pcm: Tensor) -> Tensor:
         """Encodes windows of mono PCM [B, 480000] at 16 kHz in [-1, 1] to features [B, 1500, 5, 384] float32.
 
-        A window ends at its first PAST_END (NaN); what it gives for later than that is to be cut (`join_features`).
+        A window ends at its first PADDING (NaN); what it gives for later than that is to be cut (`join_features`).
         """
         if pcm.ndim != 2 or pcm.shape[1] != CONTRACT.window_samples:
             raise ValueError(f"PCM windows must have the shape [B, {CONTRACT.window_samples}]; got {list(pcm.shape)}")

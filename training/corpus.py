@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from latentsync.audio import PAST_END
+from latentsync.audio import PADDING
 from latentsync.whisper import AudioEncoder
 from training.augment import vary
 
@@ -114,7 +114,7 @@ def audio_features(
             pcm = [torch.from_numpy(corpus.pcm(clip)).to(device) for clip in batch]
             if variant:
                 pcm = [vary(one, rng, pitch=variant % 2 == 1) for one in pcm]
-            window = F.pad(torch.cat(pcm), (0, WINDOW), value=PAST_END)[:WINDOW]
+            window = F.pad(torch.cat(pcm), (0, WINDOW), value=PADDING)[:WINDOW]
             features = encoder(window[None])[0].flatten(1).half().cpu()
             sizes = [2 * clip.frames for clip in batch]
             found |= zip((clip.id for clip in batch), features[: sum(sizes)].split(sizes), strict=True)

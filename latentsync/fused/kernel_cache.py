@@ -1,4 +1,4 @@
-"""Compiled kernels as part of an export: a server that finds them is up sooner, and needs no compiler."""
+"""Compiled kernels as part of an export: a server that loads them is ready sooner, and needs no compiler."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _VARIABLE = "TRITON_CACHE_DIR"
 
 
 @contextmanager
-def kernels_kept_in(folder: Path) -> Iterator[None]:
-    """Inside, what Triton compiles is kept in `folder`, and what lies there is not compiled again.
+def cache_kernels_in(folder: Path) -> Iterator[None]:
+    """Triton caches in `folder` what it compiles in this context, and loads from there what it finds.
 
-    What this process has compiled before is not written again.
+    What this process has compiled before is not written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     before = os.environ.get(_VARIABLE)
@@ -31,14 +31,14 @@ def kernels_kept_in(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def kernels_taken_from(folder: Path) -> Iterator[None]:
-    """Inside, Triton finds what was kept in `folder`, or in the folder that this was before it was moved.
+def load_kernels_from(folder: Path) -> Iterator[None]:
+    """Triton loads the kernels that `cache_kernels_in` left in `folder`, which may have been moved since.
 
-    It works on a copy: its files name their places, and a model repository may be read-only and belong to several.
+    It works on a copy: the files contain their own paths, and a model repository may be read-only and shared.
     """
     with tempfile.TemporaryDirectory(prefix="latentsync-kernels-", ignore_cleanup_errors=True) as temporary:
         copy = Path(temporary)
-        for path in folder.glob("*/*"):  # not copytree, which takes along that a folder is read-only
+        for path in folder.glob("*/*"):  # not copytree, which copies read-only permissions too
             target = copy / path.relative_to(folder)
             target.parent.mkdir(exist_ok=True)
             shutil.copyfile(path, target)
@@ -46,5 +46,5 @@ def kernels_taken_from(folder: Path) -> Iterator[None]:
             content = json.loads(group.read_text())
             content["child_paths"] = {name: str(group.parent / name) for name in content["child_paths"]}
             group.write_text(json.dumps(content))
-        with kernels_kept_in(copy):
+        with cache_kernels_in(copy):
             yield

@@ -35,7 +35,7 @@ def test_kernels_of_each_batch_are_compiled_into_the_export_once(
     predictor = Predictor()
     monkeypatch.setattr(engines, "run_unet", lambda *arguments: predictor)
     served = CompiledHere(Checkpoint.open(DEMO), tmp_path, Engine.FUSED, 3, torch.device("cpu"), reuse=1)
-    with served.keeping():
+    with served.exported_kernels():
         for _ in range(2):
             served.unet(None)  # type: ignore[arg-type]
     assert predictor.ran == [(batch, str(tmp_path / "kernels")) for batch in (1, 2, 3, 4, 6)]

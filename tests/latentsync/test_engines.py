@@ -7,7 +7,7 @@ import torch
 
 from latentsync.denoising import SchedulerConfig, denoise
 from latentsync.engine import Engine, EngineError
-from latentsync.engines import as_function, run_decoder, run_unet, settle_libraries, unet_batches
+from latentsync.engines import as_function, configure_libraries, run_decoder, run_unet, unet_batches
 from latentsync.unet import LatentSyncUNet, UNetConfig
 from latentsync.vae import Vae, VaeType
 
@@ -77,6 +77,6 @@ def test_only_the_fused_engine_has_cublas_do_without_memory_unless_somebody_said
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     if said is not None:
         monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", said)
-    settle_libraries(torch.device(device), engine)
+    configure_libraries(torch.device(device), engine)
     assert os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None) == expected
     assert torch.backends.cudnn.benchmark is (device == "cuda")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from latentsync.fused.kernel_cache import kernels_taken_from
+from latentsync.fused.kernel_cache import load_kernels_from
 from tests.support.checkout import ROOT
 
 # A process of its own each time, as a server is: Triton remembers in memory what it has compiled.
@@ -54,12 +54,12 @@ def files(folder: Path) -> dict[Path, int]:
 def test_kernels_are_found_in_a_folder_that_was_moved_and_is_left_as_it_is(tmp_path: Path) -> None:
     pytest.importorskip("triton", reason="torch for this platform brings no Triton compiler")
     kept, moved = tmp_path / "new" / "kernels", tmp_path / "repository"
-    assert compile_within("kernels_kept_in", kept) == "compiled"
+    assert compile_within("cache_kernels_in", kept) == "compiled"
     kept.parent.rename(moved)
     for path in moved.rglob("*"):
         path.chmod(0o555 if path.is_dir() else 0o444)
     before = files(moved)
-    assert compile_within("kernels_taken_from", moved / "kernels") == "found"
+    assert compile_within("load_kernels_from", moved / "kernels") == "found"
     assert files(moved) == before
 
 
@@ -69,7 +69,7 @@ def test_the_copy_does_not_take_over_that_its_model_is_read_only(tmp_path: Path)
     group.write_text('{"child_paths": {"kernel.cubin": "/before/key/kernel.cubin"}}')
     group.chmod(0o444)
     group.parent.chmod(0o555)
-    with kernels_taken_from(tmp_path / "kept"):
+    with load_kernels_from(tmp_path / "kept"):
         copy = Path(os.environ["TRITON_CACHE_DIR"]) / "key" / group.name
         assert copy.stat().st_mode & stat.S_IWUSR and copy.parent.stat().st_mode & stat.S_IWUSR
         assert json.loads(copy.read_text()) == {"child_paths": {"kernel.cubin": str(copy.parent / "kernel.cubin")}}
@@ -78,5 +78,5 @@ def test_the_copy_does_not_take_over_that_its_model_is_read_only(tmp_path: Path)
 
 def test_without_kept_kernels_they_are_compiled(tmp_path: Path) -> None:
     pytest.importorskip("triton", reason="torch for this platform brings no Triton compiler")
-    assert compile_within("kernels_taken_from", tmp_path / "none") == "compiled"
+    assert compile_within("load_kernels_from", tmp_path / "none") == "compiled"
     assert not (tmp_path / "none").exists()

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from latentsync.engine import Engine
-from latentsync.serving import ModelInstance, run_batch
+from latentsync.serving.batches import run_batch
+from latentsync.serving.instance import ModelInstance
 
 CPU = torch.device("cpu")
 
@@ -93,9 +94,9 @@ def test_fused_engine_takes_kernels_from_the_export_while_it_warms_up(
     monkeypatch.setenv("TRITON_CACHE_DIR", "/somewhere/else")
     (tmp_path / "kernels" / "key").mkdir(parents=True)
     (tmp_path / "kernels" / "key" / "compiled").write_text("here")
-    eager = ModelInstance(tmp_path, torch.device("cpu"), torch.float32, 1, graphs_dir=tmp_path)
-    with replace(eager, engine=Engine.FUSED).kept_kernels():
+    eager = ModelInstance("unet", tmp_path, torch.device("cpu"), torch.float32, 1, graphs_dir=tmp_path)
+    with replace(eager, engine=Engine.FUSED).exported_kernels():
         assert (Path(os.environ["TRITON_CACHE_DIR"]) / "key" / "compiled").read_text() == "here"
     assert os.environ["TRITON_CACHE_DIR"] == "/somewhere/else"
-    with eager.kept_kernels():
+    with eager.exported_kernels():
         assert os.environ["TRITON_CACHE_DIR"] == "/somewhere/else"

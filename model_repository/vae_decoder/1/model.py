@@ -1,55 +1,32 @@
 """Triton model `vae_decoder`: a chunk of latents to face pictures."""
 
-from functools import partial
+from __future__ import annotations
 
 import torch
 import triton_python_backend_utils as pb_utils
 
-from latentsync.checkpoint import Checkpoint
 from latentsync.contract import CONTRACT
-from latentsync.engine import Engine
-from latentsync.serving import ModelInstance, require_chunk, run_batch
+from latentsync.serving.checks import require_chunk
+from latentsync.serving.instance import ModelInstance
+from latentsync.serving.tensor_model import TensorModel
 from latentsync.vae import pixels_to_uint8
 
 
 class TritonPythonModel:
     """`LATENTS` FP16 [16, 4, R/8, R/8] -> `FACES` UINT8 [16, R, R, 3], RGB."""
 
-    def initialize(self, args):
-        self._instance = ModelInstance.from_triton(args)
-        self._instance.apply()
-        checkpoint = Checkpoint.open(self._instance.checkpoint_dir)
-        vae = checkpoint.load_vae(self._instance.device, self._instance.dtype)
-        self._decode = self._instance.run_decoder(vae)
+    def initialize(self, args: dict[str, str]) -> None:
+        instance, checkpoint = ModelInstance.start(args)
+        decode = instance.run_decoder(checkpoint.load_vae(instance.device, instance.dtype))
+
+        def faces(latents: torch.Tensor) -> torch.Tensor:
+            # Clients send float16; compiled graphs take float32 only.
+            pictures = pixels_to_uint8(decode(latents.float().flatten(0, 1)))
+            return pictures.view(-1, CONTRACT.chunk_frames, *pictures.shape[1:])
+
+        self._model = TensorModel(instance, "LATENTS", "FACES", require_chunk, faces)
         size = checkpoint.latent_size
-        # The first run of a size is slow: it ends before the model is ready.
-        compiled = self._instance.engine is not Engine.EAGER
-        with torch.inference_mode(), self._instance.kept_kernels():
-            for count in range(1, self._instance.max_batch + 1) if compiled else (1,):
-                self._faces(
-                    torch.zeros(
-                        count, CONTRACT.chunk_frames, CONTRACT.latent_channels, size, size, device=self._instance.device
-                    )
-                )
+        self._model.warm_up(CONTRACT.chunk_frames, CONTRACT.latent_channels, size, size)
 
-    def execute(self, requests):
-        chunks = [self._latents(request) for request in requests]
-        outcomes = run_batch(chunks, self._instance.device, partial(require_chunk, "LATENTS"), self._faces)
-        return [self._response(outcome) for outcome in outcomes]
-
-    def _latents(self, request):
-        return torch.from_dlpack(pb_utils.get_input_tensor_by_name(request, "LATENTS"))
-
-    def _faces(self, latents):
-        # The client's halves become float32 here: compiled graphs take one type.
-        pixels = self._decode(latents.float().flatten(0, 1))
-        return pixels_to_uint8(pixels).unflatten(0, (-1, CONTRACT.chunk_frames))
-
-    def _response(self, outcome):
-        if isinstance(outcome, ValueError):
-            return pb_utils.InferenceResponse(
-                error=pb_utils.TritonError(str(outcome), pb_utils.TritonError.INVALID_ARG)
-            )
-        if isinstance(outcome, RuntimeError):
-            return pb_utils.InferenceResponse(error=pb_utils.TritonError(f"vae_decoder failed: {outcome}"))
-        return pb_utils.InferenceResponse([pb_utils.Tensor.from_dlpack("FACES", outcome.contiguous())])
+    def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
+        return self._model.execute(requests)
