@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from latentsync import unet
-from latentsync.fused.winograd import FAR, NEAR, turned_weights
+from latentsync.fused.winograd import FAR, NEAR, transform_filter
 from latentsync.mask import face_mask
 from training.evaluate import HeldOut, Judge
 from training.generate import CheckpointGenerator
@@ -49,7 +49,7 @@ def by_tiles(x: Tensor, convolution: nn.Conv2d) -> Tensor:
     spread, gather = _turns()
     tiles = F.pad(x, (1, 1, 1, 1)).unfold(2, 6, 4).unfold(3, 6, 4)
     turned = rounded(torch.einsum("ai,ncyxij,bj->abnyxc", spread, tiles, spread))
-    weights = turned_weights(convolution.weight.half(), side=4).float()
+    weights = transform_filter(convolution.weight.half(), side=4).float()
     products = rounded(torch.bmm(turned.reshape(36, -1, channels), weights)).reshape(*turned.shape[:5], -1)
     result = torch.einsum("pa,abnyxo,qb->noypxq", gather, products, gather).reshape(frames, -1, height, width)
     assert convolution.bias is not None
@@ -57,7 +57,7 @@ def by_tiles(x: Tensor, convolution: nn.Conv2d) -> Tensor:
 
 
 def _turns() -> tuple[Tensor, Tensor]:
-    """What kernels/tiles_4x4.py does with a line, as matrices: [6, 6] of six pixels, [4, 6] of six products."""
+    """What kernels/winograd_4x4.py does with a line, as matrices: [6, 6] of six pixels, [4, 6] of six products."""
     near, far = NEAR**2, FAR**2
     spread = [
         [near * far, 0, -near - far, 0, 1, 0],

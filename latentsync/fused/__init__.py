@@ -1,6 +1,6 @@
-"""The full-size models as fast as one GPU runs them: fused kernels between the libraries' convolutions and products."""
+"""The networks on fused Triton kernels, between cuDNN's convolutions and cuBLAS's matrix products; NVIDIA GPUs only."""
 
 import os
 
-# A product and a sum are one instruction. Triton 3.9 warns that a later one will not make it so unless it is told.
+# Lets a product and a sum be one instruction (FMA): Triton 3.9's default, of which it warns that it will change.
 os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")

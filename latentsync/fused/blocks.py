@@ -16,58 +16,61 @@ from latentsync.fused.operators import (
     Affine,
     Maps,
     add,
-    attend_to_few,
     convolve,
-    convolve_by_tiles,
     convolve_from_few,
     convolve_to_few,
+    count_tiles,
+    cross_attention,
     gated_gelu,
     group_norm,
     layer_norm,
     project,
-    tiles,
     upsample,
-    upsample_by_tiles,
+    winograd_convolve,
+    winograd_upsample,
 )
-from latentsync.fused.winograd import turned_weights, upsampling_weights
+from latentsync.fused.winograd import transform_filter, transform_upsampling_filter
 from latentsync.upsampling import phase_weights
 
-# cuDNN's attention is the faster one for narrow heads and long sequences, by up to 1.8 times.
+# cuDNN's attention is up to 1.8 times as fast as FlashAttention for narrow heads and long sequences.
 _WIDEST_CUDNN_HEAD, _SHORTEST_CUDNN = 80, 256
-# Winograd's way saves products and costs passes over memory and larger weights: it pays for wide layers of many tiles.
-NARROWEST_TILED, FEWEST_TILES = 320, {4: 192, 2: 128}
-NARROWEST_UPSAMPLED_BY_TILES = 640
+# Winograd's algorithm saves products for memory traffic and larger filters: it pays for wide layers of many tiles.
+LEAST_WINOGRAD_CHANNELS, LEAST_TILES = 320, {4: 192, 2: 128}
+LEAST_WINOGRAD_UPSAMPLING_CHANNELS = 640
 
 
 class NormedConvolution:
     """A group norm, SiLU and a 3×3 convolution, whose bias is the caller's.
 
-    Done by tiles where these pay (see winograd.py), whose rounding is two thirds of bfloat16's.
+    Done by Winograd's algorithm where it pays (see winograd.py); its rounding error is two thirds of bfloat16's.
     """
 
     def __init__(self, norm: nn.GroupNorm, convolution: nn.Conv2d) -> None:
         self._norm = Affine.of(norm)
         self._weight = channels_last(convolution.weight)
-        self._tiled = _can_be_tiled(self._weight, NARROWEST_TILED)
-        self._turned: dict[int, Tensor] = {}  # by side, made when it is first needed: 1.8 and 4 times as large
+        self._uses_winograd = _suits_winograd(self._weight, LEAST_WINOGRAD_CHANNELS)
+        # By the tiles' side, computed when first needed: 1.8 and 4 times as large as the weight.
+        self._filters: dict[int, Tensor] = {}
 
     @property
     def in_channels(self) -> int:
-        """Channels of the maps that it takes."""
+        """Channels of its input."""
         return self._weight.shape[1]
 
     def __call__(self, maps: Maps, unit_frames: int, bias: Tensor, other: Maps | None = None) -> Maps:
-        """Maps with their sums, or where there is no other with the bias as their shift."""
-        if side := self._side(maps):
-            if side not in self._turned:
-                self._turned[side] = turned_weights(self._weight, side)
-            return convolve_by_tiles(maps, self._norm, unit_frames, self._turned[side], side, bias, other)
+        """Maps with their sums; without `other` they may have the bias as their shift instead."""
+        if side := self._tile_side(maps):
+            if side not in self._filters:
+                self._filters[side] = transform_filter(self._weight, side)
+            return winograd_convolve(maps, self._norm, unit_frames, self._filters[side], side, bias, other)
         result = convolve(group_norm(maps, self._norm, unit_frames, silu=True), self._weight)
         return replace(result, shift=bias) if other is None else add(result, bias, other)
 
-    def _side(self, maps: Maps) -> int:
-        """Side of the tiles that pay here, or 0."""
-        return next((side for side in FEWEST_TILES if self._tiled and tiles(maps, side) >= FEWEST_TILES[side]), 0)
+    def _tile_side(self, maps: Maps) -> int:
+        """Side of the tiles to use here, or 0 for a direct convolution."""
+        return next(
+            (side for side in LEAST_TILES if self._uses_winograd and count_tiles(maps, side) >= LEAST_TILES[side]), 0
+        )
 
 
 class Resnet:
@@ -85,7 +88,7 @@ class Resnet:
 
     @property
     def in_channels(self) -> int:
-        """Channels of the maps that it takes."""
+        """Channels of its input."""
         return self._first.in_channels
 
     def __call__(self, maps: Maps, shift: Tensor, unit_frames: int) -> Maps:
@@ -97,7 +100,7 @@ class Resnet:
 
 @dataclass(frozen=True)
 class Heads:
-    """How attention is split."""
+    """The heads of an attention."""
 
     count: int
     width: int
@@ -107,7 +110,7 @@ class Heads:
         return rows.view(frames, -1, self.count, self.width).transpose(1, 2)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, frames: int) -> Tensor:
-        """Attention of each frame's rows among themselves or to others: rows again."""
+        """Attention of each frame's query rows to its key rows: rows [frames · tokens, heads · width]."""
         split = self.split(query, frames)
         with _attention(split):
             result = F.scaled_dot_product_attention(split, self.split(key, frames), self.split(value, frames))
@@ -136,7 +139,7 @@ class Transformer:
     def __init__(self, module: Any) -> None:
         block = module.transformer_blocks[0]
         self._norm = Affine.of(module.norm)
-        self._into = module.proj_in.weight.flatten(1).t()
+        self._in = module.proj_in.weight.flatten(1).t()
         self._norm1, self._norm2, self._norm3 = (Affine.of(norm) for norm in (block.norm1, block.norm2, block.norm3))
         own, audio, feed = block.attn1, block.attn2, block.ff.net
         width = own.to_q.weight.shape[0]
@@ -144,32 +147,33 @@ class Transformer:
         self._qkv = torch.cat([own.to_q.weight, own.to_k.weight, own.to_v.weight]).t()
         self._own_out = own.to_out[0].weight.t()
         self._query = audio.to_q.weight.t()
-        self.audio_weights = torch.cat([audio.to_k.weight, audio.to_v.weight])  # [2 · channels, 384]
+        self.keys_values_weight = torch.cat([audio.to_k.weight, audio.to_v.weight])  # [2 · channels, 384]
         self._audio_out = audio.to_out[0].weight.t()
         self._gate, self._gate_bias = feed[0].proj.weight, feed[0].proj.bias.float()
         out = module.proj_out
-        # The feed-forward's last product, its sum with what went in, and the way out: one product of both side by side.
-        way_out = out.weight.flatten(1)
-        self._out = torch.cat([way_out, (way_out.float() @ feed[2].weight.float()).to(way_out.dtype)], dim=1).t()
-        # What is handed on between the layers goes without their biases: each norm adds those that came before it.
+        # The feed-forward's last product, the residual sum and the output projection are one product of [x, gated].
+        projection = out.weight.flatten(1)
+        fed = (projection.float() @ feed[2].weight.float()).to(projection.dtype)
+        self._out = torch.cat([projection, fed], dim=1).t()
+        # The residual stream carries no biases: each norm adds the sum of those before it.
         self._bias1 = module.proj_in.bias.float()
         self._bias2 = self._bias1 + own.to_out[0].bias.float()
         self._bias3 = self._bias2 + audio.to_out[0].bias.float()
-        passed = self._bias3 + feed[2].bias.float()
-        self._out_bias = out.bias.float() + way_out.float() @ passed
+        residual_bias = self._bias3 + feed[2].bias.float()
+        self._out_bias = out.bias.float() + projection.float() @ residual_bias
 
-    def __call__(self, maps: Maps, audio: Tensor) -> Maps:
-        """Maps with their sums; `audio` [frames · 50, 2 · channels] are the keys and values of this block."""
+    def __call__(self, maps: Maps, keys_values: Tensor) -> Maps:
+        """Maps with their sums; `keys_values` [frames · 50, 2 · channels] are this block's, of the audio."""
         channels, frames = maps.channels, maps.frames
         wide = maps.rows.new_empty(maps.rows.shape[0], self._out.shape[0])
-        x, fed = wide[:, :channels], wide[:, channels:]
-        torch.mm(group_norm(maps, self._norm, 1, silu=False).rows, self._into, out=x)
+        x, gated = wide[:, :channels], wide[:, channels:]
+        torch.mm(group_norm(maps, self._norm, 1, silu=False).rows, self._in, out=x)
         query, key, value = torch.split(layer_norm(x, self._norm1, self._bias1) @ self._qkv, channels, dim=1)
         x.addmm_(self._heads.attend(query, key, value, frames), self._own_out)
         query = layer_norm(x, self._norm2, self._bias2) @ self._query
-        key, value = torch.split(audio, channels, dim=1)
-        x.addmm_(attend_to_few(query, key, value, frames, self._heads.count), self._audio_out)
-        gated_gelu(layer_norm(x, self._norm3, self._bias3), self._gate, self._gate_bias, out=fed)
+        key, value = torch.split(keys_values, channels, dim=1)
+        x.addmm_(cross_attention(query, key, value, frames, self._heads.count), self._audio_out)
+        gated_gelu(layer_norm(x, self._norm3, self._bias3), self._gate, self._gate_bias, out=gated)
         return add(maps.like(wide @ self._out), self._out_bias, maps)
 
 
@@ -179,12 +183,14 @@ class Upsample:
     def __init__(self, convolution: nn.Conv2d) -> None:
         assert convolution.bias is not None
         weight, self._bias = convolution.weight, convolution.bias.float()
-        self._tiled = _can_be_tiled(weight, NARROWEST_UPSAMPLED_BY_TILES)
-        self._weights = upsampling_weights(weight) if self._tiled else channels_last(phase_weights(weight))
+        self._uses_winograd = _suits_winograd(weight, LEAST_WINOGRAD_UPSAMPLING_CHANNELS)
+        self._weights = (
+            transform_upsampling_filter(weight) if self._uses_winograd else channels_last(phase_weights(weight))
+        )
 
     def __call__(self, maps: Maps) -> Maps:
         """Maps of twice the height and width, with their sums."""
-        return (upsample_by_tiles if self._tiled else upsample)(maps, self._weights, self._bias)
+        return (winograd_upsample if self._uses_winograd else upsample)(maps, self._weights, self._bias)
 
 
 class Downsample:
@@ -200,13 +206,13 @@ class Downsample:
 
 
 class FirstConvolution:
-    """A 3×3 convolution of what a network is given, whose channels are few."""
+    """A network's first 3×3 convolution, whose input channels are few."""
 
     def __init__(self, convolution: nn.Conv2d) -> None:
         assert convolution.bias is not None
-        self.out_channels, given = convolution.weight.shape[:2]
-        self.in_channels = -(-given // 16) * 16  # what tensor cores multiply at once
-        weight = F.pad(convolution.weight, (0, 0, 0, 0, 0, self.in_channels - given))
+        self.out_channels, channels = convolution.weight.shape[:2]
+        self.in_channels = -(-channels // 16) * 16  # tensor cores multiply 16 at once
+        weight = F.pad(convolution.weight, (0, 0, 0, 0, 0, self.in_channels - channels))
         self._weight = weight.permute(2, 3, 1, 0).flatten(1, 2).contiguous()
         self._bias = convolution.bias.float()
 
@@ -216,7 +222,7 @@ class FirstConvolution:
 
 
 class LastConvolution:
-    """A group norm, SiLU and a 3×3 convolution to what a network gives, whose channels are few."""
+    """A group norm, SiLU and a network's last 3×3 convolution, whose output channels are few."""
 
     def __init__(self, norm: nn.GroupNorm, convolution: nn.Conv2d) -> None:
         assert convolution.bias is not None
@@ -229,11 +235,11 @@ class LastConvolution:
         return convolve_to_few(maps, self._norm, unit_frames, self._weight, self._bias).pictures()
 
 
-def _can_be_tiled(weight: Tensor, narrowest: int) -> bool:
-    # bfloat16 has too few digits for tiles.
+def _suits_winograd(weight: Tensor, narrowest: int) -> bool:
+    # bfloat16 has too few digits for Winograd's transforms.
     return min(weight.shape[:2]) >= narrowest and weight.dtype != torch.bfloat16
 
 
 def channels_last(weight: Tensor) -> Tensor:
-    """A convolution's weights in the memory order that channels-last pictures want."""
+    """A convolution's weights in the memory order that channels-last pictures need."""
     return weight.contiguous(memory_format=torch.channels_last)

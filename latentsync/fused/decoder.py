@@ -14,16 +14,16 @@ from latentsync.vae import Vae
 
 
 class FusedDecoder:
-    """Latents to pixels; every norm takes its statistics frame by frame."""
+    """Latents to pixels; every norm takes its statistics per frame."""
 
     def __init__(self, vae: Vae) -> None:
         decoder: Any = vae.autoencoder.decoder
         self._scale = vae.scaling_factor
         self.dtype = vae.dtype
         self._first = FirstConvolution(decoder.conv_in)
-        before: Any = vae.autoencoder.post_quant_conv
-        padding = self._first.in_channels - len(before.bias)
-        self._post_quant = F.pad(before.weight.flatten(1), (0, 0, 0, padding)), F.pad(before.bias, (0, padding))
+        post_quant: Any = vae.autoencoder.post_quant_conv
+        padding = self._first.in_channels - len(post_quant.bias)
+        self._post_quant = F.pad(post_quant.weight.flatten(1), (0, 0, 0, padding)), F.pad(post_quant.bias, (0, padding))
         middle = decoder.mid_block
         first, second = (Resnet(block) for block in middle.resnets)
         self._middle = (first, _Attention(middle.attentions[0]), second)
@@ -39,11 +39,11 @@ class FusedDecoder:
         hidden = self._first(Maps.of(rows.permute(0, 3, 1, 2)))
         first, attention, second = self._middle
         hidden = second(attention(first(hidden, first.first_bias, 1)), second.first_bias, 1)
-        for resnets, larger in self._stages:
+        for resnets, upsample in self._stages:
             for resnet in resnets:
                 hidden = resnet(hidden, resnet.first_bias, 1)
-            if larger is not None:
-                hidden = larger(hidden)
+            if upsample is not None:
+                hidden = upsample(hidden)
         return self._last(hidden, 1).float().clamp(-1, 1)
 
 
@@ -52,7 +52,7 @@ def _upsample(modules: Any) -> Upsample | None:
 
 
 class _Attention:
-    """Attention of all pixels of a frame to each other, with a single head."""
+    """Self-attention of a frame's pixels, with a single head."""
 
     def __init__(self, module: Any) -> None:
         self._norm = Affine.of(module.group_norm)

@@ -16,8 +16,8 @@ from latentsync.engine import EngineError
 from latentsync.fused.unet import FusedUNet
 from latentsync.unet import LATENT_CHANNELS, SAMPLE_CHANNELS
 
-# The host may launch this many steps before the GPU has done them: no gap between two, and a cancelled chunk costs
-# little more than what has begun.
+# Steps that the host may launch ahead of the GPU: the GPU never waits for a launch, and a cancelled chunk costs little
+# more than the step that runs.
 _STEPS_AHEAD = 2
 
 
@@ -25,7 +25,7 @@ class GraphedUNet:
     """A denoising predictor (latentsync.denoising.Predictor); graphs are captured as batch sizes come."""
 
     def __init__(self, unet: FusedUNet, reuses: bool) -> None:
-        """`reuses`: whether steps may go without the deep layers."""
+        """`reuses`: whether steps may reuse the deep layers' features (DeepCache)."""
         self._unet = unet
         self._reuses = reuses
         self._graphs: dict[tuple[int, ...], _Graphs] = {}
@@ -39,8 +39,8 @@ class GraphedUNet:
         """
         chunks, frames, _, height, width = condition.shape
         graphs = self._graphs_for(chunks, frames, height, width)
-        sample, shifts, heard = graphs.whole.inputs[:3]
-        heard.copy_(self._unet.keys_and_values(audio.flatten(0, 1)))
+        sample, shifts, keys_values = graphs.whole.inputs[:3]
+        keys_values.copy_(self._unet.keys_and_values(audio.flatten(0, 1)))
         sample[:, LATENT_CHANNELS:SAMPLE_CHANNELS].copy_(condition.flatten(0, 1))
         noisy = sample.view(chunks, frames, *sample.shape[1:])[:, :, :LATENT_CHANNELS]
         done: list[torch.cuda.Event] = []
@@ -53,7 +53,7 @@ class GraphedUNet:
             graph = graphs.whole if fresh or graphs.shallow is None else graphs.shallow
             graph.replay()
             prediction = graph.output.float().reshape(chunks, frames, LATENT_CHANNELS, height, width)
-            # The host sleeps at it: nothing is late by that, since the GPU has a step to do meanwhile.
+            # A blocking event: the host sleeps at it, which delays nothing, since another step is launched already.
             done.append(torch.cuda.Event(blocking=True))  # type: ignore[no-untyped-call]
             done[-1].record()
             return prediction.transpose(1, 2)
@@ -78,20 +78,20 @@ class GraphedUNet:
             )
         sample = torch.zeros(count, unet.input_channels, height, width, device=unet.device, dtype=unet.dtype)
         sample = sample.contiguous(memory_format=torch.channels_last)
-        heard = unet.keys_and_values(torch.zeros(count, *CONTRACT.audio_shape, device=unet.device))
-        inputs = [sample, self._shifts_at(1), heard]
+        keys_values = unet.keys_and_values(torch.zeros(count, *CONTRACT.audio_shape, device=unet.device))
+        inputs = [sample, self._shifts_at(1), keys_values]
 
-        def whole(sample: Tensor, shifts: Tensor, heard: Tensor, kept: Tensor | None = None) -> Tensor:
-            return unet.forward(sample, shifts, heard, frames, kept)
+        def whole(sample: Tensor, shifts: Tensor, keys_values: Tensor, deep: Tensor | None = None) -> Tensor:
+            return unet.forward(sample, shifts, keys_values, frames, deep)
 
-        def shallow(sample: Tensor, shifts: Tensor, heard: Tensor, kept: Tensor) -> Tensor:
-            return unet.shallow(sample, shifts, heard, frames, kept)
+        def shallow(sample: Tensor, shifts: Tensor, keys_values: Tensor, deep: Tensor) -> Tensor:
+            return unet.shallow(sample, shifts, keys_values, frames, deep)
 
         if self._reuses:
             inputs.append(unet.deep_rows(count, height, width))
         captured = Captured(whole, inputs, self._pool)
         graphs = _Graphs(captured, Captured(shallow, inputs, self._pool) if self._reuses else None)
-        torch.cuda.empty_cache()  # what trying the library's algorithms took
+        torch.cuda.empty_cache()  # memory that benchmarking cuDNN's algorithms took
         self._graphs[key] = graphs
         return graphs
 
@@ -116,5 +116,5 @@ class GraphedDecoder:
         """Pixels [N, 3, 8h, 8w] float32 in [-1, 1] of latents [N, 4, h, w]; N is a multiple of the chunk's frames."""
         if self._graph is None:
             self._graph = Captured(self._decode, [latents[: self._chunk_frames].clone()])
-            torch.cuda.empty_cache()  # what trying the library's algorithms took
+            torch.cuda.empty_cache()  # memory that benchmarking cuDNN's algorithms took
         return torch.cat([self._graph(chunk) for chunk in torch.split(latents, self._chunk_frames)])

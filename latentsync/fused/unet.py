@@ -15,7 +15,7 @@ from latentsync.unet import LatentSyncUNet
 
 
 class FusedUNet:
-    """The UNet's graph and weights, rearranged; the module that it is made of keeps nothing it needs."""
+    """The UNet's graph and weights, rearranged; the module that it is built from can be freed."""
 
     def __init__(self, unet: LatentSyncUNet) -> None:
         net = unet.blocks
@@ -33,75 +33,77 @@ class FusedUNet:
         self._time_bias = torch.cat([module.time_emb_proj.bias for module in _modules(net)]).float()
         self._time_bias += torch.cat([resnet.first_bias for resnet in resnets])
         transformers = [transformer for stage in stages for transformer in stage.transformers]
-        self._audio_weight = torch.cat([transformer.audio_weights for transformer in transformers]).t()
+        self._keys_values_weight = torch.cat([transformer.keys_values_weight for transformer in transformers]).t()
         self.levels = len(self._down)
 
     @property
     def input_channels(self) -> int:
-        """Channels of `forward`'s sample: 13, rounded up to what the convolution wants."""
+        """Channels of `forward`'s sample: 13, rounded up to a multiple of 16."""
         return self._first.in_channels
 
     def shifts(self, timestep: int) -> Tensor:
-        """What the ResNet blocks add at a timestep, all of them: float32 [sum of their channels]."""
+        """What all ResNet blocks add at a timestep: float32 [sum of their channels]."""
         project, embed = self._time
         times = torch.tensor([timestep], device=self.device)
         embedding = F.silu(embed(project(times).to(self.dtype)))
         return F.linear(embedding, self._time_weight)[0].float() + self._time_bias
 
     def keys_and_values(self, audio: Tensor) -> Tensor:
-        """Of all the audio attention, for audio [frames, 50, 384]: [frames · 50, 2 · sum of their channels]."""
-        return audio.flatten(0, 1).to(self.dtype) @ self._audio_weight
+        """All keys and values of the audio [frames, 50, 384]: [frames · 50, 2 · sum of the attentions' channels]."""
+        return audio.flatten(0, 1).to(self.dtype) @ self._keys_values_weight
 
     def deep_rows(self, frames: int, height: int, width: int) -> Tensor:
-        """Memory for what `forward` keeps of its deep layers."""
+        """Memory for the deep features that `forward` stores."""
         channels = self._up[-1].input_channels - self._first.out_channels
         return torch.empty(frames * height * width, channels, device=self.device, dtype=self.dtype)
 
     def forward(
-        self, sample: Tensor, shifts: Tensor, audio: Tensor, unit_frames: int, kept: Tensor | None = None
+        self, sample: Tensor, shifts: Tensor, keys_and_values: Tensor, unit_frames: int, deep: Tensor | None = None
     ) -> Tensor:
         """Predicts [frames, 4, h, w], channels last, in the weights' dtype.
 
         Takes sample [frames, input_channels, h, w], channels last (LatentSync's 13 channels, then zeros), and what
-        `shifts` and `keys_and_values` gave. Height and width must be multiples of 2^(levels - 1). Fills `kept`, which
-        `deep_rows` gave, if it is there.
+        `shifts` and `keys_and_values` return. Height and width must be multiples of 2^(levels - 1). Stores the deep
+        features in `deep`, if it is given, which `deep_rows` allocates.
         """
-        shift, heard = _Ribbon(shifts, 0), _Ribbon(audio, 1)
+        shift, keys_values = _Slices(shifts, 0), _Slices(keys_and_values, 1)
         hidden = self._first(Maps.of(sample))
         skips = [hidden]
         for stage in self._down:
-            hidden = stage.down(hidden, skips, shift, heard, unit_frames)
-        hidden = self._middle.middle(hidden, shift, heard, unit_frames)
+            hidden = stage.down(hidden, skips, shift, keys_values, unit_frames)
+        hidden = self._middle.middle(hidden, shift, keys_values, unit_frames)
         for stage in self._up[:-1]:
-            hidden = stage.up(hidden, skips, shift, heard, unit_frames)
+            hidden = stage.up(hidden, skips, shift, keys_values, unit_frames)
         last = self._up[-1]
         for index in range(len(last.resnets) - 1):
-            hidden = last.layer(index, replace(hidden, beside=skips.pop()), shift, heard, unit_frames)
-        if kept is not None:
-            kept.copy_(hidden.rows)
-        return self._finish(hidden, skips.pop(), shift, heard, unit_frames)
+            hidden = last.layer(index, replace(hidden, skip=skips.pop()), shift, keys_values, unit_frames)
+        if deep is not None:
+            deep.copy_(hidden.rows)
+        return self._finish(hidden, skips.pop(), shift, keys_values, unit_frames)
 
-    def shallow(self, sample: Tensor, shifts: Tensor, audio: Tensor, unit_frames: int, kept: Tensor) -> Tensor:
-        """`forward` without its deep layers, on what they gave at another timestep."""
+    def shallow(
+        self, sample: Tensor, shifts: Tensor, keys_and_values: Tensor, unit_frames: int, deep: Tensor
+    ) -> Tensor:
+        """`forward` without its deep layers, on the deep features of another timestep."""
         hidden = self._first(Maps.of(sample))
-        shift, heard = _Ribbon(shifts, 0), _Ribbon(audio, 1)
-        shift.leave(self._up[-1].last_shift)
-        heard.leave(self._up[-1].last_audio)
-        return self._finish(hidden.like(kept), hidden, shift, heard, unit_frames)
+        shift, keys_values = _Slices(shifts, 0), _Slices(keys_and_values, 1)
+        shift.skip_to_last(self._up[-1].last_shift)
+        keys_values.skip_to_last(self._up[-1].last_keys_values)
+        return self._finish(hidden.like(deep), hidden, shift, keys_values, unit_frames)
 
-    def _finish(self, hidden: Maps, skip: Maps, shift: _Ribbon, heard: _Ribbon, unit_frames: int) -> Tensor:
-        hidden = self._up[-1].layer(-1, replace(hidden, beside=skip), shift, heard, unit_frames)
+    def _finish(self, hidden: Maps, skip: Maps, shift: _Slices, keys_values: _Slices, unit_frames: int) -> Tensor:
+        hidden = self._up[-1].layer(-1, replace(hidden, skip=skip), shift, keys_values, unit_frames)
         return self._last(hidden, unit_frames)
 
 
-class _Ribbon:
-    """Hands out what was computed for all blocks at once, block by block."""
+class _Slices:
+    """Slices, block by block, of a tensor that was computed for all blocks at once."""
 
     def __init__(self, tensor: Tensor, axis: int) -> None:
         self._tensor, self._axis, self._used = tensor, axis, 0
 
-    def leave(self, width: int) -> None:
-        """Skips all but the last `width`."""
+    def skip_to_last(self, width: int) -> None:
+        """Skips to the last `width`."""
         self._used = self._tensor.shape[self._axis] - width
 
     def take(self, width: int) -> Tensor:
@@ -121,49 +123,49 @@ class _Stage:
 
     @property
     def input_channels(self) -> int:
-        """Channels that the last layer is given."""
+        """Input channels of the last layer."""
         return self.resnets[-1].in_channels
 
     @property
     def last_shift(self) -> int:
-        """Width of what the last layer takes of the shifts."""
+        """Width of the last layer's slice of the shifts."""
         return len(self.resnets[-1].first_bias)
 
     @property
-    def last_audio(self) -> int:
-        """Width of what the last layer takes of the keys and values."""
-        return len(self.transformers[-1].audio_weights) if self.transformers else 0
+    def last_keys_values(self) -> int:
+        """Width of the last layer's slice of the keys and values."""
+        return len(self.transformers[-1].keys_values_weight) if self.transformers else 0
 
-    def down(self, hidden: Maps, skips: list[Maps], shift: _Ribbon, heard: _Ribbon, unit_frames: int) -> Maps:
+    def down(self, hidden: Maps, skips: list[Maps], shift: _Slices, keys_values: _Slices, unit_frames: int) -> Maps:
         for index in range(len(self.resnets)):
-            hidden = self.layer(index, hidden, shift, heard, unit_frames)
+            hidden = self.layer(index, hidden, shift, keys_values, unit_frames)
             skips.append(hidden)
         if self._downsample is not None:
             hidden = self._downsample(hidden)
             skips.append(hidden)
         return hidden
 
-    def middle(self, hidden: Maps, shift: _Ribbon, heard: _Ribbon, unit_frames: int) -> Maps:
+    def middle(self, hidden: Maps, shift: _Slices, keys_values: _Slices, unit_frames: int) -> Maps:
         hidden = self._resnet(0, hidden, shift, unit_frames)
         for index, transformer in enumerate(self.transformers):
-            hidden = transformer(hidden, heard.take(len(transformer.audio_weights)))
+            hidden = transformer(hidden, keys_values.take(len(transformer.keys_values_weight)))
             hidden = self._resnet(index + 1, hidden, shift, unit_frames)
         return hidden
 
-    def up(self, hidden: Maps, skips: list[Maps], shift: _Ribbon, heard: _Ribbon, unit_frames: int) -> Maps:
+    def up(self, hidden: Maps, skips: list[Maps], shift: _Slices, keys_values: _Slices, unit_frames: int) -> Maps:
         for index in range(len(self.resnets)):
-            hidden = self.layer(index, replace(hidden, beside=skips.pop()), shift, heard, unit_frames)
+            hidden = self.layer(index, replace(hidden, skip=skips.pop()), shift, keys_values, unit_frames)
         return hidden if self._upsample is None else self._upsample(hidden)
 
-    def layer(self, index: int, hidden: Maps, shift: _Ribbon, heard: _Ribbon, unit_frames: int) -> Maps:
+    def layer(self, index: int, hidden: Maps, shift: _Slices, keys_values: _Slices, unit_frames: int) -> Maps:
         """A ResNet block, and its transformer where the level has them."""
         hidden = self._resnet(index, hidden, shift, unit_frames)
         if self.transformers:
             transformer = self.transformers[index]
-            hidden = transformer(hidden, heard.take(len(transformer.audio_weights)))
+            hidden = transformer(hidden, keys_values.take(len(transformer.keys_values_weight)))
         return hidden
 
-    def _resnet(self, index: int, hidden: Maps, shift: _Ribbon, unit_frames: int) -> Maps:
+    def _resnet(self, index: int, hidden: Maps, shift: _Slices, unit_frames: int) -> Maps:
         resnet = self.resnets[index]
         return resnet(hidden, shift.take(len(resnet.first_bias)), unit_frames)
 

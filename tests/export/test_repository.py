@@ -239,7 +239,7 @@ def test_kernels_of_another_gpu_are_made_anew_and_those_of_a_gpu_that_is_not_her
     output = tmp_path / "repository"
     assert export_repository(tiny, output, device="cuda"), "without a GPU, and so without kernels"
     record = json.loads((output / RECORD).read_text())
-    assert "fused/kernels/tiles_4x4.py" in record["sources"]
+    assert "fused/kernels/winograd_4x4.py" in record["sources"]
     record["weights"]["compiled for"] = ["2.11.0", "NVIDIA H100 80GB HBM3"]
     (output / RECORD).write_text(json.dumps(record))
     assert not export_repository(tiny, output, device="cuda"), "an export without a GPU has none to offer"

@@ -48,12 +48,12 @@ def test_every_kernel_waits_for_its_inputs_first() -> None:
     ]
     launched = {call.func.value.attr for call in launches}
     kernels = [function for function in functions if function.name in launched]
-    assert len(kernels) == len(launched) + 4  # three kinds of tiles, two turns each
+    assert len(kernels) == len(launched) + 4  # three modules of tiles, two transforms each
     for kernel in kernels:
         first = kernel.body[1]  # after the docstring
         assert ast.unparse(first) == "await_inputs()", kernel.name
     for call in launches:
-        assert "_overlapping" in ast.unparse(call.keywords[-1]), ast.unparse(call.func)
+        assert "_launch_options" in ast.unparse(call.keywords[-1]), ast.unparse(call.func)
 
 
 @pytest.mark.gpu

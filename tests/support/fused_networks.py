@@ -50,14 +50,14 @@ def unet_errors() -> dict[str, float]:
     sample, audio = torch.randn(CHUNKS, 13, FRAMES, SIDE, SIDE), torch.randn(CHUNKS, FRAMES, 50, 384)
     rows = torch.zeros(CHUNKS * FRAMES, SIDE, SIDE, fused.input_channels)
     rows[..., :13] = sample.permute(0, 2, 3, 4, 1).flatten(0, 1)
-    pictures, heard = rows.permute(0, 3, 1, 2), fused.keys_and_values(audio.flatten(0, 1))
-    kept = fused.deep_rows(CHUNKS * FRAMES, SIDE, SIDE)
+    pictures, keys_values = rows.permute(0, 3, 1, 2), fused.keys_and_values(audio.flatten(0, 1))
+    deep_rows = fused.deep_rows(CHUNKS * FRAMES, SIDE, SIDE)
 
     def chunks(prediction: torch.Tensor) -> torch.Tensor:
         return prediction.unflatten(0, (CHUNKS, FRAMES)).transpose(1, 2)
 
-    whole = fused.forward(pictures, fused.shifts(501), heard, FRAMES, kept)
-    shallow = fused.shallow(pictures, fused.shifts(301), heard, FRAMES, kept)
+    whole = fused.forward(pictures, fused.shifts(501), keys_values, FRAMES, deep_rows)
+    shallow = fused.shallow(pictures, fused.shifts(301), keys_values, FRAMES, deep_rows)
     expected, deep = unet.predict(sample, 501, audio)
     return {
         "unet": apart(chunks(whole), expected),
@@ -83,24 +83,26 @@ def decoder_error() -> float:
     return apart(FusedDecoder(vae).forward(latents), vae.decode(latents))
 
 
-# How convolutions after a norm are done: the fewest tiles of each size that are used.
+# How convolutions after a norm are done: the least number of tiles from which each tile size is used.
 WAYS: dict[str, dict[int, int]] = {"direct": {}, "tiles of 4×4": {4: 1}, "tiles of 2×2": {2: 1}}
 
 
 def errors_by_way() -> Iterator[tuple[str, dict[str, float]]]:
     """The same networks with each way, and as large pictures and other GPUs have them."""
-    # Interpreted, a program takes a tenth of a second however many tiles it spreads.
-    operators.TILES.update({side: replace(turns, spread=(16, 1)) for side, turns in operators.TILES.items()})
-    for name, blocks.FEWEST_TILES in WAYS.items():
+    # Interpreted, a program takes a tenth of a second however many tiles it transforms.
+    operators.WINOGRAD.update(
+        {side: replace(kernels, input_launch=(16, 1)) for side, kernels in operators.WINOGRAD.items()}
+    )
+    for name, blocks.LEAST_TILES in WAYS.items():
         yield name, errors()
-        blocks.NARROWEST_TILED = blocks.NARROWEST_UPSAMPLED_BY_TILES = 1
+        blocks.LEAST_WINOGRAD_CHANNELS = blocks.LEAST_WINOGRAD_UPSAMPLING_CHANNELS = 1
     # Pictures of so few tiles give no program several blocks to sum up, but smaller blocks.
-    operators.FEWEST_PROGRAMS, operators.TILES[4] = 1, replace(operators.TILES[4], gather=(2, 4))
-    blocks.FEWEST_TILES = WAYS["tiles of 4×4"]
+    operators.LEAST_PROGRAMS, operators.WINOGRAD[4] = 1, replace(operators.WINOGRAD[4], output_launch=(2, 4))
+    blocks.LEAST_TILES = WAYS["tiles of 4×4"]
     yield "several blocks of tiles", errors()
     operators.reads_by_descriptors = lambda device: False  # type: ignore[assignment]
     del operators.products.gated_product
-    blocks.FEWEST_TILES = WAYS["direct"]
+    blocks.LEAST_TILES = WAYS["direct"]
     yield "without descriptors", errors()
 
 

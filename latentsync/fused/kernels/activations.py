@@ -1,4 +1,4 @@
-"""SiLU and GELU as few instructions: a kernel that is in the way of the tensor cores pays for each."""
+"""SiLU and GELU in few instructions, since kernels between the matrix products are bound by them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def gelu(x):
     """x · Φ(x) of float32, within 6e-7; erf takes four times the instructions.
 
     It is max(x, 0) - |x| · Φ(-|x|), and log2 Φ(-u) is nearly a polynomial: this one is fitted to u · Φ(-u) in [0, 7]
-    and falls without end after that.
+    and goes on falling beyond.
     """
     u = tl.abs(x)
     tail = u * -0.00047329394 + 0.0070844605
@@ -26,7 +26,7 @@ def gelu(x):
 def silu_of_double(half, exact: tl.constexpr):
     """SiLU of 2 · half, which is half · (1 + tanh(half)).
 
-    Where it need not be exact, tanh is one instruction, whose error relative to tanh (5e-4) is float16's own.
+    Unless it must be exact, tanh is one instruction, whose error relative to tanh (5e-4) is float16's own.
     """
     if exact:
         return 2 * half * tl.sigmoid(2 * half)

@@ -1,4 +1,4 @@
-"""Launches that overlap (programmatic dependent launch): a kernel is set up while the last programs before it run."""
+"""Launches that overlap (programmatic dependent launch): a kernel is set up while the one before it still runs."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _COMPILED = tl.constexpr(not triton.knobs.runtime.interpret)
 
 @triton.jit
 def await_inputs():
-    """The first thing in every kernel: lets the next one be set up, and waits until all before has been written.
+    """Comes first in every kernel: lets the next one be set up, and waits until the kernels before have written all.
 
-    A kernel goes on only when its predecessor has ended, which had waited for its own: nothing is read or overwritten
-    too early, by however many kernels are set up at once.
+    A kernel continues only when its predecessor has ended, which has waited for its own predecessor. So nothing is read
+    or overwritten too early, however many kernels are set up at once.
     """
     if _COMPILED and cuda_capability_geq(9, 0):
         gdc_launch_dependents()

@@ -1,6 +1,6 @@
-"""3×3 convolutions from or to a few channels: a library's blocks, made for wide ones, compute zeros for the most part.
+"""3×3 convolutions from or to a few channels: a library's kernels for wide ones would mostly multiply by padding.
 
-Pixels outside of a picture are zero.
+Pixels outside the picture are zero.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import triton
 import triton.language as tl
 
 from latentsync.fused.kernels.launches import await_inputs
-from latentsync.fused.kernels.norms import keep, own_part, rows_of_split, store_sums
-from latentsync.fused.kernels.tile_pixels import normed
+from latentsync.fused.kernels.norms import program_block, rows_of_split, store_and_sum, store_sums
+from latentsync.fused.kernels.winograd_pixels import load_norm_silu
 
 
 @triton.jit
@@ -20,10 +20,10 @@ def convolve_from_few(
 ):  # fmt: skip
     """out [rows, channels] of x [rows, FEW] by weight [3, 3 · FEW, channels], + bias; sums as in norms.sum_channels.
 
-    Three pixels of a line lie side by side: they are one row of a product.
+    Three neighbouring pixels of a line lie side by side in memory: together they are one row of a matrix product.
     """
     await_inputs()
-    block, first_column = own_part(channels, BLOCK_C)
+    block, first_column = program_block(channels, BLOCK_C)
     column = first_column + tl.arange(0, BLOCK_C)
     inside = column < channels
     member = tl.arange(0, BLOCK_K)
@@ -36,18 +36,18 @@ def convolve_from_few(
     for loop in tl.static_range(LOOPS):
         row, mask = rows_of_split(block, loop, frame_rows, inside, SPLITS, BLOCK_R, LOOPS)
         value = tl.zeros([BLOCK_R, BLOCK_C], dtype=tl.float32)
-        beside = (row % width)[:, None] + (member // FEW - 1)[None, :]
-        in_line = (row < frame_rows)[:, None] & of_line[None, :] & (beside >= 0) & (beside < width)
+        neighbour = (row % width)[:, None] + (member // FEW - 1)[None, :]
+        in_line = (row < frame_rows)[:, None] & of_line[None, :] & (neighbour >= 0) & (neighbour < width)
         for line in tl.static_range(3):
             above = row // width + (line - 1)
-            there = in_line & ((above >= 0) & (above < height))[:, None]
+            valid = in_line & ((above >= 0) & (above < height))[:, None]
             start = (first + row + (line - 1) * width - 1) * FEW
-            pixels = tl.load(x + start[:, None] + member[None, :], mask=there, other=0.0)
+            pixels = tl.load(x + start[:, None] + member[None, :], mask=valid, other=0.0)
             at = (line * 3 * FEW + member)[:, None] * channels + column[None, :]
-            by = tl.load(weight + at, mask=of_line[:, None] & inside[None, :], other=0.0)
-            value = tl.dot(pixels, by, value)
+            taps = tl.load(weight + at, mask=of_line[:, None] & inside[None, :], other=0.0)
+            value = tl.dot(pixels, taps, value)
         at = out + (first + row)[:, None] * channels + column[None, :]
-        total, square = keep(value + added[None, :], at, mask, total, square)
+        total, square = store_and_sum(value + added[None, :], at, mask, total, square)
     store_sums(sums, squares, total, square, block, column, channels)
 
 
@@ -58,13 +58,13 @@ def multiply_by_taps(
 ):  # fmt: skip
     """out [rows, taps] = SiLU of x · scale + offset of the row's unit, @ weight [channels, taps].
 
-    Each pixel is normed and read once, and multiplied by what all nine of its neighbours, itself among them, want.
+    Each pixel is read and normalised once, and multiplied by the weights of all nine taps.
     """
     await_inputs()
     block = tl.program_id(0)
     frame = block // SPLITS
     row = (block % SPLITS) * BLOCK_R + tl.arange(0, BLOCK_R)
-    there = row < frame_rows
+    in_frame = row < frame_rows
     row = frame.to(tl.int64) * frame_rows + row
     tap = tl.arange(0, BLOCK_T)
     unit = (frame // unit_frames) * channels
@@ -75,19 +75,19 @@ def multiply_by_taps(
         factor = tl.load(scale + unit + column, mask=inside, other=0.0) * 0.5
         constant = tl.load(offset + unit + column, mask=inside, other=0.0) * 0.5
         at = x + row[:, None] * channels + column[None, :]
-        pixel = normed(at, factor[None, :], constant[None, :], there[:, None] & inside[None, :])
-        wanted = inside[:, None] & (tap < taps)[None, :]
-        by = tl.load(weight + column[:, None] * taps + tap[None, :], mask=wanted, other=0.0)
-        value = tl.dot(pixel.to(by.dtype), by, value)
+        pixel = load_norm_silu(at, factor[None, :], constant[None, :], in_frame[:, None] & inside[None, :])
+        in_taps = inside[:, None] & (tap < taps)[None, :]
+        by_tap = tl.load(weight + column[:, None] * taps + tap[None, :], mask=in_taps, other=0.0)
+        value = tl.dot(pixel.to(by_tap.dtype), by_tap, value)
     place = row[:, None] * taps + tap[None, :]
-    tl.store(out + place, value.to(out.dtype.element_ty), mask=there[:, None] & (tap < taps)[None, :])
+    tl.store(out + place, value.to(out.dtype.element_ty), mask=in_frame[:, None] & (tap < taps)[None, :])
 
 
 @triton.jit
 def sum_taps(
     products, bias, out, rows, height, width, few, BLOCK_R: tl.constexpr, BLOCK_F: tl.constexpr
 ):  # fmt: skip
-    """out [rows, few]: of products [rows, 9 · few] what each pixel's neighbours have for it, + bias."""
+    """out [rows, few] = bias + the sum over taps of the products [rows, 9 · few] of the neighbour at that tap."""
     await_inputs()
     row = tl.program_id(0).to(tl.int64) * BLOCK_R + tl.arange(0, BLOCK_R)
     member = tl.arange(0, BLOCK_F)
@@ -96,8 +96,8 @@ def sum_taps(
     for tap in tl.static_range(9):
         down, right = tap // 3 - 1, tap % 3 - 1
         y, x = row // width % height + down, row % width + right
-        there = (row < rows) & (y >= 0) & (y < height) & (x >= 0) & (x < width)
+        valid = (row < rows) & (y >= 0) & (y < height) & (x >= 0) & (x < width)
         at = (row + down * width + right)[:, None] * (9 * few) + (tap * few + member)[None, :]
-        value += tl.load(products + at, mask=there[:, None] & inside[None, :], other=0.0).to(tl.float32)
+        value += tl.load(products + at, mask=valid[:, None] & inside[None, :], other=0.0).to(tl.float32)
     place = row[:, None] * few + member[None, :]
     tl.store(out + place, value.to(out.dtype.element_ty), mask=(row < rows)[:, None] & inside[None, :])

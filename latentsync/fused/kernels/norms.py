@@ -1,8 +1,8 @@
-"""Norms, additions and upsampling of rows of channels, and the sums that the norms take.
+"""Norms, additions and upsampling of rows of channels, and the sums from which norms take their statistics.
 
 All activations are rows of channels, [frames · height · width, channels], which is what channels-last convolutions and
 matrix products both read: nothing is ever transposed. Sums are float32. Group norms take two passes, as the statistics
-span frames: whatever writes a tensor also leaves sums over blocks of its rows, in an order that is always the same.
+span frames: the kernel that writes a tensor also stores sums over blocks of its rows, always in the same order.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from latentsync.fused.kernels.launches import await_inputs
 
 
 @triton.jit
-def own_part(channels, BLOCK_C: tl.constexpr):
-    """A program's block of rows and first channel. Those that run together go through whole rows: memory likes it."""
-    across = tl.cdiv(channels, BLOCK_C)
-    return tl.program_id(0) // across, tl.program_id(0) % across * BLOCK_C
+def program_block(channels, BLOCK_C: tl.constexpr):
+    """A program's block of rows and first channel; programs that run together read whole rows, which coalesces."""
+    blocks = tl.cdiv(channels, BLOCK_C)
+    return tl.program_id(0) // blocks, tl.program_id(0) % blocks * BLOCK_C
 
 
 @triton.jit
 def rows_of_split(
     block, loop, frame_rows, inside, SPLITS: tl.constexpr, BLOCK_R: tl.constexpr, LOOPS: tl.constexpr
 ):  # fmt: skip
-    """What of a frame, rows or tiles, a program takes in a loop, and the mask of it and of its channels."""
+    """The rows (or tiles) of a frame that a program reads in a loop, and the mask of these and its channels."""
     row = (block % SPLITS) * (BLOCK_R * LOOPS) + loop * BLOCK_R + tl.arange(0, BLOCK_R)
     return row, (row < frame_rows)[:, None] & inside[None, :]
 
 
 @triton.jit
-def keep(value, at, mask, total, square):
-    """Stores a block; returns the sums with what was stored."""
+def store_and_sum(value, at, mask, total, square):
+    """Stores a block, and adds its columns' sums of the stored values to `total` and `square`."""
     rounded = value.to(at.dtype.element_ty)
     tl.store(at, rounded, mask=mask)
     value = tl.where(mask, rounded.to(tl.float32), 0.0)
@@ -41,7 +41,7 @@ def keep(value, at, mask, total, square):
 
 @triton.jit
 def store_sums(sums, squares, total, square, block, column, channels):
-    """Leaves a program's sums, and those of squares, for the norms: [frames · SPLITS, channels]."""
+    """Stores a program's sums, and those of squares, for the next norm: [frames · SPLITS, channels]."""
     place = block * channels + column
     tl.store(sums + place, total, mask=column < channels)
     tl.store(squares + place, square, mask=column < channels)
@@ -54,7 +54,7 @@ def sum_channels(
 ):  # fmt: skip
     """Sums of x + shift, and of its squares, over each split of each frame's rows: [frames · SPLITS, channels]."""
     await_inputs()
-    block, first_column = own_part(channels, BLOCK_C)
+    block, first_column = program_block(channels, BLOCK_C)
     column = first_column + tl.arange(0, BLOCK_C)
     inside = column < channels
     first = (block // SPLITS).to(tl.int64) * frame_rows
@@ -75,9 +75,9 @@ def add(
     x, other, bias, out, sums, squares, frame_rows, channels, HAS_OTHER: tl.constexpr,
     SPLITS: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr, LOOPS: tl.constexpr,
 ):  # fmt: skip
-    """out = x + bias, + other where there is one, and the sums of `sum_channels` of it."""
+    """out = x + bias (+ other), and its sums as in `sum_channels`."""
     await_inputs()
-    block, first_column = own_part(channels, BLOCK_C)
+    block, first_column = program_block(channels, BLOCK_C)
     column = first_column + tl.arange(0, BLOCK_C)
     inside = column < channels
     first = (block // SPLITS).to(tl.int64) * frame_rows
@@ -90,19 +90,19 @@ def add(
         value = tl.load(x + place, mask=mask, other=0.0).to(tl.float32) + added[None, :]
         if HAS_OTHER:
             value += tl.load(other + place, mask=mask, other=0.0).to(tl.float32)
-        total, square = keep(value, out + place, mask, total, square)
+        total, square = store_and_sum(value, out + place, mask, total, square)
     store_sums(sums, squares, total, square, block, column, channels)
 
 
 @triton.jit
 def group_scales(
-    sums, squares, beside_sums, beside_squares, shift, weight, bias, scale, offset, channels, left_channels,
-    group_channels, unit_splits, beside_splits, count, epsilon, BLOCK_S: tl.constexpr, BLOCK_G: tl.constexpr,
+    sums, squares, skip_sums, skip_squares, shift, weight, bias, scale, offset, channels, x_channels,
+    group_channels, unit_splits, skip_splits, count, epsilon, BLOCK_S: tl.constexpr, BLOCK_G: tl.constexpr,
 ):  # fmt: skip
-    """What a group norm multiplies and adds, per unit (the frames that share statistics) and channel.
+    """A group norm's scale and offset, per unit (the frames that share statistics) and channel.
 
-    The norm of x + shift is x · scale + offset. `count` values make one group of one unit. Channels from left_channels
-    on have their sums in the `beside` ones.
+    The norm of x + shift is x · scale + offset. `count` values make one group of one unit. Channels from x_channels on
+    are those of the skip connection, which have sums of their own.
     """
     await_inputs()
     unit = tl.program_id(0)
@@ -113,16 +113,16 @@ def group_scales(
     square = tl.zeros([BLOCK_S, BLOCK_G], dtype=tl.float32)
     for start in range(0, unit_splits, BLOCK_S):
         split = start + tl.arange(0, BLOCK_S)
-        mask = (split < unit_splits)[:, None] & (inside & (column < left_channels))[None, :]
-        place = (unit * unit_splits + split)[:, None] * left_channels + column[None, :]
+        mask = (split < unit_splits)[:, None] & (inside & (column < x_channels))[None, :]
+        place = (unit * unit_splits + split)[:, None] * x_channels + column[None, :]
         total += tl.load(sums + place, mask=mask, other=0.0)
         square += tl.load(squares + place, mask=mask, other=0.0)
-    for start in range(0, beside_splits, BLOCK_S):
+    for start in range(0, skip_splits, BLOCK_S):
         split = start + tl.arange(0, BLOCK_S)
-        mask = (split < beside_splits)[:, None] & (inside & (column >= left_channels))[None, :]
-        place = (unit * beside_splits + split)[:, None] * (channels - left_channels) + (column - left_channels)[None, :]
-        total += tl.load(beside_sums + place, mask=mask, other=0.0)
-        square += tl.load(beside_squares + place, mask=mask, other=0.0)
+        mask = (split < skip_splits)[:, None] & (inside & (column >= x_channels))[None, :]
+        place = (unit * skip_splits + split)[:, None] * (channels - x_channels) + (column - x_channels)[None, :]
+        total += tl.load(skip_sums + place, mask=mask, other=0.0)
+        square += tl.load(skip_squares + place, mask=mask, other=0.0)
     mean = tl.sum(tl.sum(total, 0), 0) / count
     variance = tl.maximum(tl.sum(tl.sum(square, 0), 0) / count - mean * mean, 0.0)
     factor = tl.load(weight + column, mask=inside, other=0.0) / tl.sqrt(variance + epsilon)
@@ -133,21 +133,21 @@ def group_scales(
 
 
 @triton.jit
-def source(left, beside, left_channels, channels, first):
-    """Where rows of channels from `first` on lie, less `first`, and how long these rows are: here or beside it."""
-    is_left = first < left_channels
-    width = tl.where(is_left, left_channels, channels - left_channels)
-    return tl.where(is_left, left, beside - left_channels), width
+def concatenated(x, skip, x_channels, channels, first):
+    """Where channel `first` of x and skip, as if concatenated, begins, less `first`; and the stride of its rows."""
+    is_x = first < x_channels
+    width = tl.where(is_x, x_channels, channels - x_channels)
+    return tl.where(is_x, x, skip - x_channels), width
 
 
 @triton.jit
 def scale_channels(
-    x, beside, scale, offset, out, frame_rows, channels, left_channels, unit_frames, SILU: tl.constexpr,
+    x, skip, scale, offset, out, frame_rows, channels, x_channels, unit_frames, SILU: tl.constexpr,
     SPLITS: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
-    """out = x (and what is beside it) · scale + offset of the row's unit, through SiLU where asked."""
+    """out = x (and the skip's channels) · scale + offset of the row's unit, through SiLU if SILU."""
     await_inputs()
-    block, first_column = own_part(channels, BLOCK_C)
+    block, first_column = program_block(channels, BLOCK_C)
     column = first_column + tl.arange(0, BLOCK_C)
     inside = column < channels
     frame = block // SPLITS
@@ -157,7 +157,7 @@ def scale_channels(
     unit = (frame // unit_frames) * channels + column
     factor = tl.load(scale + unit, mask=inside, other=0.0)
     constant = tl.load(offset + unit, mask=inside, other=0.0)
-    start, width = source(x, beside, left_channels, channels, first_column)
+    start, width = concatenated(x, skip, x_channels, channels, first_column)
     value = tl.load(start + at * width + column[None, :], mask=mask, other=0.0).to(tl.float32)
     if SILU:
         half = value * (factor * 0.5)[None, :] + (constant * 0.5)[None, :]
@@ -194,12 +194,12 @@ def interleave(
     phases, bias, out, sums, squares, height, width, channels, SPLITS: tl.constexpr, BLOCK_R: tl.constexpr,
     BLOCK_C: tl.constexpr, LOOPS: tl.constexpr,
 ):  # fmt: skip
-    """The picture of twice the size of a convolution's four phases (see upsampling.py), + bias; sums as the others.
+    """The picture of twice the size out of a convolution's four phases (see upsampling.py), + bias, and its sums.
 
     phases is [frames, height/2 + 1, width/2 + 1, 4 · channels], out [frames, height, width, channels].
     """
     await_inputs()
-    block, first_column = own_part(channels, BLOCK_C)
+    block, first_column = program_block(channels, BLOCK_C)
     column = first_column + tl.arange(0, BLOCK_C)
     inside = column < channels
     frame = (block // SPLITS).to(tl.int64)
@@ -212,8 +212,8 @@ def interleave(
         y, x = row // width, row % width
         # Output (y, x) is of phase (y % 2, x % 2), at position ((y + 1) // 2, (x + 1) // 2).
         at = (frame * (height // 2 + 1) + (y + 1) // 2) * (width // 2 + 1) + (x + 1) // 2
-        source = (at * 4 + (y % 2) * 2 + x % 2)[:, None] * channels + column[None, :]
-        value = tl.load(phases + source, mask=mask, other=0.0).to(tl.float32) + added[None, :]
+        phase = (at * 4 + (y % 2) * 2 + x % 2)[:, None] * channels + column[None, :]
+        value = tl.load(phases + phase, mask=mask, other=0.0).to(tl.float32) + added[None, :]
         at = out + (frame * frame_rows + row)[:, None] * channels + column[None, :]
-        total, square = keep(value, at, mask, total, square)
+        total, square = store_and_sum(value, at, mask, total, square)
     store_sums(sums, squares, total, square, block, column, channels)

@@ -1,4 +1,4 @@
-"""Matrix products with what comes after them: the feed-forward's gate, and attention to few keys."""
+"""Matrix products fused with what follows them: the feed-forward's gate, and attention to few keys."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def gated_product(
     x, weight, bias, out, rows, channels, INNER: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr,
     BLOCK_K: tl.constexpr, BAND: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
-    """`gated_gelu` of x @ weight.T in one go: out [rows, channels].
+    """`gated_gelu` of x @ weight.T in one kernel: out [rows, channels].
 
-    x [rows, INNER], weight [2 · channels, INNER] and out are described by blocks. Programs go through the result in
-    bands of BAND blocks of rows, so that neighbours share what they load.
+    x [rows, INNER], weight [2 · channels, INNER] and out are tensor descriptors. Programs go through the result in
+    bands of BAND blocks of rows, so that neighbours share what they load in the L2 cache.
     """
     await_inputs()
     program = tl.program_id(0)
@@ -56,11 +56,11 @@ def gated_product(
 
 
 @triton.jit
-def attend_to_few(
+def cross_attention(
     query, keys, values, out, tokens, key_count, key_stride, channels, scale, WIDTH: tl.constexpr,
     BLOCK_T: tl.constexpr, BLOCK_W: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
-    """Attention to so few keys that one block holds them all: a frame's audio. A program has a head of a frame."""
+    """Attention to so few keys that one block holds them all: a frame's audio. A program computes a head of a frame."""
     await_inputs()
     frame, head = tl.program_id(2), tl.program_id(1)
     token = tl.program_id(0) * BLOCK_T + tl.arange(0, BLOCK_T)
@@ -69,13 +69,13 @@ def attend_to_few(
     inside = member < WIDTH
     mask = (token < tokens)[:, None] & inside[None, :]
     place = (frame * tokens + token).to(tl.int64)[:, None] * channels + head * WIDTH + member[None, :]
-    asked = tl.load(query + place, mask=mask, other=0.0)
+    q = tl.load(query + place, mask=mask, other=0.0)
     at = (frame * key_count + key).to(tl.int64) * key_stride + head * WIDTH
-    heard = key < key_count
-    known = tl.load(keys + at[None, :] + member[:, None], mask=heard[None, :] & inside[:, None], other=0.0)
-    score = tl.dot(asked, known) * (scale * 1.4426950408889634)
-    score = tl.where(heard[None, :], score, -float("inf"))
-    share = tl.exp2(score - tl.max(score, 1)[:, None])
-    said = tl.load(values + at[:, None] + member[None, :], mask=heard[:, None] & inside[None, :], other=0.0)
-    result = tl.dot(share.to(said.dtype), said) / tl.sum(share, 1)[:, None]
+    is_key = key < key_count
+    k = tl.load(keys + at[None, :] + member[:, None], mask=is_key[None, :] & inside[:, None], other=0.0)
+    score = tl.dot(q, k) * (scale * 1.4426950408889634)
+    score = tl.where(is_key[None, :], score, -float("inf"))
+    weight = tl.exp2(score - tl.max(score, 1)[:, None])
+    v = tl.load(values + at[:, None] + member[None, :], mask=is_key[:, None] & inside[None, :], other=0.0)
+    result = tl.dot(weight.to(v.dtype), v) / tl.sum(weight, 1)[:, None]
     tl.store(out + place, result.to(out.dtype.element_ty), mask=mask)
