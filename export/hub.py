@@ -21,7 +21,7 @@ _BLOCK_BYTES = 1 << 22
 class HubFile:
     """A file of a repository of the hub, pinned by revision, and where it goes below the checkpoints folder.
 
-    Without a sha256 nobody has published one: then the hub's own, of the pinned revision, is what is checked.
+    Where nobody has published a sha256, the hub's own for the pinned revision is checked instead.
     """
 
     repository: str
@@ -34,7 +34,7 @@ class HubFile:
 
 @dataclass(frozen=True)
 class Fetched:
-    """What the record says of a file that was fetched and checked."""
+    """The record of a file that was fetched and checked."""
 
     source: str
     licence: str
@@ -46,9 +46,9 @@ class Fetched:
 def fetch_bundle(checkpoints_dir: Path, bundle: str, say: Callable[[str], None] = lambda line: None) -> list[Path]:
     """Fetches the hub's files of a bundle of `checkpoints_dir`/manifest.json; returns their paths.
 
-    Files that are there and intact need no network. A download that was interrupted goes on where it stopped; a bar on
-    stderr shows how far it is. Every file is checked by sha256 before it is put in its place, and noted in
-    fetched.json. Raises FetchError when the hub can't be reached, has no such file, or sent something else.
+    Files that are there and intact need no network. An interrupted download is resumed; a bar on stderr shows its
+    progress. Every file is checked by sha256 before it is moved to its place, and recorded in fetched.json.
+    Raises FetchError when the hub can't be reached, has no such file, or sent something else.
     """
     files = hub_files(checkpoints_dir, bundle)
     record = _read_record(checkpoints_dir)
@@ -117,7 +117,7 @@ def _fetch(checkpoints_dir: Path, file: HubFile) -> Fetched:
 
 
 def _expected(file: HubFile, published: Any) -> tuple[str, str]:
-    """The sha256 to check, and who says so; raises FetchError where nobody does, or two say different things."""
+    """The sha256 to check and its source; raises FetchError if there is none, or if two sources differ."""
     lfs = getattr(published, "lfs", None)
     of_hub = None if lfs is None else str(lfs.sha256)
     if file.sha256 is not None and of_hub is not None and file.sha256 != of_hub:

@@ -1,4 +1,4 @@
-"""How far the exported models are from float32 eager ones, stage by stage, on the same inputs."""
+"""The error of the exported models against float32 eager ones, stage by stage, on the same inputs."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class StageParity:
 
     @property
     def finite(self) -> bool:
-        """Whether the stage gave numbers at all."""
+        """Whether all of the stage's results are finite."""
         return self.max_error < float("inf")  # False for NaN too
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A served model: in a dtype as plain PyTorch (False) or as it is exported (True), and inputs for it."""
+    """A served model and its inputs; `run` takes a dtype, and True for the exported model, False for plain PyTorch."""
 
     name: str
     run: Callable[[torch.dtype, bool], Run]
@@ -51,7 +51,7 @@ class Stage:
 
 
 class Served(Protocol):
-    """Makes of loaded networks what is exported."""
+    """Turns loaded networks into what is exported."""
 
     def unet(self, unet: LatentSyncUNet) -> Predictor:
         """The UNet on its engine."""
@@ -69,7 +69,7 @@ def unet_example(checkpoint: Checkpoint, batch: int, device: torch.device) -> tu
 
 
 def decoder_example(checkpoint: Checkpoint, frames: int, device: torch.device) -> tuple[Tensor, ...]:
-    """Seeded inputs of the VAE's decoder: latents [frames, 4, h, w] of the spread that faces have."""
+    """Seeded inputs of the VAE's decoder: latents [frames, 4, h, w] with the deviation of faces' latents."""
     size = checkpoint.latent_size
     generator = torch.Generator().manual_seed(1)
     return (torch.randn(frames, CONTRACT.latent_channels, size, size, generator=generator).to(device),)
@@ -84,7 +84,7 @@ def stages(
     solver: Solver = Solver.DDIM,
     reuse: int = 1,
 ) -> Iterator[Stage]:
-    """The four models; on a GPU, where it takes seconds, also a chunk from noise to latents and to faces."""
+    """The four models; on a GPU, where it is fast, also a chunk from noise to latents and to faces."""
     where, side = str(device), checkpoint.resolution
     generator = torch.Generator().manual_seed(2)
     speech = 0.1 * torch.randn(1, CONTRACT.window_samples, generator=generator)
@@ -116,7 +116,7 @@ def stages(
         dtype,
         engine,
     )
-    # Compiled graphs take whole chunks; as it is, two frames say the same and cost an eighth.
+    # Compiled graphs take whole chunks; without them two frames show the same for an eighth of the time.
     frames = 2 if engine is Engine.EAGER else CONTRACT.chunk_frames
     yield Stage("vae_decoder", decoder, decoder_example(checkpoint, frames, device), dtype, engine)
     if device.type == "cuda":
@@ -139,7 +139,7 @@ def _denoise(predictor: Predictor, scheduler: SchedulerConfig, solver: Solver, r
 
 @torch.inference_mode()
 def measure(stage: Stage) -> StageParity:
-    """Runs a stage both ways, one after the other so that only one set of its weights is in memory at a time."""
+    """Runs a stage both ways, one after the other, so that one set of its weights is in memory at a time."""
     reference = stage.run(torch.float32, False)(*stage.inputs).float().cpu()
     result = stage.run(stage.dtype, True)(*stage.inputs).float().cpu()
     difference = (result - reference).abs()

@@ -1,6 +1,6 @@
-"""A checkpoint of the official size with weights drawn from a seed: for measuring and testing where none can be had.
+"""A checkpoint of the official size with random weights, for benchmarks and tests where the official one can't be had.
 
-What it generates is noise. Its shapes, its memory and its time are the official checkpoint's.
+It generates noise, with the shapes, the memory and the time of the official checkpoint.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _FOLDER, _WHISPER = "recipe-1.0", "whisper-recipe"
 def recipe_checkpoint(parent: Path) -> Path:
     """Writes `parent`/recipe-1.0 and the Whisper beside it (1.9 GB as float16), unless they are there; returns it.
 
-    Every weight is drawn from its key's name: normal values over the square root of the fan-in for what is multiplied,
-    one for a norm's weight and zero for a bias, each a tenth off.
+    The generator of every weight is seeded by its key: matrices and filters are normal over the square root of the
+    fan-in; norms' weights are normal around one and biases around zero, with a deviation of a tenth.
     """
     folder, whisper = parent / _FOLDER, parent / _WHISPER
     if (folder / "config.json").is_file() and whisper.is_dir():

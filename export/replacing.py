@@ -1,4 +1,4 @@
-"""A folder put in another's place in one step."""
+"""Replaces a folder by another in one step."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _RENAME_EXCHANGE = 2  # of linux/fs.h
 
 
 def replace_folder(fresh: Path, target: Path) -> None:
-    """Puts `fresh` at `target`; a folder that was there is at `fresh` afterwards. Both lie on one file system.
+    """Moves `fresh` to `target`; an old folder there is at `fresh` afterwards. Both must be on one file system.
 
-    Who looks at `target` meanwhile finds the one or the other. Where the kernel or the file system can't exchange two
-    names, there is a moment without either.
+    A reader of `target` finds either the old or the new folder. Only where the kernel or the file system can't exchange
+    two names, `target` is missing for a moment.
     """
     if not target.exists():
         fresh.rename(target)

@@ -302,7 +302,7 @@ def _compile_and_compare(
     import torch
 
     from export import parity
-    from export.compiled import CompiledHere
+    from export.compiled import NetworkCompiler
     from latentsync.engines import configure_libraries
 
     if options.device is Device.CUDA and not torch.cuda.is_available():
@@ -313,7 +313,7 @@ def _compile_and_compare(
         return
     device, solver = torch.device(options.device.value), options.solver
     configure_libraries(device, options.engine)  # as it is served
-    served = CompiledHere(checkpoint, graphs_dir, options.engine, options.unet_batch, device, options.reuse)
+    served = NetworkCompiler(checkpoint, graphs_dir, options.engine, options.unet_batch, device, options.reuse)
     compared = parity.stages(
         checkpoint, device, getattr(torch, dtype.value), options.engine, served, solver, options.reuse
     )

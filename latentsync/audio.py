@@ -1,4 +1,4 @@
-"""Speech on the way to the UNet: windows of PCM for Whisper, and windows of features for video frames (numpy only)."""
+"""From speech to the UNet's audio: windows of PCM for Whisper, windows of features for video frames (numpy only)."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ SAMPLES_PER_FRAME = CONTRACT.samples_per_frame
 WINDOW_SAMPLES = CONTRACT.window_samples
 FEATURES_PER_FRAME = CONTRACT.frame_window_positions
 
-# Fills a window beyond the end of the audio. Zeros would not do: LatentSync pads the mel spectrogram instead, which
-# Whisper hears differently from silence.
+# Fills a window after the end of the speech. Not zeros: LatentSync pads the mel spectrogram instead, and Whisper gives
+# other features for silence.
 PADDING = np.float32(np.nan)
 
 
@@ -53,7 +53,7 @@ def join_features(features: Sequence[NDArray[Real]], counts: Sequence[int]) -> N
 
 
 def frame_windows(features: NDArray[Real], frames: ArrayLike | range) -> NDArray[Real]:
-    """Gives each of the video frames its features: 2i − 4 … 2i + 5 for frame i, indices clamped to the array.
+    """The features that each video frame hears: 2i − 4 … 2i + 5 for frame i, indices clamped to the array.
 
     Takes features [n, 5, 384] and frame numbers [f]; returns [f, 50, 384] in the features' dtype.
     """

@@ -1,4 +1,4 @@
-"""A function of fixed shapes as a CUDA graph: a replay launches everything at once."""
+"""A function of fixed shapes as a CUDA graph: a replay launches all its kernels at once."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _WARM_UPS = 3
 
 
 class Captured:
-    """A captured function, which keeps `inputs` as its own: they are filled, then a `replay` leaves its `output`.
+    """A captured function: fill its `inputs`, `replay` it, and read its `output`.
 
-    Graphs that never run at the same time can share the memory of a `pool` (torch.cuda.graph_pool_handle()): then a
-    replay overwrites the others' outputs.
+    Graphs that never run at the same time can share a memory `pool` (torch.cuda.graph_pool_handle()); a replay then
+    overwrites the others' outputs.
     """
 
     def __init__(self, run: Callable[..., Tensor], inputs: Sequence[Tensor], pool: Any = None) -> None:
@@ -24,7 +24,7 @@ class Captured:
         side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side.wait_stream(current)
         with torch.cuda.stream(side):
-            for _ in range(_WARM_UPS):  # compiles, tunes and allocates, none of which may happen in a capture
+            for _ in range(_WARM_UPS):  # compiles, tunes and allocates, which a capture must not do
                 run(*self.inputs)
         current.wait_stream(side)
         self._graph = torch.cuda.CUDAGraph()
@@ -32,7 +32,7 @@ class Captured:
             self.output = run(*self.inputs)
 
     def replay(self) -> None:
-        """Runs on what lies in `inputs`."""
+        """Runs on the current content of `inputs`."""
         self._graph.replay()
 
     def __call__(self, *inputs: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What the UNet is told about each frame: mask, masked-image latents and reference latents."""
+"""The UNet's condition of each frame: mask, masked-image latents and reference latents."""
 
 from __future__ import annotations
 

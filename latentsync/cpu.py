@@ -1,4 +1,4 @@
-"""How to run the models fast on this machine's CPU."""
+"""Settings that make the models fast on this machine's CPU."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _LARGEST_MMAP_THRESHOLD = 32 << 20  # glibc refuses more
-_KEPT_BYTES = 1 << 30
+_TRIM_THRESHOLD_BYTES = 1 << 30
 
 
 def preferred_dtype() -> torch.dtype:
@@ -21,9 +21,9 @@ def preferred_dtype() -> torch.dtype:
 
 
 def keep_freed_memory() -> bool:
-    """Has malloc keep what a forward pass frees instead of handing it back: page faults would cost more than the maths.
+    """Makes malloc keep the memory that a forward pass frees: page faults would take longer than the computation.
 
-    Returns whether the C library took the setting (glibc only).
+    Returns whether the C library accepted the setting (glibc only).
     """
     if not sys.platform.startswith("linux"):
         return False
@@ -31,6 +31,6 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except AttributeError:
         return False
-    took_mmap = mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
-    took_trim = mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
-    return bool(took_mmap and took_trim)
+    mmap_set = mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
+    trim_set = mallopt(_M_TRIM_THRESHOLD, _TRIM_THRESHOLD_BYTES)
+    return bool(mmap_set and trim_set)

@@ -35,7 +35,7 @@ PredictStep = Callable[[Tensor, int, bool], Tensor]
 
 
 class Predictor(Protocol):
-    """A UNet that is told once what all steps of some chunks have in common."""
+    """A UNet that receives once what all denoising steps of some chunks share."""
 
     def begin(self, condition: Tensor, audio: Tensor) -> PredictStep:
         """Takes condition [B, F, 9, h, w] and audio [B, F, 50, 384], float32."""
@@ -43,12 +43,12 @@ class Predictor(Protocol):
 
 @dataclass(frozen=True)
 class PlainPredictor:
-    """A UNet as a function of (sample [B, 13, F, h, w], timesteps [B], audio [B, F, 50, 384]), which runs all of it."""
+    """A UNet as a function of (sample [B, 13, F, h, w], timesteps [B], audio [B, F, 50, 384]), run as a whole."""
 
     unet: Predict
 
     def begin(self, condition: Tensor, audio: Tensor) -> PredictStep:
-        """Ties the function to a condition and audio."""
+        """Binds the function to a condition and audio."""
         rest = condition.transpose(1, 2)
 
         def predict(latents: Tensor, timestep: int, fresh: bool) -> Tensor:
@@ -61,12 +61,12 @@ class PlainPredictor:
 
 @dataclass(frozen=True)
 class ReusingPredictor:
-    """The UNet itself, which can go without its deep layers, on what they gave in an earlier step."""
+    """The UNet itself, which can skip its deep layers and reuse their features of an earlier step."""
 
     unet: LatentSyncUNet
 
     def begin(self, condition: Tensor, audio: Tensor) -> PredictStep:
-        """Ties the UNet to a condition and audio."""
+        """Binds the UNet to a condition and audio."""
         rest = condition.transpose(1, 2)
         deep: Tensor | None = None
 
@@ -80,7 +80,7 @@ class ReusingPredictor:
 
 
 class Cancelled(Exception):
-    """Denoising was told to stop between two steps."""
+    """`should_stop` ended the denoising between two steps."""
 
 
 def denoise(
@@ -101,13 +101,13 @@ def denoise(
     `unet` is a Predictor, or a function that maps (sample [B, 13, F, h, w], timesteps [B], audio [B, F, 50, 384]) to
     its prediction [B, 4, F, h, w]. Takes noise [B, 4, h, w], the same for all frames of a chunk; condition
     [B, F, 9, h, w] (mask, masked-image latents, reference latents); audio [B, F, 50, 384]. Guidance above 1 runs a
-    second, silent half of the batch (audio zero). With `reuse` above 1 the deep layers run in each reuse-th step only
-    (DeepCache, Ma et al. 2023), where the predictor can.
-    Raises Cancelled when `should_stop` says so before a step, and ValueError for an impossible number of steps.
+    second, unconditional half of the batch (audio zero). With `reuse` above 1 the deep layers run in each reuse-th step
+    only (DeepCache, Ma et al. 2023), if the predictor can.
+    Raises Cancelled when `should_stop` returns True before a step, and ValueError for an impossible number of steps.
     """
     frames = condition.shape[1]
     latents = noise.float().unsqueeze(2).repeat(1, 1, frames, 1, 1)
-    # One type for whatever came: a compiled UNet takes no other.
+    # A compiled UNet accepts this dtype only.
     condition, audio = condition.float(), audio.float()
     guided = guidance > 1.0
     if guided:
@@ -121,7 +121,7 @@ def denoise(
             raise Cancelled
         prediction = predict(torch.cat([latents, latents]) if guided else latents, timestep, index % reuse == 0)
         if guided:
-            silent, spoken = prediction.chunk(2)
-            prediction = silent + guidance * (spoken - silent)
+            unconditional, conditional = prediction.chunk(2)
+            prediction = unconditional + guidance * (conditional - unconditional)
         latents = step(latents, prediction, timestep)
     return latents.transpose(1, 2)

@@ -1,4 +1,4 @@
-"""What can run a model's graph (no torch, so that a choice can be checked before anything is loaded)."""
+"""The engines that can run a model's graph (without importing torch, so that an option is checked quickly)."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from enum import StrEnum
 
 
 class EngineError(RuntimeError):
-    """An engine can't run here, or what it compiled is missing or belongs to another machine; says what to do."""
+    """An engine can't run here, or its compiled graphs are missing or of another machine; says what to do."""
 
 
 class Engine(StrEnum):
     """What runs the graph."""
 
     EAGER = "eager"  # plain PyTorch
-    COMPILE = "compile"  # torch.compile, with a kept cache of what it compiled
-    AOT = "aot"  # AOTInductor: shared libraries that were compiled at the export
-    FUSED = "fused"  # kernels of our own between library calls, as CUDA graphs (latentsync/fused); GPUs only
+    COMPILE = "compile"  # torch.compile, whose cache is part of the export
+    AOT = "aot"  # AOTInductor: shared libraries that the export compiled
+    FUSED = "fused"  # this project's kernels between library calls, as CUDA graphs (latentsync/fused); GPUs only

@@ -24,33 +24,33 @@ Decode = Callable[[Tensor], Tensor]
 
 
 def configure_libraries(device: torch.device, engine: Engine) -> None:
-    """How cuDNN and cuBLAS choose their kernels in this process; to be called before either is used."""
+    """Configures how cuDNN and cuBLAS choose kernels in this process; call it before either is used."""
     if device.type != "cuda":
         return
-    torch.backends.cudnn.benchmark = True  # each batch size meets its shapes before a model is ready
+    torch.backends.cudnn.benchmark = True  # every shape is run, and so tuned, before a model is ready
     if engine is Engine.FUSED:
-        # cuBLAS without memory of its own takes kernels that have none to be cleared, by a launch before each.
+        # Without a workspace cuBLAS chooses kernels that need none, which saves the launch that clears it before each.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":0:0")
 
 
 def unet_batches(max_batch: int) -> list[int]:
-    """Batches in chunks that a UNet sees when up to `max_batch` requests are joined; guidance doubles them."""
+    """Batch sizes, in chunks, of a UNet whose batches have up to `max_batch` requests; guidance doubles them."""
     plain = range(1, max_batch + 1)
     return sorted({*plain, *(2 * count for count in plain)})
 
 
 def decoder_batches(max_batch: int) -> list[int]:
-    """Batches in frames that a VAE decoder sees when up to `max_batch` chunks are joined."""
+    """Batch sizes, in frames, of a VAE decoder whose batches have up to `max_batch` chunks."""
     return [CONTRACT.chunk_frames * count for count in range(1, max_batch + 1)]
 
 
 def run_unet(
     unet: LatentSyncUNet, engine: Engine, graphs_dir: Path | None, batches: Sequence[int], reuse: int = 1
 ) -> Predictor:
-    """The UNet, which may be rearranged, as a predictor.
+    """The UNet as a predictor on an engine; changes the UNet's memory layout.
 
-    `graphs_dir` holds what an export compiled, `reuse` is `denoise`'s.
-    Raises EngineError for an engine that can't run here, can't reuse deep features, or misses its graphs.
+    `graphs_dir` holds the export's compiled graphs; `reuse` is that of `denoise`.
+    Raises EngineError for an engine that can't run here, can't reuse deep features, or lacks its graphs.
     """
     device = unet.blocks.conv_in.weight.device
     if engine is Engine.FUSED:
@@ -61,7 +61,7 @@ def run_unet(
         return GraphedUNet(FusedUNet(unet), reuses=reuse > 1)
     if engine is Engine.EAGER or graphs_dir is None:
         if device.type == "cpu":
-            # 3 to 13 % less time at the demo's size
+            # takes 3 to 13 % less time at the demo's size
             unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return ReusingPredictor(unet) if reuse > 1 else PlainPredictor(unet)
     if reuse > 1:
@@ -70,9 +70,9 @@ def run_unet(
 
 
 def run_decoder(vae: Vae, engine: Engine, graphs_dir: Path | None, batches: Sequence[int]) -> Decode:
-    """The decoder, which may be rearranged, as a function from latents [N, 4, h, w] to pixels [N, 3, 8h, 8w].
+    """The decoder on an engine, as a function from latents [N, 4, h, w] to pixels [N, 3, 8h, 8w].
 
-    Raises EngineError.
+    May replace layers of the VAE. Raises EngineError as `run_unet` does.
     """
     plain, device = FaceDecoder(vae), next(vae.parameters()).device
     if engine is Engine.FUSED:
@@ -89,7 +89,7 @@ def run_decoder(vae: Vae, engine: Engine, graphs_dir: Path | None, batches: Sequ
 
 
 def as_function(predictor: Predictor) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """A predictor as the function that `LatentSyncUNet.forward` is, for a timestep that all chunks share."""
+    """A predictor with the signature of `LatentSyncUNet.forward`, for a timestep that all chunks share."""
 
     def predict(sample: Tensor, times: Tensor, audio: Tensor) -> Tensor:
         condition = sample[:, CONTRACT.latent_channels :].transpose(1, 2)

@@ -39,7 +39,7 @@ class DetectorModel:
     classifiers: str
 
 
-# Good for faces that fill the picture, and for small ones; both as MediaPipe's graphs configure them.
+# For faces that fill the picture, and for small ones; the values are those of MediaPipe's graphs.
 SHORT_RANGE = DetectorModel(
     "face_detection_short_range.tflite", 128, ((8, 2), (16, 6)), 0.5, "regressors", "classificators"
 )

@@ -1,6 +1,6 @@
 """How a model's graph runs: as it is, compiled when it is loaded, or compiled ahead of time.
 
-Compiled graphs have fixed shapes, one for each batch size; other sizes run as they are. The weights stay out of the
+Compiled graphs have fixed shapes, one for each batch size; other sizes run uncompiled. The weights stay out of the
 compiled files and are shared by all sizes.
 """
 
@@ -20,7 +20,7 @@ from latentsync.engine import Engine, EngineError
 
 _CACHE_FILE = "inductor-cache.bin"
 _MACHINE_FILE = "machine.json"
-# Of torch.compile: the versions of one function that may live side by side.
+# torch.compile's limit of compiled versions of one function.
 _MOST_GRAPHS = 64
 
 Run = Callable[..., Tensor]
@@ -28,7 +28,7 @@ Run = Callable[..., Tensor]
 
 @dataclass(frozen=True)
 class Machine:
-    """What compiled graphs belong to."""
+    """The machine that compiled graphs belong to."""
 
     torch_version: str
     device: str
@@ -63,7 +63,7 @@ def compile_ahead(
             compiled(*example)
     artifacts = torch.compiler.save_cache_artifacts()
     if artifacts is None:
-        raise EngineError("torch.compile left nothing to keep; is its cache switched off (TORCHINDUCTOR_*)?")
+        raise EngineError("torch.compile has no cache to export; is it disabled (TORCHINDUCTOR_*)?")
     (folder / _CACHE_FILE).write_bytes(artifacts[0])
 
 
@@ -81,16 +81,16 @@ def load_graphs(module: nn.Module, engine: Engine, folder: Path, batches: Sequen
         state = {**dict(module.named_parameters()), **dict(module.named_buffers())}
         runs = {batch: _library(folder / _library_name(batch), state, device) for batch in batches}
     else:
-        # What it has of this graph is taken from here; the rest would be compiled now.
+        # Fills torch.compile's cache: what is missing there is compiled at the first run.
         torch.compiler.load_cache_artifacts((folder / _CACHE_FILE).read_bytes())
         runs = dict.fromkeys(batches, _compiled(module))
     if device.type == "cuda":
-        runs = {batch: _Lazily(run) for batch, run in runs.items()}
-    return _ByBatch(module, runs)
+        runs = {batch: _LazilyCaptured(run) for batch, run in runs.items()}
+    return _ByBatchSize(module, runs)
 
 
 @dataclass(frozen=True)
-class _ByBatch:
+class _ByBatchSize:
     module: nn.Module
     runs: dict[int, Run]
 
@@ -99,7 +99,7 @@ class _ByBatch:
         return output
 
 
-class _Lazily:
+class _LazilyCaptured:
     """A function of fixed shapes that is captured as a CUDA graph at its first call."""
 
     def __init__(self, run: Run) -> None:
@@ -137,7 +137,7 @@ def _library(path: Path, state: dict[str, Tensor], device: torch.device) -> Run:
         raise EngineError(f"{path} is missing: export again with --engine {Engine.AOT.value}")
     package = _loaded(path, device)
     wanted = {name: state[name] for name in package.get_constant_fqns()}
-    # The module keeps owning them: no second copy of the weights for each batch size.
+    # The module keeps ownership, so that batch sizes share one copy of the weights.
     package.load_constants(wanted, check_full_update=True, user_managed=True)
     run: Run = package
     return run
@@ -146,7 +146,7 @@ def _library(path: Path, state: dict[str, Tensor], device: torch.device) -> Run:
 def _loaded(path: Path, device: torch.device) -> Any:
     on_gpu = device.type == "cuda"
     index = device.index if on_gpu and device.index is not None else -1
-    # Its locks can't be captured in a CUDA graph, and an instance runs one batch at a time anyway.
+    # Its locks can't be captured in a CUDA graph, and an instance runs one batch at a time.
     return torch._inductor.aoti_load_package(str(path), run_single_threaded=on_gpu, device_index=index)
 
 

@@ -32,12 +32,12 @@ LANDMARK_POINTS = np.array(_JAW + _BROWS + _NOSE + _EYES + _OUTER_LIPS + _INNER_
 
 
 class LandmarkModelError(FileNotFoundError):
-    """A model file that finding faces needs is not there."""
+    """A model file that face detection needs is missing."""
 
 
 @dataclass(frozen=True, eq=False)
 class Face:
-    """A found face: its mesh [468, 2] in frame pixels, and how sure the model is that it is one (0 to 1)."""
+    """A found face: its mesh [468, 2] in frame pixels, and the model's confidence that it is one (0 to 1)."""
 
     mesh: NDArray[np.float64]
     presence: float
@@ -64,7 +64,7 @@ class FoundFace(Protocol):
 
 
 class FaceLandmarker:
-    """Finds faces and their landmarks, frame by frame and without memory; load it once."""
+    """Finds faces and their landmarks; it keeps no state between frames. Load it once."""
 
     def __init__(self, model_dir: Path | str) -> None:
         """Loads the three models; raises LandmarkModelError naming those that are missing."""
@@ -73,7 +73,7 @@ class FaceLandmarker:
         missing = [name for name in files if not (directory / name).is_file()]
         if missing:
             raise LandmarkModelError(f"{directory} lacks {', '.join(missing)}: run `latentsync-realtime fetch`")
-        # Small faces are the harder ones, so the model that sees them goes first.
+        # The model that finds small faces, which are the harder ones, runs first.
         self._detectors = [FaceDetector(directory, model) for model in (FULL_RANGE, SHORT_RANGE)]
         self._net = cv2.dnn.readNetFromTFLite(str(directory / _LANDMARK_FILE))
 
@@ -87,7 +87,7 @@ class FaceLandmarker:
         return []
 
     def follow(self, frame: NDArray[np.uint8], face: FoundFace) -> Face | None:
-        """Looks for a face where it was a moment ago, for when the detectors miss it; None when it isn't there.
+        """Looks for a face where it was in an earlier frame, for when the detectors miss it; None if it isn't there.
 
         A face that turns away or is half hidden is often lost to the detectors long before its mesh is.
         """
@@ -122,5 +122,5 @@ def _crop_matrix(
     scale = _CROP_SIZE / (_CROP_MARGIN * float((box[1] - box[0]).max()))
     across = left_eye - right_eye
     cosine, sine = scale * across / max(float(np.hypot(*across)), 1e-6)
-    turn = np.array([[cosine, sine], [-sine, cosine]])
-    return np.column_stack([turn, _CROP_SIZE / 2 - turn @ centre])
+    rotation = np.array([[cosine, sine], [-sine, cosine]])
+    return np.column_stack([rotation, _CROP_SIZE / 2 - rotation @ centre])

@@ -1,4 +1,4 @@
-"""Where the face is repainted: a U over the lower half that leaves the nose."""
+"""The region of a face that is repainted: a U over its lower half that excludes the nose."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-# All in shares of the face crop's side, so that any resolution can be drawn.
+# All as fractions of the face crop's side, so that any resolution can be drawn.
 _NOSE_LEFT, _NOSE_RIGHT, _NOSE_BOTTOM = 78 / 256, 178 / 256, 128 / 256
 # The U's edges on the way down from the cheeks to the chin.
 _HEIGHTS = np.array([95, 132, 150, 170, 178, 190, 200, 210, 218, 226, 234, 241, 243]) / 256
@@ -15,7 +15,7 @@ _RIGHT = np.array([247.2, 247.8, 246.7, 245, 241, 233.4, 224.8, 215.8, 206, 194.
 
 
 def face_mask(size: int) -> NDArray[np.float32]:
-    """Draws LatentSync 1.0's mask [size, size]: 1 = keep, 0 = repaint; a pixel is what its centre is."""
+    """Draws LatentSync 1.0's mask [size, size]: 1 = keep, 0 = repaint; a pixel has the value at its centre."""
     centres = (np.arange(size) + 0.5) / size
     y, x = centres[:, None], centres[None, :]
     left, right = np.interp(y, _HEIGHTS, _LEFT), np.interp(y, _HEIGHTS, _RIGHT)
@@ -34,8 +34,8 @@ def latent_mask(size: int, latent_size: int) -> NDArray[np.float32]:
 def paste_mask(size: int, feather: float = 0.025) -> NDArray[np.float32]:
     """Weight [size, size] with which a repainted face covers the frame: the U with a softened edge, 0 at the border.
 
-    `feather` is the share of the side over which the edge fades, inwards and outwards alike: next to the U the decoded
-    face shows what was there before. It is cut short where it would reach the crop's border, and show there.
+    `feather` is the fraction of the side over which the edge fades, inwards and outwards alike: next to the U the
+    decoded face shows what was there before. It is shortened where it would reach the crop's border.
     """
     repainted = 1 - face_mask(size)
     columns = np.flatnonzero(repainted.any(axis=0))

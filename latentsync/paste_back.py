@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 Picture = NDArray[np.uint8]
 Scalar = TypeVar("Scalar", bound=np.generic)
 
-# Of LatentSync 1.0's paste-back: the edge's width as a share of the square root of the face's area.
+# Of LatentSync 1.0's paste-back: the square root of the face's area over the edge's width.
 _EDGE_SHARE = 20
 
 
 @dataclass(frozen=True, eq=False)
 class Placement:
-    """Where one frame's face goes: its rectangle, the way from there into the face crop, and the weight of each pixel.
+    """Where one frame's face is pasted: its rectangle, the transform to the face crop, and each pixel's weight.
 
-    The way starts `lead` columns left of the rectangle. `covered` is there where the whole crop is pasted: 255 where
-    the crop lies, less towards its border.
+    The transform starts `lead` columns left of the rectangle. `covered` is set if the whole crop is pasted: 255 inside
+    the crop, less towards its border.
     """
 
     left: int
@@ -39,7 +39,7 @@ class Placement:
 
 
 class PasteBack:
-    """All about pasting that does not depend on the generated face, prepared once for all frames of an avatar."""
+    """Everything about pasting that does not depend on the generated face, prepared once for an avatar's frames."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class PasteBack:
         rectangles: NDArray[np.int32],
         masks: NDArray[np.uint8],
     ) -> PasteBack:
-        """Takes rectangles [N, 4] (left, top, width, height) and soft masks that were prepared with a mask before.
+        """Takes rectangles [N, 4] (left, top, width, height) and soft masks that a PasteBack with a mask has prepared.
 
         `masks` holds the weights of all rectangles one after another, row by row, and may be memory-mapped. Raises
         ValueError when they do not fit.
@@ -94,14 +94,14 @@ class PasteBack:
         return self._placements[index].rectangle
 
     def weight(self, index: int) -> NDArray[np.uint8]:
-        """How much of the face covers each pixel of frame `index`'s rectangle, uint8 [height, width], 255 = wholly."""
+        """How much of the face covers each pixel of frame `index`'s rectangle, uint8 [height, width], 255 = fully."""
         return self._placements[index].weight
 
     def paste(self, frame: Picture, face: Picture, index: int, opacity: float = 1.0) -> None:
         """Pastes a face [h, w, 3] uint8 into frame `index` [H, W, 3] uint8, in place.
 
         `opacity` (0 to 1) crossfades between the frame as it is and the face. Pixels outside the soft mask keep their
-        bits. Raises ValueError when frame or face have another size than what was prepared.
+        bits. Raises ValueError when frame or face are not of the prepared size.
         """
         if frame.shape != (*self.frame_size[::-1], 3) or face.shape != (*self.face_size[::-1], 3):
             raise ValueError(
@@ -135,8 +135,8 @@ def place(
     if not width or not height:
         return nothing
     if mask is None:
-        # OpenCV rounds source coordinates column by column, counted from the first: only a warp that starts at the
-        # frame's own first column has the original's roundings, and they can be seen at hard edges.
+        # OpenCV's rounding of source coordinates depends on the distance from the first column: only a warp that starts
+        # at the frame's first column rounds as the original does, which is visible at hard edges.
         to_face = _moved(matrix, 0, top)
         whole = np.ones(face_size[::-1], dtype=np.float32)
         soft, inner = _soft_edge(_warp_back(whole, to_face, (left + width, height))[:, left:])
@@ -162,7 +162,7 @@ def _rounded(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
 def _bounds(
     matrix: NDArray[np.float64], frame_size: tuple[int, int], face_size: tuple[int, int]
 ) -> tuple[int, int, int, int]:
-    """The frame's part that the face crop's corners span, with a pixel around it for interpolation."""
+    """The part of the frame between the face crop's corners, with a margin of a pixel for interpolation."""
     width, height = face_size
     corners = np.array([[0, 0], [width, 0], [0, height], [width, height]], dtype=np.float64)
     inverse = cv2.invertAffineTransform(matrix)

@@ -58,7 +58,7 @@ def timesteps(config: SchedulerConfig, steps: int) -> list[int]:
     """Training timesteps that `steps` denoising steps run at, noisiest first.
 
     Spacings are those of "Common Diffusion Noise Schedules and Sample Steps are Flawed" (Lin et al. 2023), table 2.
-    A single step always starts at the last training timestep: leading spacing would put it where next to no noise is.
+    A single step always starts at the last training timestep: leading spacing would put it where hardly any noise is.
     Raises ValueError when steps is not between 1 and the number of training timesteps.
     """
     total = config.num_train_timesteps
@@ -70,6 +70,6 @@ def timesteps(config: SchedulerConfig, steps: int) -> list[int]:
 
 
 def task_noise(seed: int, latent_size: int) -> NDArray[np.float32]:
-    """Start noise [4, latent_size, latent_size] of a task: one draw, shared by all its frames, so that chunks meet."""
+    """Start noise [4, latent_size, latent_size] of a task: one draw for all frames, so that chunks join smoothly."""
     shape = (CONTRACT.latent_channels, latent_size, latent_size)
     return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)

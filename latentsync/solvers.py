@@ -24,7 +24,7 @@ def begin_steps(solver: Solver, scheduler: SchedulerConfig, steps: int) -> Step:
 
 @functools.cache
 def alphas_cumprod(scheduler: SchedulerConfig) -> Tensor:
-    """Signal's share of the variance at each training timestep, for scaled-linear betas: float32 [train timesteps]."""
+    """The signal's fraction of the variance at each training timestep, for scaled-linear betas: float32 [timesteps]."""
     start, end = math.sqrt(scheduler.beta_start), math.sqrt(scheduler.beta_end)
     betas = torch.linspace(start, end, scheduler.num_train_timesteps, dtype=torch.float32) ** 2
     return torch.cumprod(1 - betas, dim=0)
@@ -72,7 +72,7 @@ class _DpmSolver:
 
 
 def _alphas(scheduler: SchedulerConfig, timestep: int, steps: int) -> tuple[Tensor, Tensor]:
-    """Signal's share at a timestep, and at the one that follows among `steps`."""
+    """The signal's fraction of the variance at a timestep, and at the one that follows among `steps`."""
     # Scalars stay float32, as in the original: in the last steps 1 − alpha is so small that its rounding shows.
     alphas = alphas_cumprod(scheduler)
     following = timestep - scheduler.num_train_timesteps // steps

@@ -120,7 +120,7 @@ class LatentSyncUNet(nn.Module):
         """Builds the UNet around LatentSync 1.0's own tensors, in their dtype and on their device, ready to infer.
 
         The tensors are taken over, not copied. Raises UnsupportedUNetError for the weights of other versions, and for
-        missing, left over or wrongly sized tensors, naming them.
+        missing, unexpected or wrongly sized tensors, naming them.
         """
         refuse_other_versions(state_dict)
         config = UNetConfig(
@@ -158,9 +158,9 @@ class LatentSyncUNet(nn.Module):
     def predict(
         self, sample: Tensor, timestep: int | Tensor, audio: Tensor, deep: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """What `forward` does, and the deep features [B·F, C, h, w] that its last layer was given.
+        """`forward`'s result, and the deep features [B·F, C, h, w]: the input of the last layer.
 
-        Given those of another timestep, only the first convolution and the last layer run.
+        With those of another timestep as `deep`, only the first convolution and the last layer run.
         """
         chunks, _, frames, height, width = sample.shape
         net = self.blocks
@@ -170,34 +170,36 @@ class LatentSyncUNet(nn.Module):
         hidden = net.conv_in(sample.transpose(1, 2).flatten(0, 1).to(self.dtype))
         if deep is None:
             deep = self._deep(hidden, time_embedding, context)
-        hidden = _layer(net.up_blocks[-1], -1, deep, hidden, time_embedding, context)
+        hidden = _up_layer(net.up_blocks[-1], -1, deep, hidden, time_embedding, context)
         hidden = net.conv_out(F.silu(chunk_group_norm(net.conv_norm_out, hidden, frames)))
         output: Tensor = hidden.reshape(chunks, frames, LATENT_CHANNELS, height, width).transpose(1, 2)
         return output.to(sample.dtype), deep
 
     def _deep(self, hidden: Tensor, time_embedding: Tensor, context: Tensor) -> Tensor:
-        """All that lies between the first convolution and the last layer."""
+        """All layers between the first convolution and the last layer."""
         net = self.blocks
         skips: tuple[Tensor, ...] = (hidden,)
         for block in net.down_blocks:
-            hidden, outputs = block(hidden, time_embedding, **_attended(block, context))
+            hidden, outputs = block(hidden, time_embedding, **_audio_arguments(block, context))
             skips += outputs
         hidden = net.mid_block(hidden, time_embedding, context)
         for block in net.up_blocks[:-1]:
             count = len(block.resnets)
-            # An odd height or width was rounded up on the way down: the next level's skip tells the true size.
+            # Downsampling rounds odd sizes up; the next level's skip connection has the true size.
             size = skips[-count - 1].shape[-2:] if len(skips) > count else None
-            hidden = block(hidden, skips[-count:], time_embedding, upsample_size=size, **_attended(block, context))
+            hidden = block(
+                hidden, skips[-count:], time_embedding, upsample_size=size, **_audio_arguments(block, context)
+            )
             skips = skips[:-count]
         for index, skip in enumerate(reversed(skips[1:])):
-            hidden = _layer(net.up_blocks[-1], index, hidden, skip, time_embedding, context)
+            hidden = _up_layer(net.up_blocks[-1], index, hidden, skip, time_embedding, context)
         return hidden
 
 
-def _layer(
+def _up_layer(
     block: nn.Module, index: int, hidden: Tensor, skip: Tensor, time_embedding: Tensor, context: Tensor
 ) -> Tensor:
-    """One ResNet block of an up block, on the way's hidden state and a skip, and its transformer where it has one."""
+    """One ResNet block of an up block on the hidden state and a skip connection, then its transformer if it has one."""
     modules: Any = block
     hidden = modules.resnets[index](torch.cat([hidden, skip], dim=1), time_embedding)
     if getattr(block, "has_cross_attention", False):
@@ -205,12 +207,12 @@ def _layer(
     return hidden
 
 
-def _attended(block: nn.Module, context: Tensor) -> dict[str, Tensor]:
+def _audio_arguments(block: nn.Module, context: Tensor) -> dict[str, Tensor]:
     return {"encoder_hidden_states": context} if getattr(block, "has_cross_attention", False) else {}
 
 
 def refuse_other_versions(state_dict: Mapping[str, Tensor]) -> None:
-    """Raises UnsupportedUNetError for a UNet that is not LatentSync 1.0's: loaded by mistake, it would only blur."""
+    """Raises UnsupportedUNetError for a UNet that is not LatentSync 1.0's, which would only blur mouths."""
     if any("motion_modules." in key for key in state_dict):
         raise UnsupportedUNetError(
             "this is a LatentSync 1.5 or 1.6 UNet (it has motion_modules.* keys); only version 1.0 is supported"

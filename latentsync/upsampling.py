@@ -1,9 +1,9 @@
 """A nearest-neighbour upsampling by two and the 3×3 convolution after it, as one convolution of the small picture.
 
 Each output pixel sees only 2×2 different small pixels: where two of the three taps of a row fall on the same one, their
-weights add up: 16 products a small pixel instead of 36, and no large input at all. The four phases of an output pixel's
-place (even or odd row and column) have weights of their own. A transposed convolution puts them where they belong; as
-the channels of one 2×2 convolution they are left for a kernel that does more on the way.
+weights add up: 16 products a small pixel instead of 36, and the large input never exists. The four phases of an output
+pixel (even or odd row and column) have weights of their own. A transposed convolution interleaves the phases; one 2×2
+convolution leaves them as channels, for a kernel that interleaves them and adds the bias.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from torch.nn import functional as F
 
 
 class UpsamplingConvolution(nn.Module):
-    """Both as one transposed convolution, from the 3×3 convolution [out, in, 3, 3] that would follow."""
+    """Upsampling and convolution as one transposed convolution, built from the 3×3 convolution [out, in, 3, 3]."""
 
     def __init__(self, convolution: nn.Conv2d) -> None:
         super().__init__()
         self.bias = convolution.bias
-        turned = convolution.weight.float().transpose(0, 1).flip(2, 3)
-        # Each pixel of the small picture is four of the large one, a row and a column apart.
-        spread = sum(F.pad(turned, (x, 1 - x, y, 1 - y)) for y in (0, 1) for x in (0, 1))
-        spread = torch.as_tensor(spread, dtype=convolution.weight.dtype)
-        self.weight = nn.Parameter(spread.contiguous(memory_format=torch.channels_last), requires_grad=False)
+        flipped = convolution.weight.float().transpose(0, 1).flip(2, 3)
+        # Each small pixel is four of the large picture: the filter is summed over its shifts by a row and a column.
+        summed = sum(F.pad(flipped, (x, 1 - x, y, 1 - y)) for y in (0, 1) for x in (0, 1))
+        summed = torch.as_tensor(summed, dtype=convolution.weight.dtype)
+        self.weight = nn.Parameter(summed.contiguous(memory_format=torch.channels_last), requires_grad=False)
 
     def forward(self, picture: Tensor) -> Tensor:
         """Pictures [N, out, 2h, 2w] of pictures [N, in, h, w]."""
@@ -46,10 +46,10 @@ def merge_upsampling(decoder: Any) -> None:
 
 
 def phase_weights(weight: Tensor) -> Tensor:
-    """Weights [4 · out, in, 2, 2] of the four phases from those of the 3×3 convolution [out, in, 3, 3].
+    """Weights [4 · out, in, 2, 2] of the four phases, from those of the 3×3 convolution [out, in, 3, 3].
 
-    With a padding of 1 the result has one row and column more than the small picture: output row y of a phase with the
-    parity of y is at row (y + 1) // 2. Sums are taken in float32.
+    With a padding of 1 the result has one row and column more than the small picture: output row y is row (y + 1) // 2
+    of the phase with y's parity. Sums are taken in float32.
     """
     rows = _paired(weight.float(), 2)  # even and odd output rows
     phases = [column for row in rows for column in _paired(row, 3)]

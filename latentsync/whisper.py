@@ -72,7 +72,7 @@ class AudioEncoder(nn.Module):
     def forward(self, pcm: Tensor) -> Tensor:
         """Encodes windows of mono PCM [B, 480000] at 16 kHz in [-1, 1] to features [B, 1500, 5, 384] float32.
 
-        A window ends at its first PADDING (NaN); what it gives for later than that is to be cut (`join_features`).
+        A window's speech ends at its first PADDING (NaN); `join_features` cuts the features after that off.
         """
         if pcm.ndim != 2 or pcm.shape[1] != CONTRACT.window_samples:
             raise ValueError(f"PCM windows must have the shape [B, {CONTRACT.window_samples}]; got {list(pcm.shape)}")
@@ -81,8 +81,8 @@ class AudioEncoder(nn.Module):
     def encode(self, pcm: Tensor) -> Tensor:
         """Encodes a whole recording [n] at once, as the original does, to features [n // 320, 5, 384] float32.
 
-        Differs from `forward` on `split_windows` only beyond 30 s: there the loudness floor is the recording's, and the
-        spectrogram runs on across the windows' borders.
+        Differs from `forward` on `split_windows` only beyond 30 s: here the loudness floor is the recording's, and the
+        spectrogram continues across the windows' borders.
         """
         mel = self._mel(pcm.float())
         windows = torch.split(mel, MEL_FRAMES, dim=-1)
@@ -102,8 +102,8 @@ class AudioEncoder(nn.Module):
         return torch.stack(states, dim=2).float()
 
     def _window_mel(self, window: Tensor) -> Tensor:
-        ended = window.isnan()
-        length = int(ended.int().argmax()) if bool(ended.any()) else len(window)
+        padding = window.isnan()
+        length = int(padding.int().argmax()) if bool(padding.any()) else len(window)
         return _padded(self._mel(window[:length]))
 
     def _mel(self, pcm: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from export.compiled import CompiledHere
+from export.compiled import NetworkCompiler
 from latentsync import engines
 from latentsync.checkpoint import Checkpoint
 from latentsync.denoising import PredictStep
@@ -34,7 +34,7 @@ def test_kernels_of_each_batch_are_compiled_into_the_export_once(
     monkeypatch.delenv("TRITON_CACHE_DIR", raising=False)
     predictor = Predictor()
     monkeypatch.setattr(engines, "run_unet", lambda *arguments: predictor)
-    served = CompiledHere(Checkpoint.open(DEMO), tmp_path, Engine.FUSED, 3, torch.device("cpu"), reuse=1)
+    served = NetworkCompiler(Checkpoint.open(DEMO), tmp_path, Engine.FUSED, 3, torch.device("cpu"), reuse=1)
     with served.exported_kernels():
         for _ in range(2):
             served.unet(None)  # type: ignore[arg-type]

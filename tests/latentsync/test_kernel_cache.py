@@ -76,7 +76,7 @@ def test_the_copy_does_not_take_over_that_its_model_is_read_only(tmp_path: Path)
     assert not copy.exists()
 
 
-def test_without_kept_kernels_they_are_compiled(tmp_path: Path) -> None:
+def test_without_exported_kernels_they_are_compiled(tmp_path: Path) -> None:
     pytest.importorskip("triton", reason="torch for this platform brings no Triton compiler")
     assert compile_within("load_kernels_from", tmp_path / "none") == "compiled"
     assert not (tmp_path / "none").exists()
