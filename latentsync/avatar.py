@@ -1,4 +1,4 @@
-"""Prepared avatars on disk: frames, face matrices and the UNet's condition, memory-mapped by whoever plays them."""
+"""Prepared avatars on disk: frames, face matrices and the UNet's condition, memory-mapped to be played."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from latentsync.avatar_files import (
     VAE_SCALE,
     AvatarError,
     AvatarSettings,
-    AvatarWriter,
     FrameFile,
     IdleSettings,
     Loop,
     MappedFile,
 )
+from latentsync.avatar_writer import AvatarWriter
 from latentsync.paste_back import PasteBack
 
 __all__ = [
@@ -48,7 +48,7 @@ __all__ = [
 def path_index(position: int, count: int, loop: Loop) -> int:
     """The frame of a clip of `count` frames at a position of its unbounded path.
 
-    Neighbouring positions are neighbouring frames, and no frame comes twice in a row where the clip turns.
+    Neighbouring positions are neighbouring frames, and no frame is repeated where the clip reverses.
     """
     if loop is Loop.CYCLE or count == 1:
         return position % count
@@ -75,7 +75,7 @@ class IdleClip:
 
 @dataclass(frozen=True, eq=False)
 class PreparedAvatar:
-    """An avatar that is ready to play: what is large is memory-mapped, and everything is read-only."""
+    """An avatar that is ready to play: large arrays are memory-mapped, and everything is read-only."""
 
     directory: Path
     settings: AvatarSettings
@@ -94,7 +94,7 @@ class PreparedAvatar:
 
     @property
     def frames(self) -> NDArray[np.uint8]:
-        """All frames [N, H, W, 3] RGB; who plays them takes them one by one with `frame`."""
+        """All frames [N, H, W, 3] RGB; to play them, take them one by one with `frame`."""
         return self.frame_file.array
 
     @property
@@ -125,17 +125,17 @@ class PreparedAvatar:
 
     @cached_property
     def played(self) -> range:
-        """The frames that play: all, or where some can't speak the longest stretch of those that can.
+        """The frames that play: all, or if some can't speak the longest run of those that can.
 
-        So that speech never comes to a frame without a face, whenever it starts and however long it lasts.
+        So speech never reaches a frame without a face, whenever it starts and however long it lasts.
         """
         edges = np.flatnonzero(np.diff(np.concatenate([[False], self.speakable, [False]]).astype(np.int8)))
-        stretches = [range(int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]
-        return max(stretches, key=len, default=range(self.frame_count))
+        runs = [range(int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]
+        return max(runs, key=len, default=range(self.frame_count))
 
     @property
     def loop(self) -> Loop:
-        """How what plays is repeated: a part of a circle is played forwards and back."""
+        """How the played frames are repeated: a part of a cyclic clip is played forwards and backwards."""
         return self.settings.loop if len(self.played) == self.frame_count else Loop.PINGPONG
 
     @property
@@ -176,7 +176,7 @@ class PreparedAvatar:
         loop: Loop,
         source_sha256: str,
     ) -> PreparedAvatar:
-        """Writes a prepared avatar whose parts are all known, and opens it.
+        """Writes a prepared avatar out of its parts, and opens it.
 
         Takes as many frames [H, W, 3] RGB uint8 as there are matrices [N, 2, 3] (frame pixels to face crop pixels) and
         conditions [N, 9, h, w]. The folder appears complete or not at all, and replaces one that is there. Raises
@@ -197,10 +197,10 @@ class PreparedAvatar:
         return cls.open(target)
 
     def with_own_condition(self) -> PreparedAvatar:
-        """The same with the condition in memory, for a process that must outlive whatever happens to the files.
+        """The same with the condition in memory, for a process that must survive any change of the files.
 
-        Whoever reads a mapped file beyond the end that somebody cut it to is killed. Raises AvatarError as `open`
-        does, and for numbers that are not finite.
+        The kernel kills a process that reads a mapped file beyond an end to which it was truncated (SIGBUS). Raises
+        AvatarError as `open` does, and for numbers that are not finite.
         """
         path = self.directory / CONDITION_FILE
         try:
@@ -212,7 +212,7 @@ class PreparedAvatar:
         return replace(self, condition=condition)
 
     def frame(self, index: int) -> NDArray[np.uint8]:
-        """Frame `index` [H, W, 3], a read-only view; frames read and masks used before don't stay in memory."""
+        """Frame `index` [H, W, 3], a read-only view; releases the memory of frames and masks that were used before."""
         self.mask_file.release()
         return self.frame_file[index]
 

@@ -12,23 +12,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from latentsync.fused.operators import (
-    Affine,
-    Maps,
-    add,
+from latentsync.fused.convolutions import (
     convolve,
     convolve_from_few,
     convolve_to_few,
     count_tiles,
-    cross_attention,
-    gated_gelu,
-    group_norm,
-    layer_norm,
-    project,
     upsample,
     winograd_convolve,
     winograd_upsample,
 )
+from latentsync.fused.maps import Affine, Maps
+from latentsync.fused.operators import add, cross_attention, gated_gelu, group_norm, layer_norm, project
 from latentsync.fused.winograd import transform_filter, transform_upsampling_filter
 from latentsync.upsampling import phase_weights
 

@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from latentsync.fused.blocks import FirstConvolution, Heads, LastConvolution, Resnet, Upsample
-from latentsync.fused.operators import Affine, Maps, add, group_norm
+from latentsync.fused.maps import Affine, Maps
+from latentsync.fused.operators import add, group_norm
 from latentsync.vae import Vae
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from latentsync.fused.blocks import Downsample, FirstConvolution, LastConvolution, Resnet, Transformer, Upsample
-from latentsync.fused.operators import Maps
+from latentsync.fused.maps import Maps
 from latentsync.unet import LatentSyncUNet
 
 

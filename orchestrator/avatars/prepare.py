@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from latentsync.alignment import crop_face, face_matrix
 from latentsync.avatar import AvatarError, AvatarSettings, IdleSettings, Loop, PreparedAvatar
-from latentsync.avatar_files import CONDITION_CHANNELS, IDLE_FOLDER, VAE_SCALE, AvatarWriter, FrameFile, FrameWriter
+from latentsync.avatar_files import CONDITION_CHANNELS, IDLE_FOLDER, VAE_SCALE, FrameFile
+from latentsync.avatar_writer import AvatarWriter, FrameWriter
 from latentsync.checkpoint import Checkpoint
 from orchestrator.avatars.condition import FaceEncoder, face_condition
 from orchestrator.avatars.errors import VideoError

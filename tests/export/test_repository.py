@@ -8,8 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from export.record import is_current
 from export.replacing import replace_folder
-from export.repository import RECORD, ExportError, _is_current, export_repository, is_of_this_version
+from export.repository import RECORD, ExportError, export_repository, is_of_this_version
 from latentsync.checkpoint import Checkpoint, CheckpointError
 from tests.support.tiny_checkpoint import write_tiny_checkpoint
 from latentsync.contract import CONTRACT, ServedContract, read_contract
@@ -244,8 +245,8 @@ def test_kernels_of_another_gpu_are_made_anew_and_those_of_a_gpu_that_is_not_her
     (output / RECORD).write_text(json.dumps(record))
     assert not export_repository(tiny, output, device="cuda"), "an export without a GPU has none to offer"
     other = record | {"weights": record["weights"] | {"compiled for": ["2.11.0", "NVIDIA A100"]}}
-    assert not _is_current(record, other)
-    assert _is_current(record, record)
+    assert not is_current(record, other)
+    assert is_current(record, record)
 
 
 @pytest.mark.parametrize("record", ["{}", "[]", "null", '{"options": {}}'])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from latentsync.avatar import AvatarError, Loop, PreparedAvatar
-from latentsync.avatar_files import AvatarWriter
+from latentsync.avatar_writer import AvatarWriter
 from latentsync.mask import paste_mask
 from latentsync.paste_back import PasteBack
 from tests.support.checkout import ROOT
@@ -289,7 +289,7 @@ def test_the_path_repeats_after_its_period(tmp_path):
 
 
 def test_what_a_killed_writer_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path):
-    program = "import sys, time; from pathlib import Path; from latentsync.avatar_files import AvatarWriter\n"
+    program = "import sys, time; from pathlib import Path; from latentsync.avatar_writer import AvatarWriter\n"
     program += "w = AvatarWriter(Path(sys.argv[1])); print('ready', flush=True); time.sleep(60)"
     command = [sys.executable, "-c", program, str(tmp_path / "anna")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as killed:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import torch
 
-from latentsync.fused import blocks, operators
+from latentsync.fused import blocks, convolutions, operators
 from latentsync.fused.decoder import FusedDecoder
 from latentsync.fused.unet import FusedUNet
 from latentsync.unet import LatentSyncUNet, UNetConfig
@@ -90,14 +90,14 @@ WAYS: dict[str, dict[int, int]] = {"direct": {}, "tiles of 4×4": {4: 1}, "tiles
 def errors_by_way() -> Iterator[tuple[str, dict[str, float]]]:
     """The same networks with each way, and as large pictures and other GPUs have them."""
     # Interpreted, a program takes a tenth of a second however many tiles it transforms.
-    operators.WINOGRAD.update(
-        {side: replace(kernels, input_launch=(16, 1)) for side, kernels in operators.WINOGRAD.items()}
+    convolutions.WINOGRAD.update(
+        {side: replace(kernels, input_launch=(16, 1)) for side, kernels in convolutions.WINOGRAD.items()}
     )
     for name, blocks.LEAST_TILES in WAYS.items():
         yield name, errors()
         blocks.LEAST_WINOGRAD_CHANNELS = blocks.LEAST_WINOGRAD_UPSAMPLING_CHANNELS = 1
     # Pictures of so few tiles give no program several blocks to sum up, but smaller blocks.
-    operators.LEAST_PROGRAMS, operators.WINOGRAD[4] = 1, replace(operators.WINOGRAD[4], output_launch=(2, 4))
+    convolutions.LEAST_PROGRAMS, convolutions.WINOGRAD[4] = 1, replace(convolutions.WINOGRAD[4], output_launch=(2, 4))
     blocks.LEAST_TILES = WAYS["tiles of 4×4"]
     yield "several blocks of tiles", errors()
     operators.reads_by_descriptors = lambda device: False  # type: ignore[assignment]
