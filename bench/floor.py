@@ -9,10 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from latentsync.audio import FEATURES_PER_FRAME, SAMPLES_PER_FRAME, WINDOW_SAMPLES
 from latentsync.checkpoint import Checkpoint
-from latentsync.engines import CHUNK_FRAMES
-from latentsync.unet import LATENT_CHANNELS, SAMPLE_CHANNELS
+from latentsync.contract import CONTRACT
 from latentsync.upsampling import merge_upsampling
 from latentsync.whisper import MEL_FRAMES
 
@@ -37,9 +35,9 @@ class Floor:
 def floor_here(checkpoint: Checkpoint, frames: int, steps: int, guidance: float, threads: int) -> Floor:
     """The floor of a speech of so many frames on this processor, which should do nothing else meanwhile."""
     flops, rate = network_flops(checkpoint), multiplication_rate(threads)
-    chunks = -(-frames // CHUNK_FRAMES)
+    chunks = -(-frames // CONTRACT.chunk_frames)
     passes = 2 if guidance > 1 else 1
-    windows = -(-frames * SAMPLES_PER_FRAME // WINDOW_SAMPLES)
+    windows = -(-frames * CONTRACT.samples_per_frame // CONTRACT.window_samples)
     calls = {"whisper": windows, "unet": chunks * steps * passes, "vae_decoder": chunks}
     return Floor(
         gflop_per_s=round(rate / 1e9, 1),
@@ -53,11 +51,11 @@ def network_flops(checkpoint: Checkpoint) -> dict[str, int]:
     """Floating point operations of one call of each network, two for a multiplication with its addition."""
     unet, vae, whisper = checkpoint.load_unet("meta"), checkpoint.load_vae("meta"), checkpoint.load_whisper("meta")
     size, heard = checkpoint.latent_size, whisper.config
-    tokens = FEATURES_PER_FRAME * (heard.n_audio_layer + 1)  # after the convolutions, and after each layer
+    tokens = CONTRACT.frame_window_positions * (heard.n_audio_layer + 1)  # after the convolutions, and after each layer
     merge_upsampling(vae.autoencoder.decoder)  # as it is served on a processor
-    sample = torch.empty(1, SAMPLE_CHANNELS, CHUNK_FRAMES, size, size, device="meta")
-    audio = torch.empty(1, CHUNK_FRAMES, tokens, heard.n_audio_state, device="meta")
-    latents = torch.empty(CHUNK_FRAMES, LATENT_CHANNELS, size, size, device="meta")
+    sample = torch.empty(1, CONTRACT.sample_channels, CONTRACT.chunk_frames, size, size, device="meta")
+    audio = torch.empty(1, CONTRACT.chunk_frames, tokens, heard.n_audio_state, device="meta")
+    latents = torch.empty(CONTRACT.chunk_frames, CONTRACT.latent_channels, size, size, device="meta")
     mel = torch.empty(1, heard.n_mels, MEL_FRAMES, device="meta")
     return {
         "whisper": _flops(lambda: whisper.encode_mel(mel)),

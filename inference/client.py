@@ -19,11 +19,12 @@ from inference.reload import OnReload
 from inference.retry import send
 from inference.transport import Output, TensorTransport, TritonSettings, connect
 from inference.watched_server import SPEECH_MODELS, WatchedServer
+from latentsync.contract import CONTRACT
 
-CHUNK_FRAMES = 16
+CHUNK_FRAMES = CONTRACT.chunk_frames
 _ASK_AGAIN_S = 0.5
-WINDOW_SAMPLES = 480_000
-WINDOW_FEATURES = (1500, 5, 384)
+WINDOW_SAMPLES = CONTRACT.window_samples
+WINDOW_FEATURES = CONTRACT.features_shape
 
 
 @dataclass(frozen=True)
@@ -175,15 +176,17 @@ class TritonClient:
         size = noise.shape[-1]
         side = 8 * size
         inputs = {
-            "NOISE": _expect("NOISE", noise, (4, size, size), np.float32)[None],
-            "CONDITION": _expect("CONDITION", condition, (CHUNK_FRAMES, 9, size, size), np.float16)[None],
-            "AUDIO": _expect("AUDIO", audio, (CHUNK_FRAMES, 50, 384), np.float16)[None],
+            "NOISE": _expect("NOISE", noise, (CONTRACT.latent_channels, size, size), np.float32)[None],
+            "CONDITION": _expect(
+                "CONDITION", condition, (CHUNK_FRAMES, CONTRACT.condition_channels, size, size), np.float16
+            )[None],
+            "AUDIO": _expect("AUDIO", audio, (CHUNK_FRAMES, *CONTRACT.audio_shape), np.float16)[None],
             "STEPS": np.array([[steps]], np.int32),
             "GUIDANCE": np.array([[guidance]], np.float32),
         }
         # Two calls and not the ensemble `lipsync`: Triton tells an ensemble's models nothing of a cancellation, and an
         # interrupted speech would keep the GPU busy. The latents that cross are small.
-        denoised = Output("LATENTS", (1, CHUNK_FRAMES, 4, size, size), np.float16)
+        denoised = Output("LATENTS", (1, CHUNK_FRAMES, CONTRACT.latent_channels, size, size), np.float16)
         latents = await self._transport.infer("unet", inputs, denoised)
         output = Output("FACES", (1, CHUNK_FRAMES, side, side, 3), np.uint8)
         faces: NDArray[np.uint8] = (await self._transport.infer("vae_decoder", {"LATENTS": latents}, output))[0]

@@ -17,6 +17,7 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 from inference.errors import InferenceError, InferenceFailed
 from inference.retry import is_dead_process, typed
 from inference.traffic import ModelTraffic, Traffic
+from latentsync.contract import CONTRACT
 
 _FRESH_S = 1.0
 _IDLE_PATIENCE_S = 1.0
@@ -37,7 +38,7 @@ def refused_inputs(latent_size: int) -> dict[str, tuple[Tensors, str]]:
     chunk: Tensors = {
         "NOISE": np.zeros((1, 4, size, size), np.float32),
         "CONDITION": np.zeros((1, 1, 9, size, size), np.float16),
-        "AUDIO": np.zeros((1, 1, 50, 384), np.float16),
+        "AUDIO": np.zeros((1, 1, *CONTRACT.audio_shape), np.float16),
         "STEPS": np.ones((1, 1), np.int32),
         "GUIDANCE": np.ones((1, 1), np.float32),
     }

@@ -12,11 +12,6 @@ from latentsync.contract import CONTRACT
 
 Real = TypeVar("Real", bound="np.floating[Any]")
 
-# Names that other rooms still import.
-SAMPLES_PER_FRAME = CONTRACT.samples_per_frame
-WINDOW_SAMPLES = CONTRACT.window_samples
-FEATURES_PER_FRAME = CONTRACT.frame_window_positions
-
 # Fills a window after the end of the speech. Not zeros: LatentSync pads the mel spectrogram instead, and Whisper gives
 # other features for silence.
 PADDING = np.float32(np.nan)

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentsync.avatar_files import (
-    CONDITION_CHANNELS,
     CONDITION_FILE,
     FRAMES_FILE,
     IDLE_FOLDER,
@@ -22,7 +21,6 @@ from latentsync.avatar_files import (
     PREVIEW_FILE,
     RECTANGLES_FILE,
     SETTINGS_FILE,
-    VAE_SCALE,
     AvatarError,
     AvatarSettings,
     FrameFile,
@@ -31,6 +29,7 @@ from latentsync.avatar_files import (
     MappedFile,
 )
 from latentsync.avatar_writer import AvatarWriter
+from latentsync.contract import CONTRACT
 from latentsync.paste_back import PasteBack
 
 __all__ = [
@@ -148,11 +147,11 @@ class PreparedAvatar:
         """Opens a prepared avatar's folder; raises AvatarError when it is missing, damaged, or of another version."""
         folder = Path(directory)
         settings = AvatarSettings.read(folder / SETTINGS_FILE)
-        count, side = settings.frame_count, settings.resolution // VAE_SCALE
+        count, side = settings.frame_count, settings.resolution // CONTRACT.pixels_per_latent
         try:
             frames = FrameFile(folder / FRAMES_FILE, count, (settings.width, settings.height))
             matrices = _loaded(folder / MATRICES_FILE, np.float64, (count, 2, 3))
-            condition = _mapped(folder / CONDITION_FILE, np.float16, (count, CONDITION_CHANNELS, side, side))
+            condition = _mapped(folder / CONDITION_FILE, np.float16, (count, CONTRACT.condition_channels, side, side))
             rectangles = _loaded(folder / RECTANGLES_FILE, np.int32, (count, 4))
             _check_rectangles(rectangles, (settings.width, settings.height), folder / RECTANGLES_FILE)
             pixels = int((rectangles[:, 2].astype(np.int64) * rectangles[:, 3]).sum())
@@ -188,7 +187,7 @@ class PreparedAvatar:
             for frame in frames:
                 file.add(frame)
             first = file.read()[0]
-            resolution = condition.shape[-1] * VAE_SCALE
+            resolution = condition.shape[-1] * CONTRACT.pixels_per_latent
             settings = AvatarSettings(name, *file.size, file.count, resolution, loop, source_sha256)
             file.close()
             writer.finish(settings, first, matrices, condition)

@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 from latentsync.contract import CONTRACT
 
 FORMAT_VERSION = 2
-CONDITION_CHANNELS = CONTRACT.condition_channels
-VAE_SCALE = CONTRACT.pixels_per_latent
 SETTINGS_FILE = "avatar.json"
 FRAMES_FILE = "frames.rgb"
 MATRICES_FILE = "matrices.npy"
@@ -70,8 +68,8 @@ class AvatarSettings:
         for field in ("width", "height", "frame_count", "resolution"):
             if getattr(self, field) <= 0:
                 raise ValueError(f"{field} must be positive, not {getattr(self, field)}")
-        if self.resolution % VAE_SCALE:
-            raise ValueError(f"resolution must be a multiple of {VAE_SCALE}, not {self.resolution}")
+        if self.resolution % CONTRACT.pixels_per_latent:
+            raise ValueError(f"resolution must be a multiple of {CONTRACT.pixels_per_latent}, not {self.resolution}")
 
     @classmethod
     def read(cls, path: Path) -> AvatarSettings:

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentsync.avatar_files import (
-    CONDITION_CHANNELS,
     CONDITION_FILE,
     FRAMES_FILE,
     LANDMARKS_FILE,
@@ -26,11 +25,11 @@ from latentsync.avatar_files import (
     RECTANGLES_FILE,
     SETTINGS_FILE,
     SUMS_FILE,
-    VAE_SCALE,
     AvatarError,
     AvatarSettings,
     FrameFile,
 )
+from latentsync.contract import CONTRACT
 from latentsync.mask import paste_mask
 from latentsync.paste_back import place
 
@@ -123,11 +122,12 @@ class AvatarWriter:
         landmarks: NDArray[np.float32] | None = None,
     ) -> None:
         """Writes all other files of a `PreparedAvatar`. Raises AvatarError for sizes that do not fit."""
-        count, side = settings.frame_count, settings.resolution // VAE_SCALE
-        if matrices.shape != (count, 2, 3) or condition.shape != (count, CONDITION_CHANNELS, side, side):
+        count, side = settings.frame_count, settings.resolution // CONTRACT.pixels_per_latent
+        if matrices.shape != (count, 2, 3) or condition.shape != (count, CONTRACT.condition_channels, side, side):
             raise AvatarError(
                 f"{count} frames need matrices [{count}, 2, 3] and conditions "
-                f"[{count}, {CONDITION_CHANNELS}, h, w]; got {list(matrices.shape)} and {list(condition.shape)}"
+                f"[{count}, {CONTRACT.condition_channels}, h, w]; got {list(matrices.shape)} and "
+                f"{list(condition.shape)}"
             )
         np.save(self.folder / MATRICES_FILE, np.ascontiguousarray(matrices, dtype=np.float64))
         np.save(self.folder / CONDITION_FILE, np.ascontiguousarray(condition, dtype=np.float16))

@@ -28,7 +28,7 @@ class Contract:
     frame_window_positions: int = 10
     positions_before_frame: int = 4
     latent_channels: int = 4
-    condition_channels: int = 9
+    condition_channels: int = 9  # mask 1, masked-image latents 4, reference latents 4
     pixels_per_latent: int = 8
 
     def __post_init__(self) -> None:

@@ -17,7 +17,6 @@ from latentsync.unet import LatentSyncUNet
 from latentsync.upsampling import merge_upsampling
 from latentsync.vae import FaceDecoder, Vae, VaeType
 
-CHUNK_FRAMES = CONTRACT.chunk_frames
 UNET_GRAPHS, DECODER_GRAPHS, KERNELS = "unet", "vae_decoder", "kernels"
 
 Decode = Callable[[Tensor], Tensor]

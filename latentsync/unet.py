@@ -15,10 +15,6 @@ from torch.nn import functional as F
 
 from latentsync.contract import CONTRACT
 
-# Noisy latents 4, mask 1, masked-image latents 4, reference latents 4.
-SAMPLE_CHANNELS = CONTRACT.sample_channels
-LATENT_CHANNELS = CONTRACT.latent_channels
-
 _TO_DIFFUSERS = (
     (re.compile(r"\.audio_cross_attn\.attn\."), ".attn2."),
     (re.compile(r"\.audio_cross_attn\.norm\."), ".norm2."),
@@ -91,8 +87,8 @@ class LatentSyncUNet(nn.Module):
         super().__init__()
         self.config = config
         self.blocks = UNet2DConditionModel(
-            in_channels=SAMPLE_CHANNELS,
-            out_channels=LATENT_CHANNELS,
+            in_channels=CONTRACT.sample_channels,
+            out_channels=CONTRACT.latent_channels,
             block_out_channels=config.block_out_channels,
             layers_per_block=config.layers_per_block,
             attention_head_dim=config.attention_head_dim,
@@ -172,7 +168,7 @@ class LatentSyncUNet(nn.Module):
             deep = self._deep(hidden, time_embedding, context)
         hidden = _up_layer(net.up_blocks[-1], -1, deep, hidden, time_embedding, context)
         hidden = net.conv_out(F.silu(chunk_group_norm(net.conv_norm_out, hidden, frames)))
-        output: Tensor = hidden.reshape(chunks, frames, LATENT_CHANNELS, height, width).transpose(1, 2)
+        output: Tensor = hidden.reshape(chunks, frames, CONTRACT.latent_channels, height, width).transpose(1, 2)
         return output.to(sample.dtype), deep
 
     def _deep(self, hidden: Tensor, time_embedding: Tensor, context: Tensor) -> Tensor:

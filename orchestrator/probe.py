@@ -15,6 +15,7 @@ from inference.client import CHUNK_FRAMES, WINDOW_SAMPLES, TritonClient
 from inference.errors import InferenceError
 from inference.retry import RetryPolicy
 from inference.transport import TritonSettings
+from latentsync.contract import CONTRACT
 
 _POLL_S = 1.0
 _HTTP_TIMEOUT_S = 5.0
@@ -70,8 +71,8 @@ async def _infer(url: str, timeout_s: float) -> float:
                 await client.features(np.zeros(WINDOW_SAMPLES, np.float32))
                 await client.faces(
                     np.zeros((4, size, size), np.float32),
-                    np.zeros((CHUNK_FRAMES, 9, size, size), np.float16),
-                    np.zeros((CHUNK_FRAMES, 50, 384), np.float16),
+                    np.zeros((CHUNK_FRAMES, CONTRACT.condition_channels, size, size), np.float16),
+                    np.zeros((CHUNK_FRAMES, *CONTRACT.audio_shape), np.float16),
                     steps=1,
                     guidance=1.0,
                 )

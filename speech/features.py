@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from inference import span
 from inference.attempts import Recover, attempt, no_recovery
 from latentsync.audio import frame_windows, split_windows
+from latentsync.contract import CONTRACT
 
 # Video frame i uses features 2i - 4 … 2i + 5.
-_FEATURES_PER_FRAME = 2
-_BEFORE, _AFTER = 4, 6
+_POSITIONS_PER_FRAME = CONTRACT.positions_per_frame
+_BEFORE = CONTRACT.positions_before_frame
+_AFTER = CONTRACT.frame_window_positions - _BEFORE
 
 
 class FeatureModel(Protocol):
@@ -50,8 +52,8 @@ class SpeechFeatures:
 
     async def for_frames(self, first: int, last: int) -> NDArray[np.float16]:
         """The audio of frames `first` to `last` inclusive, float16 [frames, 50, 384]; awaits their windows only."""
-        low = max(0, _FEATURES_PER_FRAME * first - _BEFORE)
-        high = min(int(self._starts[-1]), _FEATURES_PER_FRAME * last + _AFTER)
+        low = max(0, _POSITIONS_PER_FRAME * first - _BEFORE)
+        high = min(int(self._starts[-1]), _POSITIONS_PER_FRAME * last + _AFTER)
         needed = range(self._window_of(low), self._window_of(high - 1) + 1)
         for index in needed:
             self._fetch(index)
@@ -61,7 +63,7 @@ class SpeechFeatures:
         offset = int(self._starts[needed.start])
         local = joined[low - offset : high - offset]
         # `low` is even, so the local array begins on a frame; its ends are the speech's where indices are clamped.
-        shift = low // _FEATURES_PER_FRAME
+        shift = low // _POSITIONS_PER_FRAME
         return frame_windows(local, range(first - shift, last + 1 - shift)).astype(np.float16, copy=False)
 
     def begin(self) -> None:
@@ -70,7 +72,7 @@ class SpeechFeatures:
 
     def move_on(self, frame: int) -> None:
         """Frames before `frame` are done: forget their windows and fetch the next ones."""
-        current = self._window_of(max(0, _FEATURES_PER_FRAME * frame - _BEFORE))
+        current = self._window_of(max(0, _POSITIONS_PER_FRAME * frame - _BEFORE))
         for index in [index for index in self._tasks if index < current]:
             del self._tasks[index]
         for index in range(current, min(current + self._ahead, len(self._windows) - 1) + 1):

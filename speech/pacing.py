@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from latentsync.contract import CONTRACT
 from speech.audio.frames import FPS
 
 
 def wait_before_start_s(
-    rate: float, ready: int, total: int, chunk: int = 16, fps: float = FPS, next_chunk_s: float = 0.0
+    rate: float, ready: int, total: int, chunk: int = CONTRACT.chunk_frames, fps: float = FPS, next_chunk_s: float = 0.0
 ) -> float:
     """Seconds from now until playback may start and never has to wait for a frame; 0 when it may start now.
 

@@ -7,9 +7,11 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-FPS = 25
-SAMPLE_RATE_HZ = 16_000
-FRAME_SAMPLES = SAMPLE_RATE_HZ // FPS
+from latentsync.contract import CONTRACT
+
+FPS = CONTRACT.frames_per_second
+SAMPLE_RATE_HZ = CONTRACT.sample_rate_hz
+FRAME_SAMPLES = CONTRACT.samples_per_frame
 """PCM samples that one video frame lasts."""
 
 

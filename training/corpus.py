@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from latentsync.audio import PADDING
+from latentsync.contract import CONTRACT
 from latentsync.whisper import AudioEncoder
 from training.augment import vary
 
-WINDOW = 480_000
+WINDOW = CONTRACT.window_samples
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def audio_features(
 def _windows(clips: list[Clip], shared: bool) -> Iterator[list[Clip]]:
     batch: list[Clip] = []
     for clip in clips:
-        if batch and (not shared or sum(c.frames for c in batch) + clip.frames > WINDOW // 640):
+        if batch and (not shared or sum(c.frames for c in batch) + clip.frames > WINDOW // CONTRACT.samples_per_frame):
             yield batch
             batch = []
         batch.append(clip)

@@ -22,6 +22,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from latentsync.contract import CONTRACT
 from latentsync.mask import face_mask, paste_mask
 from training.lip_landmarks import LipLandmarks
 from training.lip_measures import (
@@ -160,7 +161,8 @@ class Judge:
     @staticmethod
     def _cut(pcm: NDArray[np.float32], frames: int) -> NDArray[np.float32]:
         """`pcm` for exactly so many frames, silence added at its end where it is shorter."""
-        return np.pad(pcm, (0, max(0, frames * 640 - len(pcm))))[: frames * 640]
+        samples = frames * CONTRACT.samples_per_frame
+        return np.pad(pcm, (0, max(0, samples - len(pcm))))[:samples]
 
 
 def group_measures(name: str, clips: Sequence[ClipMeasures]) -> GroupMeasures:

@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from latentsync.checkpoint import Checkpoint
 from latentsync.condition import face_condition
+from latentsync.contract import CONTRACT
 from latentsync.denoising import PlainPredictor, ReusingPredictor, Solver, denoise, task_noise
 from latentsync.vae import pixels_to_uint8
 from latentsync.whisper import frame_windows, join_features, split_windows
 
-CHUNK = 16
+CHUNK = CONTRACT.chunk_frames
 
 
 class CheckpointGenerator:

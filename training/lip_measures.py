@@ -10,11 +10,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from latentsync.contract import CONTRACT
 from training.speech.clip import FRAME_RATE, SILENCE, Phone
 
 Curve = NDArray[np.float64]
 Faces = NDArray[np.uint8]
-CHUNK = 16
+CHUNK = CONTRACT.chunk_frames
 SCHARR_GAIN = 32  # of a slope of one grey level a pixel
 FLAT = 0.1
 """Grey levels a pixel, too few to be seen: keeps the ratio of two flat surfaces at 1."""

@@ -24,6 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from latentsync.condition import face_condition
+from latentsync.contract import CONTRACT
 from latentsync.denoising import alphas_cumprod
 from latentsync.scheduler import SchedulerConfig
 from latentsync.unet import LatentSyncUNet, UNetConfig, upstream_state_dict
@@ -32,7 +33,7 @@ from training.corpus import Clip, Corpus, TruthFrames, audio_features
 from training.train_vae import lip_weight, pixels
 from training.write_checkpoint import SCHEDULER, UNET, load_encoder, load_vae
 
-CHUNK = 16
+CHUNK = CONTRACT.chunk_frames
 TOKEN_DROPOUT = 0.1
 
 
@@ -106,9 +107,9 @@ def draw(material: Material, batch: int, generator: torch.Generator) -> Batch:
     at = (2 * frame[..., None] + torch.arange(-4, 6, device=device)).clamp(min=0)
     at = at.minimum((2 * material.frames[clip] - 1)[:, None, None]) + 2 * material.sound[clip][:, None, None]
     variant = (uniform(batch) * len(material.features)).long()
-    audio = material.features[variant[:, None, None], at].float().reshape(batch, CHUNK, 50, 384)
+    audio = material.features[variant[:, None, None], at].float().reshape(batch, CHUNK, *CONTRACT.audio_shape)
     # A few chunks hear nothing, and every frame misses some of its 50 tokens: the lips learn to lean on all of them.
-    audio = audio * (uniform(batch, 1, 1, 1) > 0.05) * (uniform(batch, CHUNK, 50, 1) > TOKEN_DROPOUT)
+    audio = audio * (uniform(batch, 1, 1, 1) > 0.05) * (uniform(batch, CHUNK, CONTRACT.audio_tokens, 1) > TOKEN_DROPOUT)
     pose = (material.start[clip][:, None] + frame) % len(material.condition)
     return Batch(audio, material.condition[pose].transpose(1, 2), material.latents[row].transpose(1, 2), row)
 

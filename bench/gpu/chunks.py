@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from inference.client import CHUNK_FRAMES, TritonClient
 from inference.transport import Inputs, Output
 from latentsync.avatar import PreparedAvatar
+from latentsync.contract import CONTRACT
 from latentsync.scheduler import task_noise
 from speech.audio.frames import SAMPLES_PER_FRAME
 from speech.features import SpeechFeatures
@@ -53,7 +54,9 @@ class ChunkSet:
 
     def latents(self) -> Output:
         """What `unet` answers."""
-        return Output("LATENTS", (1, CHUNK_FRAMES, 4, self.latent_size, self.latent_size), np.float16)
+        return Output(
+            "LATENTS", (1, CHUNK_FRAMES, CONTRACT.latent_channels, self.latent_size, self.latent_size), np.float16
+        )
 
 
 async def real_chunks(avatar: PreparedAvatar, pcm: NDArray[np.float32], speech: str, client: TritonClient) -> ChunkSet:
@@ -81,8 +84,10 @@ def drawn_chunks(latent_size: int, reason: str, count: int = 8) -> ChunkSet:
     chunks = tuple(
         Chunk(
             random.standard_normal((4, latent_size, latent_size), np.float32),
-            random.standard_normal((CHUNK_FRAMES, 9, latent_size, latent_size), np.float32).astype(np.float16),
-            random.standard_normal((CHUNK_FRAMES, 50, 384), np.float32).astype(np.float16),
+            random.standard_normal(
+                (CHUNK_FRAMES, CONTRACT.condition_channels, latent_size, latent_size), np.float32
+            ).astype(np.float16),
+            random.standard_normal((CHUNK_FRAMES, *CONTRACT.audio_shape), np.float32).astype(np.float16),
         )
         for _ in range(count)
     )

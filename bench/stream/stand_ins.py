@@ -17,13 +17,14 @@ from inference.capacity import Capacity
 from inference.client import CHUNK_FRAMES, WINDOW_FEATURES, FaceModel
 from inference.errors import InferenceError
 from latentsync.avatar import PreparedAvatar
+from latentsync.contract import CONTRACT
 from latentsync.scheduler import task_noise
 from orchestrator.avatars.looping import detect_loop, thumbnail
 from orchestrator.avatars.video import read_frames
 from streaming.compositor import fitted
 
 _CLIP_FRAMES = 250
-_RATE_HZ = 16_000
+_RATE_HZ = CONTRACT.sample_rate_hz
 _PEAK = 3000  # the beep is told from speech by its loudness
 _CURRENT_FEATURE = 4 * 5  # row of a frame's own first feature among its 10 features of 5 layers
 _SIDE = RESOLUTION // 8

@@ -14,7 +14,6 @@ from latentsync.contract import CONTRACT
 from latentsync.denoising import PredictStep
 from latentsync.engine import EngineError
 from latentsync.fused.unet import FusedUNet
-from latentsync.unet import LATENT_CHANNELS, SAMPLE_CHANNELS
 
 # Steps that the host may launch ahead of the GPU: the GPU never waits for a launch, and a cancelled chunk costs little
 # more than the step that runs.
@@ -41,8 +40,8 @@ class GraphedUNet:
         graphs = self._graphs_for(chunks, frames, height, width)
         sample, shifts, keys_values = graphs.whole.inputs[:3]
         keys_values.copy_(self._unet.keys_and_values(audio.flatten(0, 1)))
-        sample[:, LATENT_CHANNELS:SAMPLE_CHANNELS].copy_(condition.flatten(0, 1))
-        noisy = sample.view(chunks, frames, *sample.shape[1:])[:, :, :LATENT_CHANNELS]
+        sample[:, CONTRACT.latent_channels : CONTRACT.sample_channels].copy_(condition.flatten(0, 1))
+        noisy = sample.view(chunks, frames, *sample.shape[1:])[:, :, : CONTRACT.latent_channels]
         done: list[torch.cuda.Event] = []
 
         def predict(latents: Tensor, timestep: int, fresh: bool) -> Tensor:
@@ -52,7 +51,7 @@ class GraphedUNet:
             shifts.copy_(self._shifts_at(timestep))
             graph = graphs.whole if fresh or graphs.shallow is None else graphs.shallow
             graph.replay()
-            prediction = graph.output.float().reshape(chunks, frames, LATENT_CHANNELS, height, width)
+            prediction = graph.output.float().reshape(chunks, frames, CONTRACT.latent_channels, height, width)
             # A blocking event: the host sleeps at it, which delays nothing, since another step is launched already.
             done.append(torch.cuda.Event(blocking=True))  # type: ignore[no-untyped-call]
             done[-1].record()

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from latentsync.alignment import crop_face, face_matrix
 from latentsync.avatar import AvatarError, AvatarSettings, IdleSettings, Loop, PreparedAvatar
-from latentsync.avatar_files import CONDITION_CHANNELS, IDLE_FOLDER, VAE_SCALE, FrameFile
+from latentsync.avatar_files import IDLE_FOLDER, FrameFile
 from latentsync.avatar_writer import AvatarWriter, FrameWriter
 from latentsync.checkpoint import Checkpoint
+from latentsync.contract import CONTRACT
 from orchestrator.avatars.condition import FaceEncoder, face_condition
 from orchestrator.avatars.errors import VideoError
 from orchestrator.avatars.faces import FaceFinder
@@ -124,8 +125,8 @@ async def _encode(
     progress: Progress,
 ) -> NDArray[np.float16]:
     batch = await encoder.encoder_batch()
-    side = preparation.resolution // VAE_SCALE
-    condition = np.zeros((len(track.affines), CONDITION_CHANNELS, side, side), np.float16)
+    side = preparation.resolution // CONTRACT.pixels_per_latent
+    condition = np.zeros((len(track.affines), CONTRACT.condition_channels, side, side), np.float16)
     speakable = np.flatnonzero(np.isfinite(track.affines).all(axis=(1, 2)))
     for start in range(0, len(speakable), batch):
         rows = speakable[start : start + batch]

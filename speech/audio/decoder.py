@@ -14,12 +14,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from latentsync.contract import CONTRACT
 from processes.confinement import Confinement
 from speech.audio.errors import DecodeTimeout, EmptyAudio, SilentAudio, TooLong, TruncatedAudio
 from speech.audio.ffmpeg_log import announced_duration_s, failure
 from speech.audio.wav_header import missing_share
 
-SAMPLE_RATE_HZ = 16_000
+SAMPLE_RATE_HZ = CONTRACT.sample_rate_hz
 
 # Demuxers that read one file and nothing else: no playlists, no concat scripts, no devices, no image sequences.
 _FORMATS = "wav,mp3,mov,ogg,flac,matroska,aac"

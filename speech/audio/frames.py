@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-FPS = 25
-SAMPLES_PER_FRAME = 640
+from latentsync.contract import CONTRACT
+
+FPS = CONTRACT.frames_per_second
+SAMPLES_PER_FRAME = CONTRACT.samples_per_frame
 
 
 def pad_to_frames(pcm: NDArray[np.float32], silent_frames: int) -> NDArray[np.float32]:

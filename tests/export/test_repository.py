@@ -12,8 +12,8 @@ from export.record import is_current
 from export.replacing import replace_folder
 from export.repository import RECORD, ExportError, export_repository, is_of_this_version
 from latentsync.checkpoint import Checkpoint, CheckpointError
-from tests.support.tiny_checkpoint import write_tiny_checkpoint
 from latentsync.contract import CONTRACT, ServedContract, read_contract
+from tests.support.tiny_checkpoint import write_tiny_checkpoint
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,12 @@ import pytest
 import torch
 
 from latentsync.audio import (
-    SAMPLES_PER_FRAME,
-    WINDOW_SAMPLES,
     frame_count,
     frame_windows,
     join_features,
     split_windows,
 )
+from latentsync.contract import CONTRACT
 from latentsync.whisper import AudioEncoder, WhisperConfig
 from tests.support.reference import recipe
 
@@ -90,7 +89,7 @@ def test_the_five_hidden_states_of_a_feature_stay_together():
 @pytest.mark.parametrize(("samples", "frames"), [(0, 0), (1, 1), (640, 1), (641, 2), (16000, 25), (679800, 1063)])
 def test_every_sample_is_covered_by_a_frame(samples, frames):
     assert frame_count(samples) == frames
-    assert frames * SAMPLES_PER_FRAME >= samples
+    assert frames * CONTRACT.samples_per_frame >= samples
 
 
 @pytest.mark.parametrize(
@@ -99,10 +98,10 @@ def test_every_sample_is_covered_by_a_frame(samples, frames):
         (0, [1]),
         (100, [1]),
         (16000, [50]),
-        (WINDOW_SAMPLES, [1500]),
-        (WINDOW_SAMPLES + 319, [1500]),
-        (WINDOW_SAMPLES + 320, [1500, 1]),
-        (3 * WINDOW_SAMPLES, [1500] * 3),
+        (CONTRACT.window_samples, [1500]),
+        (CONTRACT.window_samples + 319, [1500]),
+        (CONTRACT.window_samples + 320, [1500, 1]),
+        (3 * CONTRACT.window_samples, [1500] * 3),
     ],
 )
 @torch.inference_mode()
@@ -110,9 +109,9 @@ def test_windows_count_the_features_that_are_speech(samples, counts):
     pcm = np.random.default_rng(0).uniform(-1, 1, samples).astype(np.float32)
     windows, found = split_windows(pcm)
     assert found == counts
-    assert windows.shape == (len(counts), WINDOW_SAMPLES)
+    assert windows.shape == (len(counts), CONTRACT.window_samples)
     kept = windows[~np.isnan(windows)]
-    np.testing.assert_array_equal(kept, pcm[: len(counts) * WINDOW_SAMPLES])
+    np.testing.assert_array_equal(kept, pcm[: len(counts) * CONTRACT.window_samples])
 
 
 @torch.inference_mode()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-FPS = 25
+from latentsync.contract import CONTRACT
+
+FPS = CONTRACT.frames_per_second
 IDLE_FRAMES = 250
 BLINKS = (34, 121, 138, 204)
 

@@ -4,9 +4,11 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-SAMPLE_RATE = 16_000
-FRAME_RATE = 25
-FRAME_SAMPLES = SAMPLE_RATE // FRAME_RATE
+from latentsync.contract import CONTRACT
+
+SAMPLE_RATE = CONTRACT.sample_rate_hz
+FRAME_RATE = CONTRACT.frames_per_second
+FRAME_SAMPLES = CONTRACT.samples_per_frame
 SILENCE = "SIL"
 
 TRAIN = "train"

@@ -13,6 +13,7 @@ from tritonclient.grpc import model_config_pb2
 from bench.gpu.chunks import DECODER, UNET
 from bench.gpu.emulated.times import GpuTimes
 from export.repository import RECORD
+from latentsync.contract import CONTRACT_FILE
 from orchestrator.settings import SettingsError
 
 _MODEL = Path(__file__).with_name("model.py")
@@ -46,7 +47,8 @@ def write_emulated(repository: Path, target: Path, emulated: Emulation) -> Path:
     gpus = target.with_name(f"{target.name}-gpus")
     for folder in (target, gpus):
         folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(repository / RECORD, target / RECORD)
+    for name in (RECORD, CONTRACT_FILE):
+        shutil.copyfile(repository / name, target / name)
     for entry in sorted(repository.iterdir()):
         if entry.is_dir() and entry.name not in (UNET, DECODER):
             (target / entry.name).symlink_to(entry.resolve())
