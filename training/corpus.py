@@ -59,11 +59,12 @@ class Corpus:
 
     def truth(self, clip: Clip) -> NDArray[np.uint8]:
         """uint8 [frames, R, R, 3], memory-mapped."""
-        return np.load(self.folder / "truth" / f"{clip.id}.npy", mmap_mode="r")
+        faces: NDArray[np.uint8] = np.load(self.folder / "truth" / f"{clip.id}.npy", mmap_mode="r")
+        return faces
 
     def pcm(self, clip: Clip) -> NDArray[np.float32]:
         samples, _ = soundfile.read(self.folder / "wav" / f"{clip.id}.wav", dtype="float32")
-        return samples
+        return np.asarray(samples, np.float32)
 
     def idle_indices(self, clip: Clip) -> NDArray[np.int64]:
         return (clip.start + np.arange(clip.frames)) % len(self.idle)
@@ -115,7 +116,7 @@ def audio_features(
             pcm = [torch.from_numpy(corpus.pcm(clip)).to(device) for clip in batch]
             if variant:
                 pcm = [vary(one, rng, pitch=variant % 2 == 1) for one in pcm]
-            window = F.pad(torch.cat(pcm), (0, WINDOW), value=PADDING)[:WINDOW]
+            window = F.pad(torch.cat(pcm), (0, WINDOW), value=float(PADDING))[:WINDOW]
             features = encoder(window[None])[0].flatten(1).half().cpu()
             sizes = [2 * clip.frames for clip in batch]
             found |= zip((clip.id for clip in batch), features[: sum(sizes)].split(sizes), strict=True)

@@ -17,6 +17,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import soundfile
@@ -112,13 +113,20 @@ class ClipMeasures:
     r_of_truth_to_jaw: float
 
 
+class Landmarks(Protocol):
+    """Reads how far mouths are open."""
+
+    def openings(self, faces: NDArray[np.uint8]) -> Curve:
+        """Opening of the mouth on each of uint8 [n, R, R, 3]: float64 [n]."""
+
+
 @dataclass(frozen=True)
 class Judge:
     """Generates and measures clips."""
 
     data: HeldOut
     generate: Generate
-    landmarks: LipLandmarks
+    landmarks: Landmarks
 
     def compose(self, made: NDArray[np.uint8], idle: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The repainted region of `made` over `idle`, its edge softened as in the product."""

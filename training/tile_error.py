@@ -98,7 +98,7 @@ class Rounding:
             shortcut: Tensor = hidden if block.conv_shortcut is None else block.conv_shortcut(hidden)
             return shortcut + self.way(inner, block.conv2)
 
-        unet.ChunkResnetBlock.forward = forward  # type: ignore[method-assign]
+        unet.ChunkResnetBlock.forward = forward  # type: ignore[method-assign, assignment]
 
 
 def main() -> None:

@@ -219,7 +219,8 @@ def main() -> None:
         unet = LatentSyncUNet.from_upstream({k: v.float() for k, v in load_file(target).items()}, **UNET)
     else:
         unet = LatentSyncUNet(UNetConfig(**UNET))
-    unet = unet.requires_grad_(True).to(device, memory_format=torch.channels_last).train()
+    # torch's stub of Module.to leaves memory_format out.
+    unet = unet.requires_grad_(True).to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     print(json.dumps({"parameters": sum(p.numel() for p in unet.parameters()), "device": device}), flush=True)
     pixel_loss = PixelLoss(corpus, material, vae, 64 if gpu else 2)
     batch = arguments.batch or (32 if gpu else 6)

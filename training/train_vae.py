@@ -124,7 +124,9 @@ def measure(vae: AutoencoderTiny, corpus: Corpus, device: str) -> dict[str, floa
     mask = torch.from_numpy(face_mask(corpus.idle.shape[1])).to(device)
     held = [clip for clip in corpus.clips if clip.group != "train"]
     wanted = pixels(np.concatenate([corpus.truth(clip)[::10] for clip in held]), device)
-    error = torch.cat([(vae.decoder(vae.encoder(part)).clamp(-1, 1) - part) / 2 for part in wanted.split(16)]).square()
+    error = torch.cat(
+        [(vae.decoder(vae.encoder(part)).clamp(-1, 1) - part) / 2 for part in torch.split(wanted, 16)]
+    ).square()
     inside = (error * (1 - mask)).sum() / ((1 - mask).sum() * error.shape[0] * 3)
     return {
         "scaling_factor": 1 / latents.std().item(),

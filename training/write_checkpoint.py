@@ -4,6 +4,7 @@ import argparse
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import load_file
 
@@ -12,7 +13,7 @@ from latentsync.whisper import AudioEncoder, WhisperConfig
 
 RESOLUTION = 128
 # Without attention at 16×16 the network is three times as fast; the audio enters at 8×8 and 4×4, where lips are made.
-UNET = {
+UNET: dict[str, Any] = {
     "block_out_channels": [48, 96, 128],
     "layers_per_block": 1,
     "attention_head_dim": 4,
@@ -21,7 +22,7 @@ UNET = {
     "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"],
     "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
 }
-SCHEDULER = {
+SCHEDULER: dict[str, Any] = {
     "prediction_type": "sample",
     "timestep_spacing": "trailing",
     "num_train_timesteps": 1000,
@@ -32,7 +33,13 @@ SCHEDULER = {
     "default_steps": 1,
     "default_guidance": 1.0,
 }
-WHISPER = {"path": "whisper-tiny.en", "n_mels": 80, "n_audio_state": 384, "n_audio_head": 6, "n_audio_layer": 4}
+WHISPER: dict[str, Any] = {
+    "path": "whisper-tiny.en",
+    "n_mels": 80,
+    "n_audio_state": 384,
+    "n_audio_head": 6,
+    "n_audio_layer": 4,
+}
 
 
 def load_encoder(checkpoints: Path, device: str) -> AudioEncoder:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderTiny
@@ -13,7 +14,7 @@ from latentsync.unet import LatentSyncUNet, UNetConfig, upstream_state_dict
 RESOLUTION = 64
 LATENT_SIZE = RESOLUTION // 8
 
-UNET = {
+UNET: dict[str, Any] = {
     "block_out_channels": [16, 32],
     "layers_per_block": 1,
     "attention_head_dim": 4,
@@ -60,8 +61,8 @@ def write_tiny_checkpoint(parent: Path) -> Path:
     for folder in (checkpoint, whisper):
         folder.mkdir(parents=True)
     (checkpoint / "config.json").write_text(json.dumps(CONFIG))
-    config = UNetConfig(**{name: tuple(v) if isinstance(v, list) else v for name, v in UNET.items()})
-    unet = upstream_state_dict(LatentSyncUNet(config))
+    settings: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in UNET.items()}
+    unet = upstream_state_dict(LatentSyncUNet(UNetConfig(**settings)))
     save_file({name: tensor.contiguous() for name, tensor in unet.items()}, checkpoint / "unet.safetensors")
     save_file(AutoencoderTiny(**VAE).state_dict(), checkpoint / "vae.safetensors")
     encoder = AudioEncoder(80, 1500, 384, 6, 4).state_dict()

@@ -2,22 +2,24 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+from numpy.typing import NDArray
 
-from training.evaluate import HeldOut, Judge, evaluate
+from training.evaluate import ClipMeasures, HeldOut, Judge, evaluate
 from training.speech.clip import KNOWN_VOICE, UNSEEN_VOICE, Clip, Phone, write_clips
 from training.speech.visemes import UNITS, face_curves
-from training.verdict import table, verdicts
+from training.verdict import GroupMeasures, table, verdicts
 
 SIZE = 128
 IDLE_FRAMES = 20
 SENTENCES = ("AA M AA S OW P IY B AE", "UW B AE M OW T AA F AO", "IY P AO K AA B UW M EH", "OW M IY N AE P AA L UW")
 
 
-def drawn(jaw: np.ndarray, indices: np.ndarray) -> np.ndarray:
+def drawn(jaw: NDArray[np.floating[Any]], indices: NDArray[np.int64]) -> NDArray[np.uint8]:
     """A face whose mouth is as open as `jaw` says, over a background that moves with the idle frame."""
     faces = np.full((len(jaw), SIZE, SIZE, 3), 180, np.uint8)
     faces[:, :40] = (100 + 3 * (indices % IDLE_FRAMES))[:, None, None, None]
@@ -29,8 +31,8 @@ def drawn(jaw: np.ndarray, indices: np.ndarray) -> np.ndarray:
 class DarkRows:
     """Stands in for the landmark network: the height of the dark gap."""
 
-    def openings(self, faces: np.ndarray) -> np.ndarray:
-        return (faces[:, 76:118, 60:68].mean((2, 3)) < 100).sum(1) / SIZE
+    def openings(self, faces: NDArray[np.uint8]) -> NDArray[np.float64]:
+        return np.asarray((faces[:, 76:118, 60:68].mean((2, 3)) < 100).sum(1) / SIZE)
 
 
 class Puppet:
@@ -39,13 +41,13 @@ class Puppet:
     def __init__(self, data: HeldOut, late: int = 0, gain: float = 1.0, deaf: bool = False) -> None:
         self.data, self.late, self.gain, self.deaf = data, late, gain, deaf
 
-    def __call__(self, pcm: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    def __call__(self, pcm: NDArray[np.float32], indices: NDArray[np.int64]) -> NDArray[np.uint8]:
         clip = min(self.data.clips, key=lambda clip: self._distance(self.data.pcm(clip), pcm))
         jaw = np.zeros(len(indices)) if self.deaf else np.resize(self.data.jaw(clip), len(indices))
         return drawn(np.roll(jaw, self.late) * self.gain, indices)
 
     @staticmethod
-    def _distance(one: np.ndarray, other: np.ndarray) -> float:
+    def _distance(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
         length = min(len(one), len(other))
         return float(np.abs(one[:length] - other[:length]).mean())
 
@@ -79,12 +81,14 @@ def data(tmp_path: Path) -> HeldOut:
     return HeldOut.open(tmp_path)
 
 
-def measured(data: HeldOut, **puppet):
-    groups, clips = evaluate(Judge(data, Puppet(data, **puppet), DarkRows()))
+def measured(
+    data: HeldOut, late: int = 0, gain: float = 1.0, deaf: bool = False
+) -> tuple[GroupMeasures, list[GroupMeasures], list[ClipMeasures]]:
+    groups, clips = evaluate(Judge(data, Puppet(data, late, gain, deaf), DarkRows()))
     return groups[-1], groups, clips
 
 
-def test_a_perfect_mouth_reaches_every_target_of_the_lips(data):
+def test_a_perfect_mouth_reaches_every_target_of_the_lips(data: HeldOut) -> None:
     whole, groups, clips = measured(data)
     assert [group.name for group in groups] == ["known voices", "unseen voice", "all"]
     assert whole.r > 0.99 and whole.worst_lag == 0 and whole.amplitude == pytest.approx(1, abs=0.02)
@@ -95,12 +99,12 @@ def test_a_perfect_mouth_reaches_every_target_of_the_lips(data):
     assert len(clips) == 4
 
 
-def test_another_sound_moves_the_mouth_to_its_own_truth(data):
+def test_another_sound_moves_the_mouth_to_its_own_truth(data: HeldOut) -> None:
     whole, _, _ = measured(data)
     assert whole.r_other_sound < 0.6 < whole.r_other_sound_to_its_own_truth
 
 
-def test_a_late_mouth_is_told_by_its_lag(data):
+def test_a_late_mouth_is_told_by_its_lag(data: HeldOut) -> None:
     whole, groups, _ = measured(data, late=2)
     assert whole.worst_lag == 2
     assert whole.r < 0.9
@@ -108,21 +112,21 @@ def test_a_late_mouth_is_told_by_its_lag(data):
     assert {"worst_lag", "r"} <= missed
 
 
-def test_a_timid_mouth_is_told_by_its_amplitude(data):
+def test_a_timid_mouth_is_told_by_its_amplitude(data: HeldOut) -> None:
     whole, groups, _ = measured(data, gain=0.5)
     assert whole.r > 0.95
     assert whole.amplitude == pytest.approx(0.5, abs=0.06)
     assert "amplitude" in {check.measure for check in verdicts(groups) if not check.reached}
 
 
-def test_a_mouth_that_ignores_the_sound_reaches_nothing_of_the_lips(data):
+def test_a_mouth_that_ignores_the_sound_reaches_nothing_of_the_lips(data: HeldOut) -> None:
     whole, groups, _ = measured(data, deaf=True)
     assert whole.r == 0 and whole.amplitude == 0
     assert whole.psnr_db == pytest.approx(whole.psnr_of_idle_db, abs=0.1)
     assert "**0.000**" in table(groups, verdicts(groups))
 
 
-def test_missing_truth_is_named(data):
+def test_missing_truth_is_named(data: HeldOut) -> None:
     (data.folder / "truth" / "held-2.npy").unlink()
     with pytest.raises(FileNotFoundError, match="held-2"):
         HeldOut.open(data.folder)

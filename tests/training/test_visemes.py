@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from training.speech.clip import Phone
 from training.speech.visemes import JAW_LIMIT, UNITS, face_curves
@@ -20,14 +21,16 @@ def spoken(names: str, phone_s: float, lead_s: float = 0.3) -> tuple[list[Phone]
     return [*phones, Phone("SIL", at, n_frames / 25)], n_frames
 
 
-def unit(curves: np.ndarray, name: str) -> np.ndarray:
+def unit(curves: NDArray[np.float32], name: str) -> NDArray[np.float32]:
     return curves[:, NAMES.index(name)]
 
 
 @pytest.mark.parametrize("phone", ["M", "B", "P"])
 @pytest.mark.parametrize("phone_s", [0.03, 0.05, 0.11])
 @pytest.mark.parametrize("shift_s", np.arange(0, 0.04, 0.007))
-def test_lips_shut_in_at_least_one_frame_however_fast_and_wherever_frames_fall(phone, phone_s, shift_s):
+def test_lips_shut_in_at_least_one_frame_however_fast_and_wherever_frames_fall(
+    phone: str, phone_s: float, shift_s: float
+) -> None:
     phones, n_frames = spoken(f"AA {phone} AA", phone_s, lead_s=0.3 + shift_s)
     curves = face_curves(phones, n_frames)
     shut = (curves[:, OPENERS].max(1) < 1e-6) & (unit(curves, "mouthRollUpper") > 0.39)
@@ -35,13 +38,13 @@ def test_lips_shut_in_at_least_one_frame_however_fast_and_wherever_frames_fall(p
     assert shut[middle - 1 : middle + 2].any()
 
 
-def test_lips_part_again_between_two_closures():
+def test_lips_part_again_between_two_closures() -> None:
     phones, n_frames = spoken("M AA M", 0.1)
     assert unit(face_curves(phones, n_frames), "jawOpen").max() > 0.15
 
 
 @pytest.mark.parametrize("phone", ["F", "V"])
-def test_lower_lip_meets_the_teeth(phone):
+def test_lower_lip_meets_the_teeth(phone: str) -> None:
     phones, n_frames = spoken(f"AA {phone} AA", 0.06)
     curves = face_curves(phones, n_frames)
     contact = (unit(curves, "mouthRollLower") > 0.5) & (unit(curves, "mouthLowerDownLeft") < 0.01)
@@ -49,7 +52,7 @@ def test_lower_lip_meets_the_teeth(phone):
     assert unit(curves, "jawOpen")[contact].max() < 0.08
 
 
-def test_mouth_rests_in_silence():
+def test_mouth_rests_in_silence() -> None:
     phones, n_frames = spoken("AA L AO", 0.2)
     curves = face_curves(phones, n_frames)
     assert curves[:4].max() < 1e-6
@@ -57,7 +60,7 @@ def test_mouth_rests_in_silence():
     assert face_curves([Phone("SIL", 0, 4)], 100).max() < 1e-6
 
 
-def test_mouth_shuts_in_a_pause_between_phrases():
+def test_mouth_shuts_in_a_pause_between_phrases() -> None:
     phones, _ = spoken("AA AA", 0.2)
     start = phones[-1].start_s
     phones = [*phones[:-1], Phone("SIL", start, start + 0.4), Phone("AA", start + 0.4, start + 0.8)]
@@ -67,7 +70,7 @@ def test_mouth_shuts_in_a_pause_between_phrases():
     assert jaw[round((start + 0.6) * 25)] > 0.2
 
 
-def test_jaw_stays_where_the_chin_is_in_the_mask():
+def test_jaw_stays_where_the_chin_is_in_the_mask() -> None:
     phones, n_frames = spoken("AA AE AA AW AY", 0.4)
     loud = np.random.default_rng(0).normal(0, 0.3, n_frames * 640).astype(np.float32)
     loud[::2] *= 3
@@ -76,7 +79,7 @@ def test_jaw_stays_where_the_chin_is_in_the_mask():
     assert curves.min() >= 0 and curves.max() <= 1
 
 
-def test_vowels_look_different():
+def test_vowels_look_different() -> None:
     shapes = {}
     for vowel in ("AA", "IY", "UW"):
         phones, n_frames = spoken(vowel, 0.4)
@@ -87,7 +90,7 @@ def test_vowels_look_different():
     assert shapes["UW"][at("mouthPucker")] > 0.6 > shapes["IY"][at("mouthPucker")]
 
 
-def test_a_consonant_takes_on_the_shape_of_its_vowel():
+def test_a_consonant_takes_on_the_shape_of_its_vowel() -> None:
     def pucker_on_the_consonant(vowel: str) -> float:
         phones, n_frames = spoken(f"T {vowel}", 0.08)
         return float(unit(face_curves(phones, n_frames), "mouthPucker")[round(0.34 * 25)])
@@ -95,7 +98,7 @@ def test_a_consonant_takes_on_the_shape_of_its_vowel():
     assert pucker_on_the_consonant("UW") > 0.15 > pucker_on_the_consonant("IY")
 
 
-def test_nothing_is_seen_that_the_audio_window_cannot_hear():
+def test_nothing_is_seen_that_the_audio_window_cannot_hear() -> None:
     """A phone that begins more than 0.14 s after a frame's start leaves the frame as it is."""
     phones, n_frames = spoken("AH S AH S AH", 0.1)
     other = [*phones[:4], Phone("M", phones[4].start_s, phones[5].end_s), *phones[6:]]
@@ -105,7 +108,7 @@ def test_nothing_is_seen_that_the_audio_window_cannot_hear():
     assert np.abs(first - second).max() > 0.2
 
 
-def test_soft_speech_opens_less():
+def test_soft_speech_opens_less() -> None:
     phones, n_frames = spoken("AA T AA", 0.3)
     sound = np.random.default_rng(0).normal(0, 0.2, n_frames * 640).astype(np.float32)
     sound[round(0.9 * 16000) :] *= 0.1

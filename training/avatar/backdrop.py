@@ -64,4 +64,4 @@ def paint_backdrop(size: int = FRAME_SIZE, seed: int = 3) -> NDArray[np.uint8]:
     vignette = 1 - 0.55 * np.clip(((x - 0.5) ** 2 + (y - 0.48) ** 2) * 2.1, 0, 1) ** 1.3
     light = light * vignette[..., None]
     shown = np.clip(light, 0, 1) ** (1 / 2.2) * 255 + rng.uniform(-0.8, 0.8, (size, size, 1))
-    return np.clip(shown + 0.5, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(shown + 0.5, 0, 255)).astype(np.uint8)

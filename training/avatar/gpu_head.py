@@ -27,7 +27,7 @@ NEGLIGIBLE = 1e-4
 
 def triangles(quads: NDArray[np.int64]) -> NDArray[np.int32]:
     """Two triangles for each quad, [2k, 3]."""
-    return np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]]).astype(np.int32)
+    return np.asarray(np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]]), np.int32)
 
 
 def vertex_layout(
@@ -76,7 +76,7 @@ class Morph:
             cross[:, i] = p[:, j] * q[:, k] - p[:, k] * q[:, j]
         normals = self._gather @ cross
         normals /= np.sqrt(np.einsum("ij,ij->i", normals, normals))[:, None] + 1e-12
-        return normals[self._place]
+        return np.asarray(normals[self._place])
 
 
 class GpuHead:

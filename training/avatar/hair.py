@@ -60,7 +60,7 @@ void main() {
 
 def _on_ear(places: FloatArray) -> NDArray[np.bool_]:
     x, y, z = np.abs(places[:, 0]), places[:, 1], places[:, 2]
-    return (x > 0.715) & (y < 0.46) & (z > -0.30) & (z < 0.32)
+    return np.asarray((x > 0.715) & (y < 0.46) & (z > -0.30) & (z < 0.32))
 
 
 def _roots(mesh: HeadMesh, count: int, rng: np.random.Generator) -> tuple[NDArray[np.float64], FloatArray]:
@@ -97,11 +97,11 @@ class _Skull:
         """Distance [..., ] for unit directions [..., 3], smoothed over the neighbourhood."""
         distance, index = self._tree.query(directions, k=24)
         weight = np.exp(-((distance / 0.09) ** 2)) + 1e-9
-        return (self._radius[index] * weight).sum(-1) / weight.sum(-1)
+        return np.asarray((self._radius[index] * weight).sum(-1) / weight.sum(-1))
 
 
 def _unit(v: NDArray[np.float64]) -> NDArray[np.float64]:
-    return v / np.linalg.norm(v, axis=-1, keepdims=True)
+    return np.asarray(v / np.linalg.norm(v, axis=-1, keepdims=True))
 
 
 def _combed(mesh: HeadMesh, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -163,7 +163,7 @@ def _in_sight(points: NDArray[np.float64]) -> NDArray[np.bool_]:
     middle = (points[:, 1:] + points[:, :-1]) / 2
     outward = _unit(middle - SKULL_CENTRE)
     hidden = (outward[..., 2] < -0.30) & (middle[..., 1] > -0.10) & (np.abs(middle[..., 0]) < 0.80)
-    return ~hidden
+    return np.asarray(~hidden)
 
 
 class Hair:

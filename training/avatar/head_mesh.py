@@ -142,7 +142,7 @@ def build_head_mesh(seed: int = 7) -> HeadMesh:
     shaped = makehuman.shaped(base, SHAPE)
     positions = shaped - base.joint("joint-head", shaped)
     for group, offset in MOVED.items():
-        positions[np.unique(base.quads[group])] += np.float32(offset)
+        positions[np.unique(base.quads[group])] += np.array(offset, np.float32)
     _relax_arms(positions)
     surfaces = [_surface(base, positions, group) for group in GROUPS]
     for strip in lashes.grow(base, positions, np.random.default_rng(seed)):

@@ -62,7 +62,7 @@ class LightBake:
         cell = np.clip(((at[:, :2] + 1) / 2 * MAP_SIZE).astype(int), 1, MAP_SIZE - 2)
         own = (at[:, 2] + 1) / 2 - BIAS / EXTENT / 2
         lit = [own < depth[cell[:, 1] + dy, cell[:, 0] + dx] for dx in (-1, 0, 1) for dy in (-1, 0, 1)]
-        return np.mean(lit, axis=0, dtype=np.float32)
+        return np.asarray(np.mean(lit, axis=0, dtype=np.float32))
 
     def ambient(self, normals: FloatArray, count: int = 64) -> FloatArray:
         """Share of the cosine-weighted sky that each vertex sees, [n] in 0..1."""
@@ -78,4 +78,4 @@ class LightBake:
         """Share of the key light's soft box that each vertex sees, [n] in 0..1."""
         offsets = sphere(count) * spread
         seen = [self.visible((KEY + o) / np.linalg.norm(KEY + o)) for o in offsets]
-        return np.mean(seen, axis=0, dtype=np.float32)
+        return np.asarray(np.mean(seen, axis=0, dtype=np.float32))

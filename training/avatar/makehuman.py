@@ -37,7 +37,7 @@ class BaseMesh:
 
     def joint(self, name: str, positions: FloatArray) -> FloatArray:
         """Centre of the marker cube `name` in a shaped copy of the mesh, [3]."""
-        return positions[np.unique(self.quads[name])].mean(axis=0)
+        return np.asarray(positions[np.unique(self.quads[name])].mean(axis=0))
 
 
 @cache

@@ -90,8 +90,14 @@ def _blink(i: int, n: int) -> float:
 
 def _glance(i: int, n: int) -> tuple[float, float]:
     """Small jumps of the gaze between points it rests on, the first of them shared by both ends of the loop."""
-    rests = ((0.0, 0.004, 0.0), (0.16, 0.035, 0.008), (0.33, -0.022, -0.012), (0.485, 0.008, 0.010))
-    rests += ((0.64, -0.040, 0.004), (0.82, 0.004, 0.0))
+    rests = (
+        (0.0, 0.004, 0.0),
+        (0.16, 0.035, 0.008),
+        (0.33, -0.022, -0.012),
+        (0.485, 0.008, 0.010),
+        (0.64, -0.040, 0.004),
+        (0.82, 0.004, 0.0),
+    )
     x = i / n
     now = max(k for k, rest in enumerate(rests) if rest[0] <= x)
     before = rests[now - 1]

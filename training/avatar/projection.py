@@ -48,7 +48,7 @@ def crop_view(matrix: Matrix, size: int) -> Matrix:
     Both sides have OpenCV's convention (whole numbers at pixel centres), and so has `cv2.resize` of the template.
     """
     scale = np.array([size / TEMPLATE_SIZE[0], size / TEMPLATE_SIZE[1]])
-    view = np.asarray(matrix, np.float64) * scale[:, None]
+    view: Matrix = np.asarray(matrix, np.float64) * scale[:, None]
     view[:, 2] += 0.5 * scale - 0.5
     return view
 

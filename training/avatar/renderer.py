@@ -236,4 +236,4 @@ def _bake(context: moderngl.Context, mesh: HeadMesh) -> FloatArray:
     ears = np.asarray(Image.open(makehuman.texture_path("ears")).convert("L"))
     place = np.clip(mesh.uvs * ears.shape[0], 0, ears.shape[0] - 1).astype(int)
     scalp[ears[ears.shape[0] - 1 - place[:, 1], place[:, 0]] > 100] = -1.0
-    return np.stack([ambient, key, follow(mesh.rest), scalp], axis=1).astype(np.float32)
+    return np.asarray(np.stack([ambient, key, follow(mesh.rest), scalp], axis=1), np.float32)

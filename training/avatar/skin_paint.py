@@ -30,7 +30,7 @@ def _noise(shape: tuple[int, int], cell: float, rng: np.random.Generator) -> Flo
     coarse = rng.normal(size=(shape[0] // step + 3, shape[1] // step + 3)).astype(np.float32)
     image = Image.fromarray(coarse).resize((coarse.shape[1] * step, coarse.shape[0] * step), Image.Resampling.BICUBIC)
     noise = np.asarray(image)[step : step + shape[0], step : step + shape[1]]
-    return ((noise - noise.mean()) / noise.std()).astype(np.float32)
+    return np.asarray((noise - noise.mean()) / noise.std(), np.float32)
 
 
 def _blob(x: FloatArray, y: FloatArray, cx: float, cy: float, rx: float, ry: float) -> FloatArray:
@@ -105,7 +105,7 @@ def paint_skin(seed: int = 11) -> NDArray[np.uint8]:
     spots = np.clip(_noise(shape, 0.011, rng) - 2.3, 0, 1) * (_blob(x, y, 0.30, 0.05, 0.26, 0.12))
     tint(0.5 * ndimage.gaussian_filter(spots, 1.0), (0.62, 0.45, 0.38))
     brows = _brows(shape, rng)[..., None]
-    tone = tone * (1 - brows) + np.array(BROW_TONE, np.float32) * brows
+    tone = np.asarray(tone * (1 - brows) + np.array(BROW_TONE, np.float32) * brows, np.float32)
 
     sheen = 0.5 + 0.10 * pores + 0.05 * mottle
     creases = _noise((shape[0], shape[1]), 0.012, rng)
@@ -114,4 +114,4 @@ def paint_skin(seed: int = 11) -> NDArray[np.uint8]:
     sheen = sheen * (1 - lips) + lips * (0.55 + 0.35 * wrinkles / wrinkles.std() * 0.5)
     sheen = sheen * (1 - 0.8 * brows[..., 0])
     packed = np.concatenate([np.sqrt(np.clip(tone, 0, 1)), np.clip(sheen, 0, 1)[..., None]], axis=-1)
-    return (packed * 255 + 0.5).astype(np.uint8)
+    return np.asarray(packed * 255 + 0.5).astype(np.uint8)

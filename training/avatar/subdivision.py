@@ -34,7 +34,7 @@ def _edges(quads: IntArray) -> tuple[IntArray, IntArray]:
 def _children(quads: IntArray, edge_of: IntArray, vertices: int, edges: int) -> IntArray:
     faces = np.broadcast_to(vertices + edges + np.arange(len(quads))[:, None], quads.shape)
     before = np.roll(edge_of, 1, axis=1)
-    return np.stack([quads, vertices + edge_of, faces, vertices + before], axis=-1).reshape(-1, 4)
+    return np.asarray(np.stack([quads, vertices + edge_of, faces, vertices + before], axis=-1).reshape(-1, 4))
 
 
 def catmull_clark(quads: IntArray, vertex_count: int) -> Subdivision:
