@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 
 from bench.commands import bench_app
@@ -24,6 +27,23 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"latentsync-realtime {version('latentsync-realtime')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options_of_the_program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
 app.command(rich_help_panel=_RUN, epilog="Example: latentsync-realtime demo --rtmp rtmp://127.0.0.1/live/avatar")(demo)
 app.command(rich_help_panel=_RUN)(serve)
 app.command(rich_help_panel=_RUN)(triton)
