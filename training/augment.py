@@ -1,4 +1,4 @@
-"""What happens to a voice on its way to an upload: level, room, microphone, noise, another speaker's pitch."""
+"""Audio augmentation: random level, equaliser, background noise and pitch."""
 
 import math
 
@@ -28,7 +28,7 @@ def shift_pitch(pcm: Tensor, semitones: float) -> Tensor:
     return F.interpolate(stretched[None, None], size=len(pcm), mode="linear")[0, 0]
 
 
-def recolour(pcm: Tensor, rng: np.random.Generator) -> Tensor:
+def equalise_and_add_noise(pcm: Tensor, rng: np.random.Generator) -> Tensor:
     """Random level, a smooth random equaliser of ±8 dB, and background noise 15–45 dB below the speech."""
     pcm = pcm * float(10 ** rng.uniform(-0.5, 0.2))
     spectrum = torch.fft.rfft(pcm)
@@ -38,8 +38,8 @@ def recolour(pcm: Tensor, rng: np.random.Generator) -> Tensor:
     return pcm + torch.randn_like(pcm) * (pcm.std() * float(10 ** (-rng.uniform(15, 45) / 20)))
 
 
-def vary(pcm: Tensor, rng: np.random.Generator, pitch: bool) -> Tensor:
-    """One training variant of a clip, the same length as the clip."""
+def augment(pcm: Tensor, rng: np.random.Generator, pitch: bool) -> Tensor:
+    """One augmented variant of a clip, as long as the clip; with `pitch` its pitch is shifted too."""
     if pitch:
         pcm = shift_pitch(pcm, float(rng.choice([-4.0, -3.0, -2.0, 2.0, 3.0, 4.0])))
-    return recolour(pcm, rng)
+    return equalise_and_add_noise(pcm, rng)

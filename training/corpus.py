@@ -1,11 +1,11 @@
-"""The data set in memory: what was said, what it looked like, and what the networks are to learn from it.
+"""The data set in memory: speech, the matching faces, and the Whisper features of the speech.
 
 A data set folder holds
     speech.json     clips: id, voice, group ("train" or "held…"), text, phones, n_frames
     wav/<id>.wav    16 kHz mono, 640 samples a frame
     curves.npz      face units of each clip
     idle.npy        uint8 [N, R, R, 3]: the aligned face of each frame of the idle clip
-    truth/<id>.npy  uint8 [n_frames, R, R, 3]: the face saying the clip
+    truth/<id>.npy  uint8 [n_frames, R, R, 3]: the ground truth, the rendered face that speaks the clip
     starts.json     id → idle frame at which the clip starts
 """
 
@@ -24,7 +24,7 @@ from torch import Tensor
 from latentsync.audio import PADDING
 from latentsync.contract import CONTRACT
 from latentsync.whisper import AudioEncoder
-from training.augment import vary
+from training.augment import augment
 
 WINDOW = CONTRACT.window_samples
 
@@ -71,9 +71,9 @@ class Corpus:
 
 
 class TruthFrames:
-    """The talking faces of several clips as one sequence, every `stride`-th of each clip.
+    """The ground-truth faces of several clips as one sequence, every `stride`-th frame of each clip.
 
-    Memory-mapped, or in the memory of a GPU where there is one, so that no step waits for the host.
+    On a CPU they are memory-mapped; on a GPU they are in its memory, so that no training step waits for the host.
     """
 
     def __init__(self, corpus: Corpus, clips: list[Clip], device: str, stride: int = 1) -> None:
@@ -95,31 +95,32 @@ class TruthFrames:
 
     def _one(self, row: int) -> NDArray[np.uint8]:
         which = int(np.searchsorted(self._ends, row, side="right"))
-        return np.asarray(self._clips[which][row - self._ends[which]])  # counted from the clip's end
+        return np.asarray(self._clips[which][row - self._ends[which]])  # negative: an index from the clip's end
 
 
 @torch.inference_mode()
 def audio_features(
     corpus: Corpus, clips: list[Clip], encoder: AudioEncoder, variants: int, seed: int, device: str
 ) -> Tensor:
-    """Whisper features of every clip as it is and in `variants` − 1 disguises: float16 [variants, 2·frames, 5·384].
+    """Whisper features of each clip, unchanged and `variants` − 1 times augmented: float16 [variants, 2·frames, 5·384].
 
-    The disguised clips share 30 s windows, since Whisper's positions depend on where in the window a sound lies and an
-    upload can be of any length. On a CPU all do: a window costs the same however little is said in it.
+    Augmented clips share windows of 30 s: the features depend on the position of a sound in its window, and speech lies
+    anywhere in an upload. On a CPU the unchanged clips share windows too, because a window costs the same computation
+    however little speech it holds.
     """
     rng = np.random.default_rng(seed)
     rows = []
     for variant in range(variants):
         found: dict[str, Tensor] = {}
         order = list(clips) if variant == 0 else [clips[i] for i in rng.permutation(len(clips))]
-        for batch in _windows(order, shared=variant > 0 or device == "cpu"):
-            pcm = [torch.from_numpy(corpus.pcm(clip)).to(device) for clip in batch]
+        for window_clips in _windows(order, shared=variant > 0 or device == "cpu"):
+            pcm = [torch.from_numpy(corpus.pcm(clip)).to(device) for clip in window_clips]
             if variant:
-                pcm = [vary(one, rng, pitch=variant % 2 == 1) for one in pcm]
+                pcm = [augment(one, rng, pitch=variant % 2 == 1) for one in pcm]
             window = F.pad(torch.cat(pcm), (0, WINDOW), value=float(PADDING))[:WINDOW]
             features = encoder(window[None])[0].flatten(1).half().cpu()
-            sizes = [2 * clip.frames for clip in batch]
-            found |= zip((clip.id for clip in batch), features[: sum(sizes)].split(sizes), strict=True)
+            sizes = [2 * clip.frames for clip in window_clips]
+            found |= zip((clip.id for clip in window_clips), features[: sum(sizes)].split(sizes), strict=True)
         rows.append(torch.cat([found[clip.id] for clip in clips]))
     return torch.stack(rows)
 

@@ -1,4 +1,4 @@
-"""Measures a checkpoint on sentences that training never saw:
+"""Measures a checkpoint on held-out sentences:
 
     python -m training.evaluate DATA --checkpoint checkpoints/demo --json docs/benchmarks/demo-checkpoint-2core-cpu.json
 
@@ -6,10 +6,10 @@ DATA holds
     speech.json, wav/<id>.wav, curves.npz   as `training.speech.make` writes them
     idle.npy                                uint8 [N, R, R, 3], the aligned face of each idle frame
     starts.json                             id → the idle frame at which the clip starts
-    truth/<id>.npy                          uint8 [n_frames, R, R, 3], the face that says the clip
+    truth/<id>.npy                          uint8 [n_frames, R, R, 3], the ground truth: the face that speaks the clip
 
-Each clip is generated with its own sound and with the sound of another held-out clip. A repainted face is laid over
-the idle frame as the product does it, and all is measured on that picture.
+Each clip is generated twice: with its own audio and with the audio of another held-out clip. The generated face is
+blended over the idle frame as the server does it, and everything is measured on the blended picture.
 """
 
 import argparse
@@ -47,7 +47,7 @@ from training.speech.clip import HELD_OUT, KNOWN_VOICE, UNSEEN_SYNTHESISER, UNSE
 from training.verdict import ALL, GroupMeasures, table, verdicts
 
 Generate = Callable[[NDArray[np.float32], NDArray[np.int64]], NDArray[np.uint8]]
-"""(mono 16 kHz PCM, idle frame of each video frame [n]) → decoded faces uint8 [n, R, R, 3]."""
+"""(mono 16 kHz PCM, index of the idle frame of each video frame [n]) → decoded faces uint8 [n, R, R, 3]."""
 TITLES = {
     KNOWN_VOICE: "known voices",
     UNSEEN_VOICE: "unseen voice",
@@ -66,7 +66,7 @@ class HeldOut:
 
     @classmethod
     def open(cls, folder: Path) -> "HeldOut":
-        """Raises FileNotFoundError when a clip's truth has not been rendered."""
+        """Raises FileNotFoundError when the ground truth of a clip has not been rendered."""
         clips = [clip for clip in read_clips(folder / "speech.json") if clip.group in HELD_OUT]
         absent = [clip.id for clip in clips if not (folder / "truth" / f"{clip.id}.npy").is_file()]
         if absent:
@@ -90,7 +90,7 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class ClipMeasures:
-    """What was measured on one held-out clip; openings are those of `LipLandmarks`."""
+    """Everything measured on one held-out clip; mouth openings are those of `LipLandmarks`."""
 
     id: str
     voice: str
@@ -121,26 +121,26 @@ class Landmarks(Protocol):
 
 
 @dataclass(frozen=True)
-class Judge:
+class Evaluator:
     """Generates and measures clips."""
 
     data: HeldOut
     generate: Generate
     landmarks: Landmarks
 
-    def compose(self, made: NDArray[np.uint8], idle: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The repainted region of `made` over `idle`, its edge softened as in the product."""
-        weight = paste_mask(made.shape[1])[None, :, :, None]
-        return np.round(made * weight + idle * (1 - weight)).astype(np.uint8)
+    def compose(self, generated: NDArray[np.uint8], idle: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The repainted region of `generated` over `idle`, with the soft edge that the server uses."""
+        weight = paste_mask(generated.shape[1])[None, :, :, None]
+        return np.round(generated * weight + idle * (1 - weight)).astype(np.uint8)
 
     def measure(self, clip: Clip, other: Clip, true_openings: Mapping[str, Curve]) -> ClipMeasures:
-        """All measures of `clip`, also with the sound of `other`; `true_openings` of both by their ids."""
+        """All measures of `clip`, also with the audio of `other`; `true_openings` holds both by their ids."""
         truth, indices = self.data.truth(clip), self.data.idle_indices(clip)
         idle = self.data.idle[indices]
-        made = self.compose(self.generate(self.data.pcm(clip), indices), idle)
-        wrong = self.compose(self.generate(self._cut(self.data.pcm(other), len(indices)), indices), idle)
+        generated = self.compose(self.generate(self.data.pcm(clip), indices), idle)
+        mismatched = self.compose(self.generate(self._fitted(self.data.pcm(other), len(indices)), indices), idle)
         mask = face_mask(truth.shape[1])
-        opening, wrong_opening = self.landmarks.openings(made), self.landmarks.openings(wrong)
+        opening, mismatched_opening = self.landmarks.openings(generated), self.landmarks.openings(mismatched)
         true_opening = true_openings[clip.id]
         silent = silent_frames(clip.phones, clip.n_frames)
         scale = Scale.of(true_opening, self.landmarks.openings(idle))
@@ -155,26 +155,26 @@ class Judge:
             closed_in_truth=closures(true_opening, clip.phones, scale),
             silence=silence_opening(opening, silent, scale),
             silence_in_truth=silence_opening(true_opening, silent, scale),
-            psnr_db=psnr(made, truth, mask),
+            psnr_db=psnr(generated, truth, mask),
             psnr_of_idle_db=psnr(idle, truth, mask),
-            seam=seam(made, truth, edge_band(mask)),
-            chin_seam=seam(made, truth, chin_band(mask)),
-            steps=frame_steps(made, mask),
+            seam=seam(generated, truth, edge_band(mask)),
+            chin_seam=seam(generated, truth, chin_band(mask)),
+            steps=frame_steps(generated, mask),
             steps_in_truth=frame_steps(truth, mask),
-            r_other_sound=correlation(wrong_opening, true_opening),
-            r_other_sound_to_its_own_truth=correlation(wrong_opening, true_openings[other.id]),
+            r_other_sound=correlation(mismatched_opening, true_opening),
+            r_other_sound_to_its_own_truth=correlation(mismatched_opening, true_openings[other.id]),
             r_of_truth_to_jaw=correlation(true_opening, self.data.jaw(clip)),
         )
 
     @staticmethod
-    def _cut(pcm: NDArray[np.float32], frames: int) -> NDArray[np.float32]:
-        """`pcm` for exactly so many frames, silence added at its end where it is shorter."""
+    def _fitted(pcm: NDArray[np.float32], frames: int) -> NDArray[np.float32]:
+        """`pcm` for exactly `frames` video frames: cut, or padded with silence at its end."""
         samples = frames * CONTRACT.samples_per_frame
         return np.pad(pcm, (0, max(0, samples - len(pcm))))[:samples]
 
 
 def group_measures(name: str, clips: Sequence[ClipMeasures]) -> GroupMeasures:
-    """The clips of one group taken together."""
+    """The measures of one group, over its clips."""
 
     def mean(values: Sequence[float]) -> float:
         return float(np.nanmean(values))
@@ -211,14 +211,16 @@ def group_measures(name: str, clips: Sequence[ClipMeasures]) -> GroupMeasures:
     )
 
 
-def evaluate(judge: Judge) -> tuple[list[GroupMeasures], list[ClipMeasures]]:
-    """Measures of each group, the last being all clips, and of each clip. The other sound is that of the clip half
-    the list further on."""
-    clips = judge.data.clips
-    true_openings = {clip.id: judge.landmarks.openings(judge.data.truth(clip)) for clip in clips}
+def evaluate(evaluator: Evaluator) -> tuple[list[GroupMeasures], list[ClipMeasures]]:
+    """Measures of each group, the last of which is all clips, and of each clip.
+
+    The mismatched audio of a clip is that of the clip half the list further on.
+    """
+    clips = evaluator.data.clips
+    true_openings = {clip.id: evaluator.landmarks.openings(evaluator.data.truth(clip)) for clip in clips}
     measured = []
     for i, clip in enumerate(clips):
-        measured.append(judge.measure(clip, clips[(i + max(1, len(clips) // 2)) % len(clips)], true_openings))
+        measured.append(evaluator.measure(clip, clips[(i + max(1, len(clips) // 2)) % len(clips)], true_openings))
         print(f"{clip.id} {clip.voice}: r {measured[-1].r:.3f}, {measured[-1].psnr_db:.1f} dB", flush=True)
     groups = [
         group_measures(TITLES[group], [m for m in measured if m.group == group])
@@ -229,19 +231,19 @@ def evaluate(judge: Judge) -> tuple[list[GroupMeasures], list[ClipMeasures]]:
 
 
 def main() -> None:
-    from training.generate import CheckpointGenerator  # brings torch: what is above measures without it
+    from training.generate import CheckpointGenerator  # imports torch, which the measures above don't need
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--checkpoint", type=Path, default=Path("checkpoints/demo"))
     parser.add_argument("--landmarks", type=Path, default=Path("checkpoints/face/face_landmark.tflite"))
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 …")
-    parser.add_argument("--steps", type=int, help="as the checkpoint says, if not given")
-    parser.add_argument("--guidance", type=float, help="as the checkpoint says, if not given")
+    parser.add_argument("--steps", type=int, help="default: the checkpoint's own")
+    parser.add_argument("--guidance", type=float, help="default: the checkpoint's own")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--solver", default="ddim", help="ddim or dpm++")
-    parser.add_argument("--reuse", type=int, default=1, help="the deep layers run in each n-th step only")
-    parser.add_argument("--json", type=Path, help="write everything there")
+    parser.add_argument("--reuse", type=int, default=1, help="run the deep layers in every n-th step only")
+    parser.add_argument("--json", type=Path, help="file for all measures")
     arguments = parser.parse_args()
     data = HeldOut.open(arguments.data)
     generator = CheckpointGenerator(
@@ -254,7 +256,7 @@ def main() -> None:
         arguments.solver,
         arguments.reuse,
     )
-    groups, clips = evaluate(Judge(data, generator, LipLandmarks(arguments.landmarks)))
+    groups, clips = evaluate(Evaluator(data, generator, LipLandmarks(arguments.landmarks)))
     checks = verdicts(groups)
     print(table(groups, checks))
     if arguments.json:

@@ -1,4 +1,4 @@
-"""The faces that a checkpoint makes of a clip, through the product's own package."""
+"""The faces that a checkpoint generates for a clip, with the same package as the server."""
 
 import math
 from pathlib import Path
@@ -31,7 +31,7 @@ class CheckpointGenerator:
         solver: str = "ddim",
         reuse: int = 1,
     ) -> None:
-        """Load the models and encode the idle clip, uint8 [N, R, R, 3]; `solver` and `reuse` are denoise's.
+        """Load the models and encode the idle clip, uint8 [N, R, R, 3]; `solver` and `reuse` are those of `denoise`.
 
         Raises CheckpointError, and ValueError when the idle clip has another resolution than the checkpoint.
         """
@@ -56,9 +56,9 @@ class CheckpointGenerator:
         windows, counts = split_windows(pcm)
         encoded = [self._whisper(torch.from_numpy(window[None]).to(self._device))[0] for window in windows]
         features = join_features([one.float().cpu().numpy() for one in encoded], counts)
-        wanted = len(idle_indices)
-        chunks = math.ceil(wanted / CHUNK)
-        frames = np.minimum(np.arange(chunks * CHUNK), wanted - 1)  # the last chunk repeats its last frame
+        count = len(idle_indices)
+        chunks = math.ceil(count / CHUNK)
+        frames = np.minimum(np.arange(chunks * CHUNK), count - 1)  # the last chunk repeats its last frame
         audio = torch.from_numpy(frame_windows(features, frames))
         condition = torch.from_numpy(self._condition[idle_indices[frames]])
         faces = []
@@ -75,4 +75,4 @@ class CheckpointGenerator:
                 reuse=self._reuse,
             )
             faces.append(pixels_to_uint8(self._vae.decode(latents[0])).cpu().numpy())
-        return np.asarray(np.concatenate(faces)[:wanted])
+        return np.asarray(np.concatenate(faces)[:count])

@@ -1,4 +1,4 @@
-"""How far a mouth is open in a picture, by MediaPipe's face landmarks run with OpenCV."""
+"""Mouth opening in a picture, from MediaPipe's face landmarks, run with OpenCV."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ POINTS = 468
 UPPER_LIP, LOWER_LIP = 13, 14  # middle of the inner edge
 FOREHEAD, CHIN = 10, 152
 MARGINS = (0.125, 0.1875, 0.15625, 0.15625)
-"""Top, bottom, left, right as shares of the crop: MediaPipe expects more room around a face than LatentSync's crop."""
+"""Top, bottom, left, right as shares of the crop: MediaPipe expects more margin around a face than LatentSync crops."""
 
 
 class LipLandmarks:
@@ -34,7 +34,7 @@ class LipLandmarks:
         return np.asarray(landmarks.reshape(POINTS, 3)[:, :2])
 
     def openings(self, faces: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """Gap between the lips over the height of the face, for each of uint8 [n, R, R, 3]: float64 [n]."""
+        """Gap between the lips divided by the height of the face, for each of uint8 [n, R, R, 3]: float64 [n]."""
         found = np.stack([self.points(face) for face in faces]).astype(np.float64)
         gap = np.linalg.norm(found[:, UPPER_LIP] - found[:, LOWER_LIP], axis=1)
         return np.asarray(gap / np.linalg.norm(found[:, FOREHEAD] - found[:, CHIN], axis=1))

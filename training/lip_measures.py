@@ -1,6 +1,7 @@
-"""Numbers that say whether a mouth follows its speech, and whether a repainted face looks whole.
+"""Measures of lip synchronisation and of visible seams in a repainted face.
 
-Openings are float64 [n], one a video frame; faces uint8 [n, R, R, 3]; masks float [R, R], 1 = keep, 0 = repainted.
+Openings are float64 [n], one per video frame; faces are uint8 [n, R, R, 3]; masks are float [R, R], where 1 is kept and
+0 repainted.
 """
 
 from collections.abc import Sequence
@@ -16,25 +17,27 @@ from training.speech.clip import FRAME_RATE, SILENCE, Phone
 Curve = NDArray[np.float64]
 Faces = NDArray[np.uint8]
 CHUNK = CONTRACT.chunk_frames
-SCHARR_GAIN = 32  # of a slope of one grey level a pixel
+SCHARR_GAIN = 32  # response of the kernel to a slope of one grey level per pixel
 FLAT = 0.1
-"""Grey levels a pixel, too few to be seen: keeps the ratio of two flat surfaces at 1."""
+"""Grey levels per pixel, too small to be visible: keeps the ratio of two flat surfaces at 1."""
 BILABIALS = frozenset("MBP")
 CLOSED_SHARE = 0.1
-"""Lips that are open by less than this share of the sentence's widest opening count as closed."""
+"""Lips count as closed below this share of the widest opening of the sentence."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """What the landmarks read on lips that are closed (they read no zero, and it varies with the pose), and how far
-    above that the true sentence opens at the widest."""
+    """The opening that the landmarks report for closed lips, and the widest opening of the ground truth above it.
+
+    For closed lips the landmarks don't report zero, and what they report varies with the pose.
+    """
 
     rest: Curve
     widest: float
 
     @classmethod
     def of(cls, truth: Curve, idle: Curve) -> "Scale":
-        """`idle` [n] is what they read on the idle frame under each frame: the same pose with closed lips."""
+        """`idle` [n] are the openings of the idle frame below each frame: the same pose with closed lips."""
         return cls(idle, float((truth - idle).max()))
 
     def share(self, opening: Curve) -> Curve:
@@ -42,37 +45,37 @@ class Scale:
         return (opening - self.rest) / self.widest
 
 
-def correlation(made: Curve, truth: Curve) -> float:
-    """Pearson's r over the frames that both have; 0 when one of them never moves."""
-    length = min(len(made), len(truth))
-    made, truth = made[:length] - made[:length].mean(), truth[:length] - truth[:length].mean()
-    norm = float(np.linalg.norm(made) * np.linalg.norm(truth))
-    return float(made @ truth) / norm if norm > 1e-9 else 0.0
+def correlation(generated: Curve, truth: Curve) -> float:
+    """Pearson's r over the frames that both have; 0 when one of them is constant."""
+    length = min(len(generated), len(truth))
+    generated, truth = generated[:length] - generated[:length].mean(), truth[:length] - truth[:length].mean()
+    norm = float(np.linalg.norm(generated) * np.linalg.norm(truth))
+    return float(generated @ truth) / norm if norm > 1e-9 else 0.0
 
 
-def peak_lag(made: Curve, truth: Curve, reach: int = 6) -> int:
-    """Frames by which `made` comes after `truth` where they correlate best, −`reach` … `reach`.
+def peak_lag(generated: Curve, truth: Curve, reach: int = 6) -> int:
+    """The delay of `generated` against `truth`, in frames, at which they correlate best: −`reach` … `reach`.
 
     Raises ValueError for fewer than 4·`reach` frames.
     """
-    length = min(len(made), len(truth))
+    length = min(len(generated), len(truth))
     if length < 4 * reach:
         raise ValueError(f"{length} frames are too few to look for a lag of {reach}")
     middle = truth[reach : length - reach]
     lags = range(-reach, reach + 1)
-    return max(lags, key=lambda lag: correlation(made[reach + lag : length - reach + lag], middle))
+    return max(lags, key=lambda lag: correlation(generated[reach + lag : length - reach + lag], middle))
 
 
-def amplitude_ratio(made: Curve, truth: Curve) -> float:
-    """Standard deviation of `made` over that of `truth`. Raises ValueError when `truth` never moves."""
+def amplitude_ratio(generated: Curve, truth: Curve) -> float:
+    """Standard deviation of `generated` over that of `truth`. Raises ValueError when `truth` is constant."""
     if truth.std() < 1e-9:
-        raise ValueError("the truth never moves")
-    return float(made.std() / truth.std())
+        raise ValueError("the ground truth is constant: its mouth never moves")
+    return float(generated.std() / truth.std())
 
 
 @dataclass(frozen=True)
 class Count:
-    """How often of how many."""
+    """Hits, out of a total."""
 
     hits: int
     total: int
@@ -85,14 +88,14 @@ class Count:
         return self.hits / self.total if self.total else float("nan")
 
 
-def closures(made: Curve, phones: Sequence[Phone], scale: Scale) -> Count:
-    """On how many of the m, b and p the lips close: below `CLOSED_SHARE` in a frame on or beside the phone."""
+def closures(generated: Curve, phones: Sequence[Phone], scale: Scale) -> Count:
+    """How many m, b and p have closed lips: an opening below `CLOSED_SHARE` in a frame during or next to the phone."""
     hits = total = 0
-    share = scale.share(made)
+    share = scale.share(generated)
     for phone in phones:
         if phone.name in BILABIALS:
             first = max(0, round(phone.start_s * FRAME_RATE - 0.5))
-            last = min(len(made) - 1, round(phone.end_s * FRAME_RATE - 0.5))
+            last = min(len(generated) - 1, round(phone.end_s * FRAME_RATE - 0.5))
             if first <= last:
                 total += 1
                 hits += bool(share[first : last + 1].min() < CLOSED_SHARE)
@@ -102,7 +105,7 @@ def closures(made: Curve, phones: Sequence[Phone], scale: Scale) -> Count:
 def silent_frames(
     phones: Sequence[Phone], n_frames: int, before_s: float = 0.16, after_s: float = 0.2
 ) -> NDArray[np.bool_]:
-    """Frames in which the mouth should rest: no phone within `before_s` ahead or `after_s` behind. bool [n_frames]."""
+    """Frames in which the mouth should rest, bool [n_frames]: no phone in the next `before_s` or the last `after_s`."""
     middle = (np.arange(n_frames) + 0.5) / FRAME_RATE
     silent = np.ones(n_frames, bool)
     for phone in phones:
@@ -111,17 +114,17 @@ def silent_frames(
     return silent
 
 
-def silence_opening(made: Curve, silent: NDArray[np.bool_], scale: Scale) -> float:
-    """What 95 % of the silent frames stay below, as a share of the widest opening; nan without such frames."""
-    resting = scale.share(made)[silent]
+def silence_opening(generated: Curve, silent: NDArray[np.bool_], scale: Scale) -> float:
+    """The 95th percentile of the opening in silent frames, as a share of the widest; nan without silent frames."""
+    resting = scale.share(generated)[silent]
     return float(np.percentile(resting, 95)) if len(resting) else float("nan")
 
 
-def psnr(made: Faces, truth: Faces, mask: NDArray[np.float32]) -> float:
+def psnr(generated: Faces, truth: Faces, mask: NDArray[np.float32]) -> float:
     """Peak signal-to-noise ratio in dB over the repainted pixels of all frames; infinite when they are equal."""
     weight = 1 - mask[None, :, :, None]
-    error = ((made.astype(np.float32) - truth.astype(np.float32)) ** 2 * weight).sum()
-    mean = float(error) / (float(weight.sum()) * 3 * len(made))
+    error = ((generated.astype(np.float32) - truth.astype(np.float32)) ** 2 * weight).sum()
+    mean = float(error) / (float(weight.sum()) * 3 * len(generated))
     return float(10 * np.log10(255**2 / mean)) if mean > 0 else float("inf")
 
 
@@ -133,23 +136,23 @@ def edge_band(mask: NDArray[np.float32], width: int = 2) -> NDArray[np.bool_]:
 
 
 def chin_band(mask: NDArray[np.float32], width: int = 2) -> NDArray[np.bool_]:
-    """The part of `edge_band` under the mouth, in the lowest fifth of the repainted region."""
+    """The part of `edge_band` below the mouth, in the lowest fifth of the repainted region."""
     band = edge_band(mask, width)
     rows = np.flatnonzero((mask < 0.5).any(1))
     band[: round(rows[-1] - (rows[-1] - rows[0]) / 5)] = False
     return band
 
 
-def seam(made: Faces, truth: Faces, band: NDArray[np.bool_]) -> float:
-    """Steepness of the picture along `band` over that of the truth: 1 without a seam, more where an edge shows.
+def seam(generated: Faces, truth: Faces, band: NDArray[np.bool_]) -> float:
+    """Gradient along `band` divided by that of the ground truth: 1 without a seam, more where an edge is visible.
 
-    Steepness is the mean length of the brightness gradient over all frames; a seam that moves with the frames counts
-    as one that stands still does.
+    The gradient is the mean length of the brightness gradient over all frames, so a seam that moves from frame to frame
+    counts as much as one that stands still.
     """
-    return (_steepness(made, band) + FLAT) / (_steepness(truth, band) + FLAT)
+    return (_mean_gradient(generated, band) + FLAT) / (_mean_gradient(truth, band) + FLAT)
 
 
-def _steepness(faces: Faces, band: NDArray[np.bool_]) -> float:
+def _mean_gradient(faces: Faces, band: NDArray[np.bool_]) -> float:
     total = 0.0
     for face in faces:
         grey = cv2.cvtColor(np.ascontiguousarray(face), cv2.COLOR_RGB2GRAY).astype(np.float32)
@@ -169,7 +172,7 @@ class FrameSteps:
 
     @property
     def flicker(self) -> float:
-        """Median at the borders over the median elsewhere: about 1 when chunks meet; nan without borders."""
+        """Median at the borders over the median elsewhere: about 1 where chunks join smoothly; nan without borders."""
         if not self.border or not self.elsewhere:
             return float("nan")
         return float(np.median(self.border) / max(1e-9, float(np.median(self.elsewhere))))

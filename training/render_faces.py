@@ -1,8 +1,8 @@
-"""Render what the networks learn from: python -m training.render_faces DATA --idle checkpoints/demo/avatar/idle.mp4
+"""Render the training faces: python -m training.render_faces DATA --idle checkpoints/demo/avatar/idle.mp4
 
-Aligns the idle clip as the product does, then renders the aligned face of each speech clip directly, through the
-alignment matrix of the idle frame on which it is said. Writes idle.npy, plates.npy, matrices.npy, starts.json and
-truth/ (see training.corpus). Clips that are there already are left alone: an interrupted run goes on where it stopped.
+Aligns the idle clip as the server does, then renders the aligned face of each speech clip directly, through the
+alignment matrix of the idle frame below it. Writes idle.npy, plates.npy, matrices.npy, starts.json and truth/ (see
+training.corpus). Existing clips are skipped, so an interrupted run continues where it stopped.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from training.write_checkpoint import RESOLUTION
 def align_idle(video: Path, face_models: Path) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     """(frames uint8 [N, H, W, 3], affines [N, 2, 3] to the face template) of the idle clip, as an avatar is prepared.
 
-    ffmpeg decodes, since OpenCV ignores the clip's colour matrix and would make plate and talking face differ in hue.
+    ffmpeg decodes the clip: OpenCV ignores its colour matrix, and idle frame and rendered face would differ in hue.
     """
     frames, tracker = list(read_frames(video, max_frames=2000)), FaceTracker(FaceLandmarker(face_models))
     for frame in frames:
@@ -33,7 +33,7 @@ def align_idle(video: Path, face_models: Path) -> tuple[NDArray[np.uint8], NDArr
 
 
 def render_clips(data: Path, share: int, shares: int) -> None:
-    from training.avatar.renderer import Renderer  # opens an OpenGL context: one per process
+    from training.avatar.renderer import Renderer  # imports OpenGL; each process needs its own context
 
     curves = np.load(data / "curves.npz")
     names = [str(name) for name in curves["names"]]
@@ -71,7 +71,7 @@ def main() -> None:
     np.save(data / "idle.npy", faces)
     np.save(data / "matrices.npy", matrices)
     clips = json.loads((data / "speech.json").read_text())
-    # Held-out clips first: an interrupted run can be trained on and measured.
+    # Held-out clips first, so that the clips of an interrupted run suffice for training and for measuring.
     clips.sort(key=lambda clip: clip["group"] == "train")
     rng = np.random.default_rng(arguments.seed)
     starts = {str(clip["id"]): int(rng.integers(len(faces))) for clip in clips}

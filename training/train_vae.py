@@ -1,9 +1,9 @@
 """Train the demo's VAE on the rendered faces: python -m training.train_vae DATA OUT [--minutes 10]
 
-L1 + 2·MSE + gradient L1, the repainted region three times as heavy and the lips in it up to eleven times; a little
-noise on the latents, so that the decoder forgives the UNet; a part of the batch with the repainted region blanked,
-since the masked image is encoded too. On a CPU the nets learn from crops around the mouth: they are convolutional, and
-a crop costs a quarter.
+The loss is L1 + 2·MSE + gradient L1, with a weight of 3 in the repainted region and of up to 11 around the lips. Noise
+is added to the latents, so that the decoder tolerates the UNet's errors. In a part of each batch the repainted region
+is blank, because the masked image is encoded too. On a CPU the networks train on crops around the mouth: they are
+convolutional, and a crop costs a quarter of a face.
 """
 
 import argparse
@@ -23,9 +23,9 @@ from latentsync.mask import face_mask
 from training.corpus import Corpus, TruthFrames
 
 LIPS, LIPS_SPREAD = (0.5, 0.62), (0.17, 0.09)
-"""Where the lips are in an aligned face, and how far they reach: shares of its width and height."""
+"""Centre and extent of the lips in an aligned face, as shares of its width and height."""
 
-# The decoder runs for every frame of a live speech: nothing but one convolution and the output at full resolution.
+# The decoder runs for every frame of a live speech, so at full resolution it has only one convolution and the output.
 CONFIG = {
     "encoder_block_out_channels": [32, 32, 32, 32],
     "decoder_block_out_channels": [32, 32, 32, 32],
@@ -42,24 +42,24 @@ def pixels(frames: NDArray[np.uint8] | Tensor, device: str) -> Tensor:
 
 
 def lip_weight(resolution: int) -> Tensor:
-    """How much each pixel of the repainted region counts, [R, R]: 1, up to 5 around the lips, 0 outside the region.
+    """Weight of each pixel in the loss, [R, R]: 0 outside the repainted region, 1 in it, up to 5 around the lips.
 
-    The lips are a tenth of the region, and all that a viewer looks at.
+    The lips are a tenth of the region, and what a viewer looks at.
     """
     down, across = torch.meshgrid(*[torch.linspace(0, 1, resolution)] * 2, indexing="ij")
     lips = torch.exp(-(((across - LIPS[0]) / LIPS_SPREAD[0]) ** 2 + ((down - LIPS[1]) / LIPS_SPREAD[1]) ** 2))
     return torch.from_numpy(1 - face_mask(resolution)) * (1 + 4 * lips)
 
 
-def reconstruction_loss(made: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
-    error = made - wanted
+def reconstruction_loss(decoded: Tensor, original: Tensor, weight: Tensor) -> Tensor:
+    error = decoded - original
     edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
     weighted = weight / weight.mean()
     return (error.abs() * weighted).mean() + 2 * (error.square() * weighted).mean() + 0.5 * edges
 
 
 class FaceSampler:
-    """Random training faces, idle ones among them, some with the repainted region blanked."""
+    """Random training faces: talking, idle, and some with a blank repainted region."""
 
     def __init__(self, corpus: Corpus, batch: int, crop: int | None, device: str, seed: int) -> None:
         self.truth = TruthFrames(corpus, corpus.training_clips(), device)
@@ -100,9 +100,9 @@ def train(
             latents = vae.encoder(images)
         latents = latents.float()
         with torch.autocast(device, torch.bfloat16, enabled=gpu):
-            made = vae.decoder(latents + 0.05 * torch.randn_like(latents)).float()
-        spread = 1e-3 * (latents.mean((0, 2, 3)).square().mean() + (latents.std() - 1).square())
-        loss = reconstruction_loss(made, images, weight) + spread
+            decoded = vae.decoder(latents + 0.05 * torch.randn_like(latents)).float()
+        normality = 1e-3 * (latents.mean((0, 2, 3)).square().mean() + (latents.std() - 1).square())
+        loss = reconstruction_loss(decoded, images, weight) + normality
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
@@ -123,9 +123,9 @@ def measure(vae: AutoencoderTiny, corpus: Corpus, device: str) -> dict[str, floa
     latents = torch.cat([vae.encoder(pixels(corpus.truth(clip)[::25], device)) for clip in train_clips])
     mask = torch.from_numpy(face_mask(corpus.idle.shape[1])).to(device)
     held = [clip for clip in corpus.clips if clip.group != "train"]
-    wanted = pixels(np.concatenate([corpus.truth(clip)[::10] for clip in held]), device)
+    original = pixels(np.concatenate([corpus.truth(clip)[::10] for clip in held]), device)
     error = torch.cat(
-        [(vae.decoder(vae.encoder(part)).clamp(-1, 1) - part) / 2 for part in torch.split(wanted, 16)]
+        [(vae.decoder(vae.encoder(part)).clamp(-1, 1) - part) / 2 for part in torch.split(original, 16)]
     ).square()
     inside = (error * (1 - mask)).sum() / ((1 - mask).sum() * error.shape[0] * 3)
     return {
@@ -141,7 +141,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--minutes", type=float, default=2.0)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--resume", action="store_true", help="train the decoder of the vae.safetensors that is there")
+    parser.add_argument("--resume", action="store_true", help="train the existing vae.safetensors' decoder further")
     arguments = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(arguments.seed)
@@ -149,7 +149,7 @@ def main() -> None:
     vae = AutoencoderTiny(**CONFIG)
     if arguments.resume:
         vae.load_state_dict({k: v.float() for k, v in load_file(arguments.out / "vae.safetensors").items()})
-    # A decoder that goes on learning alone leaves right what a UNet has learnt about the latents.
+    # Only the decoder is trained further: with a changed encoder the latents that a UNet was trained on would be wrong.
     trained = list((vae.decoder if arguments.resume else vae).parameters())
     vae = train(vae, trained, corpus, 60 * arguments.minutes, device, arguments.seed)
     result = measure(vae, corpus, device)

@@ -1,4 +1,4 @@
-"""What the demo checkpoint has to reach, and whether it does."""
+"""The targets of the demo checkpoint, and whether measures reach them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class GroupMeasures:
-    """Held-out clips of one kind taken together: means over clips, rates over all m, b, p, medians over all frames."""
+    """Measures of one group of held-out clips: means over clips, rates over all m, b, p, medians over all frames."""
 
     name: str
     clips: int
@@ -34,7 +34,7 @@ class GroupMeasures:
 
 @dataclass(frozen=True)
 class Target:
-    """A bound on a measure of the groups it applies to; `groups` empty means every group."""
+    """Bounds of a measure, for the named groups; an empty `groups` means every group."""
 
     measure: str
     least: float | None
@@ -54,8 +54,8 @@ TARGETS = (
     Target("psnr_db", 31, None, ("known voices",)),
     Target("seam", None, 1.1),
     Target("chin_seam", None, 1.1),
-    Target("flicker", None, 1.2, (ALL,)),  # a group has too few borders for a median
-    # Where speech happens to move at the borders decides the ratio as much as the model does; this takes it out.
+    Target("flicker", None, 1.2, (ALL,)),  # one group alone has too few chunk borders for a median
+    # Flicker also depends on how much the speech moves at the borders; dividing by that of the truth removes it.
     Target("flicker_against_truth", None, 1.2, (ALL,)),
 )
 ROWS = (
@@ -95,7 +95,7 @@ class Verdict:
 
 
 def verdicts(groups: Sequence[GroupMeasures]) -> list[Verdict]:
-    """Every target applied to every group it is meant for; a measure that is nan is not reached."""
+    """Every target applied to each of its groups; a measure that is nan doesn't reach its target."""
     return [
         Verdict(group.name, target.measure, value, target.least, target.most, _within(value, target))
         for target in TARGETS

@@ -1,4 +1,4 @@
-"""What the demo checkpoint is made of, and how its folder is written: python -m training.write_checkpoint OUT TARGET"""
+"""The configuration of the demo checkpoint, and its folder: python -m training.write_checkpoint OUT TARGET"""
 
 import argparse
 import json
@@ -12,7 +12,7 @@ from latentsync.vae import Vae, VaeType
 from latentsync.whisper import AudioEncoder, WhisperConfig
 
 RESOLUTION = 128
-# Without attention at 16×16 the network is three times as fast; the audio enters at 8×8 and 4×4, where lips are made.
+# Without attention at 16×16 the network is three times as fast; the audio enters at 8×8 and 4×4, which shape the lips.
 UNET: dict[str, Any] = {
     "block_out_channels": [48, 96, 128],
     "layers_per_block": 1,

@@ -1,4 +1,4 @@
-"""The whole evaluation on faces drawn for the purpose: a dark gap for a mouth, read back by counting its rows."""
+"""The whole evaluation on drawn faces, whose mouth is a dark gap that is measured by counting its rows."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from training.evaluate import ClipMeasures, HeldOut, Judge, evaluate
+from training.evaluate import ClipMeasures, Evaluator, HeldOut, evaluate
 from training.speech.clip import KNOWN_VOICE, UNSEEN_VOICE, Clip, Phone, write_clips
 from training.speech.visemes import UNITS, face_curves
 from training.verdict import GroupMeasures, table, verdicts
@@ -36,14 +36,14 @@ class DarkRows:
 
 
 class Puppet:
-    """Stands in for a checkpoint: knows each sound's curve, and does to it what a test wants to see measured."""
+    """Stands in for a checkpoint: finds the curve of the audio, and distorts it as a test asks."""
 
-    def __init__(self, data: HeldOut, late: int = 0, gain: float = 1.0, deaf: bool = False) -> None:
-        self.data, self.late, self.gain, self.deaf = data, late, gain, deaf
+    def __init__(self, data: HeldOut, late: int = 0, gain: float = 1.0, ignores_audio: bool = False) -> None:
+        self.data, self.late, self.gain, self.ignores_audio = data, late, gain, ignores_audio
 
     def __call__(self, pcm: NDArray[np.float32], indices: NDArray[np.int64]) -> NDArray[np.uint8]:
         clip = min(self.data.clips, key=lambda clip: self._distance(self.data.pcm(clip), pcm))
-        jaw = np.zeros(len(indices)) if self.deaf else np.resize(self.data.jaw(clip), len(indices))
+        jaw = np.zeros(len(indices)) if self.ignores_audio else np.resize(self.data.jaw(clip), len(indices))
         return drawn(np.roll(jaw, self.late) * self.gain, indices)
 
     @staticmethod
@@ -82,9 +82,9 @@ def data(tmp_path: Path) -> HeldOut:
 
 
 def measured(
-    data: HeldOut, late: int = 0, gain: float = 1.0, deaf: bool = False
+    data: HeldOut, late: int = 0, gain: float = 1.0, ignores_audio: bool = False
 ) -> tuple[GroupMeasures, list[GroupMeasures], list[ClipMeasures]]:
-    groups, clips = evaluate(Judge(data, Puppet(data, late, gain, deaf), DarkRows()))
+    groups, clips = evaluate(Evaluator(data, Puppet(data, late, gain, ignores_audio), DarkRows()))
     return groups[-1], groups, clips
 
 
@@ -99,12 +99,12 @@ def test_a_perfect_mouth_reaches_every_target_of_the_lips(data: HeldOut) -> None
     assert len(clips) == 4
 
 
-def test_another_sound_moves_the_mouth_to_its_own_truth(data: HeldOut) -> None:
+def test_mismatched_audio_moves_the_mouth_to_its_own_truth(data: HeldOut) -> None:
     whole, _, _ = measured(data)
     assert whole.r_other_sound < 0.6 < whole.r_other_sound_to_its_own_truth
 
 
-def test_a_late_mouth_is_told_by_its_lag(data: HeldOut) -> None:
+def test_a_late_mouth_is_found_by_its_lag(data: HeldOut) -> None:
     whole, groups, _ = measured(data, late=2)
     assert whole.worst_lag == 2
     assert whole.r < 0.9
@@ -112,15 +112,15 @@ def test_a_late_mouth_is_told_by_its_lag(data: HeldOut) -> None:
     assert {"worst_lag", "r"} <= missed
 
 
-def test_a_timid_mouth_is_told_by_its_amplitude(data: HeldOut) -> None:
+def test_a_weak_mouth_is_found_by_its_amplitude(data: HeldOut) -> None:
     whole, groups, _ = measured(data, gain=0.5)
     assert whole.r > 0.95
     assert whole.amplitude == pytest.approx(0.5, abs=0.06)
     assert "amplitude" in {check.measure for check in verdicts(groups) if not check.reached}
 
 
-def test_a_mouth_that_ignores_the_sound_reaches_nothing_of_the_lips(data: HeldOut) -> None:
-    whole, groups, _ = measured(data, deaf=True)
+def test_a_mouth_that_ignores_the_audio_reaches_no_target_of_the_lips(data: HeldOut) -> None:
+    whole, groups, _ = measured(data, ignores_audio=True)
     assert whole.r == 0 and whole.amplitude == 0
     assert whole.psnr_db == pytest.approx(whole.psnr_of_idle_db, abs=0.1)
     assert "**0.000**" in table(groups, verdicts(groups))

@@ -1,4 +1,4 @@
-"""A checkpoint's faces as the evaluation sees them."""
+"""The faces that the evaluation generates with a checkpoint."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def idle() -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 255, (4, RESOLUTION, RESOLUTION, 3), dtype=np.uint8)
 
 
-def test_every_frame_of_the_sound_gets_a_face_and_the_same_one_again(checkpoint: Path, idle: NDArray[np.uint8]) -> None:
+def test_every_frame_of_the_audio_gets_a_face_and_the_same_one_again(checkpoint: Path, idle: NDArray[np.uint8]) -> None:
     generator = CheckpointGenerator(checkpoint, idle, "cpu", steps=1)
     pcm = np.random.default_rng(1).normal(0, 0.1, 21 * 640).astype(np.float32)
     indices = np.arange(21) % len(idle)
@@ -29,7 +29,7 @@ def test_every_frame_of_the_sound_gets_a_face_and_the_same_one_again(checkpoint:
     assert np.array_equal(faces, generator(pcm, indices))
 
 
-def test_the_sound_and_the_idle_frame_both_matter(checkpoint: Path, idle: NDArray[np.uint8]) -> None:
+def test_the_audio_and_the_idle_frame_both_matter(checkpoint: Path, idle: NDArray[np.uint8]) -> None:
     generator = CheckpointGenerator(checkpoint, idle, "cpu", steps=1)
     noise = np.random.default_rng(1).normal(0, 0.1, 16 * 640).astype(np.float32)
     first, last = np.zeros(16, np.int64), np.full(16, 3)

@@ -1,4 +1,4 @@
-"""What each measure of a talking face says about signals whose answer is known."""
+"""Each measure of a talking face, on signals with a known result."""
 
 import numpy as np
 import pytest
@@ -66,7 +66,7 @@ def test_lag_of_a_clip_that_is_too_short_is_refused() -> None:
         peak_lag(np.arange(20.0), np.arange(20.0))
 
 
-def test_amplitude_tells_a_timid_mouth(opening: NDArray[np.float64]) -> None:
+def test_amplitude_finds_a_weak_mouth(opening: NDArray[np.float64]) -> None:
     assert amplitude_ratio(0.6 * opening, opening) == pytest.approx(0.6)
     with pytest.raises(ValueError, match="never moves"):
         amplitude_ratio(opening, np.ones(200))
@@ -76,7 +76,7 @@ def test_closures_count_only_bilabials_and_only_near_them() -> None:
     phones = [Phone("M", 0.2, 0.28), Phone("AA", 0.28, 0.6), Phone("B", 0.6, 0.68), Phone("K", 0.8, 0.9)]
     made = np.full(30, 0.1)
     made[5:7] = 0.005
-    made[20:22] = 0.0  # on the k: nobody asked for it
+    made[20:22] = 0.0  # on the k, which needs no closure
     assert closures(made, phones, Scale(np.zeros(len(made)), 0.1)) == Count(1, 2)
 
 
@@ -84,8 +84,8 @@ def test_lips_left_half_open_are_not_closed() -> None:
     assert closures(np.full(10, 0.05), [Phone("P", 0.1, 0.2)], Scale(np.zeros(10), 0.1)) == Count(0, 1)
 
 
-def test_closed_is_what_the_landmarks_read_on_closed_lips_in_that_pose() -> None:
-    idle = np.concatenate([np.full(10, 0.01), np.full(10, 0.03)])  # the head turns: the same lips read more
+def test_closed_is_what_the_landmarks_report_for_closed_lips_in_that_pose() -> None:
+    idle = np.concatenate([np.full(10, 0.01), np.full(10, 0.03)])  # the head turns, and closed lips read more
     truth = idle.copy()
     truth[7] += 0.1
     scale = Scale.of(truth, idle)
@@ -137,7 +137,7 @@ def test_chin_band_sees_the_lower_edge_only(faces: NDArray[np.uint8], mask: NDAr
     assert seam(patched, faces, chin_band(mask)) > 1.2
 
 
-def test_flicker_tells_chunks_that_do_not_meet(faces: NDArray[np.uint8], mask: NDArray[np.float32]) -> None:
+def test_flicker_finds_chunks_that_do_not_join(faces: NDArray[np.uint8], mask: NDArray[np.float32]) -> None:
     assert frame_steps(faces, mask).flicker == pytest.approx(1, abs=0.25)
     jumping = faces.copy()
     jumping[16:32] += 6

@@ -1,4 +1,4 @@
-"""Sentences, alignments and clips that training may rely on."""
+"""Sentences, alignments and clips of the training data."""
 
 import itertools
 import json
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from training.speech.alignment import Aligner, cover, doubt
+from training.speech.alignment import Aligner, fill_gaps, implausibility
 from training.speech.backgrounds import KINDS, background
 from training.speech.clip import Clip, Phone, read_clips, write_clips
 from training.speech.held_out import TEXTS, held_out_sentences
@@ -49,7 +49,7 @@ def test_forbidden_texts_are_never_made(lexicon: dict[str, list[str]]) -> None:
     assert made[0] not in [SentenceMaker(lexicon, 1, forbidden=made)().text for _ in range(1)]
 
 
-def test_words_that_the_lexicon_lacks_are_never_said(lexicon: dict[str, list[str]]) -> None:
+def test_words_that_the_lexicon_lacks_are_never_spoken(lexicon: dict[str, list[str]]) -> None:
     few = {word: phones for word, phones in lexicon.items() if word != "the"}
     maker = SentenceMaker(few, 1)
     assert all("the" not in spoken_words(maker().text) for _ in range(100))
@@ -62,7 +62,7 @@ def test_held_out_texts_are_not_among_the_sentences_of_training() -> None:
 
 
 def test_phones_cover_the_clip_from_end_to_end() -> None:
-    phones = cover(
+    phones = fill_gaps(
         [Phone("SIL", 0, 0.2), Phone("HH", 0.2, 0.3), Phone("AY", 0.303, 0.5), Phone("+NSN+", 0.5, 0.6)], 1.0
     )
     assert [phone.name for phone in phones] == ["SIL", "HH", "AY", "SIL"]
@@ -70,18 +70,18 @@ def test_phones_cover_the_clip_from_end_to_end() -> None:
     assert all(before.end_s == after.start_s for before, after in itertools.pairwise(phones))
 
 
-def test_an_alignment_that_fits_its_sound_is_believed() -> None:
+def test_an_alignment_that_fits_its_audio_is_plausible() -> None:
     phones, samples = _vowels()
-    assert doubt(phones, samples) is None
+    assert implausibility(phones, samples) is None
 
 
-def test_an_alignment_beside_its_sound_is_doubted() -> None:
+def test_an_alignment_beside_its_audio_is_implausible() -> None:
     phones, samples = _vowels()
-    assert "sound in the silence" in str(doubt(cover(phones[1:3], 2.0), samples))
-    crammed = [Phone("AA", 0.5 + 0.03 * i, 0.53 + 0.03 * i) for i in range(9)]
-    assert "least possible length" in str(doubt(cover(crammed, 2.0), samples))
-    assert "0.90 s" in str(doubt(cover([Phone("AA", 0.5, 1.4)], 2.0), samples))
-    assert doubt(cover([], 2.0), samples) == "nothing spoken"
+    assert "sound in the silence" in str(implausibility(fill_gaps(phones[1:3], 2.0), samples))
+    shortest = [Phone("AA", 0.5 + 0.03 * i, 0.53 + 0.03 * i) for i in range(9)]
+    assert "shortest possible length" in str(implausibility(fill_gaps(shortest, 2.0), samples))
+    assert "0.90 s" in str(implausibility(fill_gaps([Phone("AA", 0.5, 1.4)], 2.0), samples))
+    assert implausibility(fill_gaps([], 2.0), samples) == "nothing spoken"
 
 
 def test_timings_do_not_depend_on_what_was_aligned_before() -> None:
@@ -89,18 +89,18 @@ def test_timings_do_not_depend_on_what_was_aligned_before() -> None:
     if missing(["espeak"]):
         pytest.skip("espeak-ng is not installed")
     speak = open_voice("espeak")
-    said = [(text, speak(text, 0.8 + 0.1 * i, 0)) for i, text in enumerate(TEXTS[:8])]
-    said = [(text, samples * 10 ** (i - 4)) for i, (text, samples) in enumerate(said)]
+    spoken = [(text, speak(text, 0.8 + 0.1 * i, 0)) for i, text in enumerate(TEXTS[:8])]
+    spoken = [(text, samples * 10 ** (i - 4)) for i, (text, samples) in enumerate(spoken)]
     forwards, backwards = Aligner(), Aligner()
-    first = {text: forwards(samples, text) for text, samples in said}
-    assert first == {text: backwards(samples, text) for text, samples in reversed(said)}
+    first = {text: forwards(samples, text) for text, samples in spoken}
+    assert first == {text: backwards(samples, text) for text, samples in reversed(spoken)}
 
 
-def test_vowels_over_silence_are_doubted() -> None:
+def test_vowels_over_silence_are_implausible() -> None:
     phones, samples = _vowels()
     samples = samples.copy()
     samples[16000:24000] = 0
-    assert "vowels without sound" in str(doubt(phones, samples))
+    assert "vowels without sound" in str(implausibility(phones, samples))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -111,7 +111,7 @@ def test_backgrounds_repeat_and_stay_soft(kind: str) -> None:
     assert 0 < np.sqrt((sound**2).mean()) < 0.1
 
 
-def test_clips_survive_the_disk(tmp_path: Path) -> None:
+def test_clips_are_read_as_they_were_written(tmp_path: Path) -> None:
     clip = Clip("train-0001", "slt", "train", "ah, no.", (Phone("SIL", 0.0, 0.25), Phone("AA", 0.25, 0.5)), 13)
     write_clips(tmp_path / "speech.json", [clip, replace(clip, id="train-0002")])
     assert read_clips(tmp_path / "speech.json") == [clip, replace(clip, id="train-0002")]
@@ -124,4 +124,4 @@ def _vowels() -> tuple[list[Phone], NDArray[np.float32]]:
     """Five vowels over sound from 0.5 s to 1.5 s of 2 s."""
     samples = np.zeros(32_000, np.float32)
     samples[8_000:24_000] = 0.3 * np.sin(np.arange(16_000) * 0.1)
-    return cover([Phone("AA", 0.5 + 0.2 * i, 0.7 + 0.2 * i) for i in range(5)], 2.0), samples
+    return fill_gaps([Phone("AA", 0.5 + 0.2 * i, 0.7 + 0.2 * i) for i in range(5)], 2.0), samples

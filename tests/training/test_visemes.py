@@ -1,4 +1,4 @@
-"""What the mouth must do for the ear to believe it."""
+"""Mouth shapes that a viewer expects from the phones."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def unit(curves: NDArray[np.float32], name: str) -> NDArray[np.float32]:
 @pytest.mark.parametrize("phone", ["M", "B", "P"])
 @pytest.mark.parametrize("phone_s", [0.03, 0.05, 0.11])
 @pytest.mark.parametrize("shift_s", np.arange(0, 0.04, 0.007))
-def test_lips_shut_in_at_least_one_frame_however_fast_and_wherever_frames_fall(
+def test_lips_close_in_at_least_one_frame_however_fast_and_wherever_frames_fall(
     phone: str, phone_s: float, shift_s: float
 ) -> None:
     phones, n_frames = spoken(f"AA {phone} AA", phone_s, lead_s=0.3 + shift_s)
@@ -98,7 +98,7 @@ def test_a_consonant_takes_on_the_shape_of_its_vowel() -> None:
     assert pucker_on_the_consonant("UW") > 0.15 > pucker_on_the_consonant("IY")
 
 
-def test_nothing_is_seen_that_the_audio_window_cannot_hear() -> None:
+def test_no_frame_depends_on_audio_after_its_window() -> None:
     """A phone that begins more than 0.14 s after a frame's start leaves the frame as it is."""
     phones, n_frames = spoken("AH S AH S AH", 0.1)
     other = [*phones[:4], Phone("M", phones[4].start_s, phones[5].end_s), *phones[6:]]

@@ -14,7 +14,7 @@ TEXTURE_UNIT = 2
 
 
 class Backdrop:
-    """The picture behind everything: the studio, or a whole frame to draw over."""
+    """The background picture: the studio, or a whole frame to draw over."""
 
     def __init__(self, context: moderngl.Context) -> None:
         self._texture = context.texture((FRAME_SIZE, FRAME_SIZE), 3, alignment=1)
@@ -29,7 +29,7 @@ class Backdrop:
         self.show(None)
 
     def show(self, frame: NDArray[np.uint8] | None) -> None:
-        """Draw over this frame [640, 640, 3] from now on; None brings back the studio."""
+        """Use this frame [640, 640, 3] as the background from now on; None restores the studio."""
         picture = self._studio if frame is None else frame
         self._texture.write(np.ascontiguousarray(picture[::-1]).tobytes(), alignment=1)
         self._texture.use(TEXTURE_UNIT)

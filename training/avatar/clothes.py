@@ -10,7 +10,7 @@ from scipy import sparse
 from training.avatar import shaders
 from training.avatar.gpu_head import Morph, triangles, vertex_layout
 from training.avatar.head_mesh import HeadMesh, Part
-from training.avatar.scalp import follow
+from training.avatar.scalp import head_follow_weight
 
 FloatArray = NDArray[np.float32]
 
@@ -70,7 +70,7 @@ void main() {
 
 
 def _smoothed(values: FloatArray, quads: NDArray[np.int64], rounds: int) -> FloatArray:
-    """Values [n, k] averaged with their neighbours, so that cloth spans the hollows of the body."""
+    """Values [n, k] averaged with their neighbours `rounds` times, so that the cloth spans hollows of the body."""
     n = len(values)
     ends = np.concatenate([np.stack([quads[:, i], quads[:, (i + 1) % 4]], 1) for i in range(4)])
     both = np.concatenate([ends, ends[:, ::-1]])
@@ -87,10 +87,10 @@ class Clothes:
     def __init__(self, context: moderngl.Context, mesh: HeadMesh, bake: FloatArray) -> None:
         quads = mesh.quads[Part.SKIN]
         quads = quads[(mesh.rest[quads][:, :, 1] < -0.70).all(axis=1)]
-        # Vertices that differ in texture coordinates alone are one, or smoothing would tear the cloth there.
+        # Vertices that differ only in texture coordinates are merged, or smoothing would tear the cloth at them.
         _, used, place = np.unique(np.round(mesh.rest, 5), axis=0, return_index=True, return_inverse=True)
-        held, local = np.unique(place.ravel()[quads], return_inverse=True)
-        used, quads = used[held], local.reshape(-1, 4)
+        kept, local = np.unique(place.ravel()[quads], return_inverse=True)
+        used, quads = used[kept], local.reshape(-1, 4)
         morph = Morph(mesh)
         normals = morph.normals(mesh.rest)[used]
         body = mesh.rest[used]
@@ -102,14 +102,14 @@ class Clothes:
             faces = np.cross(
                 positions[quads[:, 2]] - positions[quads[:, 0]], positions[quads[:, 3]] - positions[quads[:, 1]]
             )
-            turned = np.zeros_like(positions)
+            shell_normals = np.zeros_like(positions)
             for corner in range(4):
-                np.add.at(turned, quads[:, corner], faces)
-            turned /= np.linalg.norm(turned, axis=1, keepdims=True) + 1e-12
-            turned = _smoothed(turned, quads, 2)
+                np.add.at(shell_normals, quads[:, corner], faces)
+            shell_normals /= np.linalg.norm(shell_normals, axis=1, keepdims=True) + 1e-12
+            shell_normals = _smoothed(shell_normals, quads, 2)
             light = _smoothed(bake[used], quads, 4)
-            light[:, 2] = 0.4 * follow(positions) if not collar else 0.0
-            data = np.concatenate([positions, turned, positions, light], axis=1).astype("f4")
+            light[:, 2] = 0.4 * head_follow_weight(positions) if not collar else 0.0
+            data = np.concatenate([positions, shell_normals, positions, light], axis=1).astype("f4")
             program = context.program(
                 vertex_shader=shaders.VERSION + shaders.VERTEX, fragment_shader=shaders.fragment(material)
             )

@@ -18,7 +18,7 @@ EXTREMES = (
 
 
 def main() -> None:
-    """Write one PNG of 640×640 tiles: rest, mouth shapes, closed lids, and the head turned both ways."""
+    """Write one PNG of 640×640 tiles: rest, mouth shapes, closed lids, and both extreme poses of the head."""
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path.cwd()
     renderer = Renderer()
     rest = idle_state(0)

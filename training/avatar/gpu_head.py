@@ -1,4 +1,4 @@
-"""The head on the GPU: morphed on the CPU, turned and lit by shaders."""
+"""The head on the GPU: morphed on the CPU; rotated and lit by shaders."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def triangles(quads: NDArray[np.int64]) -> NDArray[np.int32]:
 def vertex_layout(
     program: moderngl.Program, buffer: moderngl.Buffer, fields: Sequence[tuple[str, str]]
 ) -> tuple[moderngl.Buffer | str, ...]:
-    """A buffer's format for `vertex_array`, with padding in place of what the program's compiler has removed."""
+    """A buffer's format for `vertex_array`, with padding in place of fields that the compiler removed."""
     padding = {"2f": "8x", "3f": "12x", "4f": "16x"}
     formats = [kind if name in program else padding[kind] for kind, name in fields]
     return (buffer, " ".join(formats), *(name for _, name in fields if name in program))
 
 
 class Morph:
-    """Positions and smooth normals of a mesh for given face units; normals join across texture seams."""
+    """Positions and smooth normals of a mesh for given face units; normals are continuous across texture seams."""
 
     def __init__(self, mesh: HeadMesh) -> None:
         self._mesh = mesh
@@ -49,7 +49,7 @@ class Morph:
         place = place.ravel()
         count = len(self._faces)
         ones = np.ones(count * 4, np.float32)
-        self._gather = sparse.csr_matrix(
+        self._faces_to_vertices = sparse.csr_matrix(
             (ones, (place[self._faces.ravel()], np.repeat(np.arange(count), 4))), (place.max() + 1, count)
         )
         self._place = place
@@ -74,7 +74,7 @@ class Morph:
         cross = np.empty_like(p)
         for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
             cross[:, i] = p[:, j] * q[:, k] - p[:, k] * q[:, j]
-        normals = self._gather @ cross
+        normals = self._faces_to_vertices @ cross
         normals /= np.sqrt(np.einsum("ij,ij->i", normals, normals))[:, None] + 1e-12
         return np.asarray(normals[self._place])
 
@@ -82,7 +82,7 @@ class Morph:
 class GpuHead:
     """Buffers and draw calls of one mesh.
 
-    `bake` [n, 4] goes to the vertex stage as it is; faces with a corner outside `shown` [n] are not drawn.
+    `bake` [n, 4] is passed to the vertex stage; faces with a corner outside `shown` [n] are not drawn.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class GpuHead:
         return self._programs
 
     def morph(self, units: dict[str, float], pose: Pose) -> None:
-        """Upload the shape for these face units and this gaze, unless it is there already."""
+        """Upload the shape for these face units and this gaze, unless it is already on the GPU."""
         gaze = (pose.gaze_yaw, pose.gaze_pitch)
         key = (gaze, tuple(sorted(units.items())))
         if key == self._last:
@@ -131,7 +131,7 @@ class GpuHead:
     def draw(self) -> None:
         """Draw every part into the bound framebuffer."""
         for part, array in self._arrays:
-            # Seen from outside only: half of the skin's triangles need no shading. The small parts are open surfaces.
+            # The skin is visible from outside only: its back faces need no shading. The small parts are open surfaces.
             if part is Part.SKIN:
                 self._context.enable(moderngl.CULL_FACE)
             array.render()

@@ -9,21 +9,21 @@ from scipy.spatial import cKDTree
 
 from training.avatar import shaders
 from training.avatar.head_mesh import HeadMesh, Part
-from training.avatar.scalp import follow, scalp_height
+from training.avatar.scalp import head_follow_weight, scalp_height
 
 FloatArray = NDArray[np.float32]
 
 STRANDS, POINTS = 6400, 11
 LONG_STRANDS = 2000
 SKULL_CENTRE = np.array([0.0, 0.42, -0.12])
-GATHERED = np.array([0.0, -0.12, -1.0])
+COMB_TARGET = np.array([0.0, -0.12, -1.0])
 PARTING_X = 0.16
 
 VERTEX = """
 in vec3 position; in vec3 tangent; in vec4 strand;
 uniform mat4 clip; uniform mat4 head; uniform vec3 breath;
 out vec3 world, along; out vec4 s;
-// strand: place from root to tip, tone of this strand, light that reaches it, how far it follows the head.
+// strand: position from root to tip, tone of the strand, light that reaches it, weight with which it follows the head.
 void main() {
     vec3 still = position;
     still.y += breath.x * smoothstep(-0.9, -1.5, position.y);
@@ -64,7 +64,7 @@ def _on_ear(places: FloatArray) -> NDArray[np.bool_]:
 
 
 def _roots(mesh: HeadMesh, count: int, rng: np.random.Generator) -> tuple[NDArray[np.float64], FloatArray]:
-    """Evenly spread places [count, 3] on the hairy skin with their height above the hairline [count]."""
+    """Evenly distributed positions [count, 3] on the scalp, and their heights above the hairline [count]."""
     quads = mesh.quads[Part.SKIN]
     corners = mesh.rest[quads]
     centre = corners.mean(axis=1)
@@ -72,7 +72,7 @@ def _roots(mesh: HeadMesh, count: int, rng: np.random.Generator) -> tuple[NDArra
     inside = (scalp_height(centre) > -0.01) & outer & (centre[:, 1] > -0.6) & ~_on_ear(centre)
     corners = corners[inside]
     area = np.linalg.norm(np.cross(corners[:, 2] - corners[:, 0], corners[:, 3] - corners[:, 1]), axis=1)
-    # The hairline shows most: more strands there.
+    # More strands at the hairline, which is the most visible part.
     area = area * (1 + 2.5 * np.exp(-((scalp_height(centre[inside]) / 0.10) ** 2)))
     pick = rng.choice(len(corners), count, p=area / area.sum())
     a, b = rng.random((2, count, 1))
@@ -82,7 +82,7 @@ def _roots(mesh: HeadMesh, count: int, rng: np.random.Generator) -> tuple[NDArra
 
 
 class _Skull:
-    """Distance of the skin from the skull's centre in any direction."""
+    """The distance of the skin from the centre of the skull, for any direction."""
 
     def __init__(self, mesh: HeadMesh) -> None:
         points = mesh.rest[mesh.vertices_of(Part.SKIN)]
@@ -94,7 +94,7 @@ class _Skull:
         self._radius = radius[keep]
 
     def radius(self, directions: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Distance [..., ] for unit directions [..., 3], smoothed over the neighbourhood."""
+        """Distances [...] for unit directions [..., 3], smoothed over their neighbourhood."""
         distance, index = self._tree.query(directions, k=24)
         weight = np.exp(-((distance / 0.09) ** 2)) + 1e-9
         return np.asarray((self._radius[index] * weight).sum(-1) / weight.sum(-1))
@@ -104,13 +104,13 @@ def _unit(v: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(v / np.linalg.norm(v, axis=-1, keepdims=True))
 
 
-def _combed(mesh: HeadMesh, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _combed_strands(mesh: HeadMesh, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Strands that lie on the skull from their root to the nape: points [k, p, 3], light that reaches them [k, p]."""
     roots, height = _roots(mesh, STRANDS, rng)
     skull = _Skull(mesh)
     start = _unit(roots - SKULL_CENTRE)
     side = np.tanh((roots[:, 0] - PARTING_X) * 9)
-    goal = np.broadcast_to(GATHERED, start.shape) + np.stack(
+    goal = np.broadcast_to(COMB_TARGET, start.shape) + np.stack(
         [0.35 * side + 0.2 * roots[:, 0], rng.normal(0, 0.06, len(roots)), 0 * side], axis=1
     )
     goal = _unit(goal)
@@ -119,7 +119,7 @@ def _combed(mesh: HeadMesh, rng: np.random.Generator) -> tuple[NDArray[np.float6
     s = np.linspace(0, 1, POINTS)[None, :, None] ** 1.15
     angle = np.arccos(np.clip((start * goal).sum(-1), -0.999, 0.999))[:, None, None]
     path = (np.sin((1 - s) * angle) * start[:, None] + np.sin(s * angle) * goal[:, None]) / np.sin(angle)
-    # Hair falls away from the parting to either side before it goes back.
+    # From the parting, hair goes to either side before it goes back.
     front = np.clip(start[:, 2] + 0.25, 0, 1)[:, None, None]
     sideways = np.stack([side, 0.10 - 0 * side, 0 * side], axis=1)[:, None] * np.sin(np.pi * s) ** 0.8
     path = path + 0.34 * front * sideways + 0.020 * clump[group][:, None] * np.sin(np.pi * s)
@@ -132,12 +132,12 @@ def _combed(mesh: HeadMesh, rng: np.random.Generator) -> tuple[NDArray[np.float6
     lift = lift + 0.010 * rng.normal(0, 1, (len(roots), 1)) * t
     points = SKULL_CENTRE + path * (skull.radius(path) + lift)[..., None]
     light = (0.45 + 0.55 * depth) * np.clip(0.45 + 3.5 * lift / 0.08, 0, 1) * np.ones_like(t)
-    # Outermost strands first: those below fail the depth test before they are shaded.
+    # Outermost strands first, so that those below fail the depth test before they are shaded.
     order = np.argsort(-depth[:, 0])
     return points[order], light[order]
 
 
-def _falling(rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _long_strands(rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Long strands that come from behind the ears and fall behind the shoulders."""
     k = LONG_STRANDS
     side = np.where(rng.random(k) < 0.5, -1.0, 1.0)
@@ -158,8 +158,8 @@ def _falling(rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.
     return points[order], light[order]
 
 
-def _in_sight(points: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which segments [k, p - 1] the head does not hide from the viewer, whichever way it turns while idle."""
+def _visible(points: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether each segment [k, p - 1] can be visible to the viewer in any pose of the idle clip."""
     middle = (points[:, 1:] + points[:, :-1]) / 2
     outward = _unit(middle - SKULL_CENTRE)
     hidden = (outward[..., 2] < -0.30) & (middle[..., 1] > -0.10) & (np.abs(middle[..., 0]) < 0.80)
@@ -171,7 +171,7 @@ class Hair:
 
     def __init__(self, context: moderngl.Context, mesh: HeadMesh, seed: int = 23) -> None:
         rng = np.random.default_rng(seed)
-        parts = (_combed(mesh, rng), _falling(rng))
+        parts = (_combed_strands(mesh, rng), _long_strands(rng))
         points = np.concatenate([p for p, _ in parts])
         light = np.concatenate([light for _, light in parts])
         count = len(points)
@@ -181,15 +181,16 @@ class Hair:
         taper = np.clip(0.12 + t * 4.5, 0, 1) * np.clip((1.02 - t) * 6, 0, 1)
         width = 0.0068 * rng.uniform(0.7, 1.25, (count, 1)) * taper
         tone = np.broadcast_to(np.clip(rng.normal(0.42, 0.20, (count, 1)), 0, 1), (count, POINTS))
-        stick = np.maximum(follow(points.reshape(-1, 3)).reshape(count, POINTS), 1 - 1.0 * (points[..., 1] < -0.3))
-        strand = np.stack([t, tone, light, stick], axis=-1)
+        follow = head_follow_weight(points.reshape(-1, 3)).reshape(count, POINTS)
+        head_weight = np.maximum(follow, 1 - 1.0 * (points[..., 1] < -0.3))
+        strand = np.stack([t, tone, light, head_weight], axis=-1)
         corners = [
             np.concatenate([points + sign * across * width[..., None], tangent, strand], axis=-1) for sign in (-1, 1)
         ]
         vertices = np.stack(corners, axis=2).reshape(-1, 10).astype("f4")
         index = np.arange(count * POINTS * 2).reshape(count, POINTS, 2)
         a, b, c, d = index[:, :-1, 0], index[:, :-1, 1], index[:, 1:, 0], index[:, 1:, 1]
-        triangles = np.stack([a, b, c, b, d, c], axis=-1)[_in_sight(points)].astype("i4")
+        triangles = np.stack([a, b, c, b, d, c], axis=-1)[_visible(points)].astype("i4")
         self._program = context.program(
             vertex_shader=shaders.VERSION + VERTEX, fragment_shader=shaders.VERSION + shaders.LIGHT + FRAGMENT
         )

@@ -66,9 +66,9 @@ GROUPS = {
 class HeadMesh:
     """Surfaces in head space: decimetres, the head joint is the origin, x to her left, y up, z to the viewer.
 
-    `rest` [n, 3] positions, `units` name -> [n, 3] offsets, `uvs` [n, 2] of MakeHuman, `local` [n, 3] what the shaders
-    paint by (the rest position; for eyes the place on the unit eyeball), `quads` part -> [k, 4], `eyes` two rows of
-    vertex indices with their centres [2, 3].
+    `rest` [n, 3] positions, `units` name -> [n, 3] offsets, `uvs` [n, 2] of MakeHuman, `local` [n, 3] the coordinates
+    that the shaders use (the rest position; for eyes the position on the unit eyeball), `quads` part -> [k, 4], `eyes`
+    two rows of vertex indices with their centres [2, 3].
     """
 
     rest: FloatArray
@@ -80,7 +80,7 @@ class HeadMesh:
     eye_centres: FloatArray
 
     def subset(self, keep: NDArray[np.bool_]) -> HeadMesh:
-        """The mesh of those faces whose corners are all in `keep` [n]."""
+        """The mesh of the faces whose corners are all in `keep` [n]."""
         quads = {part: faces[keep[faces].all(axis=1)] for part, faces in self.quads.items()}
         used = np.unique(np.concatenate([faces.ravel() for faces in quads.values()]))
         place = np.full(len(self.rest), -1, np.int64)
@@ -127,7 +127,7 @@ def _surface(mesh: makehuman.BaseMesh, positions: FloatArray, group: str) -> _Su
 
 
 def _keep_radius(operator: sparse.csr_matrix, positions: FloatArray, ring: IntArray) -> sparse.csr_matrix:
-    """Undo the shrinking that subdivision does to a ball."""
+    """Undo the shrinking of a ball by subdivision."""
     centre = positions[ring].mean(axis=0)
     before = np.linalg.norm(positions[ring] - centre, axis=1).max()
     after = np.linalg.norm(operator @ positions - centre, axis=1).max()

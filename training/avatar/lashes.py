@@ -1,4 +1,4 @@
-"""Eyelashes: single hairs drawn along MakeHuman's lash strips, so that they follow every blink."""
+"""Eyelashes: single hairs along MakeHuman's lash strips, so that they move with the lids."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ IntArray = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class LashStyle:
-    """How many hairs a lid has, half their width as a share of the lid, and their length as a share of the strip's."""
+    """Number of hairs of a lid, half their width as a share of the lid, and their length as a share of the strip's."""
 
     count: int
     half_width: float
@@ -90,7 +90,7 @@ def _grid(quads: IntArray, positions: FloatArray) -> IntArray:
 
 
 def _walk(faces_at: dict[int, list[list[int]]], start: int, along: int, across: int) -> tuple[list[int], list[int]]:
-    """A row of vertices from `start` through `along`, and the row beside it that begins with `across`."""
+    """A row of vertices from `start` through `along`, and the neighbouring row that begins with `across`."""
     row, beside = [start, along], [across]
     used: set[tuple[int, ...]] = set()
     while True:

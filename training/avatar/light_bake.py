@@ -1,4 +1,4 @@
-"""Ambient occlusion and soft shadow of the key light, found once per vertex from depth maps."""
+"""Ambient occlusion and the soft shadow of the key light, computed once per vertex from depth maps."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FRAGMENT = "#version 330\nvoid main() {}"
 
 
 def sphere(count: int) -> NDArray[np.float64]:
-    """Directions [count, 3] spread evenly by the golden angle."""
+    """Evenly distributed directions [count, 3], by the golden angle."""
     k = np.arange(count) + 0.5
     z = 1 - 2 * k / count
     angle = np.pi * (1 + 5**0.5) * k
@@ -51,7 +51,7 @@ class LightBake:
         )
 
     def visible(self, direction: NDArray[np.float64]) -> FloatArray:
-        """Whether each vertex is seen from far away in `direction`, softened over 3×3 map cells: [n] in 0..1."""
+        """Visibility of each vertex from far away in `direction`, averaged over 3×3 map cells: [n] in 0..1."""
         clip = _look_along(direction)
         self._program["clip"].write(clip.T.astype("f4").tobytes())
         self._target.use()
@@ -65,7 +65,7 @@ class LightBake:
         return np.asarray(np.mean(lit, axis=0, dtype=np.float32))
 
     def ambient(self, normals: FloatArray, count: int = 64) -> FloatArray:
-        """Share of the cosine-weighted sky that each vertex sees, [n] in 0..1."""
+        """Share of the cosine-weighted sky that is visible from each vertex, [n] in 0..1."""
         total = np.zeros(len(normals), np.float32)
         weight = np.full(len(normals), 1e-6, np.float32)
         for direction in sphere(count):
@@ -75,7 +75,7 @@ class LightBake:
         return total / weight
 
     def key(self, count: int = 20, spread: float = 0.24) -> FloatArray:
-        """Share of the key light's soft box that each vertex sees, [n] in 0..1."""
+        """Share of the key light's soft box that is visible from each vertex, [n] in 0..1."""
         offsets = sphere(count) * spread
         seen = [self.visible((KEY + o) / np.linalg.norm(KEY + o)) for o in offsets]
         return np.asarray(np.mean(seen, axis=0, dtype=np.float32))

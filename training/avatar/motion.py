@@ -13,9 +13,9 @@ BLINKS = (34, 121, 138, 204)
 
 MOUTH_PREFIXES = ("jaw", "mouth", "tongue")
 TALKING_SMILE = 0.4
-"""Share of the idle mouth that stays while speech moves the lips."""
+"""Share of the idle expression of the mouth that is kept during speech."""
 FULLY_TALKING = 0.25
-"""Strength of the strongest mouth unit from which the mouth is speech's own."""
+"""Strength of the strongest mouth unit from which the idle expression is reduced to `TALKING_SMILE`."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ VISEMES: dict[str, dict[str, float]] = {
 
 
 def is_mouth_unit(name: str) -> bool:
-    """Whether speech decides this face unit."""
+    """Whether speech controls this face unit."""
     return name.startswith(MOUTH_PREFIXES)
 
 
@@ -79,7 +79,7 @@ def _wave(i: int, n: int, turns: int, phase: float = 0.0) -> float:
 
 
 def _blink(i: int, n: int) -> float:
-    """Lids: closed within three frames, opened within five."""
+    """Closure of the lids in 0..1: they close within three frames and open within five."""
     closed = 0.0
     for at in BLINKS:
         d = (i - round(at * n / IDLE_FRAMES) + n // 2) % n - n // 2
@@ -89,7 +89,7 @@ def _blink(i: int, n: int) -> float:
 
 
 def _glance(i: int, n: int) -> tuple[float, float]:
-    """Small jumps of the gaze between points it rests on, the first of them shared by both ends of the loop."""
+    """Yaw and pitch of the gaze, which jumps between resting points; both ends of the loop share one."""
     rests = (
         (0.0, 0.004, 0.0),
         (0.16, 0.035, 0.008),
@@ -107,7 +107,7 @@ def _glance(i: int, n: int) -> tuple[float, float]:
 
 
 def idle_state(i: int, n: int = IDLE_FRAMES) -> FaceState:
-    """Face and pose of idle frame `i` of `n`; every motion is periodic in `n`, so frame `n` is frame 0."""
+    """Face and pose of idle frame `i` of `n`; every motion is periodic, so frame `n` equals frame 0."""
     yaw = 0.060 * _wave(i, n, 1) + 0.022 * _wave(i, n, 3, 0.4)
     pitch = 0.026 * _wave(i, n, 2, 1.0) + 0.009 * _wave(i, n, 5)
     gaze_yaw, gaze_pitch = _glance(i, n)
@@ -115,7 +115,7 @@ def idle_state(i: int, n: int = IDLE_FRAMES) -> FaceState:
         yaw=yaw,
         pitch=pitch,
         roll=0.016 * _wave(i, n, 1, 2.0) + 0.006 * _wave(i, n, 2, 0.3),
-        # The eyes stay on the viewer while the head turns.
+        # The eyes keep looking at the viewer while the head turns.
         gaze_yaw=gaze_yaw - 0.85 * yaw,
         gaze_pitch=gaze_pitch - 0.85 * pitch,
         breath=0.5 + 0.5 * _wave(i, n, 3, -0.8),
@@ -138,7 +138,7 @@ def idle_state(i: int, n: int = IDLE_FRAMES) -> FaceState:
 
 
 def talking_state(i: int, mouth: dict[str, float], n: int = IDLE_FRAMES) -> FaceState:
-    """Idle frame `i` said with `mouth`: pose, lids, brows and breath stay; a mouth at rest is the idle one."""
+    """Idle frame `i` with the face units `mouth`; pose, lids, brows and breath are kept, and a mouth at rest too."""
     idle = idle_state(i, n)
     activity = min(1.0, max(mouth.values(), default=0.0) / FULLY_TALKING)
     left = 1 - (1 - TALKING_SMILE) * activity * activity * (3 - 2 * activity)

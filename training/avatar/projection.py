@@ -1,4 +1,4 @@
-"""From head space to pixels: the camera, the turn of the head, and pictures cut out by an affine transform."""
+"""From head space to pixels: the camera, the rotation of the head, and crops by an affine transform."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def head_transform(pose: Pose) -> Matrix:
 def crop_view(matrix: Matrix, size: int) -> Matrix:
     """[2, 3] from frame pixels to those of the square crop, for an alignment matrix to the 210×280 template.
 
-    Both sides have OpenCV's convention (whole numbers at pixel centres), and so has `cv2.resize` of the template.
+    Both sides use OpenCV's convention (integers at pixel centres), as `cv2.resize` of the template does.
     """
     scale = np.array([size / TEMPLATE_SIZE[0], size / TEMPLATE_SIZE[1]])
     view: Matrix = np.asarray(matrix, np.float64) * scale[:, None]
@@ -54,7 +54,7 @@ def crop_view(matrix: Matrix, size: int) -> Matrix:
 
 
 def view_clip(view: Matrix | None, size: tuple[int, int]) -> Matrix:
-    """What an affine [2, 3] from frame pixels to a picture of `size` (width, height) does to clip space, [4, 4]."""
+    """The clip-space transform [4, 4] of an affine [2, 3] from frame pixels to a picture of `size` (width, height)."""
     if view is None:
         return np.eye(4)
     to_pixels = np.array([[FRAME_SIZE / 2, 0, FRAME_SIZE / 2], [0, -FRAME_SIZE / 2, FRAME_SIZE / 2], [0, 0, 1]])

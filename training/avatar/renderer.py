@@ -1,4 +1,4 @@
-"""The presenter, rendered headless: whole frames, and the aligned face crop alone for making training data."""
+"""Renders the presenter without a display: whole frames, and the aligned face crop for training data."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from training.avatar.hair import Hair
 from training.avatar.head_mesh import HeadMesh, Part, build_head_mesh
 from training.avatar.light_bake import LightBake
 from training.avatar.motion import IDLE_FRAMES, Pose, idle_state, talking_state
-from training.avatar.scalp import follow, scalp_height
+from training.avatar.scalp import head_follow_weight, scalp_height
 from training.avatar.skin_paint import EXTENT, ORIGIN, paint_skin
 
 FloatArray = NDArray[np.float32]
@@ -28,11 +28,11 @@ IRIS_COLOUR = (0.135, 0.088, 0.046)
 HAIR_COLOUR = (0.060, 0.031, 0.017)
 SAMPLES = 4
 SUPERSAMPLING = (2, 2)
-# The template loses more rows than columns when it is squeezed to the square crop.
+# Scaling the template to the square crop removes more rows than columns.
 CROP_SUPERSAMPLING = (2, 3)
 MASKS = ("lips", "eyelids", "inside-mouth")
 PARTING = ("mouthLowerDownLeft", "mouthLowerDownRight", "mouthUpperUpLeft", "mouthUpperUpRight")
-# The part of the head that speech moves, and the neck that a moving chin covers and bares.
+# The part of the head that speech moves, and the neck that a moving chin covers or uncovers.
 SPEECH_LOW, SPEECH_HIGH = (-0.74, -1.00, -0.05), (0.74, 0.14, 2.0)
 BAKED_FACES: tuple[dict[str, float], ...] = (
     {"jawOpen": 0.10},
@@ -41,7 +41,7 @@ BAKED_FACES: tuple[dict[str, float], ...] = (
 
 
 class Drawable(Protocol):
-    """Something drawn with its own programs, all of which take the head's uniforms."""
+    """Something drawn with its own programs, which all use the uniforms of the head."""
 
     @property
     def programs(self) -> list[moderngl.Program]: ...
@@ -50,7 +50,7 @@ class Drawable(Protocol):
 
 
 class Renderer:
-    """Renders the presenter at `projection.FRAME_SIZE`; everything in it follows from fixed seeds."""
+    """Renders the presenter at `projection.FRAME_SIZE`; with fixed seeds, so each frame is reproducible."""
 
     def __init__(self) -> None:
         self._context = moderngl.create_standalone_context(backend="egl")
@@ -60,11 +60,11 @@ class Renderer:
         self._targets: dict[tuple[int, int, int], tuple[moderngl.Framebuffer, moderngl.Framebuffer]] = {}
         self._whole = GpuHead(self._context, mesh, bake)
         self._mouth = _speech_part(self._context, mesh, bake)
-        self._worn: list[Drawable] = [Clothes(self._context, mesh, bake), Hair(self._context, mesh)]
+        self._clothes_and_hair: list[Drawable] = [Clothes(self._context, mesh, bake), Hair(self._context, mesh)]
         self._backdrop = Backdrop(self._context)
         self._plate: tuple[int, Picture] | None = None
         self._load_textures()
-        self._set_materials([p for d in (self._whole, self._mouth, *self._worn) for p in d.programs])
+        self._set_materials([p for d in (self._whole, self._mouth, *self._clothes_and_hair) for p in d.programs])
 
     def render(
         self,
@@ -76,10 +76,10 @@ class Renderer:
         """One frame as RGB uint8 [H, W, 3].
 
         `view` [2, 3] maps pixels of the whole frame to those of a picture of `size` (width, height), in OpenCV's
-        convention; left out, the picture is the whole frame.
+        convention; without it the picture is the whole frame.
         """
         self._whole.morph(face_units, pose)
-        drawn = [self._whole, *self._worn]
+        drawn = [self._whole, *self._clothes_and_hair]
         size = size or (projection.FRAME_SIZE, projection.FRAME_SIZE)
         return self._draw(drawn, face_units, pose, view, size, SAMPLES, SUPERSAMPLING)
 
@@ -99,9 +99,9 @@ class Renderer:
         """The aligned face of idle frame `index` with this mouth, RGB uint8 [size, size, 3].
 
         `matrix` [2, 3] maps frame pixels to the 210×280 face template, as LatentSync aligns; the template is
-        squeezed to the square crop. `plate` is the idle frame [640, 640, 3], rendered or decoded from the clip: only
-        what speech moves is drawn over it. Left out, the frame is rendered once and kept for calls that follow.
-        Equals warping the whole talking frame, up to the sampling of edges.
+        scaled to the square crop. `plate` is the idle frame [640, 640, 3], rendered or decoded from the clip; only what
+        speech moves is drawn over it. Without it the idle frame is rendered, and kept for further calls with `index`.
+        The result equals the warped talking frame, except for the sampling of edges.
         """
         if plate is None:
             if self._plate is None or self._plate[0] != index:
@@ -179,7 +179,7 @@ class Renderer:
 
 
 def _speech_part(context: moderngl.Context, mesh: HeadMesh, bake: FloatArray) -> GpuHead:
-    """The faces that speech moves; those around them are kept for smooth normals, and not drawn."""
+    """The faces that speech moves; their neighbours are kept for smooth normals, but not drawn."""
     near = ((mesh.rest > np.array(SPEECH_LOW) - 0.15) & (mesh.rest < np.array(SPEECH_HIGH) + 0.15)).all(axis=1)
     for part in (Part.LASH, Part.EYE):
         near[mesh.vertices_of(part)] = False
@@ -187,7 +187,7 @@ def _speech_part(context: moderngl.Context, mesh: HeadMesh, bake: FloatArray) ->
     face = mesh.subset(near)
     shown = ((face.rest > SPEECH_LOW) & (face.rest < SPEECH_HIGH)).all(axis=1)
     x, y, z = np.abs(face.rest[:, 0]), face.rest[:, 1], face.rest[:, 2]
-    # The roof of the mouth, the eye sockets and the ears would show where the face is cut off.
+    # The roof of the mouth, the eye sockets and the ears would be visible at the border of the cut.
     shown &= ~((y > -0.14) & (z < 0.60) & (x < 0.46)) & ~((y > 0.02) & (z < 0.74) & (x < 0.42))
     shown &= ~((y > -0.16) & (x > 0.66))
     return GpuHead(context, face, bake[used], shown)
@@ -204,7 +204,7 @@ def _write(program: moderngl.Program, name: str, data: bytes) -> None:
 
 
 def _shrunk(large: Picture, scale: tuple[int, int]) -> Picture:
-    """The mean of every block of `scale` (columns, rows) pixels."""
+    """The mean of each block of `scale` (columns, rows) pixels."""
     columns, rows = scale
     total = np.zeros((large.shape[0] // rows, large.shape[1] // columns, 3), np.uint16)
     for y in range(rows):
@@ -214,15 +214,15 @@ def _shrunk(large: Picture, scale: tuple[int, int]) -> Picture:
 
 
 def _opening(units: dict[str, float]) -> float:
-    """How much light the parted lips let onto the teeth, 0..1."""
+    """Share of the light that reaches the teeth through the open lips, 0..1."""
     lips = sum(units.get(name, 0.0) for name in PARTING)
     return float(np.clip(units.get("jawOpen", 0.0) / 0.28 + 0.35 * lips, 0.0, 1.0))
 
 
 def _bake(context: moderngl.Context, mesh: HeadMesh) -> FloatArray:
-    """Occlusion, key light, share of the head's turn and scalp height of every vertex, [n, 4].
+    """Ambient occlusion, key light, head-follow weight and scalp height of each vertex, [n, 4].
 
-    Light is averaged over open and closed lids and two openings of the jaw, since it does not follow them.
+    Light is averaged over open and closed lids and two openings of the jaw, as it isn't computed again for each frame.
     """
     morph = Morph(mesh)
     solid = triangles(np.concatenate([mesh.quads[p] for p in (Part.SKIN, Part.EYE)]))
@@ -236,4 +236,4 @@ def _bake(context: moderngl.Context, mesh: HeadMesh) -> FloatArray:
     ears = np.asarray(Image.open(makehuman.texture_path("ears")).convert("L"))
     place = np.clip(mesh.uvs * ears.shape[0], 0, ears.shape[0] - 1).astype(int)
     scalp[ears[ears.shape[0] - 1 - place[:, 1], place[:, 0]] > 100] = -1.0
-    return np.asarray(np.stack([ambient, key, follow(mesh.rest), scalp], axis=1), np.float32)
+    return np.asarray(np.stack([ambient, key, head_follow_weight(mesh.rest), scalp], axis=1), np.float32)

@@ -8,7 +8,7 @@ VERTEX = """
 in vec3 position; in vec3 normal; in vec2 uv; in vec3 local; in vec4 bake;
 uniform mat4 clip; uniform mat4 head; uniform vec3 breath;
 out vec3 world, n, l; out vec2 t; out vec4 b;
-// bake: ambient occlusion, visibility of the key light, how far the vertex follows the head, scalp height.
+// bake: ambient occlusion, visibility of the key light, weight with which the vertex follows the head, scalp height.
 void main() {
     vec3 still = position;
     still.y += breath.x * smoothstep(-0.9, -1.5, position.y);
@@ -66,7 +66,7 @@ _IN = "in vec3 world, n, l; in vec2 t; in vec4 b; out vec4 colour;\n"
 SKIN = """
 uniform sampler2D paint, masks; uniform vec2 paint_origin, paint_scale; uniform vec3 hair_colour;
 void main() {
-    // Well below the neckline it is under clothes.
+    // Skin well below the neckline is covered by clothes.
     if (l.y + 0.62 * (l.z - 0.30) + 0.10 * l.x * l.x + 1.27 < -0.12) discard;
     vec3 m = texture(masks, t).rgb;
     vec4 p = texture(paint, (l.xy - paint_origin) * paint_scale);
@@ -81,7 +81,7 @@ void main() {
     float scalp = smoothstep(-0.03, 0.10, b.w + 0.05 * (p.a - 0.5));
     albedo = mix(albedo, hair_colour * 0.35, scalp);
     float occlusion = mix(b.x, front * front * 0.55, inside), visible = mix(b.y, front * 0.35, inside);
-    // Hair throws a soft shadow below its line.
+    // Hair casts a soft shadow below the hairline.
     occlusion *= mix(1.0, 0.62, smoothstep(-0.14, 0.02, b.w) * (1.0 - scalp));
     vec3 wrap = mix(vec3(0.42, 0.20, 0.13), vec3(0.1), scalp);
     vec3 c = albedo * diffuse(normal, occlusion, visible, wrap);

@@ -1,4 +1,4 @@
-"""The painted skin: colour and sheen in one picture that is projected onto the face from the front."""
+"""The painted skin: colour and sheen in one picture, projected onto the face from the front."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _brows(shape: tuple[int, int], rng: np.random.Generator) -> FloatArray:
             s = float(rng.beta(1.05, 1.15))
             cx, cy, half = (float(v[0]) for v in _brow_line(np.array([s], np.float32), side))
             offset = float(np.clip(rng.normal(0, 0.52), -1.1, 1.1))
-            # Hairs stand up at the inner end and lie down along the arch further out, towards its middle line.
+            # Hairs stand upright at the inner end; further out they follow the arch, towards its middle line.
             lean = np.radians(78 - 72 * min(1.0, s * 1.6) - offset * 24 + rng.normal(0, 8))
             reach = float(rng.uniform(0.045, 0.082) * (1 - 0.35 * s))
             x0, y0 = cx, cy + offset * half

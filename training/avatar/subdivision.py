@@ -1,4 +1,4 @@
-"""Catmull–Clark subdivision of a quad mesh as a linear operator, so that it is applied to morph targets once."""
+"""Catmull–Clark subdivision of a quad mesh as a linear operator, applied only once to each morph target."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _children(quads: IntArray, edge_of: IntArray, vertices: int, edges: int) -> 
 def catmull_clark(quads: IntArray, vertex_count: int) -> Subdivision:
     """Catmull and Clark (1978), with boundary edges kept as cubic B-spline curves.
 
-    Vertices that no quad uses keep their place.
+    Vertices that no quad uses keep their positions.
     """
     edges, edge_of = _edges(quads)
     n, e, k = vertex_count, len(edges), len(quads)
@@ -79,7 +79,7 @@ def catmull_clark(quads: IntArray, vertex_count: int) -> Subdivision:
 
 
 def split_uvs(uv_quads: IntArray, uvs: NDArray[np.float32]) -> tuple[NDArray[np.float32], IntArray]:
-    """The same split for texture coordinates, linear, in the same face order: coordinates [m, 2], quads [4k, 4]."""
+    """The same subdivision for texture coordinates, linear, in the same order of faces: [m, 2] and quads [4k, 4]."""
     edges, edge_of = _edges(uv_quads)
     middle = uvs[edges].mean(axis=1)
     centre = uvs[uv_quads].mean(axis=1)

@@ -1,4 +1,4 @@
-"""Phone timings by forced alignment with pocketsphinx, and whether they can be believed."""
+"""Phone timings by forced alignment with pocketsphinx, and a check of their plausibility."""
 
 from pathlib import Path
 
@@ -11,16 +11,16 @@ from training.speech.sentences import Lexicon, spoken_words
 STEP_S = 0.01
 STEP_SAMPLES = int(SAMPLE_RATE * STEP_S)
 PADDING_S = 0.25
-SHORTEST_S = 0.03  # three states of a phone's model, one step each
+SHORTEST_S = 0.03  # the model of a phone has three states, of at least one step each
 VOWELS = frozenset(["AA", "AE", "AH", "AO", "AW", "AY", "EH", "ER", "EY", "IH", "IY", "OW", "OY", "UH", "UW"])
 
 
 class AlignmentError(ValueError):
-    """The words could not be found in the sound."""
+    """The words could not be aligned with the audio."""
 
 
 def load_lexicon(size: int = 25_000) -> Lexicon:
-    """The `size` likeliest words of pocketsphinx's US English model with their phones, likeliest first."""
+    """The `size` most probable words of pocketsphinx's US English model with their phones, most probable first."""
     from pocketsphinx import Config, LogMath, NGramModel, get_model_path
 
     model = NGramModel(Config(), LogMath(), get_model_path("en-us/en-us.lm.bin"))
@@ -30,8 +30,8 @@ def load_lexicon(size: int = 25_000) -> Lexicon:
             word, *phones = line.split()
             if word.replace("'", "").isalpha() and len(word) <= 14 and (len(word) > 1 or word in "ai"):
                 pronunciations[word] = phones
-    likeliest = sorted(pronunciations, key=lambda word: -model.prob([word]))
-    return {word: pronunciations[word] for word in likeliest[:size]}
+    by_probability = sorted(pronunciations, key=lambda word: -model.prob([word]))
+    return {word: pronunciations[word] for word in by_probability[:size]}
 
 
 class Aligner:
@@ -44,7 +44,7 @@ class Aligner:
         self._decoder = Decoder(lm=None, loglevel="FATAL", cmn="batch", bestpath=False, compallsen=True)
 
     def __call__(self, samples: NDArray[np.float32], text: str) -> list[Phone]:
-        """Phones of mono 16 kHz `samples` from 0 to their end, `SIL` between words that are apart.
+        """Phones of mono 16 kHz `samples` from 0 to their end, with `SIL` in the pauses between words.
 
         Raises AlignmentError when the recogniser finds no path.
         """
@@ -67,10 +67,10 @@ class Aligner:
             for word in alignment
             for phone in word
         ]
-        return cover(found, len(samples) / SAMPLE_RATE)
+        return fill_gaps(found, len(samples) / SAMPLE_RATE)
 
     def _pass(self, pcm: bytes) -> None:
-        # Forgets the level and noise of what was aligned before: timings must not depend on the order of the clips.
+        # Resets the adaptation to level and noise, so that timings don't depend on the clips aligned before.
         self._decoder.reinit_feat()
         self._decoder.start_utt()
         try:
@@ -79,9 +79,9 @@ class Aligner:
             self._decoder.end_utt()
 
 
-def cover(phones: list[Phone], duration_s: float) -> list[Phone]:
-    """The same phones cut to 0 … `duration_s`, with everything else filled by `SIL` and neighbouring `SIL` joined."""
-    covered: list[Phone] = []
+def fill_gaps(phones: list[Phone], duration_s: float) -> list[Phone]:
+    """The phones cut to 0 … `duration_s`, with `SIL` in all gaps and neighbouring `SIL` joined."""
+    filled: list[Phone] = []
     at = 0.0
     for phone in phones:
         if phone.name == SILENCE or not phone.name.isalpha():
@@ -90,35 +90,35 @@ def cover(phones: list[Phone], duration_s: float) -> list[Phone]:
         if end - start < STEP_S / 2:
             continue
         if start - at > STEP_S / 2:
-            covered.append(Phone(SILENCE, at, start))
+            filled.append(Phone(SILENCE, at, start))
         else:
             start = at
-        covered.append(Phone(phone.name, start, end))
+        filled.append(Phone(phone.name, start, end))
         at = end
     if duration_s - at > 1e-6:
-        covered.append(Phone(SILENCE, at, duration_s))
-    return covered
+        filled.append(Phone(SILENCE, at, duration_s))
+    return filled
 
 
 def loudness(samples: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Root mean square of each hundredth of a second: float64 [len(samples) // 160]."""
+    """Root mean square of each 10 ms: float64 [len(samples) // 160]."""
     steps = len(samples) // STEP_SAMPLES
     blocks = samples[: steps * STEP_SAMPLES].astype(np.float64).reshape(steps, STEP_SAMPLES)
     return np.asarray(np.sqrt((blocks**2).mean(1)))
 
 
-def doubt(phones: list[Phone], samples: NDArray[np.float32]) -> str | None:
-    """Why this alignment should not be believed, or None.
+def implausibility(phones: list[Phone], samples: NDArray[np.float32]) -> str | None:
+    """Why this alignment is implausible, or None.
 
-    A lost aligner crams phones into their shortest length, stretches others, lays vowels over silence and silence
-    over speech.
+    An aligner that fails gives some phones the shortest possible length, stretches others, and puts vowels on silence
+    and silence on speech.
     """
     spoken = [phone for phone in phones if phone.name != SILENCE]
     if not spoken:
         return "nothing spoken"
     shortest = sum(phone.duration_s < SHORTEST_S + 0.005 for phone in spoken) / len(spoken)
     if shortest > 0.35:
-        return f"{shortest:.0%} of the phones have the least possible length"
+        return f"{shortest:.0%} of the phones have the shortest possible length"
     longest = max(phone.duration_s for phone in spoken)
     if longest > 0.6:
         return f"a phone of {longest:.2f} s"

@@ -1,4 +1,4 @@
-"""Sound without speech, over which the mouth must stay shut."""
+"""Audio without speech, during which the mouth must stay closed."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +39,7 @@ def _hum(length: int, rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def _clicks(length: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """A keyboard, or a knock on the desk: bursts of a few hundredths of a second."""
+    """A keyboard or a knock on the desk: bursts of 4 to 40 ms."""
     sound = _room(length, rng) * 0.3
     for _ in range(max(2, length // 4000)):
         burst = round(rng.uniform(0.004, 0.04) * SAMPLE_RATE)
@@ -50,7 +50,7 @@ def _clicks(length: int, rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def _rustle(length: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Clothes or paper near the microphone: noise that swells and fades."""
+    """Clothes or paper near the microphone: noise of changing level."""
     swell = np.interp(np.arange(length), np.linspace(0, length, 12), rng.uniform(0, 1, 12) ** 2)
     sound = coloured_noise(length, rng.uniform(0, 0.6), rng) * 10 ** rng.uniform(-2.5, -1.6)
     return sound * swell + _silence(length, rng)

@@ -1,4 +1,4 @@
-"""What is known of a clip of speech: who says what, and when each phone sounds."""
+"""The description of a speech clip: voice, text and phone timings."""
 
 import json
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Texts that are only ever tested on; `|` is a pause. Written apart from the patterns of training."""
+"""Texts for measuring only; `|` is a pause. They don't come from the patterns that training texts are made of."""
 
 from training.speech.sentences import Sentence
 

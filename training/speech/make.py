@@ -1,8 +1,8 @@
-"""Makes the data set of speech: `python -m training.speech.make --minutes 28 --out DIR --seed 1`.
+"""Generates the speech of the data set: `python -m training.speech.make --minutes 28 --out DIR --seed 1`.
 
 Writes DIR/wav/<id>.wav (16 kHz mono, whole frames of 640 samples), DIR/speech.json (see `training.speech.clip`) and
 DIR/curves.npz: `names`, those of the face units, and under each clip's id float32 [n_frames, units].
-With --curves-only the speech in DIR stays as it is and only its curves are made anew.
+With --curves-only the speech in DIR is kept and only its curves are computed again.
 """
 
 import argparse
@@ -19,7 +19,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from training.speech.alignment import Aligner, AlignmentError, cover, doubt, load_lexicon
+from training.speech.alignment import Aligner, AlignmentError, fill_gaps, implausibility, load_lexicon
 from training.speech.backgrounds import KINDS, background
 from training.speech.clip import (
     FRAME_RATE,
@@ -60,7 +60,7 @@ HELD_OUT_VOICES = {
 
 @dataclass(frozen=True)
 class Plan:
-    """One clip to be made. `scale` multiplies pitch and formants; `rate` is the pace, whatever the scale."""
+    """One clip to generate. `scale` multiplies pitch and formants; `rate` is the pace, independent of the scale."""
 
     id: str
     group: str
@@ -72,7 +72,7 @@ class Plan:
 
 
 def training_plans(seed: int) -> Iterator[Plan]:
-    """Plans without end: sentences in all voices, and now and then a background without speech."""
+    """An endless sequence of plans: sentences in all voices, and some backgrounds without speech."""
     rng = random.Random(seed)
     sentence = SentenceMaker(load_lexicon(), seed, forbidden=[text.replace("|", "") for text in TEXTS])
     voices, shares = list(TRAINING_SHARES), list(TRAINING_SHARES.values())
@@ -90,7 +90,7 @@ def training_plans(seed: int) -> Iterator[Plan]:
 
 
 def held_out_plans(seed: int) -> dict[str, list[Plan]]:
-    """For each group more plans than clips wanted, so that a doubtful alignment can be replaced."""
+    """More plans for each group than it has clips, so that an implausible alignment can be replaced."""
     sentences = held_out_sentences()
     plans: dict[str, list[Plan]] = {}
     for group in HELD_OUT:
@@ -104,7 +104,7 @@ def held_out_plans(seed: int) -> dict[str, list[Plan]]:
 
 
 class ClipMaker:
-    """Makes clips in one process: synthesisers and the aligner are loaded once."""
+    """Generates clips in one process, which loads synthesisers and aligner once."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -112,7 +112,7 @@ class ClipMaker:
         self._voices: dict[str, Synthesise] = {}
 
     def __call__(self, plan: Plan) -> Clip | str:
-        """The clip, its wav written; or why it was dropped."""
+        """Write the wav of a clip and return the clip, or return why it was dropped."""
         rng = np.random.default_rng(plan.seed)
         try:
             parts = self._parts(plan, rng)
@@ -120,28 +120,28 @@ class ClipMaker:
             return str(error)
         if isinstance(parts, str):
             return parts
-        samples, phones = join(parts, rng)
+        samples, phones = concatenate(parts, rng)
         soundfile.write(self._folder / "wav" / f"{plan.id}.wav", samples, SAMPLE_RATE, subtype="PCM_16")
         return Clip(plan.id, plan.voice, plan.group, plan.sentence.text, tuple(phones), len(samples) // FRAME_SAMPLES)
 
     def _parts(self, plan: Plan, rng: np.random.Generator) -> list[tuple[Samples, list[Phone]]] | str:
-        """Sound and phones of silence and phrases in turn."""
+        """Audio and phones of pauses and phrases, alternating."""
         if not plan.sentence.phrases:
             sound = background(plan.voice, rng.uniform(2.5, 5.0), rng)
-            return [(sound, cover([], len(sound) / SAMPLE_RATE))]
+            return [(sound, fill_gaps([], len(sound) / SAMPLE_RATE))]
         level = rng.uniform(0.3, 0.75)
         parts = [_pause(rng.uniform(0.2, 0.4))]
         for i, phrase in enumerate(plan.sentence.phrases):
             if i:
                 parts.append(_pause(rng.uniform(0.12, 0.9)))
             phrase_seed = int(rng.integers(2**31))
-            said = trimmed(self._voice(plan.voice)(phrase, plan.rate / plan.scale, phrase_seed))
-            phones = self._aligner(said, phrase)
-            why = doubt(phones, said)
-            if why:
-                return f"{plan.voice}, {phrase!r}: {why}"
-            scaled = resample(said, round(1000 * plan.scale), 1000)
-            stretch = len(scaled) / len(said)
+            spoken = trimmed(self._voice(plan.voice)(phrase, plan.rate / plan.scale, phrase_seed))
+            phones = self._aligner(spoken, phrase)
+            reason = implausibility(phones, spoken)
+            if reason:
+                return f"{plan.voice}, {phrase!r}: {reason}"
+            scaled = resample(spoken, round(1000 * plan.scale), 1000)
+            stretch = len(scaled) / len(spoken)
             phones = [Phone(p.name, p.start_s * stretch, p.end_s * stretch) for p in phones]
             parts.append((scaled / np.abs(scaled).max() * level, phones))
         parts.append(_pause(rng.uniform(0.22, 0.4)))
@@ -160,8 +160,8 @@ def trimmed(samples: Samples, guard_s: float = 0.03) -> Samples:
     return samples[max(0, sounding[0] - guard) : sounding[-1] + guard]
 
 
-def join(parts: list[tuple[Samples, list[Phone]]], rng: np.random.Generator) -> tuple[Samples, list[Phone]]:
-    """One after the other over a faint noise, up to a whole number of frames."""
+def concatenate(parts: list[tuple[Samples, list[Phone]]], rng: np.random.Generator) -> tuple[Samples, list[Phone]]:
+    """The parts in order, mixed with faint noise and padded to a whole number of frames."""
     sound = np.concatenate([samples for samples, _ in parts])
     length = -(-len(sound) // FRAME_SAMPLES) * FRAME_SAMPLES
     noise = rng.normal(0, 10 ** rng.uniform(-4.3, -3.2), length)
@@ -170,9 +170,9 @@ def join(parts: list[tuple[Samples, list[Phone]]], rng: np.random.Generator) -> 
     for samples, own in parts:
         phones += [Phone(p.name, p.start_s + at, p.end_s + at) for p in own if p.name != SILENCE]
         at += len(samples) / SAMPLE_RATE
-    # Rounded as speech.json rounds them, so that curves made anew from it are the same.
-    covered = cover(phones, length / SAMPLE_RATE)
-    return mixed, [Phone(p.name, round(p.start_s, 4), round(p.end_s, 4)) for p in covered]
+    # Rounded as in speech.json, so that curves computed again from it are the same.
+    filled = fill_gaps(phones, length / SAMPLE_RATE)
+    return mixed, [Phone(p.name, round(p.start_s, 4), round(p.end_s, 4)) for p in filled]
 
 
 def _pause(duration_s: float) -> tuple[Samples, list[Phone]]:
@@ -188,18 +188,21 @@ def _start_worker(folder: Path) -> None:
     _maker = ClipMaker(folder)
 
 
-def _work(plan: Plan) -> Clip | str:
+def _make_clip(plan: Plan) -> Clip | str:
     return _maker(plan)
 
 
 def make(folder: Path, minutes: float, seed: int, processes: int) -> list[Clip]:
-    """Fill `folder` with `minutes` of training clips and the held-out clips; returns them all."""
+    """Fill `folder` with `minutes` of training clips and the held-out clips; returns all clips.
+
+    Raises RuntimeError when too few held-out clips could be aligned.
+    """
     (folder / "wav").mkdir(parents=True, exist_ok=True)
     clips: list[Clip] = []
     dropped: list[str] = []
     with multiprocessing.get_context("spawn").Pool(processes, _start_worker, (folder,)) as pool:
         for group, plans in held_out_plans(seed).items():
-            results = pool.map(_work, plans, chunksize=1)
+            results = pool.map(_make_clip, plans, chunksize=1)
             made = [result for result in results if not isinstance(result, str)][: len(HELD_OUT_VOICES[group])]
             dropped += [result for result in results if isinstance(result, str)]
             if len(made) < len(HELD_OUT_VOICES[group]):
@@ -208,8 +211,8 @@ def make(folder: Path, minutes: float, seed: int, processes: int) -> list[Clip]:
         plans_ahead = training_plans(seed)
         frames, wanted = 0, round(minutes * 60 * FRAME_RATE)
         while frames < wanted:
-            # A fixed batch keeps the result independent of how many processes there are and how fast they run.
-            for result in pool.map(_work, [next(plans_ahead) for _ in range(16)], chunksize=1):
+            # With a fixed batch the result doesn't depend on the number of processes and their speed.
+            for result in pool.map(_make_clip, [next(plans_ahead) for _ in range(16)], chunksize=1):
                 if isinstance(result, str):
                     dropped.append(result)
                 elif frames < wanted:
@@ -226,7 +229,7 @@ def make(folder: Path, minutes: float, seed: int, processes: int) -> list[Clip]:
 
 
 def write_curves(folder: Path, clips: list[Clip]) -> None:
-    """Write `curves.npz` for clips whose wavs are there."""
+    """Write `curves.npz` for clips whose wav files exist."""
     curves: dict[str, NDArray[np.float32]] = {}
     for clip in clips:
         samples, _ = soundfile.read(folder / "wav" / f"{clip.id}.wav", dtype="float32")
@@ -243,8 +246,8 @@ def summary(clips: list[Clip], dropped: list[str]) -> str:
             if clip.group == group:
                 voices[clip.voice] += clip.n_frames
         count = sum(clip.group == group for clip in clips)
-        spread = ", ".join(f"{voice} {frames / FRAME_RATE / 60:.1f}" for voice, frames in voices.most_common())
-        lines.append(f"{group}: {count} clips, {sum(voices.values()) / FRAME_RATE / 60:.1f} min ({spread})")
+        by_voice = ", ".join(f"{voice} {frames / FRAME_RATE / 60:.1f}" for voice, frames in voices.most_common())
+        lines.append(f"{group}: {count} clips, {sum(voices.values()) / FRAME_RATE / 60:.1f} min ({by_voice})")
     spoken = [[p.name for p in clip.phones if p.name != SILENCE] for clip in clips if clip.group == TRAIN]
     phones = collections.Counter(name for names in spoken for name in names)
     pairs = {pair for names in spoken for pair in itertools.pairwise(names)}
@@ -261,7 +264,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--curves-only", action="store_true", help="of the speech that is in --out")
+    parser.add_argument("--curves-only", action="store_true", help="compute the curves of the speech in --out again")
     arguments = parser.parse_args()
     if arguments.curves_only:
         write_curves(arguments.out, read_clips(arguments.out / "speech.json"))

@@ -1,4 +1,4 @@
-"""Sentences to be spoken: patterns filled from word lists, and word salads that chase rare pairs of phones."""
+"""Sentences to synthesise: patterns filled from word lists, and random words chosen for rare pairs of phones."""
 
 import itertools
 import random
@@ -67,8 +67,8 @@ PATTERNS = (
     "it was {adj}, {adj} and {adj}",
     "do you {verb} {noun}s or {noun}s?",
 )
-SALAD_REACH = (1500, 7000)
-"""How far down the list of likely words a salad reaches: rare words are mispronounced by synthesisers."""
+RANDOM_VOCABULARY_SIZES = (1500, 7000)
+"""The numbers of most common words from which random words are drawn; synthesisers mispronounce rare words."""
 TWISTERS = (
     "peter piper picked a peck of pickled peppers",
     "she sells sea shells by the sea shore",
@@ -95,7 +95,7 @@ TWISTERS = (
 
 @dataclass(frozen=True)
 class Sentence:
-    """A text in phrases, each ending in its punctuation mark; between phrases the speaker pauses."""
+    """A text in phrases, each with its final punctuation mark; the speaker pauses between phrases."""
 
     phrases: tuple[str, ...]
 
@@ -110,14 +110,14 @@ def spoken_words(text: str) -> list[str]:
 
 
 class SentenceMaker:
-    """Makes sentences that no earlier call has made and that aren't in `forbidden`, all words in `lexicon`."""
+    """Generates sentences without repetition, none of them in `forbidden`, with all words in `lexicon`."""
 
     def __init__(self, lexicon: Lexicon, seed: int, forbidden: Sequence[str] = ()) -> None:
         self._lexicon = lexicon
         self._vocabulary = list(lexicon)
         self._random = random.Random(seed)
-        self._made = {tuple(spoken_words(text)) for text in forbidden}
-        self._heard_pairs: dict[tuple[str, str], int] = {}
+        self._used = {tuple(spoken_words(text)) for text in forbidden}
+        self._pair_counts: dict[tuple[str, str], int] = {}
         self._lists = {
             kind: [entry for entry in words.split("|" if "|" in words else None) if self._known(entry)]
             for kind, words in WORDS.items()
@@ -128,48 +128,48 @@ class SentenceMaker:
         while True:
             draw = self._random.random()
             if draw < 0.30:
-                text = self._salad()
+                text = self._random_words()
             elif draw < 0.36:
                 text = self._random.choice(self._twisters)
             else:
-                text = self._filled(self._random.choice(PATTERNS))
+                text = self._filled_pattern(self._random.choice(PATTERNS))
             words = tuple(spoken_words(text))
-            if words not in self._made and all(word in self._lexicon for word in words):
+            if words not in self._used and all(word in self._lexicon for word in words):
                 break
-        self._made.add(words)
+        self._used.add(words)
         for pair in self._pairs(words):
-            self._heard_pairs[pair] = self._heard_pairs.get(pair, 0) + 1
+            self._pair_counts[pair] = self._pair_counts.get(pair, 0) + 1
         return Sentence(self._phrases(text))
 
     def _known(self, text: str) -> bool:
         return all(word in self._lexicon for word in spoken_words(text))
 
-    def _filled(self, pattern: str) -> str:
+    def _filled_pattern(self, pattern: str) -> str:
         head, *rest = pattern.split("{")
         for part in rest:
             kind, tail = part.split("}")
             head += self._random.choice(self._lists[kind]) + tail
         return head
 
-    def _salad(self) -> str:
-        """Words chosen one by one, each the one among 40 that brings the rarest pairs of phones."""
+    def _random_words(self) -> str:
+        """Words chosen one by one: of 40 candidates the one with the rarest pairs of phones."""
         words: list[str] = []
         for _ in range(self._random.randint(4, 9)):
-            candidates = self._random.choices(self._vocabulary[: self._random.choice(SALAD_REACH)], k=40)
-            words.append(max(candidates, key=lambda word: self._novelty([*words[-1:], word])))
+            candidates = self._random.choices(self._vocabulary[: self._random.choice(RANDOM_VOCABULARY_SIZES)], k=40)
+            words.append(max(candidates, key=lambda word: self._rarity([*words[-1:], word])))
         comma = self._random.randint(2, len(words) - 1)
         return " ".join(words[:comma]) + self._random.choice([", ", " "]) + " ".join(words[comma:])
 
-    def _novelty(self, words: Sequence[str]) -> float:
+    def _rarity(self, words: Sequence[str]) -> float:
         pairs = self._pairs(words)
-        return sum(1 / (1 + self._heard_pairs.get(pair, 0)) for pair in pairs) / max(6, len(pairs))
+        return sum(1 / (1 + self._pair_counts.get(pair, 0)) for pair in pairs) / max(6, len(pairs))
 
     def _pairs(self, words: Sequence[str]) -> list[tuple[str, str]]:
         phones = [phone for word in words for phone in self._lexicon[word]]
         return list(itertools.pairwise(phones))
 
     def _phrases(self, text: str) -> tuple[str, ...]:
-        """Split at some of the commas, so that pauses of every length occur, and at no others."""
+        """Split at a random half of the commas, and always after a phrase of one word; the speaker pauses there."""
         end = "?" if text.endswith("?") else "."
         parts = [part.strip() for part in text.rstrip("?").split(",")]
         phrases = [parts[0]]

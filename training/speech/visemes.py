@@ -1,9 +1,9 @@
 """Phones → face units at 25 frames/s, coarticulated.
 
 Each phone pulls the articulators to its own target with a strength that fades outside the phone (dominance functions,
-after Cohen and Massaro, "Modeling coarticulation in synthetic visual speech", 1993). What the ear insists on seeing
-is then enforced on top: m, b and p shut the lips, f and v lay the lower lip on the teeth, each for at least one frame.
-Nothing looks further ahead than 0.12 s, since a frame's audio window ends 0.12 s after the frame begins.
+after Cohen and Massaro, "Modeling coarticulation in synthetic visual speech", 1993). Contacts that a viewer expects are
+then enforced: m, b and p close the lips, and f and v put the lower lip on the teeth, each for at least one frame. No
+frame depends on audio more than 0.12 s ahead, because its audio window ends 0.12 s after the frame begins.
 """
 
 from collections.abc import Sequence
@@ -16,14 +16,14 @@ from training.speech.alignment import STEP_S, loudness
 from training.speech.clip import FRAME_RATE, SILENCE, Phone
 
 JAW_LIMIT = 0.38
-"""Above this the chin leaves the mask that LatentSync repaints."""
+"""With a wider jaw the chin leaves the region that LatentSync repaints."""
 REACH_S = 0.08
 VOWEL_PULL = (1.3, 1.2)
 FADE_S = 0.04
 SMOOTHING_STEPS = 9
 BILABIALS = frozenset("MBP")
 RELEASE_S = {"B": 0.02, "P": 0.035}
-"""The end of a stop is its burst and breath, over which the lips are already parting."""
+"""Length of the burst at the end of a stop, during which the lips already open."""
 LABIODENTALS = frozenset("FV")
 
 ARTICULATORS = ("jaw", "funnel", "pucker", "spread", "lower", "upper", "roll_lower", "roll_upper")
@@ -47,7 +47,7 @@ UNITS: dict[str, tuple[str, float]] = {
 
 @dataclass(frozen=True)
 class Target:
-    """Where a phone pulls (jaw, funnel, pucker, spread, lower lip down, upper lip up) and how strongly."""
+    """The pose that a phone pulls to (jaw, funnel, pucker, spread, lower lip down, upper lip up), and the strength."""
 
     pose: tuple[float, float, float, float, float, float]
     jaw_pull: float
@@ -98,7 +98,7 @@ _REST = Target(_CLOSED, 1.0, 1.0)
 
 
 def targets(phone: Phone) -> list[tuple[Target, float, float]]:
-    """The targets of a phone with the times in seconds over which each holds."""
+    """The targets of a phone, each with its start and end in seconds."""
     if phone.name == SILENCE:
         return [(_REST, phone.start_s, phone.end_s)]
     if phone.name in _DIPHTHONGS:
@@ -117,7 +117,7 @@ def face_curves(
 ) -> NDArray[np.float32]:
     """Face units at the middle of each frame: float32 [n_frames, len(UNITS)] in 0 … 1, jawOpen at most `JAW_LIMIT`.
 
-    `phones` must cover the clip. With `samples` (16 kHz mono) loud syllables open a little wider than soft ones.
+    `phones` must cover the clip without gaps. With `samples` (16 kHz mono) loud syllables open wider than soft ones.
     """
     steps = n_frames * round(1 / (FRAME_RATE * STEP_S))
     time_s = np.arange(steps) * STEP_S
@@ -128,11 +128,11 @@ def face_curves(
     tracks = np.stack([np.convolve(track, window / window.sum(), "valid") for track in padded])
     curve = dict(zip(ARTICULATORS, [*tracks, *np.zeros((2, steps))], strict=True))
     if samples is not None:
-        gain = _effort(samples, steps)
+        gain = _loudness_gain(samples, steps)
         for name in ("jaw", "lower", "upper"):
             curve[name] = curve[name] * gain
-    _touch_teeth(curve, _gate(phones, LABIODENTALS, time_s, least_s=0.045, ramp_s=0.055))
-    _shut_lips(curve, _gate(phones, BILABIALS, time_s, least_s=0.055, ramp_s=0.06))
+    _put_lip_on_teeth(curve, _gate(phones, LABIODENTALS, time_s, least_s=0.045, ramp_s=0.055))
+    _close_lips(curve, _gate(phones, BILABIALS, time_s, least_s=0.055, ramp_s=0.06))
     curve["jaw"] = np.minimum(curve["jaw"], JAW_LIMIT)
     middles = np.arange(n_frames) * (steps // n_frames) + steps // n_frames // 2
     units = np.stack([curve[source][middles] * gain for source, gain in UNITS.values()], axis=1)
@@ -153,8 +153,8 @@ def _blend(phones: Sequence[Phone], time_s: NDArray[np.float64]) -> NDArray[np.f
     return np.asarray(weighted / weights)
 
 
-def _effort(samples: NDArray[np.float32], steps: int) -> NDArray[np.float64]:
-    """Gain of the opening by loudness, 0.85 … 1.1: about 1 for loud vowels, less 1.2 % for each dB below."""
+def _loudness_gain(samples: NDArray[np.float32], steps: int) -> NDArray[np.float64]:
+    """Gain of the opening, 0.85 … 1.1: about 1 for loud vowels, and 1.2 % less for each dB below them."""
     level = np.resize(np.append(loudness(samples), np.zeros(steps)), steps)
     level = np.convolve(level, np.ones(15) / 15, "same")
     reference = np.percentile(level, 85)
@@ -165,7 +165,7 @@ def _effort(samples: NDArray[np.float32], steps: int) -> NDArray[np.float64]:
 def _gate(
     phones: Sequence[Phone], names: frozenset[str], time_s: NDArray[np.float64], least_s: float, ramp_s: float
 ) -> NDArray[np.float64]:
-    """1 while one of these phones is held, for at least `least_s`, with raised-cosine ramps before and after."""
+    """1 during each of these phones, for at least `least_s`, with raised-cosine ramps before and after."""
     gate = np.zeros(len(time_s))
     for phone in phones:
         if phone.name in names:
@@ -179,16 +179,16 @@ def _gate(
     return gate
 
 
-def _shut_lips(curve: dict[str, NDArray[np.float64]], gate: NDArray[np.float64]) -> None:
+def _close_lips(curve: dict[str, NDArray[np.float64]], gate: NDArray[np.float64]) -> None:
     for name in ("jaw", "lower", "upper", "funnel", "spread"):
         curve[name] = curve[name] * (1 - gate)
     curve["pucker"] = curve["pucker"] * (1 - 0.7 * gate)
-    # Rolled inwards, not pressed: pressing pulls the corners back and leaves dark gaps there.
+    # The lips roll inwards: pressing them would pull the corners back and leave dark gaps there.
     curve["roll_lower"] = curve["roll_lower"] * (1 - gate) + 0.45 * gate
     curve["roll_upper"] = 0.40 * gate
 
 
-def _touch_teeth(curve: dict[str, NDArray[np.float64]], gate: NDArray[np.float64]) -> None:
+def _put_lip_on_teeth(curve: dict[str, NDArray[np.float64]], gate: NDArray[np.float64]) -> None:
     curve["jaw"] = curve["jaw"] * (1 - gate) + 0.05 * gate
     curve["lower"] = curve["lower"] * (1 - gate)
     curve["upper"] = curve["upper"] * (1 - gate) + 0.28 * gate

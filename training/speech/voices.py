@@ -1,4 +1,4 @@
-"""Speech synthesisers behind one call. They only make data: none of them is part of the product.
+"""Speech synthesisers behind one interface. They only generate data; none of them is part of the server.
 
 | voice | synthesiser | licence |
 |---|---|---|
@@ -44,9 +44,9 @@ UNSEEN_SYNTHESISER_NAME = "espeak"
 
 
 def missing(names: list[str]) -> list[str]:
-    """The programs and packages that these voices need and that are not installed."""
+    """The programs and packages that these voices need and that aren't installed."""
     found = {need: bool(shutil.which(need) or find_spec(need)) for need in {NEEDS[name] for name in names}}
-    return sorted(need for need, is_there in found.items() if not is_there)
+    return sorted(need for need, installed in found.items() if not installed)
 
 
 def open_voice(name: str) -> Synthesise:
@@ -88,8 +88,8 @@ def _joe(text: str, rate: float, seed: int) -> Samples:
     ids = _joe_ids(text, config["phoneme_id_map"])
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    # The network draws its own noise from a generator seeded when the session is made, so each phrase gets its own
-    # session; without the optimiser that takes a third of a second.
+    # The network's noise generator is seeded when a session is created, so each phrase gets its own session; without
+    # graph optimisation that takes a third of a second.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     onnxruntime.set_seed(seed)
     session = onnxruntime.InferenceSession(str(model_path()), options, providers=["CPUExecutionProvider"])
@@ -106,7 +106,7 @@ def _joe(text: str, rate: float, seed: int) -> Samples:
 
 
 def _joe_ids(text: str, table: dict[str, list[int]]) -> list[int]:
-    """Ids of the IPA characters, a pad after each, between start and end marks: what the network was trained on."""
+    """Ids of the IPA characters, with padding after each, between start and end marks, as the network was trained."""
     run = subprocess.run(
         ["espeak-ng", "-q", "--ipa", "-v", "en-us", text], check=True, capture_output=True, text=True, timeout=30
     )
@@ -132,7 +132,7 @@ def _espeak(text: str, rate: float, seed: int) -> Samples:
 
 
 def _program(command: list[str]) -> Samples:
-    """Run a synthesiser whose last argument is the wav to write."""
+    """Run a synthesiser whose last argument is the wav file to write."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "speech.wav"
         subprocess.run([*command, str(path)], check=True, capture_output=True, timeout=60)
