@@ -1,0 +1,75 @@
+"""The example clients against a real server: they follow a task to its end, and say why one failed."""
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from tests.support.checkout import ROOT
+from tests.support.running_server import RunningServer, running, settings_in
+from tests.support.speech_samples import wav
+
+pytestmark = pytest.mark.timeout(60)
+
+PYTHON = (sys.executable, str(ROOT / "examples/client.py"))
+SHELL = (str(ROOT / "examples/client.sh"),)
+
+
+@pytest_asyncio.fixture
+async def server(tmp_path: Path) -> AsyncIterator[RunningServer]:
+    async with running(settings_in(tmp_path)) as started:
+        await started.ready()
+        yield started
+
+
+async def run(client: tuple[str, ...], server: RunningServer, speech: Path) -> tuple[int | None, list[str], str]:
+    """Exit code, lines of output, and error output of a client that sends `speech`."""
+    process = await asyncio.create_subprocess_exec(
+        *client,
+        str(speech),
+        env={"PATH": "/usr/local/bin:/usr/bin:/bin", "LATENTSYNC_URL": str(server.http.base_url)},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    output, errors = await process.communicate()
+    return process.returncode, output.decode().splitlines(), errors.decode()
+
+
+async def test_the_python_client_prints_the_progress_until_the_speech_was_said(
+    server: RunningServer, tmp_path: Path
+) -> None:
+    (tmp_path / "speech.wav").write_bytes(wav(0.5))
+    code, lines, errors = await run(PYTHON, server, tmp_path / "speech.wav")
+    assert (code, errors) == (0, "")
+    assert lines[-1].split() == ["done", "100%"]
+
+
+async def test_the_shell_client_prints_the_task_until_the_speech_was_said(
+    server: RunningServer, tmp_path: Path
+) -> None:
+    (tmp_path / "speech.wav").write_bytes(wav(0.5))
+    code, lines, errors = await run(SHELL, server, tmp_path / "speech.wav")
+    assert (code, errors) == (0, "")
+    assert json.loads(lines[-1])["state"] == "done"
+
+
+@pytest.mark.parametrize("client", [PYTHON, SHELL], ids=["python", "shell"])
+async def test_a_client_says_why_its_file_was_refused(
+    server: RunningServer, tmp_path: Path, client: tuple[str, ...]
+) -> None:
+    (tmp_path / "speech.wav").write_text("no audio at all")
+    code, _, errors = await run(client, server, tmp_path / "speech.wav")
+    assert code == 1
+    assert "audio" in errors and "Traceback" not in errors
+
+
+@pytest.mark.parametrize("client", [PYTHON, SHELL], ids=["python", "shell"])
+async def test_a_client_fails_with_its_task(server: RunningServer, tmp_path: Path, client: tuple[str, ...]) -> None:
+    server.models.failing = True
+    (tmp_path / "speech.wav").write_bytes(wav(0.5))
+    code, _, _ = await run(client, server, tmp_path / "speech.wav")
+    assert code == 1
