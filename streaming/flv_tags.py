@@ -1,4 +1,4 @@
-"""Splits a live FLV that arrives in pieces into its tags, which are what every target gets."""
+"""Splits a live FLV byte stream into tags, the unit in which targets are sent the stream."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 HEADER = b"FLV\x01\x05\x00\x00\x00\x09\x00\x00\x00\x00"
-"""Begins an FLV with picture and sound."""
+"""Header of an FLV with video and audio."""
 
 _TAG_HEADER = 11
 _TRAILER = 4
@@ -25,7 +25,7 @@ class TagKind(IntEnum):
 
 @dataclass(frozen=True)
 class Tag:
-    """One FLV tag, `data` being all of it; a `configuration` is decoder parameters and has no time of its own."""
+    """One FLV tag with its header in `data`; a `configuration` holds decoder parameters and has no timestamp."""
 
     kind: TagKind
     time_ms: int
@@ -35,14 +35,14 @@ class Tag:
 
 
 class FlvParser:
-    """Takes bytes as they come and yields the tags that they complete; raises ValueError on what is no FLV."""
+    """An incremental parser; raises ValueError for data that is no FLV."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._begun = False
 
     def feed(self, data: bytes) -> Iterator[Tag]:
-        """Tags completed by `data`."""
+        """Yields the tags that `data` completes."""
         self._buffer += data
         if not self._begun:
             if len(self._buffer) < len(HEADER):
@@ -52,7 +52,7 @@ class FlvParser:
             del self._buffer[: len(HEADER)]
             self._begun = True
         while (whole := self._take()) is not None:
-            # Every run says that it is the end; for who comes after it nothing ends.
+            # Each encoder run ends with an end-of-sequence tag; the joined stream goes on.
             if not _ends_sequence(whole):
                 yield _tag(whole)
 

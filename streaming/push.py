@@ -1,4 +1,4 @@
-"""Sends the encoded stream to one target for ever: an ffmpeg that only copies, watched and started again."""
+"""Sends the encoded stream to one target: an ffmpeg that copies packets, watched and restarted when it ends."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from streaming.timeline import StreamTimeline, TagQueue
 _log = logging.getLogger(__name__)
 
 _SPACING_S = (0.3, 0.5, 0.8)
-"""From the start of one attempt to the next; never so long that a far end which is back would wait for it."""
+"""Time from the start of one attempt to the next; short, so that a server that is back gets the stream at once."""
 _SHORTEST_PAUSE_S = 0.25
-_GOOD_RUN_S = 30.0  # a connection that held so long makes the next failure a first one again
+_GOOD_RUN_S = 30.0  # after a connection of this length the back-off begins anew
 _OPEN_S = 4.0
-"""A target must be connected within this; the kernel sends its SYN after 0, 1 and 3 s."""
+"""Limit for opening a connection; the kernel sends a SYN after 0, 1 and 3 s."""
 _STALLED_S = 3.0
 _CLOSE_S = 2.0
 _OPENED = re.compile(r"^\[info\] Output #0")
 
 
 class TargetPush:
-    """One target and the thread that keeps it on the air; created running, ended by `close`.
+    """One target and the thread that keeps it on the air; it runs from its creation until `close`.
 
-    A target that refuses, hangs, or takes too little never holds up the encoder or another target: it loses whole
-    groups of pictures, with their sound, and goes on with a keyframe.
+    A target that refuses, hangs or is too slow never blocks the encoder or another target: whole groups of pictures
+    are dropped for it, with their sound, and it continues with a keyframe.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class TargetPush:
 
     @property
     def status(self) -> TargetStatus:
-        """How the target is doing."""
+        """The present state of the connection."""
         if self._opened:
             state = PublisherState.ON_AIR
         else:
@@ -69,7 +69,7 @@ class TargetPush:
         return TargetStatus(mask(self.target), state, reconnects, self._dropped, "" if self._opened else self._problem)
 
     def close(self) -> None:
-        """Sends what is queued, for a short while, and ends the connection in order."""
+        """Sends what is queued, within a short limit, and closes the connection in order."""
         self._closing.set()
         self._thread.join()
 
@@ -84,7 +84,7 @@ class TargetPush:
             if self._closing.is_set():
                 return
             if self._connections > connections or problem != self._problem:
-                # Said once: an outage of days would fill the disk with its retries.
+                # Logged once: the retries of a long outage would fill the disk.
                 _log.warning("%s: %s; trying again", mask(self.target), problem)
             self._problem = problem
             ran_s = self._clock() - started
@@ -95,7 +95,7 @@ class TargetPush:
             self._closing.wait(pause_s)
 
     def _attempt(self) -> str:
-        """One connection, from its opening to its end; why it ended."""
+        """Runs one connection from its opening to its end; returns why it ended."""
         self._lines.clear()
         try:
             process = subprocess.Popen(
@@ -121,7 +121,7 @@ class TargetPush:
         return reason or said or f"ffmpeg ended with code {process.returncode}"
 
     def _pump(self, process: subprocess.Popen[bytes], begin: bytes, queue: TagQueue) -> str:
-        """Writes tags until ffmpeg ends, takes nothing any more, or the target is closed; what was wrong, if known."""
+        """Writes tags until ffmpeg ends or stalls, or the target is closed; returns the problem where it is known."""
         assert process.stdin is not None
         fd = process.stdin.fileno()
         os.set_blocking(fd, False)
@@ -135,7 +135,7 @@ class TargetPush:
                 tag = queue.take(0.1)
                 if tag is None:
                     if self._closing.is_set() or queue.ended:
-                        return "the stream's times begin anew" if queue.ended else ""
+                        return "the stream's timestamps restart" if queue.ended else ""
                     continue
                 pending, moved = memoryview(tag.data), now
                 if tag.kind is not TagKind.SCRIPT:
@@ -147,13 +147,13 @@ class TargetPush:
             if written:
                 moved = now
             elif now - moved > (_CLOSE_S if self._closing.is_set() else _STALLED_S) and self._opened:
-                return f"took nothing for {now - moved:.0f} s"
+                return f"accepted no data for {now - moved:.0f} s"
         return ""
 
     def _end(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdin is not None
         if not self._closing.is_set():
-            process.kill()  # of what hangs nothing can be hoped for
+            process.kill()  # a process that hangs doesn't react to SIGTERM
         process.stdin.close()
         try:
             process.wait(_CLOSE_S)
@@ -175,7 +175,7 @@ class TargetPush:
 
 
 def _write_some(fd: int, data: memoryview) -> int | None:
-    """Bytes that the pipe took within a tenth of a second; None when nobody reads it any more."""
+    """Writes what the pipe accepts within 0.1 s; returns the bytes written, None when nobody reads the pipe."""
     _, ready, _ = select.select([], [fd], [], 0.1)
     if not ready:
         return 0

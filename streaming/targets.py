@@ -1,4 +1,4 @@
-"""Where a stream goes: which muxer an address needs, and how it is named without its key."""
+"""Targets of a stream: the muxer that an address needs, and how the address is shown without its key."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import ffmpeg
 
-# A small buffer in the kernel: what a server that hangs has not taken shows after a second, not after eight.
+# A small send buffer: a server that hangs is noticed after one second instead of eight.
 _TCP = {"send_buffer_size": "131072"}
 _NETWORK_MUXERS = {
     "rtmp": {"format": "flv", "flvflags": "no_duration_filesize", **_TCP},
@@ -31,13 +31,13 @@ _FILE_MUXERS = {
 
 
 def push_command(target: str, binary: str) -> list[str]:
-    """The arguments of an ffmpeg that takes FLV from its standard input and sends it on to one target as it is.
+    """The arguments of an ffmpeg that copies FLV from its standard input to one target.
 
     Raises ValueError for an address of no known kind.
     """
     options = _muxer(target)
-    # No frame is decoded: what is encoded once goes to every target. And no `fflags nobuffer`: it throws away the
-    # packets that ffmpeg looked at first, which begin with the keyframe that lets a viewer in.
+    # Nothing is decoded: all targets get the same encoded stream. `fflags nobuffer` is left out on purpose: it drops
+    # the probed packets, and the first of them is the keyframe that a viewer needs.
     source = ffmpeg.input("pipe:0", format="flv", fpsprobesize=0, analyzeduration=500_000)
     output = ffmpeg.output(source.video, source.audio, target, c="copy", flush_packets=1, **options)
     output = output.global_args("-copyts", "-hide_banner", "-nostats", "-loglevel", "level+info").overwrite_output()
@@ -46,7 +46,7 @@ def push_command(target: str, binary: str) -> list[str]:
 
 
 def check_target(target: str) -> None:
-    """Raises ValueError, without the key, for an address of no known kind or a file in no folder."""
+    """Raises ValueError for an unsupported address or a file whose folder is missing; the message has no key."""
     _muxer(target)
     path = _local(target)
     if path is not None and not path.parent.is_dir():
@@ -54,9 +54,9 @@ def check_target(target: str) -> None:
 
 
 def unused(target: str) -> str:
-    """The target itself, but for a file that exists the first free `name-1.flv`, `name-2.flv` … beside it.
+    """The target itself; for a file that exists, the first free name of `name-1.flv`, `name-2.flv` … beside it.
 
-    A recording that is begun again would lose what it holds. An HLS playlist is continued.
+    Recordings are never overwritten. An HLS playlist is continued.
     """
     path = _local(target)
     if path is None or path.suffix == ".m3u8" or not path.exists():
@@ -76,7 +76,7 @@ def mask(target: str) -> str:
 
 
 class KeyMask:
-    """Takes the secrets of all targets out of a line of text."""
+    """Masks the secrets of all targets in a line of text."""
 
     def __init__(self, targets: tuple[str, ...]) -> None:
         words: set[str] = set()
@@ -86,7 +86,7 @@ class KeyMask:
                 credentials = parts.netloc.rpartition("@")[0]
                 words |= {parts.path.rpartition("/")[2], parts.query, credentials, credentials.partition(":")[2]}
                 words |= {pair.partition("=")[2] for pair in parts.query.split("&")}
-        # Longest first: a key that contains another one must go as a whole.
+        # Longest first: a key that contains another key must be masked as a whole.
         ordered = sorted((w for w in words if w), key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, ordered))) if ordered else None
 
@@ -106,5 +106,5 @@ def _muxer(target: str) -> dict[str, str]:
 
 
 def _local(target: str) -> Path | None:
-    """The path of a target that is a file."""
+    """The path of a target that is a file; None for an address."""
     return Path(target.removeprefix("file:")) if urlsplit(target).scheme in ("", "file") else None

@@ -1,4 +1,4 @@
-"""The encoded stream inside the channel: what each encoder run gives, joined into one and fanned out to the targets."""
+"""The encoded stream inside the channel: the output of all encoder runs as one stream, fanned out to the targets."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _log = logging.getLogger(__name__)
 
 _READ_BYTES = 1 << 16
 _LONGEST_QUEUE_MS = 4_000
-"""What a target may be behind; a slower one is taken on to the next keyframe."""
+"""Longest backlog of a target; a slower target skips to the next keyframe."""
 
 
 class TagQueue:
-    """The tags that one target has yet to send; bounded in time, and complete from a keyframe on."""
+    """The tags that one target has still to send; bounded in time, and complete from a keyframe on."""
 
     def __init__(self, skipping: bool = False) -> None:
         self.dropped = 0
@@ -27,7 +27,7 @@ class TagQueue:
         self._changed = threading.Condition()
 
     def put(self, tag: Tag) -> None:
-        """Appends a tag; a queue that is too long is emptied and goes on with the next keyframe."""
+        """Appends a tag; a queue that is too long is emptied and continues with the next keyframe."""
         with self._changed:
             if self._tags and tag.time_ms - self._tags[0].time_ms > _LONGEST_QUEUE_MS:
                 self.dropped += len(self._tags)
@@ -41,16 +41,16 @@ class TagQueue:
             self._changed.notify()
 
     def take(self, timeout_s: float) -> Tag | None:
-        """The next tag; None when none came in time."""
+        """The next tag; None when none arrived within `timeout_s`."""
         with self._changed:
             self._changed.wait_for(lambda: self._tags, timeout_s)
             return self._tags.popleft() if self._tags else None
 
 
 class StreamTimeline:
-    """Joins the runs of the encoder and hands each tag to every subscriber; its times never go back.
+    """Joins the encoder runs and gives each tag to every subscriber; timestamps never go back.
 
-    The group of pictures in progress is kept, so that a target that connects is on the air at once.
+    The current group of pictures is kept, so that a target that connects can start at once.
     """
 
     def __init__(self) -> None:
@@ -64,19 +64,19 @@ class StreamTimeline:
 
     @property
     def ready(self) -> bool:
-        """True once there is a keyframe to begin with."""
+        """True once there is a keyframe to start with."""
         return bool(self._group)
 
     @property
     def av_offset_s(self) -> float:
-        """By how much the newest picture's time is ahead of the newest sound's, averaged over about a second."""
+        """Timestamp of the newest picture minus that of the newest sound, averaged over about a second."""
         return self._skew_ms / 1000
 
     def subscribe(self, after_ms: int = -1) -> tuple[bytes, TagQueue]:
-        """The beginning of an FLV and a queue with what follows.
+        """The beginning of an FLV, and a queue of the tags that follow.
 
-        The queue begins with the latest keyframe where that is later than `after_ms`, the last time that this target
-        has got already, and else with the next one.
+        `after_ms` is the last timestamp that this target was sent. The queue starts with the latest keyframe when
+        that is later than `after_ms`, otherwise with the next keyframe.
         """
         with self._lock:
             begin = HEADER + b"".join(tag.data for tag in self._configuration.values())
@@ -93,19 +93,19 @@ class StreamTimeline:
             self._queues.discard(queue)
 
     def read(self, fd: int) -> None:
-        """Takes one run's FLV from a pipe to its end, and closes it; blocks."""
+        """Reads the FLV of one encoder run from a pipe until it ends, and closes the pipe; blocks."""
         parser = FlvParser()
         try:
             while data := os.read(fd, _READ_BYTES):
                 for tag in parser.feed(data):
                     self.receive(tag)
         except ValueError as error:
-            _log.error("encoder: %s; waiting for the next one", error)
+            _log.error("encoder: %s; its output is ignored until the next run", error)
         finally:
             os.close(fd)
 
     def begin_epoch(self) -> None:
-        """What comes next begins at zero again: it has nothing to do with what was subscribed to."""
+        """Ends all subscriptions: the timestamps restart at zero, which a running FLV can't contain."""
         with self._lock:
             for queue in self._queues:
                 queue.ended = True
@@ -116,16 +116,16 @@ class StreamTimeline:
             self.epoch += 1
 
     def receive(self, tag: Tag) -> None:
-        """Takes the next tag."""
+        """Adds the next tag of the encoder."""
         with self._lock:
             if tag.configuration:
                 known = self._configuration.get(tag.kind)
                 if known is not None and known.data[11:-4] == tag.data[11:-4]:
-                    return  # the next run encodes as the one before: for the targets it is one stream
+                    return  # the same parameters as the run before: the targets need no new header
                 self._configuration[tag.kind] = tag
             else:
                 if tag.time_ms <= self._last_ms[tag.kind]:
-                    return  # the priming of a new run's sound lies under the end of the run before
+                    return  # a new run's audio priming overlaps the end of the run before
                 self._last_ms[tag.kind] = tag.time_ms
                 self._note_skew()
                 if tag.keyframe:

@@ -1,4 +1,4 @@
-"""What a channel is: its avatar, picture and targets, as the API takes it and the disk keeps it."""
+"""The definition of a channel: avatar, picture and targets, as the API accepts it and the store saves it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from streaming.targets import mask
 
-# No spaces or control characters: an address is one argument of one program.
+# No spaces or control characters: an address is one argument of ffmpeg.
 Target = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,1024}$")]
 Side = Annotated[int, Field(ge=64, le=4096, multiple_of=2)]
 Preset = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow"]
@@ -22,7 +22,7 @@ _FILES = (".flv", ".ts", ".mp4", ".m3u8")
 
 
 class DefinitionError(ValueError):
-    """A channel that can't be; the message names each wrong field and never repeats a target."""
+    """An invalid definition; the message names each wrong field and never repeats a target."""
 
 
 class ChannelDefinition(BaseModel):
@@ -48,19 +48,19 @@ class ChannelDefinition(BaseModel):
                     f"a {', '.join(_FILES)} file below the recordings folder, such as show.flv or news/live.m3u8"
                 )
         if len(set(targets)) < len(targets):
-            raise ValueError("one of them is given twice")
+            raise ValueError("one target is given twice")
         return targets
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> ChannelDefinition:
-        """The definition in a JSON object; raises DefinitionError."""
+        """Validates a JSON object; raises DefinitionError."""
         try:
             return cls.model_validate(values)
         except ValidationError as error:
             raise DefinitionError("; ".join(_sentence(item) for item in error.errors(include_url=False))) from None
 
     def addresses(self, recordings_dir: Path) -> tuple[str, ...]:
-        """The targets with the place of each file; its folder is made."""
+        """The targets, each recording as an absolute path; creates its folder."""
         found = []
         for target in self.targets:
             if _is_recording(target):
@@ -92,6 +92,6 @@ def _is_recording(target: str) -> bool:
 def _sentence(item: Any) -> str:
     name = ".".join(str(part) for part in item["loc"]) or "the channel"
     value = item["input"]
-    # A target holds a stream key, and a missing field's value is all the others.
+    # A target holds a stream key; the input of a missing field is the whole object.
     shown = isinstance(value, (int, float, str)) and not name.startswith("targets")
     return f"{name}: {item['msg'].removeprefix('Value error, ')}" + (f" (it is {value!r:.40})" if shown else "")

@@ -1,4 +1,4 @@
-"""How this process logs: a line for each record, as text or JSON, with the request and the task that it belongs to."""
+"""Log formats of this process: one line a record, text or JSON, with the ids of the request and the task."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def log_to_stderr(log_format: str = "text", level: int = logging.INFO) -> None:
 
 
 def without_secrets(text: str) -> str:
-    """The text with API keys and stream keys masked; what logs them by mistake harms nobody."""
+    """The text with API keys and stream keys masked, so that a key that is logged by mistake stays secret."""
     return _ADDRESS.sub(lambda found: mask(found[0]), _API_KEY.sub(f"{KEY_PREFIX}***", text))
 
 
@@ -43,16 +43,16 @@ class TextFormatter(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line, and the traceback where there is one."""
+        """One line, followed by the traceback if there is one."""
         ids = [value for value in _ids(record).values() if value not in record.getMessage()]
         return without_secrets(super().format(record)) + "".join(f" [{value}]" for value in ids)
 
 
 class JsonFormatter(logging.Formatter):
-    """For programs: an object a line. `fields` of a record's `extra` are its own."""
+    """For programs: one JSON object a line, with the entries of `fields` in a record's `extra`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line, also of a traceback."""
+        """One line, with the traceback in `error` if there is one."""
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         line: dict[str, Any] = {
             "time": time,

@@ -66,7 +66,7 @@ async def test_a_hung_server_is_noticed_and_the_stream_is_back_when_it_goes_on(
         rtmp.hang()
         status = await watched.until(is_state(RECONNECTING))
         assert isinstance(status, Status)
-        assert "took nothing" in status.targets[0].problem
+        assert "accepted no data" in status.targets[0].problem
         # The next connections are accepted by the kernel, and nobody answers on them.
         status = await watched.until(lambda e: isinstance(e, Status) and "no connection" in e.targets[0].problem)
         assert isinstance(status, Status) and status.dropped_pairs == 0, "the encoder runs on"
