@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from itertools import count
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import ffmpeg
 
+from streaming.address import Address
+
 # A small send buffer: a server that hangs is noticed after one second instead of eight.
 _TCP = {"send_buffer_size": "131072"}
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_HOST_ALONE = re.compile(r"[a-z]+://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 _NETWORK_MUXERS = {
     "rtmp": {"format": "flv", "flvflags": "no_duration_filesize", **_TCP},
     "rtmps": {"format": "flv", "flvflags": "no_duration_filesize"},
@@ -48,7 +51,7 @@ def push_command(target: str, binary: str) -> list[str]:
 def check_target(target: str) -> None:
     """Raises ValueError for an unsupported address or a file whose folder is missing; the message has no key."""
     _muxer(target)
-    path = _local(target)
+    path = local_path(target)
     if path is not None and not path.parent.is_dir():
         raise ValueError(f"target {target!r}: there is no folder {path.parent}")
 
@@ -58,7 +61,7 @@ def unused(target: str) -> str:
 
     Recordings are never overwritten. An HLS playlist is continued.
     """
-    path = _local(target)
+    path = local_path(target)
     if path is None or path.suffix == ".m3u8" or not path.exists():
         return target
     names = (path.with_stem(f"{path.stem}-{n}") for n in count(1))
@@ -66,28 +69,28 @@ def unused(target: str) -> str:
 
 
 def mask(target: str) -> str:
-    """The address without user, password, stream key and query."""
-    parts = urlsplit(target)
-    if not parts.netloc:
+    """The address without user, password, query and all that follows the application; never raises."""
+    if not _SCHEME.match(target):
         return target
-    host = parts.netloc.rpartition("@")[2]
-    folder, _, key = parts.path.rpartition("/")
-    return f"{parts.scheme}://{host}{folder}/{'***' if key else ''}"
+    try:
+        address = Address.parse(target)
+    except ValueError:
+        return target if _HOST_ALONE.fullmatch(target) else f"{target.partition('://')[0]}://***"
+    shown = f"{address.scheme}://{address.authority}"
+    if not address.rest.startswith("/"):
+        return f"{shown}?***" if address.rest else shown
+    # Some servers take the key in place of an application.
+    alone = address.rest.rstrip("/") == f"/{address.application}"
+    return f"{shown}/***" if alone else f"{shown}/{address.application}/***"
 
 
 class KeyMask:
     """Masks the secrets of all targets in a line of text."""
 
     def __init__(self, targets: tuple[str, ...]) -> None:
-        words: set[str] = set()
-        for target in targets:
-            parts = urlsplit(target)
-            if parts.netloc:
-                credentials = parts.netloc.rpartition("@")[0]
-                words |= {parts.path.rpartition("/")[2], parts.query, credentials, credentials.partition(":")[2]}
-                words |= {pair.partition("=")[2] for pair in parts.query.split("&")}
+        words = {word for target in targets if _SCHEME.match(target) for word in Address.parse(target).secrets}
         # Longest first: a key that contains another key must be masked as a whole.
-        ordered = sorted((w for w in words if w), key=len, reverse=True)
+        ordered = sorted(words, key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, ordered))) if ordered else None
 
     def __call__(self, line: str) -> str:
@@ -95,16 +98,18 @@ class KeyMask:
 
 
 def _muxer(target: str) -> dict[str, str]:
-    parts = urlsplit(target)
-    if parts.scheme in _NETWORK_MUXERS and parts.hostname:
-        return _NETWORK_MUXERS[parts.scheme]
-    path = _local(target)
-    if path is not None and path.suffix in _FILE_MUXERS:
+    path = local_path(target)
+    if path is None:
+        try:
+            return _NETWORK_MUXERS[Address.parse(target).scheme]
+        except ValueError as error:
+            raise ValueError(f"target {mask(target)!r}: {error}") from None
+    if path.suffix in _FILE_MUXERS:
         return _FILE_MUXERS[path.suffix]
     kinds = ", ".join([*(f"{scheme}://" for scheme in _NETWORK_MUXERS), *(f"a {s} file" for s in _FILE_MUXERS)])
     raise ValueError(f"target {mask(target)!r}: must be one of {kinds}")
 
 
-def _local(target: str) -> Path | None:
+def local_path(target: str) -> Path | None:
     """The path of a target that is a file; None for an address."""
-    return Path(target.removeprefix("file:")) if urlsplit(target).scheme in ("", "file") else None
+    return None if _SCHEME.match(target) else Path(target.removeprefix("file:"))

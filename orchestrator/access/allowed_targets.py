@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
-from urllib.parse import parse_qs, urlsplit
+
+from streaming.address import Address
 
 RECORDINGS = "recordings"
 EVERYWHERE = ("rtmp://*", "rtmps://*", "srt://*", "udp://*", RECORDINGS)
 
 _PATTERN = re.compile(r"(rtmp|rtmps|srt|udp)://([A-Za-z0-9.*_-]+|\[[0-9A-Fa-f:]+\])(?::([0-9]{1,5}))?")
-# Other characters might be parsed differently by ffmpeg.
-_HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:]+")
 
 
 class AllowedTargets:
@@ -36,15 +35,13 @@ class AllowedTargets:
 
     def refusal(self, target: str) -> str | None:
         """Why a target is not allowed, without its key; None for an allowed target."""
-        parts = urlsplit(target)
-        if not parts.scheme:
+        if "://" not in target:
             return None if self._recordings else "files are not among the allowed_targets"
-        host = parts.hostname or ""
-        if not _HOST.fullmatch(host):
-            return "the host name has characters other than a-z, 0-9, '.', '-' and '_'"
-        if parts.scheme == "srt" and set(parse_qs(parts.query).get("mode", [])) - {"caller"}:
-            return "srt:// must be in mode caller: a listener would open a port of this machine to everybody"
+        try:
+            address = Address.parse(target)
+        except ValueError as error:
+            return str(error)
         for scheme, pattern, port in self._addresses:
-            if parts.scheme == scheme and fnmatchcase(host, pattern) and port in (None, parts.port):
+            if address.scheme == scheme and fnmatchcase(address.host, pattern) and port in (None, address.port):
                 return None
-        return f"{parts.scheme}://{host} is not among the allowed_targets"
+        return f"{address.scheme}://{address.host} is not among the allowed_targets"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
 
+from streaming.address import SCHEMES, Address
 from streaming.targets import mask
 
 # No spaces or control characters: an address is one argument of ffmpeg.
@@ -17,7 +17,6 @@ Side = Annotated[int, Field(ge=64, le=4096, multiple_of=2)]
 Preset = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow"]
 
 MAX_TARGETS = 8
-_NETWORK = ("rtmp", "rtmps", "srt", "udp")
 _FILES = (".flv", ".ts", ".mp4", ".m3u8")
 
 
@@ -42,9 +41,14 @@ class ChannelDefinition(BaseModel):
     @classmethod
     def _known_targets(cls, targets: tuple[str, ...]) -> tuple[str, ...]:
         for number, target in enumerate(targets):
-            if not _is_address(target) and not _is_recording(target):
+            if "://" in target:
+                try:
+                    Address.parse(target)
+                except ValueError as error:
+                    raise ValueError(f"number {number}: {error}") from None
+            elif not _is_recording(target):
                 raise ValueError(
-                    f"number {number} must be an address with {', '.join(f'{s}://' for s in _NETWORK)}, or the name of "
+                    f"number {number} must be an address with {', '.join(f'{s}://' for s in SCHEMES)}, or the name of "
                     f"a {', '.join(_FILES)} file below the recordings folder, such as show.flv or news/live.m3u8"
                 )
         if len(set(targets)) < len(targets):
@@ -73,14 +77,6 @@ class ChannelDefinition(BaseModel):
     def as_json(self) -> dict[str, Any]:
         """All fields, with the keys of the targets masked."""
         return {**self.model_dump(mode="json"), "targets": [mask(target) for target in self.targets]}
-
-
-def _is_address(target: str) -> bool:
-    try:
-        parts = urlsplit(target)
-        return parts.scheme in _NETWORK and bool(parts.hostname)
-    except ValueError:
-        return False
 
 
 def _is_recording(target: str) -> bool:

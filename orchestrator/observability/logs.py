@@ -19,6 +19,8 @@ task_id: ContextVar[str | None] = ContextVar("task_id", default=None)
 
 _API_KEY = re.compile(re.escape(KEY_PREFIX) + r"[\w-]+")
 _ADDRESS = re.compile(r"\b(?:rtmps?|srt|udp)://[^\s'\"]+[^\s'\".,:;)]")
+# As it stands in a request's path, where slashes may be escaped, or two of them have become one.
+_ESCAPED_ADDRESS = re.compile(r"\b(rtmps?|srt|udp)(?::|%3A)(?:/|%2F){1,2}[^\s'\"/][^\s'\"]*", re.IGNORECASE)
 _CHATTY = ("uvicorn.error", "uvicorn", "asyncio")
 
 
@@ -33,7 +35,8 @@ def log_to_stderr(log_format: str = "text", level: int = logging.INFO) -> None:
 
 def without_secrets(text: str) -> str:
     """The text with API keys and stream keys masked, so that a key that is logged by mistake stays secret."""
-    return _ADDRESS.sub(lambda found: mask(found[0]), _API_KEY.sub(f"{KEY_PREFIX}***", text))
+    text = _ADDRESS.sub(lambda found: mask(found[0]), _API_KEY.sub(f"{KEY_PREFIX}***", text))
+    return _ESCAPED_ADDRESS.sub(lambda found: found[0] if "://" in found[0] else f"{found[1]}://***", text)
 
 
 class TextFormatter(logging.Formatter):
@@ -58,13 +61,24 @@ class JsonFormatter(logging.Formatter):
             "time": time,
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": without_secrets(record.getMessage()),
+            "message": record.getMessage(),
             **_ids(record),
             **getattr(record, "fields", {}),
         }
         if record.exc_info:
-            line["error"] = without_secrets(self.formatException(record.exc_info))
-        return json.dumps(line, ensure_ascii=False, default=str)
+            line["error"] = self.formatException(record.exc_info)
+        return json.dumps(_masked(line), ensure_ascii=False)
+
+
+def _masked(value: Any) -> Any:
+    """The value with the secrets masked in all strings that it contains, in a form that JSON can hold."""
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, dict):
+        return {without_secrets(str(name)): _masked(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_masked(each) for each in value]
+    return without_secrets(str(value))
 
 
 def _ids(record: logging.LogRecord) -> dict[str, str]:

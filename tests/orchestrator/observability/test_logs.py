@@ -54,7 +54,13 @@ async def test_lines_name_the_request_the_task_and_the_key_that_asked(tmp_path: 
     [
         ("key lsr_Abc-_9 is wrong", "key lsr_*** is wrong"),
         ("to rtmp://user:pw@live.example/app/s3cret: refused", "to rtmp://live.example/app/***: refused"),
-        ("'srt://a:9000?passphrase=s3cret'", "'srt://a:9000/'"),
+        ("'srt://a:9000?passphrase=s3cret'", "'srt://a:9000?***'"),
+        ("to rtmp://a/app/s3cret/ now", "to rtmp://a/app/*** now"),
+        ("to rtmp://a/app/one/s3cret now", "to rtmp://a/app/*** now"),
+        ("to rtmp://[::1/app/s3cret now", "to rtmp://*** now"),
+        ("rtmp://elsewhere:1935 is not allowed", "rtmp://elsewhere:1935 is not allowed"),
+        ("GET /rtmp:%2F%2Fa%2Fapp%2Fs3cret%2F 404", "GET /rtmp://*** 404"),
+        ("GET /rtmp:/a/app/s3cret 404", "GET /rtmp://*** 404"),
         ("rtmp://a/app/***, again", "rtmp://a/app/***, again"),
     ],
 )
@@ -65,6 +71,17 @@ def test_secrets_are_masked_whoever_logs_them(said: str, shown: str, formatter: 
     except ValueError as error:
         record = logging.LogRecord("x", logging.ERROR, "", 0, "%s", (said,), (ValueError, error, error.__traceback__))
     assert formatter.format(record).count(shown) == 2
+
+
+def test_secrets_are_masked_in_every_field_of_a_json_line() -> None:
+    record = logging.LogRecord("x", logging.INFO, "", 0, "GET", (), None)
+    address, key = "rtmp://a/app/s3cret/", "lsr_Abc-_9"
+    record.fields = {"path": f"/v1/{address}", "list": [key, {"deep": address}], "error": ValueError(address), "n": 3}
+    record.task_id = address
+    line = json.loads(logs.JsonFormatter().format(record))
+    assert line["path"] == "/v1/rtmp://a/app/***" and line["n"] == 3
+    assert line["list"] == ["lsr_***", {"deep": "rtmp://a/app/***"}] and line["error"] == "rtmp://a/app/***"
+    assert "s3cret" not in json.dumps(line) and key not in json.dumps(line)
 
 
 def test_text_names_the_task_once() -> None:
