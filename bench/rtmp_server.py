@@ -46,6 +46,11 @@ class RtmpServer:
         """Where to publish and to play the stream of this key."""
         return f"rtmp://127.0.0.1:{self.port}/live/{key}"
 
+    @property
+    def error_log(self) -> Path:
+        """The server's log: connections, and the names that are published."""
+        return self._folder / "logs/error.log"
+
     def start(self) -> None:
         """Starts the server and returns once it listens; raises NoRtmpServer with its log."""
         command = [self._nginx, "-p", f"{self._folder}/", "-c", str(self._config)]
@@ -56,7 +61,7 @@ class RtmpServer:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:
                     return
             time.sleep(0.02)
-        raise NoRtmpServer(f"nginx does not listen: {(self._folder / 'logs/error.log').read_text()}")
+        raise NoRtmpServer(f"nginx does not listen: {self.error_log.read_text()}")
 
     def stop(self) -> None:
         """Ends the server at once, with all its connections."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 import os
+import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, StringConstraints, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -102,6 +103,12 @@ class Settings(BaseSettings):
     allowed_targets: tuple[str, ...] = Field(
         EVERYWHERE, description="where channels may publish: scheme://host with * in the host, and recordings for files"
     )
+    tls_ca_file: Path | None = Field(
+        None, description="PEM file of the CAs that rtmps servers are checked with; none: those this machine trusts"
+    )
+    tls_unverified_hosts: tuple[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.*_:-]{1,253}$")], ...] = Field(
+        (), description="hosts of rtmps targets whose certificate is not checked, with * in the names"
+    )
     otlp_endpoint: str | None = Field(
         default_factory=lambda: os.environ.get(OTLP_VARIABLE),
         validate_default=True,
@@ -149,6 +156,16 @@ class Settings(BaseSettings):
             raise ValueError("must be a program that this user may run")
         return value
 
+    @field_validator("tls_ca_file")
+    @classmethod
+    def _holds_certificates(cls, value: Path | None) -> Path | None:
+        if value is not None:
+            try:
+                ssl.create_default_context(cafile=str(value))
+            except OSError as error:  # ssl.SSLError too
+                raise ValueError(f"must be a PEM file of CA certificates: {error}") from None
+        return value
+
     @field_validator("allowed_targets")
     @classmethod
     def _are_patterns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -163,7 +180,7 @@ class Settings(BaseSettings):
             raise ValueError("must begin with rtmp:// or rtmps://")
         return value
 
-    @field_validator("data_dir", "checkpoint_dir", "triton_binary", "ffmpeg", "keys_file")
+    @field_validator("data_dir", "checkpoint_dir", "triton_binary", "ffmpeg", "keys_file", "tls_ca_file")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return None if value is None else value.expanduser().absolute()

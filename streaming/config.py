@@ -46,6 +46,10 @@ class ChannelConfig:
     gop_frames: int = 25
     fragment_ms: int = 200
     ffmpeg: str = "ffmpeg"
+    tls_ca_file: str | None = None
+    """PEM file of the CAs that rtmps servers are checked with; None: those that the machine trusts."""
+    tls_unverified_hosts: tuple[str, ...] = ()
+    """Hosts whose certificate isn't checked, with * in the names."""
     log_dir: str | None = None
     """Folder for `<id>.log`; None writes the log to the standard error output of the parent."""
     test_pattern: bool = field(default=False)
@@ -81,7 +85,11 @@ class ChannelConfig:
         if unknown:
             raise ValueError(f"unknown channel settings: {', '.join(sorted(unknown))}")
         size = values.get("picture_size")
-        lists = {"targets": tuple(values.get("targets", ())), "picture_size": None if size is None else tuple(size)}
+        lists = {
+            "targets": tuple(values.get("targets", ())),
+            "tls_unverified_hosts": tuple(values.get("tls_unverified_hosts", ())),
+            "picture_size": None if size is None else tuple(size),
+        }
         return cls(**{**values, **lists})
 
     @classmethod

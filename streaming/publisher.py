@@ -73,7 +73,7 @@ class Publisher:
             self._retired = [*(t for t in self._retired if t.is_alive()), thread]
         for target in wanted:
             if target not in self._pushes:
-                self._pushes[target] = TargetPush(target, self._config.ffmpeg, self._timeline)
+                self._pushes[target] = TargetPush(target, self._config, self._timeline)
 
     @property
     def dropped(self) -> int:

@@ -13,9 +13,11 @@ from collections import deque
 from collections.abc import Callable
 
 from processes.tethered import tethered
+from streaming.config import ChannelConfig
 from streaming.events import PublisherState, TargetStatus
 from streaming.flv_tags import TagKind
-from streaming.targets import KeyMask, mask, push_command, unused
+from streaming.push_command import push_command
+from streaming.targets import KeyMask, mask, unused
 from streaming.timeline import StreamTimeline, TagQueue
 
 _log = logging.getLogger(__name__)
@@ -39,15 +41,15 @@ class TargetPush:
     """
 
     def __init__(
-        self, target: str, binary: str, timeline: StreamTimeline, clock: Callable[[], float] = time.monotonic
+        self, target: str, config: ChannelConfig, timeline: StreamTimeline, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.target = target
-        self._binary = binary
+        self._config = config
         self._timeline = timeline
         self._clock = clock
         self._mask = KeyMask((target,))
         self._closing = threading.Event()
-        self._lines: deque[str] = deque(maxlen=4)
+        self._lines: deque[str] = deque(maxlen=6)
         self._opened = False
         self._was_on_air = False
         self._connections = 0
@@ -98,12 +100,13 @@ class TargetPush:
         """Runs one connection from its opening to its end; returns why it ended."""
         self._lines.clear()
         try:
-            process = subprocess.Popen(
-                tethered(*push_command(unused(self.target), self._binary)),
-                stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-            )  # fmt: skip
+            with push_command(unused(self.target), self._config) as (command, inherited):
+                process = subprocess.Popen(
+                    tethered(*command), pass_fds=inherited,
+                    stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                )  # fmt: skip
         except OSError as error:
-            return f"ffmpeg {self._binary} cannot be started: {error.strerror}"
+            return f"ffmpeg {self._config.ffmpeg} cannot be started: {error.strerror}"
         reader = threading.Thread(target=self._read_log, args=(process,), name=f"push-log-{process.pid}")
         reader.start()
         if self._epoch != self._timeline.epoch:

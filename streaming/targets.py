@@ -6,8 +6,6 @@ import re
 from itertools import count
 from pathlib import Path
 
-import ffmpeg
-
 from streaming.address import Address
 
 # A small send buffer: a server that hangs is noticed after one second instead of eight.
@@ -33,24 +31,9 @@ _FILE_MUXERS = {
 }
 
 
-def push_command(target: str, binary: str) -> list[str]:
-    """The arguments of an ffmpeg that copies FLV from its standard input to one target.
-
-    Raises ValueError for an address of no known kind.
-    """
-    options = _muxer(target)
-    # Nothing is decoded: all targets get the same encoded stream. `fflags nobuffer` is left out on purpose: it drops
-    # the probed packets, and the first of them is the keyframe that a viewer needs.
-    source = ffmpeg.input("pipe:0", format="flv", fpsprobesize=0, analyzeduration=500_000)
-    output = ffmpeg.output(source.video, source.audio, target, c="copy", flush_packets=1, **options)
-    output = output.global_args("-copyts", "-hide_banner", "-nostats", "-loglevel", "level+info").overwrite_output()
-    arguments: list[str] = output.compile(cmd=binary)
-    return arguments
-
-
 def check_target(target: str) -> None:
     """Raises ValueError for an unsupported address or a file whose folder is missing; the message has no key."""
-    _muxer(target)
+    muxer_options(target)
     path = local_path(target)
     if path is not None and not path.parent.is_dir():
         raise ValueError(f"target {target!r}: there is no folder {path.parent}")
@@ -97,7 +80,8 @@ class KeyMask:
         return self._pattern.sub("***", line) if self._pattern else line
 
 
-def _muxer(target: str) -> dict[str, str]:
+def muxer_options(target: str) -> dict[str, str]:
+    """Options of the muxer that the target needs; raises ValueError for an address of no known kind."""
     path = local_path(target)
     if path is None:
         try:

@@ -17,6 +17,8 @@ from orchestrator.settings import Settings, SettingsError
 from speech.audio.decoder import ffmpeg_binary
 from speech.speaking import Pace, SpeechMaker
 from streaming.config import ChannelConfig
+from streaming.push_command import shows_secret
+from streaming.targets import mask
 
 # sockaddr_un holds 107 bytes and an end mark.
 _SOCKET_PATH_BYTES = 107
@@ -35,6 +37,8 @@ class ChannelSetup:
     make_speech: MakeSpeech
     test_pattern: bool = False
     traces: Traces = field(default_factory=Traces)
+    warned_of: set[str] = field(default_factory=set)
+    """Targets whose visible key was logged already."""
 
     def avatar(self, definition: ChannelDefinition) -> PreparedAvatar:
         """The channel's avatar, its condition in memory; raises SettingsError when there is none, and AvatarError."""
@@ -47,6 +51,7 @@ class ChannelSetup:
         for reason in refused.values():
             logger.error("channel %s does not publish to one of its targets: %s", definition.channel, reason)
         kept = tuple(target for target in definition.targets if target not in refused)
+        self._warn_of_visible_keys(definition.channel, kept)
         return definition.model_copy(update={"targets": kept}).addresses(self.settings.recordings_dir)
 
     def config(self, definition: ChannelDefinition) -> ChannelConfig:
@@ -61,10 +66,26 @@ class ChannelSetup:
             fade_frames=definition.fade_frames,
             video_bitrate_kbps=definition.video_bitrate_kbps,
             x264_preset=definition.x264_preset,
-            ffmpeg=str(settings.ffmpeg or ffmpeg_binary()),
+            ffmpeg=self._ffmpeg,
+            tls_ca_file=None if settings.tls_ca_file is None else str(settings.tls_ca_file),
+            tls_unverified_hosts=settings.tls_unverified_hosts,
             log_dir=str(settings.log_dir),
             test_pattern=self.test_pattern,
         )
+
+    @property
+    def _ffmpeg(self) -> str:
+        return str(self.settings.ffmpeg or ffmpeg_binary())
+
+    def _warn_of_visible_keys(self, channel: str, targets: tuple[str, ...]) -> None:
+        for target in targets:
+            if target not in self.warned_of and shows_secret(target, self._ffmpeg):
+                self.warned_of.add(target)
+                logger.warning(
+                    "channel %s: every user of this machine can read the key of %s in the process list, because "
+                    "ffmpeg %s accepts it on its command line only; docs/security.md says how to hide it",
+                    channel, mask(target), self._ffmpeg,
+                )  # fmt: skip
 
     def maker(self, definition: ChannelDefinition, avatar: PreparedAvatar, pace: Pace) -> SpeechMaker:
         """What says speeches on the channel."""

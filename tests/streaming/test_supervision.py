@@ -126,7 +126,7 @@ async def test_a_killed_copier_reconnects_without_going_back_in_time(
         await until_on_air(watched)
         recording = Recording(url, tmp_path / "received.flv")
         await asyncio.sleep(1.5)
-        (copier,) = children(watched.channel, url.encode())
+        (copier,) = children(watched.channel, url.removesuffix("/key").encode())
         os.kill(copier, signal.SIGKILL)
         await watched.until(lambda e: isinstance(e, Status) and e.reconnects == 1)
         await asyncio.sleep(2.5)
@@ -211,7 +211,7 @@ async def test_srt_and_rtmps_are_published_too(avatar: PreparedAvatar, rtmp: Rtm
     listener = Recording(f"srt://127.0.0.1:{port}?mode=listener", tmp_path / "srt.ts")
     with TlsFront(tmp_path, rtmp.port) as front:
         targets = (f"srt://127.0.0.1:{port}", f"rtmps://127.0.0.1:{front.port}/live/key")
-        async with running(avatar, tmp_path, targets=targets) as watched:
+        async with running(avatar, tmp_path, targets=targets, tls_ca_file=str(front.certificate)) as watched:
             await until_on_air(watched)
             recording = Recording(rtmp.url("key"), tmp_path / "rtmps.flv")
             await asyncio.sleep(4)

@@ -8,7 +8,7 @@ import pytest
 
 from streaming.config import ChannelConfig
 from streaming.ffmpeg_command import EncoderPipes, encoder_command
-from streaming.targets import KeyMask, check_target, mask, push_command, unused
+from streaming.targets import KeyMask, check_target, mask, unused
 
 TARGET = "rtmp://user:pa55@live.example:1935/app/s3cr3t?sign=abc|x"
 
@@ -30,24 +30,6 @@ def test_a_target_of_no_known_kind_is_refused_without_showing_its_key() -> None:
     with pytest.raises(ValueError, match="must begin with rtmp://") as error:
         check_target("gopher://live.example/app/s3cr3t")
     assert "s3cr3t" not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("target", "muxer"),
-    [
-        ("rtmp://h/a/k", "flv"),
-        ("rtmps://h/a/k", "flv"),
-        ("srt://h:9000?streamid=k", "mpegts"),
-        ("x.m3u8", "hls"),
-        ("x.mp4", "mp4"),
-        ("file:x.ts", "mpegts"),
-    ],
-)
-def test_each_kind_of_target_is_copied_into_its_own_format(target: str, muxer: str) -> None:
-    command = push_command(target, "ffmpeg")
-    assert command[-2:] == [target, "-y"] or target in command
-    assert command[command.index("-c") + 1] == "copy"
-    assert command[len(command) - 1 - command[::-1].index("-f") + 1] == muxer
 
 
 def test_a_file_in_no_folder_and_an_address_without_a_host_are_refused(tmp_path: Path) -> None:

@@ -13,12 +13,15 @@ from pathlib import Path
 class TlsFront:
     """Listens with a certificate of its own and passes everything on; use it as a context manager."""
 
-    def __init__(self, folder: Path, inner_port: int) -> None:
-        key, certificate = folder / "tls.key", folder / "tls.crt"
-        command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=127.0.0.1"]
-        subprocess.run([*command, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
+    def __init__(self, folder: Path, inner_port: int, name: str = "IP:127.0.0.1") -> None:
+        """`name` is the subject's alternative name in the self-signed `certificate`: IP:… or DNS:…"""
+        folder.mkdir(parents=True, exist_ok=True)
+        key, self.certificate = folder / "tls.key", folder / "tls.crt"
+        command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=front"]
+        command += ["-addext", f"subjectAltName={name}", "-keyout", str(key), "-out", str(self.certificate)]
+        subprocess.run(command, check=True, capture_output=True)
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._context.load_cert_chain(certificate, key)
+        self._context.load_cert_chain(self.certificate, key)
         self._inner_port = inner_port
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
@@ -34,9 +37,13 @@ class TlsFront:
         while True:
             try:
                 plain, _ = self._listener.accept()
-                outer = self._context.wrap_socket(plain, server_side=True)
             except OSError:
                 return
+            try:
+                outer = self._context.wrap_socket(plain, server_side=True)
+            except OSError:  # the client refuses the certificate
+                plain.close()
+                continue
             inner = socket.create_connection(("127.0.0.1", self._inner_port))
             for source, sink in ((outer, inner), (inner, outer)):
                 threading.Thread(target=_copy, args=(source, sink), daemon=True).start()
