@@ -163,8 +163,7 @@ class Orchestrator:
         }
         for channel in self.channels.values():
             view = channel.view
-            message = view.problem or view.state.value
-            parts[f"channel {view.id}"] = PartHealth(view.state is ChannelState.RUNNING, message)
+            parts[f"channel {view.id}"] = PartHealth(view.state is ChannelState.RUNNING, view.summary)
         return parts
 
     def _new_channel(self, definition: ChannelDefinition) -> Channel:

@@ -16,6 +16,7 @@ from processes.tethered import tethered
 from streaming.config import ChannelConfig
 from streaming.events import PublisherState, TargetStatus
 from streaming.flv_tags import TagKind
+from streaming.outage import Outage
 from streaming.push_command import push_command
 from streaming.targets import KeyMask, mask, unused
 from streaming.timeline import StreamTimeline, TagQueue
@@ -48,6 +49,7 @@ class TargetPush:
         self._timeline = timeline
         self._clock = clock
         self._mask = KeyMask((target,))
+        self._outage = Outage(clock)
         self._closing = threading.Event()
         self._lines: deque[str] = deque(maxlen=6)
         self._opened = False
@@ -81,12 +83,11 @@ class TargetPush:
             if not self._timeline.ready:
                 self._closing.wait(0.02)
                 continue
-            started, connections = self._clock(), self._connections
+            started = self._clock()
             problem = self._attempt()
             if self._closing.is_set():
                 return
-            if self._connections > connections or problem != self._problem:
-                # Logged once: the retries of a long outage would fill the disk.
+            if self._outage.is_news_that_down():
                 _log.warning("%s: %s; trying again", mask(self.target), problem)
             self._problem = problem
             ran_s = self._clock() - started
@@ -132,6 +133,8 @@ class TargetPush:
         pending, moved = memoryview(begin), self._clock()
         while process.poll() is None:
             now = self._clock()
+            if self._opened and self._outage.is_news_that_up():
+                _log.info("%s: on the air", mask(self.target))
             if not self._opened and now > opened_by:
                 return f"no connection within {_OPEN_S:.0f} s"
             if not pending:
@@ -172,7 +175,6 @@ class TargetPush:
                 if _OPENED.match(line) and not self._opened:
                     self._opened, self._was_on_air = True, True
                     self._connections += 1
-                    _log.info("%s: on the air", mask(self.target))
                 elif "[error]" in line or "[fatal]" in line or "[warning]" in line:
                     self._lines.append(re.sub(r"^(\[[^]]*\] )+", "", line)[:200])
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from inference.errors import InferenceError
 from orchestrator.channels.definition import ChannelDefinition
 from orchestrator.channels.setup import ChannelSetup, socket_path
+from orchestrator.channels.target_log import TargetLog
 from orchestrator.channels.view import ChannelState, ChannelView
 from orchestrator.observability import logs
 from orchestrator.observability.metrics import Metrics
@@ -71,6 +72,7 @@ class Channel:
         self._active: dict[str, _Active] = {}
         self._state = ChannelState.STARTING
         self._status: Status | None = None
+        self._targets = TargetLog(self.id)
         self._problem: str | None = None
         self._restarts = 0
         self._silence = anyio.CancelScope()
@@ -249,6 +251,7 @@ class Channel:
     async def _receive(self, event: ChannelEvent) -> None:
         if isinstance(event, Status):
             self._status = event
+            self._targets.note(event.targets)
             self._note_played(event)
         elif isinstance(event, SpeechStarted) and event.speech_id in self._active:
             active = self._active[event.speech_id]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from streaming.events import Status
+from streaming.events import PublisherState, Status
 
 
 class ChannelState(StrEnum):
@@ -42,6 +42,16 @@ class ChannelView:
     def avatar(self) -> str:
         """Name of the channel's avatar."""
         return str(self.definition["avatar"])
+
+    @property
+    def summary(self) -> str:
+        """The state in words, with each target that is off the air."""
+        targets = () if self.status is None else self.status.targets
+        off_air = [t for t in targets if t.state is not PublisherState.ON_AIR and t.problem]
+        if self.problem or not off_air:
+            return self.problem or self.state.value
+        reasons = "; ".join(f"{t.target}: {t.problem}" for t in off_air)
+        return f"{self.state.value}; {len(off_air)} of {len(targets)} targets off the air: {reasons}"
 
     def as_json(self) -> dict[str, Any]:
         """The channel as the API shows it; stream keys are masked by the channel itself."""

@@ -192,7 +192,7 @@ async def test_targets_come_and_go_and_the_others_notice_nothing(
         other = Recording(two, tmp_path / "two.flv")
         await asyncio.sleep(3)
         await asyncio.to_thread(other.stop)
-        with pytest.raises(ChannelError, match="must be one of"):
+        with pytest.raises(ChannelError, match="must begin with rtmp"):
             await watched.channel.set_targets(("gopher://h/a/s3cr3t",))
         await watched.channel.set_targets((one,))
         await watched.until(lambda e: isinstance(e, Status) and len(e.targets) == 1)
