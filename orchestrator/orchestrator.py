@@ -24,6 +24,7 @@ from orchestrator.avatars.preparations import Preparations
 from orchestrator.avatars.prepare import PrepareOptions, Progress, prepare_avatar
 from orchestrator.channels.channel import Channel
 from orchestrator.channels.definition import ChannelDefinition, DefinitionError
+from orchestrator.channels.disk_limits import DiskLimits
 from orchestrator.channels.lineup import Lineup
 from orchestrator.channels.metrics import ChannelCollector
 from orchestrator.channels.setup import ChannelSetup, open_avatar
@@ -94,6 +95,7 @@ class Orchestrator:
             self._client, settings.triton_grpc_url, avatar.resolution, self.metrics, self._size_queue
         )
         self.preparations = Preparations(self._prepare_avatar, self.notices, self.clock)
+        self.disk_limits = DiskLimits(settings)
         self.setup = ChannelSetup(settings, self._speech_maker, test_pattern, self.traces)
         self.channels = Lineup(
             _configured_channel(settings),
@@ -116,6 +118,7 @@ class Orchestrator:
                 async with anyio.create_task_group() as group:
                     group.start_soon(self.triton.watch)
                     group.start_soon(self.preparations.run)
+                    group.start_soon(self.disk_limits.run)
                     await self.channels.open(group)
                     yield
                     self.stop_accepting()

@@ -103,6 +103,25 @@ class Settings(BaseSettings):
     allowed_targets: tuple[str, ...] = Field(
         EVERYWHERE, description="where channels may publish: scheme://host with * in the host, and recordings for files"
     )
+    recordings_reserve_bytes: int = Field(
+        500_000_000, ge=0, description="free space that recordings leave on their disk, for tasks and logs"
+    )
+    recordings_limit_bytes: int | None = Field(
+        None, ge=1, description="most that all recordings may take, the oldest are deleted; none: no limit"
+    )
+    recordings_limit_days: float | None = Field(
+        None, gt=0, description="age at which recordings are deleted; none: never"
+    )
+    recording_part_s: int | None = Field(
+        None,
+        ge=10,
+        le=7 * 24 * 3600,
+        description="length after which a recording goes on in another file; none: an hour where recordings are "
+        "limited, else never",
+    )
+    log_limit_bytes: int = Field(
+        10_000_000, ge=10_000, description="size at which a child process's log is rotated; four older parts are kept"
+    )
     tls_ca_file: Path | None = Field(
         None, description="PEM file of the CAs that rtmps servers are checked with; none: those this machine trusts"
     )
@@ -248,6 +267,15 @@ class Settings(BaseSettings):
     def recordings_dir(self) -> Path:
         """What channels write as files."""
         return self.data_dir / "recordings"
+
+    @property
+    def recording_length_s(self) -> int:
+        """Length of one file of a recording; 0 where it never ends."""
+        if self.recording_part_s is not None:
+            return self.recording_part_s
+        # A file that is written to is never deleted, so a limit needs files that end.
+        limited = self.recordings_limit_bytes is not None or self.recordings_limit_days is not None
+        return 3600 if limited else 0
 
     def channel_defaults(self) -> dict[str, Any]:
         """What a channel gets where its definition says nothing."""

@@ -50,6 +50,10 @@ class ChannelConfig:
     """PEM file of the CAs that rtmps servers are checked with; None: those that the machine trusts."""
     tls_unverified_hosts: tuple[str, ...] = ()
     """Hosts whose certificate isn't checked, with * in the names."""
+    disk_reserve_bytes: int = 0
+    """Free space that recordings leave on their disk."""
+    recording_part_s: int = 0
+    """Length after which a recording goes on in another file; 0: never."""
     log_dir: str | None = None
     """Folder for `<id>.log`; None writes the log to the standard error output of the parent."""
     test_pattern: bool = field(default=False)
@@ -109,4 +113,6 @@ _RANGES = (
     ("encoder_threads", 1, 64),
     ("gop_frames", 5, 250),
     ("fragment_ms", 40, 2000),
+    ("disk_reserve_bytes", 0, 1 << 60),
+    ("recording_part_s", 0, 7 * 24 * 3600),
 )

@@ -15,21 +15,26 @@ from collections.abc import Callable
 from processes.tethered import tethered
 from streaming.config import ChannelConfig
 from streaming.events import PublisherState, TargetStatus
-from streaming.flv_tags import TagKind
+from streaming.flv_tags import Tag, TagKind
 from streaming.outage import Outage
 from streaming.push_command import push_command
-from streaming.targets import KeyMask, mask, unused
+from streaming.recording import DiskReserve, remove_if_empty
+from streaming.targets import KeyMask, local_path, mask, unused
 from streaming.timeline import StreamTimeline, TagQueue
 
 _log = logging.getLogger(__name__)
 
 _SPACING_S = (0.3, 0.5, 0.8)
 """Time from the start of one attempt to the next; short, so that a server that is back gets the stream at once."""
+_FILE_SPACING_S = (1.0, 5.0, 15.0, 60.0)
+"""The same for a recording, where each attempt makes a file and no viewer waits."""
 _SHORTEST_PAUSE_S = 0.25
 _GOOD_RUN_S = 30.0  # after a connection of this length the back-off begins anew
 _OPEN_S = 4.0
 """Limit for opening a connection; the kernel sends a SYN after 0, 1 and 3 s."""
 _STALLED_S = 3.0
+_CHECK_S = 2.0
+"""How often a recording looks at the free space of its disk."""
 _CLOSE_S = 2.0
 _OPENED = re.compile(r"^\[info\] Output #0")
 
@@ -50,6 +55,12 @@ class TargetPush:
         self._clock = clock
         self._mask = KeyMask((target,))
         self._outage = Outage(clock)
+        path = local_path(target)
+        self._spacing_s = _SPACING_S if path is None else _FILE_SPACING_S
+        self._reserve = None if path is None else DiskReserve(path.parent, config.disk_reserve_bytes)
+        self._next_check = 0.0
+        self._next_part: tuple[bytes, TagQueue] | None = None  # between two files of one recording
+        self._continues = False
         self._closing = threading.Event()
         self._lines: deque[str] = deque(maxlen=6)
         self._opened = False
@@ -65,7 +76,7 @@ class TargetPush:
     @property
     def status(self) -> TargetStatus:
         """The present state of the connection."""
-        if self._opened:
+        if self._opened or self._next_part is not None:
             state = PublisherState.ON_AIR
         else:
             state = PublisherState.RECONNECTING if self._was_on_air or self._problem else PublisherState.CONNECTING
@@ -87,12 +98,14 @@ class TargetPush:
             problem = self._attempt()
             if self._closing.is_set():
                 return
+            if self._next_part is not None:
+                continue
             if self._outage.is_news_that_down():
                 _log.warning("%s: %s; trying again", mask(self.target), problem)
             self._problem = problem
             ran_s = self._clock() - started
             failures = 0 if ran_s > _GOOD_RUN_S else failures
-            spacing_s = _SPACING_S[min(failures, len(_SPACING_S) - 1)]
+            spacing_s = self._spacing_s[min(failures, len(self._spacing_s) - 1)]
             pause_s = max(_SHORTEST_PAUSE_S, spacing_s - ran_s)
             failures += 1
             self._closing.wait(pause_s)
@@ -100,27 +113,35 @@ class TargetPush:
     def _attempt(self) -> str:
         """Runs one connection from its opening to its end; returns why it ended."""
         self._lines.clear()
+        if self._reserve is not None and (problem := self._reserve.problem()):
+            self._give_up_next_part()
+            return problem
+        address = unused(self.target)
         try:
-            with push_command(unused(self.target), self._config) as (command, inherited):
+            with push_command(address, self._config) as (command, inherited):
                 process = subprocess.Popen(
                     tethered(*command), pass_fds=inherited,
                     stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
                 )  # fmt: skip
         except OSError as error:
+            self._give_up_next_part()
             return f"ffmpeg {self._config.ffmpeg} cannot be started: {error.strerror}"
-        reader = threading.Thread(target=self._read_log, args=(process,), name=f"push-log-{process.pid}")
-        reader.start()
         if self._epoch != self._timeline.epoch:
             self._epoch, self._sent_ms = self._timeline.epoch, -1
-        begin, queue = self._timeline.subscribe(self._sent_ms)
+        begin, queue = self._next_part or self._timeline.subscribe(self._sent_ms)
+        self._continues, self._next_part = self._next_part is not None, None
+        reader = threading.Thread(target=self._read_log, args=(process,), name=f"push-log-{process.pid}")
+        reader.start()
         try:
             reason = self._pump(process, begin, queue)
         finally:
-            self._timeline.unsubscribe(queue)
-            self._dropped += queue.dropped
+            if self._next_part is None:
+                self._timeline.unsubscribe(queue)
+                self._dropped += queue.dropped
             self._end(process)
             reader.join()
             self._opened = False
+            self._remove_if_empty(address)
         said = "; ".join(self._lines)
         return reason or said or f"ffmpeg ended with code {process.returncode}"
 
@@ -129,7 +150,8 @@ class TargetPush:
         assert process.stdin is not None
         fd = process.stdin.fileno()
         os.set_blocking(fd, False)
-        opened_by = self._clock() + _OPEN_S
+        started = self._clock()
+        opened_by = started + _OPEN_S
         pending, moved = memoryview(begin), self._clock()
         while process.poll() is None:
             now = self._clock()
@@ -143,9 +165,18 @@ class TargetPush:
                     if self._closing.is_set() or queue.ended:
                         return "the stream's timestamps restart" if queue.ended else ""
                     continue
+                if self._is_full(tag, now - started):
+                    # The next file begins with this keyframe, and the queue keeps what comes meanwhile.
+                    queue.put_back(tag)
+                    self._next_part = self._timeline.beginning, queue
+                    return ""
                 pending, moved = memoryview(tag.data), now
                 if tag.kind is not TagKind.SCRIPT:
                     self._sent_ms = max(self._sent_ms, tag.time_ms)
+            if self._reserve is not None and now >= self._next_check:
+                self._next_check = now + _CHECK_S
+                if problem := self._reserve.problem():
+                    return problem
             written = _write_some(fd, pending)
             if written is None:
                 return ""
@@ -156,9 +187,29 @@ class TargetPush:
                 return f"accepted no data for {now - moved:.0f} s"
         return ""
 
+    def _is_full(self, tag: Tag, age_s: float) -> bool:
+        """Whether a recording goes on in another file from this tag on."""
+        part_s = self._config.recording_part_s
+        if not part_s or self._reserve is None or self.target.endswith(".m3u8"):
+            return False
+        return tag.keyframe and age_s >= part_s
+
+    def _give_up_next_part(self) -> None:
+        if self._next_part is not None:
+            self._timeline.unsubscribe(self._next_part[1])
+            self._next_part = None
+
+    def _remove_if_empty(self, address: str) -> None:
+        if (path := local_path(address)) is not None:
+            try:
+                remove_if_empty(path)
+            except OSError as error:
+                _log.warning("%s: an empty file can't be removed: %s", address, error.strerror)
+
     def _end(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdin is not None
-        if not self._closing.is_set():
+        # A recording is closed in order: an mp4 or flv keeps its last seconds then.
+        if not self._closing.is_set() and self._reserve is None:
             process.kill()  # a process that hangs doesn't react to SIGTERM
         process.stdin.close()
         try:
@@ -174,7 +225,7 @@ class TargetPush:
                 line = self._mask(raw.decode(errors="replace").strip())
                 if _OPENED.match(line) and not self._opened:
                     self._opened, self._was_on_air = True, True
-                    self._connections += 1
+                    self._connections += not self._continues
                 elif "[error]" in line or "[fatal]" in line or "[warning]" in line:
                     self._lines.append(re.sub(r"^(\[[^]]*\] )+", "", line)[:200])
 

@@ -40,6 +40,11 @@ class TagQueue:
             self._tags.append(tag)
             self._changed.notify()
 
+    def put_back(self, tag: Tag) -> None:
+        """Makes `tag` the next one again."""
+        with self._changed:
+            self._tags.appendleft(tag)
+
     def take(self, timeout_s: float) -> Tag | None:
         """The next tag; None when none arrived within `timeout_s`."""
         with self._changed:
@@ -79,13 +84,22 @@ class StreamTimeline:
         that is later than `after_ms`, otherwise with the next keyframe.
         """
         with self._lock:
-            begin = HEADER + b"".join(tag.data for tag in self._configuration.values())
+            begin = self._beginning()
             current = self._group if self._group and self._group[0].time_ms > after_ms else []
             queue = TagQueue(skipping=not current)
             for tag in current:
                 queue.put(tag)
             self._queues.add(queue)
         return begin, queue
+
+    @property
+    def beginning(self) -> bytes:
+        """The beginning of an FLV: header and decoder parameters."""
+        with self._lock:
+            return self._beginning()
+
+    def _beginning(self) -> bytes:
+        return HEADER + b"".join(tag.data for tag in self._configuration.values())
 
     def unsubscribe(self, queue: TagQueue) -> None:
         """Ends a subscription."""

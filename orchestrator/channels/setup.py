@@ -69,6 +69,8 @@ class ChannelSetup:
             ffmpeg=self._ffmpeg,
             tls_ca_file=None if settings.tls_ca_file is None else str(settings.tls_ca_file),
             tls_unverified_hosts=settings.tls_unverified_hosts,
+            disk_reserve_bytes=settings.recordings_reserve_bytes,
+            recording_part_s=settings.recording_length_s,
             log_dir=str(settings.log_dir),
             test_pattern=self.test_pattern,
         )
