@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from streaming.config import FPS, ChannelConfig
 from streaming.encoder import EncoderRun
 from streaming.events import PublisherState, TargetStatus
+from streaming.ffmpeg_lines import FfmpegLines
 from streaming.pairs import FramePool, Pair, PairQueue
 from streaming.push import TargetPush
 from streaming.targets import check_target
@@ -45,6 +46,7 @@ class Publisher:
         self._running = False
         self._closing = threading.Event()
         self._encoded: tuple[float, float] | None = None
+        self._lines = FfmpegLines()
         self._lost_connections = 0  # of targets that were removed meanwhile
         self._pushes: dict[str, TargetPush] = {}
         self._retired: list[threading.Thread] = []
@@ -168,8 +170,7 @@ class Publisher:
 
     def _on_line(self, line: str) -> None:
         # The encoder knows no target's address: its targets are pipes.
-        serious = any(level in line for level in ("[error]", "[fatal]", "[warning]"))
-        _log.log(logging.WARNING if serious else logging.DEBUG, "ffmpeg: %s", line)
+        _log.log(self._lines.level(line), "ffmpeg: %s", line)
 
     def _on_progress(self, values: dict[str, str]) -> None:
         now = time.monotonic()
