@@ -18,6 +18,9 @@ from orchestrator.observability import logs
 from orchestrator.observability.metrics import Metrics
 from orchestrator.observability.traces import Traces
 
+# Each method becomes a label of the metrics and a part of the log, so strangers must not be able to invent them.
+_METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE", "CONNECT")
+_UNKNOWN_METHOD = "unknown"
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _POLLED = ("/health/", "/metrics")  # asked every few seconds, for ever
 _HTTPS_ONLY_S = 365 * 24 * 3600
@@ -53,8 +56,10 @@ class RequestMiddleware:
         self._traces = traces or Traces()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] in _SAFE_METHODS:  # polled by many, and soon answered
-            await self._answer(scope, receive, send)
+        if scope["type"] == "http" and scope["method"] not in _METHODS:
+            scope = {**scope, "method": _UNKNOWN_METHOD}  # the name itself may be 64 KB long
+        if scope["type"] != "http" or scope["method"] in (*_SAFE_METHODS, _UNKNOWN_METHOD):
+            await self._answer(scope, receive, send)  # without a span: polled by many, and soon answered
             return
         with self._traces.request(scope["method"], scope["path"], Headers(scope=scope)) as span:
 
@@ -97,6 +102,10 @@ class RequestMiddleware:
                 logger.log(level, "%s %s %d", scope["method"], path, message["status"], extra={"fields": fields})
             await send(message)
 
+        if scope["method"] == _UNKNOWN_METHOD:
+            message = f"The method is none of {', '.join(_METHODS)}."
+            await error_response(501, "unknown_method", message)(scope, receive, send_with_headers)
+            return
         headers = Headers(scope=scope)
         if self._hosts is not None and not _is_ours(headers.get("host", ""), self._hosts):
             message = "The server is not known by this name: call it by its address, or name it in allowed_hosts."
