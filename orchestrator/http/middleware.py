@@ -7,7 +7,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Container
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -61,7 +61,7 @@ class RequestMiddleware:
         if scope["type"] != "http" or scope["method"] in (*_SAFE_METHODS, _UNKNOWN_METHOD):
             await self._answer(scope, receive, send)  # without a span: polled by many, and soon answered
             return
-        with self._traces.request(scope["method"], scope["path"], Headers(scope=scope)) as span:
+        with self._traces.request(scope["method"], _shown_path(scope), Headers(scope=scope)) as span:
 
             async def send_noted(message: Message) -> None:
                 if span is not None and message["type"] == "http.response.start":
@@ -90,8 +90,7 @@ class RequestMiddleware:
                 headers.setdefault("Cache-Control", "no-store")
                 self._count(scope, message["status"], self._clock() - began)
                 level = logging.DEBUG if scope["path"].startswith(_POLLED) else logging.INFO
-                # As it was sent, with its escapes: a decoded path could end the line and begin a false one.
-                path = scope.get("raw_path", b"").decode("ascii", "backslashreplace")
+                path = _shown_path(scope)
                 fields = {
                     "method": scope["method"],
                     "path": path,
@@ -126,6 +125,17 @@ class RequestMiddleware:
 
 def _route(scope: Scope) -> str:
     return getattr(scope.get("route"), "path", "none")
+
+
+def _shown_path(scope: Scope) -> str:
+    """The path for logs and traces: with its escapes, so that it can't end the line and begin a false one.
+
+    An address or a key that was sent as a part of the path is masked, also where its characters are escaped.
+    """
+    sent = scope.get("raw_path", b"").decode("ascii", "backslashreplace")
+    decoded = unquote(sent)
+    masked = logs.without_secrets(decoded)
+    return sent if masked == decoded else quote(masked, safe="/:*")
 
 
 def _is_ours(host: str, names: Container[str]) -> bool:
