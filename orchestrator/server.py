@@ -11,6 +11,7 @@ import anyio
 import uvicorn
 
 from orchestrator.http.app import create_app
+from orchestrator.http.connection import Connection
 from orchestrator.orchestrator import Orchestrator
 from orchestrator.settings import Settings
 from processes.stop_signals import StopSignals
@@ -35,6 +36,7 @@ class OrchestratorServer(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 create_app(orchestrator),
+                http=Connection,
                 host=settings.http_host,
                 port=settings.http_port,
                 log_config=None,

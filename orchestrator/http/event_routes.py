@@ -24,11 +24,14 @@ _BACKLOG = 20
 async def task_events(request: Request) -> Response:
     """One task's changes from now on, its present state first; the stream ends with the final state."""
     orchestrator: Orchestrator = request.app.state.orchestrator
-    await find_task(request)  # an unknown one is refused before the stream begins
+    task_id = (await find_task(request)).id  # an unknown one is refused before the stream begins
     _require_place(orchestrator)
 
+    def is_of_task(notice: Notice) -> bool:
+        return isinstance(notice, Task) and notice.id == task_id
+
     async def messages() -> AsyncIterator[bytes]:
-        with orchestrator.listeners.one(), orchestrator.notices.subscribe() as subscription:
+        with orchestrator.listeners.one(), orchestrator.notices.subscribe(is_of_task) as subscription:
             task = await find_task(request)
             yield _message(task)
             if task.state.final:
@@ -36,9 +39,9 @@ async def task_events(request: Request) -> Response:
             async for notice in _with_keepalive(subscription):
                 if notice is None:
                     yield b": still here\n\n"
-                elif isinstance(notice, Task) and notice.id == task.id:
+                else:
                     yield _message(notice)
-                    if notice.state.final:
+                    if isinstance(notice, Task) and notice.state.final:
                         return
 
     return StreamingResponse(messages(), media_type="text/event-stream", headers=_HEADERS)

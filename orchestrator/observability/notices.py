@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
 import anyio
+
+# Far more than the things that change between two sends to a client that reads.
+_MOST_PENDING = 2000
 
 
 class Notice(Protocol):
@@ -22,18 +25,27 @@ class Notice(Protocol):
 
 
 class Subscription:
-    """The newest notice of each changed thing. A slow listener misses steps in between and never the last one."""
+    """The newest notice of each changed thing. A slow listener misses steps in between and never the last one.
 
-    def __init__(self) -> None:
+    A listener that is too far behind is ended instead: one that subscribes again begins with the present state.
+    """
+
+    def __init__(self, wanted: Callable[[Notice], bool] = lambda notice: True) -> None:
+        self._wanted = wanted
         self._pending: dict[tuple[str, str], Notice] = {}
         self._changed = anyio.Event()
         self._closed = False
 
     def put(self, notice: Notice) -> None:
         """Note a change."""
+        if self._closed or not self._wanted(notice):
+            return
         key = (notice.kind, notice.id)
         self._pending.pop(key, None)
         self._pending[key] = notice
+        if len(self._pending) > _MOST_PENDING:
+            self._pending.clear()
+            self._closed = True
         self._changed.set()
 
     def close(self) -> None:
@@ -54,16 +66,16 @@ class Subscription:
 
 
 class Broadcast:
-    """Hands each notice to all subscriptions; memory is bounded by the number of things."""
+    """Hands each notice to all subscriptions, whose memory is bounded."""
 
     def __init__(self) -> None:
         self._subscriptions: set[Subscription] = set()
         self._closed = False
 
     @contextmanager
-    def subscribe(self) -> Iterator[Subscription]:
-        """A subscription to what changes from now on."""
-        subscription = Subscription()
+    def subscribe(self, wanted: Callable[[Notice], bool] = lambda notice: True) -> Iterator[Subscription]:
+        """A subscription to what changes from now on, as far as it is `wanted`."""
+        subscription = Subscription(wanted)
         self._subscriptions.add(subscription)
         if self._closed:
             subscription.close()
