@@ -97,6 +97,7 @@ class AvatarWriter:
         self._alive = _alive_file(Path(self._temporary.name))
         self.folder = Path(self._temporary.name) / directory.name
         self.folder.mkdir()
+        self._sealed = self._published = False
 
     def __enter__(self) -> AvatarWriter:
         return self
@@ -104,8 +105,10 @@ class AvatarWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._published:
+            _sync(self._target.parent)  # the renaming itself
         os.close(self._alive)
-        self._temporary.cleanup()
+        self._temporary.cleanup()  # also of what was replaced
 
     def frames(self, name: str = "") -> FrameWriter:
         """A writer of the avatar's frames, or of those of the clip in the folder `name`."""
@@ -137,14 +140,22 @@ class AvatarWriter:
         cv2.imwrite(str(self.folder / PREVIEW_FILE), cv2.cvtColor(preview, cv2.COLOR_RGB2BGR))
         settings.write(self.folder / SETTINGS_FILE)
 
-    def publish(self) -> None:
-        """Writes the files' checksums and moves the folder to its place, replacing an old one."""
+    def seal(self) -> None:
+        """Notes the files' checksums and waits until everything is on the disk: what is published survives a crash."""
         _write_sums(self.folder)
+        for path in (*self.folder.rglob("*"), self.folder):
+            _sync(path)
+        self._sealed = True
+
+    def publish(self) -> None:
+        """Puts the folder in its place; it replaces one that is there. Takes a moment when `seal` was called before."""
+        if not self._sealed:
+            self.seal()
         if self._target.exists():
-            # Renamed first: a removal that fails half-way must not leave a damaged avatar.
+            # Renamed first: an avatar that can't be removed whole must not be left half removed.
             self._target.rename(self.folder.with_name("replaced"))
         self.folder.rename(self._target)
-        shutil.rmtree(self.folder.with_name("replaced"), ignore_errors=True)
+        self._published = True
 
     def _write_masks(self, settings: AvatarSettings, matrices: NDArray[np.float64]) -> None:
         size, side = (settings.width, settings.height), settings.resolution
@@ -164,6 +175,15 @@ def _write_sums(folder: Path) -> None:
         with path.open("rb") as file:
             lines.append(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {path.relative_to(folder)}\n")
     (folder / SUMS_FILE).write_text("".join(lines), encoding="utf-8")
+
+
+def _sync(path: Path) -> None:
+    """Waits until a file's bytes, or a folder's entries, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _alive_file(folder: Path) -> int:

@@ -2,8 +2,10 @@
 
 import errno
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -301,3 +303,18 @@ def test_what_a_killed_writer_left_is_removed_and_what_a_living_one_writes_is_no
         create(tmp_path / "anna")
         assert living.folder.exists()
     assert [path.name for path in tmp_path.iterdir()] == ["anna"]
+
+
+def test_everything_is_on_the_disk_before_the_avatar_appears_and_its_name_after(tmp_path, monkeypatch):
+    target, synced = tmp_path / "anna", []
+    fsync = os.fsync
+
+    def noted(handle):
+        fsync(handle)
+        synced.append((Path(f"/proc/self/fd/{handle}").resolve(), target.exists()))
+
+    monkeypatch.setattr(os, "fsync", noted)
+    create(target)
+    before = {path.name for path, there in synced if not there}
+    assert before >= {path.name for path in target.rglob("*")} | {"anna"}
+    assert [path for path, there in synced if there] == [tmp_path]
