@@ -22,6 +22,7 @@ from orchestrator.access.gate import Gate
 from orchestrator.access.limits import Places, RateLimit
 from orchestrator.avatars.preparations import Preparations
 from orchestrator.avatars.prepare import PrepareOptions, Progress, prepare_avatar
+from orchestrator.avatars.room import DiskRoom
 from orchestrator.channels.channel import Channel
 from orchestrator.channels.definition import ChannelDefinition, DefinitionError
 from orchestrator.channels.disk_limits import DiskLimits
@@ -188,7 +189,16 @@ class Orchestrator:
         checkpoint = await asyncio.to_thread(Checkpoint.open, settings.checkpoint_dir)
         finder = await asyncio.to_thread(FaceLandmarker, settings.checkpoint_dir.parent / "face")
         return await prepare_avatar(
-            video, name, settings.avatars_dir, checkpoint, self._client, finder, options, progress
+            video,
+            name,
+            settings.avatars_dir,
+            checkpoint,
+            self._client,
+            finder,
+            options,
+            progress,
+            in_use=lambda: name in self.avatars_in_use,
+            room=DiskRoom(settings.avatar_limit_bytes, settings.avatar_reserve_bytes),
         )
 
     def _count_finished(self, task: Task) -> None:

@@ -85,6 +85,10 @@ class Settings(BaseSettings):
     max_guidance: float = Field(5.0, ge=1, le=100, description="largest guidance scale that a task may ask for")
     upload_limit_bytes: int = Field(64_000_000, ge=1_000, description="largest upload")
     avatar_upload_limit_bytes: int = Field(2_000_000_000, ge=1_000, description="largest upload of an avatar's video")
+    avatar_limit_bytes: int = Field(
+        12_000_000_000, ge=1_000_000, description="most that the frames of one avatar may take of the disk"
+    )
+    avatar_reserve_bytes: int = Field(1_000_000_000, ge=0, description="space of the disk that avatars leave free")
     speech_limit_s: float = Field(300.0, gt=0, le=7200, description="longest speech")
     chunks_in_flight: int | None = Field(
         None,

@@ -17,6 +17,7 @@ from latentsync.landmarks import FaceLandmarker
 from orchestrator.avatars.errors import named_frames
 from orchestrator.avatars.overlay import overlay
 from orchestrator.avatars.prepare import PrepareOptions, Progress, Step, prepare_avatar
+from orchestrator.avatars.room import DiskRoom
 from orchestrator.avatars.store import find_avatar
 from orchestrator.settings import Settings
 
@@ -31,8 +32,11 @@ async def add_avatar(
     """Prepare an avatar from a video, or find it prepared; raises AvatarError, CheckpointError, InferenceError."""
     checkpoint = Checkpoint.open(settings.checkpoint_dir)
     finder = FaceLandmarker(settings.checkpoint_dir.parent / "face")
+    room = DiskRoom(settings.avatar_limit_bytes, settings.avatar_reserve_bytes)
     async with TritonClient(TritonSettings(url=settings.triton_grpc_url)) as client:
-        return await prepare_avatar(video, name, settings.avatars_dir, checkpoint, client, finder, options, progress)
+        return await prepare_avatar(
+            video, name, settings.avatars_dir, checkpoint, client, finder, options, progress, room=room
+        )
 
 
 async def add_avatar_in_terminal(

@@ -28,6 +28,27 @@ class AvatarExists(AvatarError):
     code: ClassVar[str] = "avatar_exists"
 
 
+class AvatarTooLarge(AvatarError):
+    """The avatar would take more of the disk than one avatar may."""
+
+    code: ClassVar[str] = "avatar_too_large"
+
+
+class NoRoomForAvatar(AvatarError):
+    """The disk has too little space left."""
+
+    code: ClassVar[str] = "disk_full"
+
+
+class AvatarInUse(AvatarError):
+    """A channel plays the avatar that would be replaced."""
+
+    code: ClassVar[str] = "avatar_in_use"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"a channel plays {name!r}: it can't be changed now. Use another name")
+
+
 class FaceUnusable(AvatarError):
     """A clip has no stretch on which a face could speak; `frames` numbers the bad ones from 0 at 25 frames/s."""
 

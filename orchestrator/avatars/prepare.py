@@ -22,10 +22,11 @@ from latentsync.avatar_writer import AvatarWriter, FrameWriter
 from latentsync.checkpoint import Checkpoint
 from latentsync.contract import CONTRACT
 from orchestrator.avatars.condition import FaceEncoder, face_condition
-from orchestrator.avatars.errors import VideoError
+from orchestrator.avatars.errors import AvatarInUse, VideoError
 from orchestrator.avatars.faces import FaceFinder
 from orchestrator.avatars.fingerprint import preparation_sha256
 from orchestrator.avatars.looping import detect_loop, thumbnail
+from orchestrator.avatars.room import DiskRoom, expected_bytes
 from orchestrator.avatars.store import avatar_directory
 from orchestrator.avatars.tracking import FaceTracker, Track
 from orchestrator.avatars.video import read_frames, video_info, without_still_ends
@@ -70,14 +71,17 @@ async def prepare_avatar(
     finder: FaceFinder,
     options: PrepareOptions | None = None,
     progress: Progress = lambda step, done, total: None,
+    in_use: Callable[[], bool] = lambda: False,
+    room: DiskRoom | None = None,
 ) -> PreparedAvatar:
     """Make `directory`/`name` from a video of a face, or open it where the same was made before.
 
     Decodes the video once, into the new folder, and holds a few frames at a time. The folder appears complete or not at
-    all. Raises `VideoError`, `NoFace`, `FaceTooSmall`, `FaceTurned`, `AvatarError` for a bad name or a full disk, and
-    `InferenceError`.
+    all. `in_use` says at the end whether a channel plays the avatar that would be replaced. Raises `VideoError`,
+    `NoFace`, `FaceTooSmall`, `FaceTurned`, `AvatarTooLarge`, `NoRoomForAvatar`, `AvatarInUse`, `AvatarError` for a bad
+    name, and `InferenceError`.
     """
-    options = options or PrepareOptions()
+    options, room = options or PrepareOptions(), room or DiskRoom()
     target = avatar_directory(directory, name)
     videos = [video, *([options.idle] if options.idle is not None else [])]
     for path in videos:
@@ -88,8 +92,9 @@ async def prepare_avatar(
     made = await asyncio.to_thread(_made_before, target, sha256)
     if made is not None:
         return made
+    await asyncio.to_thread(require_room, video, options, directory, room)
     stopped = Event()
-    preparation = _Preparation(video, options, checkpoint.resolution, finder, progress, stopped)
+    preparation = _Preparation(video, options, checkpoint.resolution, finder, progress, room, stopped)
     # A thread of its own, so that the folder is removed behind the step that still writes to it.
     thread = ThreadPoolExecutor(1, "avatar")
     run = partial(asyncio.get_running_loop().run_in_executor, thread)
@@ -98,12 +103,22 @@ async def prepare_avatar(
         track, frames = await run(preparation.track, writer)
         condition = await _encode(track, frames, preparation, encoder, run, progress)
         await run(preparation.finish, writer, name, sha256, track, frames, condition)
+        # On the loop, and without waiting in between: no channel can begin to play it meanwhile.
+        if in_use():
+            raise AvatarInUse(name)
+        writer.publish()
     finally:
         stopped.set()
         with anyio.CancelScope(shield=True):
             await run(writer.__exit__, None, None, None)
         thread.shutdown(wait=False)
     return await asyncio.to_thread(PreparedAvatar.open, target)
+
+
+def require_room(video: Path, options: PrepareOptions, directory: Path, room: DiskRoom) -> None:
+    """Raises AvatarTooLarge or NoRoomForAvatar for a video that needs more than there is, by what its headers say."""
+    idle = None if options.idle is None else video_info(options.idle)
+    room.require(directory, 0, expected_bytes(video_info(video), idle, options.max_frames, options.max_height))
 
 
 def _made_before(folder: Path, sha256: str) -> PreparedAvatar | None:
@@ -145,6 +160,7 @@ class _Preparation:
     resolution: int
     finder: FaceFinder
     progress: Progress
+    room: DiskRoom
     stopped: Event
 
     def track(self, writer: AvatarWriter) -> tuple[Track, FrameFile]:
@@ -157,6 +173,7 @@ class _Preparation:
             for number, frame in without_still_ends(frames):
                 if self.stopped.is_set():
                     raise AvatarError("the preparation was cancelled")
+                self.room.require(writer.folder, file.count * frame.nbytes, frame.nbytes)
                 file.add(frame)
                 tracker.see(frame, number)
                 self.progress(Step.TRACKING, tracker.frames_seen, total)
@@ -190,9 +207,11 @@ class _Preparation:
         frames: FrameFile,
         condition: NDArray[np.float16],
     ) -> None:
-        """Writes what is left and puts the folder in its place."""
+        """Writes what is left, so that the folder needs only to be put in its place."""
         count, height, width, _ = frames.array.shape
-        idle = None if self.options.idle is None else self._idle(writer, self.options.idle, (width, height))
+        idle = None if self.options.idle is None else self._idle(writer, self.options.idle, frames)
+        # The soft masks take a byte for each pixel that pasting touches.
+        self.room.require(writer.folder, 0, condition.nbytes + count * height * width)
         loop = self.options.loop or track.loop
         settings = AvatarSettings(name, width, height, count, self.resolution, loop, sha256, idle=idle)
         matrices = np.stack([face_matrix(affine, self.resolution) for affine in track.affines])
@@ -201,9 +220,10 @@ class _Preparation:
         PreparedAvatar.open(writer.folder)  # what can't be opened must not replace what can
         if self.stopped.is_set():
             raise AvatarError("the preparation was cancelled")
-        writer.publish()
+        writer.seal()
 
-    def _idle(self, writer: AvatarWriter, video: Path, size: tuple[int, int]) -> IdleSettings:
+    def _idle(self, writer: AvatarWriter, video: Path, avatar: FrameFile) -> IdleSettings:
+        size = (avatar.array.shape[2], avatar.array.shape[1])
         total, file = video_info(video).frame_count, writer.frames(IDLE_FOLDER)
         frames = read_frames(video, self.options.max_frames)
         first = next(frames)
@@ -218,6 +238,7 @@ class _Preparation:
         for _, frame in without_still_ends(read_frames(video, self.options.max_frames, size=size)):
             if self.stopped.is_set():
                 raise AvatarError("the preparation was cancelled")
+            self.room.require(writer.folder, avatar.array.nbytes + file.count * frame.nbytes, frame.nbytes)
             file.add(frame)
             thumbnails.append(thumbnail(frame))
             self.progress(Step.IDLE, file.count, total)

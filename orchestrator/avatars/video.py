@@ -38,10 +38,11 @@ _ALPHA = re.compile(r"\b(yuva\d\w*|rgba\w*|bgra\w*|argb|abgr|gbrap\w*|ya8|ya16\w
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a file says of itself: seconds, where it knows, and whether its pictures are transparent somewhere."""
+    """What a file says of itself: seconds and (width, height), where it knows, and if a picture can be transparent."""
 
     duration_s: float | None
     alpha: bool
+    size: tuple[int, int] | None = None
 
     @property
     def frame_count(self) -> int | None:
@@ -57,17 +58,18 @@ def video_info(video: Path) -> VideoInfo:
     if not streams:
         reason = said.strip().splitlines()[-1] if "Input #0" not in said and said else ""
         raise VideoError(f"{video.name} is no video that can be read: {reason or 'it has no pictures'}")
-    size = _SIZE.search(streams[0])
-    if size is not None and int(size[1]) * int(size[2]) > _MOST_PIXELS:
+    found = _SIZE.search(streams[0])
+    size = None if found is None else (int(found[1]), int(found[2]))
+    if size is not None and size[0] * size[1] > _MOST_PIXELS:
         raise VideoError(
-            f"{video.name} has pictures of {size[1]}×{size[2]}: scale it down, at most 8192×4320 can be read"
+            f"{video.name} has pictures of {size[0]}×{size[1]}: scale it down, at most 8192×4320 can be read"
         )
     duration = _DURATION.search(said)
     seconds = None
     if duration is not None:
         hours, minutes, rest = duration.groups()
         seconds = int(hours) * 3600 + int(minutes) * 60 + float(rest)
-    return VideoInfo(seconds, alpha=_ALPHA.search(streams[0]) is not None)
+    return VideoInfo(seconds, _ALPHA.search(streams[0]) is not None, size)
 
 
 def read_frames(

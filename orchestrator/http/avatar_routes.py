@@ -17,12 +17,12 @@ from starlette.responses import FileResponse, JSONResponse, Response
 
 from latentsync.avatar import AvatarError, Loop, PreparedAvatar
 from orchestrator.avatars.adding import face_point
-from orchestrator.avatars.errors import AvatarExists, AvatarNotFound
+from orchestrator.avatars.errors import AvatarExists, AvatarInUse, AvatarNotFound, AvatarTooLarge, NoRoomForAvatar
 from orchestrator.avatars.preparations import Preparation, PreparationsFull
-from orchestrator.avatars.prepare import PrepareOptions
+from orchestrator.avatars.prepare import PrepareOptions, require_room
+from orchestrator.avatars.room import DiskRoom
 from orchestrator.avatars.store import avatar_directory, find_avatar, remove_avatar, rename_avatar
 from orchestrator.avatars.store import list_avatars as prepared_avatars
-from orchestrator.avatars.video import video_info
 from orchestrator.http.arriving import small_json
 from orchestrator.http.errors import ApiError, refusal_of
 from orchestrator.http.forms import UploadForm
@@ -150,9 +150,9 @@ async def _accepted(request: Request, orchestrator: Orchestrator) -> Preparation
         options = _options(form.fields, files.get(IDLE_FIELD))
         name = form.fields.get("name", "").strip()
         with _avatar_errors():
-            avatar_directory(orchestrator.settings.avatars_dir, name)
-            for path in files.values():
-                await asyncio.to_thread(video_info, path)
+            avatar_directory(settings.avatars_dir, name)
+            room = DiskRoom(settings.avatar_limit_bytes, settings.avatar_reserve_bytes)
+            await asyncio.to_thread(require_room, files[VIDEO_FIELD], options, settings.avatars_dir, room)
         _require_unused(orchestrator, name)
         return orchestrator.preparations.submit(name, files[VIDEO_FIELD], options, upload)
     except PreparationsFull:
@@ -208,8 +208,8 @@ def _preparation(request: Request) -> Preparation:
 
 def _require_unused(orchestrator: Orchestrator, name: str) -> None:
     if name in orchestrator.avatars_in_use:
-        message = f"A channel plays {name!r}: it can't be changed now. Use another name."
-        raise ApiError(HTTPStatus.CONFLICT, "avatar_in_use", message)
+        with _avatar_errors():
+            raise AvatarInUse(name)
 
 
 @contextmanager
@@ -221,6 +221,10 @@ def _avatar_errors(code: str = "bad_name") -> Iterator[None]:
         status = HTTPStatus.UNPROCESSABLE_ENTITY
         if isinstance(error, AvatarNotFound):
             status = HTTPStatus.NOT_FOUND
-        elif isinstance(error, AvatarExists):
+        elif isinstance(error, (AvatarExists, AvatarInUse)):
             status = HTTPStatus.CONFLICT
+        elif isinstance(error, AvatarTooLarge):
+            status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+        elif isinstance(error, NoRoomForAvatar):
+            status = HTTPStatus.INSUFFICIENT_STORAGE
         raise ApiError(status, getattr(error, "code", code), f"{str(error)[:1].upper()}{str(error)[1:]}.") from None

@@ -17,9 +17,18 @@ from latentsync.avatar import AvatarError, Loop, PreparedAvatar
 from latentsync.checkpoint import Checkpoint
 from latentsync.condition import face_condition
 from latentsync.landmarks import FaceLandmarker
-from orchestrator.avatars.errors import AvatarNotFound, NoFace, VideoError
+from orchestrator.avatars.errors import (
+    AvatarInUse,
+    AvatarNotFound,
+    AvatarTooLarge,
+    NoFace,
+    NoRoomForAvatar,
+    VideoError,
+)
 from orchestrator.avatars.prepare import PrepareOptions, Step, prepare_avatar
+from orchestrator.avatars.room import DiskRoom
 from orchestrator.avatars.store import list_avatars, remove_avatar
+from orchestrator.avatars.video import video_info
 from speech.audio.decoder import ffmpeg_binary
 from tests.support.checkout import ROOT
 from tests.support.drawn_face import FollowsSquare
@@ -171,6 +180,73 @@ async def test_failed_preparation_keeps_the_avatar_that_is_there(
     (after,) = list_avatars(tmp_path / "avatars")
     assert after.settings == before.settings
     assert [path.name for path in (tmp_path / "avatars").iterdir()] == ["anna"]
+
+
+async def test_avatar_that_a_channel_began_to_play_meanwhile_is_not_replaced(
+    clip: Path, tmp_path: Path, checkpoint: Checkpoint
+) -> None:
+    before = await prepare(clip, tmp_path / "avatars", checkpoint, CountingEncoder())
+    make_clip(clip, hidden=[9])
+    asked: list[str] = []
+
+    def in_use() -> bool:
+        asked.append("in use?")
+        return True
+
+    def progress(step: Step, done: int, total: int | None) -> None:
+        assert not asked, "it is asked when all is done"
+
+    with pytest.raises(AvatarInUse, match="anna"):
+        await prepare_avatar(
+            clip, "anna", tmp_path / "avatars", checkpoint, CountingEncoder(), FollowsSquare(), None, progress, in_use
+        )
+    assert asked
+    (after,) = list_avatars(tmp_path / "avatars")
+    assert after.settings == before.settings
+    assert [path.name for path in (tmp_path / "avatars").iterdir()] == ["anna"]
+
+
+FRAME_BYTES = 160 * 120 * 3
+
+
+async def test_video_that_is_too_large_by_its_header_is_not_decoded(
+    clip: Path, tmp_path: Path, checkpoint: Checkpoint
+) -> None:
+    told: list[int] = []
+    for room, error in (
+        (DiskRoom(limit_bytes=FRAMES * FRAME_BYTES - 1), AvatarTooLarge),
+        (DiskRoom(reserve_bytes=1 << 60), NoRoomForAvatar),
+    ):
+        with pytest.raises(error):
+            await prepare_avatar(
+                clip, "anna", tmp_path / "avatars", checkpoint, CountingEncoder(), FollowsSquare(),
+                progress=lambda step, done, total: told.append(done), room=room,
+            )  # fmt: skip
+    assert told == []
+    assert not (tmp_path / "avatars").exists()
+
+
+async def test_video_that_hides_its_length_is_given_up_at_the_limit(tmp_path: Path, checkpoint: Checkpoint) -> None:
+    clip, raw = make_clip(tmp_path / "clip.mp4"), tmp_path / "clip.h264"
+    subprocess.run([ffmpeg_binary(), "-v", "error", "-i", str(clip), "-c", "copy", str(raw)], check=True)
+    assert video_info(raw).frame_count is None
+    told: list[int] = []
+    with pytest.raises(AvatarTooLarge, match="max_height"):
+        await prepare_avatar(
+            raw, "anna", tmp_path / "avatars", checkpoint, CountingEncoder(), FollowsSquare(),
+            progress=lambda step, done, total: told.append(done), room=DiskRoom(limit_bytes=5 * FRAME_BYTES),
+        )  # fmt: skip
+    assert max(told) == 5
+    assert list((tmp_path / "avatars").iterdir()) == []
+
+
+async def test_idle_clip_counts_with_the_speaking_clip(clip: Path, tmp_path: Path, checkpoint: Checkpoint) -> None:
+    idle = make_clip(tmp_path / "idle.mp4")
+    with pytest.raises(AvatarTooLarge):
+        await prepare_avatar(
+            clip, "anna", tmp_path / "avatars", checkpoint, CountingEncoder(), FollowsSquare(),
+            PrepareOptions(idle=idle), room=DiskRoom(limit_bytes=2 * FRAMES * FRAME_BYTES - 1),
+        )  # fmt: skip
 
 
 async def test_cancelling_leaves_nothing(clip: Path, tmp_path: Path, checkpoint: Checkpoint) -> None:
