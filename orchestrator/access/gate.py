@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.access.keys import ApiKey, KeyFile, KeyFileError, Scope
 from orchestrator.access.loopback import is_loopback
+from orchestrator.access.sessions import Sessions
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +34,7 @@ class Gate:
         """Raises NoKeys when keys are required and there are none, and KeyFileError."""
         self.required = required
         self._keys = KeyFile(keys_path)
+        self._sessions = Sessions()
         self._damaged = ""
         if required and not self._keys.all():
             raise NoKeys(
@@ -40,16 +43,31 @@ class Gate:
                 + ("" if is_loopback(host) else ", or listen on 127.0.0.1")
             )
 
-    def caller(self, secret: str | None, address: str) -> Caller:
-        """Who asks with this key, from this address."""
+    def caller(self, secret: str | None, address: str, session: str | None = None) -> Caller:
+        """Who asks from this address: with a key, else with the token of a session."""
         if not self.required:
             return Caller(_network(address), Scope.ADMINISTER)
-        key = self._find(secret) if secret else None
+        key = self._known(lambda: self._key(secret, session))
         return Caller(_network(address), None) if key is None else Caller(f"key {key.name}", key.scope)
 
-    def _find(self, secret: str) -> ApiKey | None:
+    def begin_session(self, secret: str) -> str | None:
+        """A token that stands for the key until `end_session`, for some hours at most; None without such a key."""
+        key = self._known(lambda: self._keys.find(secret))
+        return None if key is None else self._sessions.begin(key.sha256)
+
+    def end_session(self, token: str) -> None:
+        """The token opens nothing from now on."""
+        self._sessions.end(token)
+
+    def _key(self, secret: str | None, session: str | None) -> ApiKey | None:
+        if secret is not None:
+            return self._keys.find(secret)
+        key_sha256 = self._sessions.key_of(session) if session else None
+        return None if key_sha256 is None else self._keys.with_hash(key_sha256)
+
+    def _known(self, look_up: Callable[[], ApiKey | None]) -> ApiKey | None:
         try:
-            found = self._keys.find(secret)
+            found = look_up()
         except KeyFileError as error:
             if str(error) != self._damaged:  # said once, not for each request
                 logger.error("no key opens anything: %s", error)

@@ -64,8 +64,12 @@ class KeyFile:
         One round of SHA-256 is enough: a key has 256 random bits, which no list of words holds. Its hash is looked up,
         so the time that this takes says nothing of the key.
         """
+        return self.with_hash(_hashed(secret))
+
+    def with_hash(self, sha256: str) -> ApiKey | None:
+        """The key of this hash; raises KeyFileError."""
         self._refresh()
-        return self._by_hash.get(_hashed(secret))
+        return self._by_hash.get(sha256)
 
     def all(self) -> list[ApiKey]:
         """All keys by name; raises KeyFileError."""

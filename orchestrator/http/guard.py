@@ -16,7 +16,6 @@ from orchestrator.http.errors import ApiError
 from orchestrator.http.unread import read_rest
 from orchestrator.orchestrator import Orchestrator
 
-SESSION_COOKIE = "latentsync_key"
 _UNREAD_BYTES = 1_000_000
 _RETRY_BUSY_S = 2
 
@@ -57,11 +56,28 @@ def guarded_upload(endpoint: Endpoint, scope: Scope) -> Endpoint:
 
 
 def caller_of(request: Request) -> Caller:
-    """Who asks."""
+    """Who asks: by the key in the header, else by the page's session."""
     orchestrator: Orchestrator = request.app.state.orchestrator
     kind, _, secret = request.headers.get("authorization", "").partition(" ")
-    key = secret.strip() if kind.lower() == "bearer" else request.cookies.get(SESSION_COOKIE)
-    return orchestrator.gate.caller(key, request.client.host if request.client else "unknown")
+    key = secret.strip() if kind.lower() == "bearer" else None
+    address = request.client.host if request.client else "unknown"
+    return orchestrator.gate.caller(key, address, request.cookies.get(session_cookie(request)))
+
+
+def session_cookie(request: Request) -> str:
+    """The name of the page's cookie.
+
+    Browsers send a cookie to all ports of a host: with the port in its name two servers don't overwrite each other's.
+    Under TLS the prefix makes browsers refuse one that another host, or a page without TLS, would set.
+    """
+    orchestrator: Orchestrator = request.app.state.orchestrator
+    prefix = "__Host-" if is_secure(request) else ""
+    return f"{prefix}latentsync_session_{orchestrator.settings.http_port}"
+
+
+def is_secure(request: Request) -> bool:
+    """Whether the browser came by TLS, to us or to the proxy before us."""
+    return request.url.scheme == "https"
 
 
 def busy(reason: str) -> ApiError:

@@ -1,4 +1,4 @@
-"""The page's key, kept in a cookie that no script can read."""
+"""The page's session: a cookie that no script can read stands for a key, which the browser doesn't keep."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from http import HTTPStatus
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from orchestrator.access.sessions import LASTS_S
 from orchestrator.http.arriving import small_json
 from orchestrator.http.errors import ApiError
-from orchestrator.http.guard import SESSION_COOKIE, caller_of
+from orchestrator.http.guard import caller_of, is_secure, session_cookie
 from orchestrator.orchestrator import Orchestrator
 
 _BODY_BYTES = 10_000
-_LASTS_S = 30 * 24 * 3600
 
 
 async def show(request: Request) -> Response:
@@ -24,7 +24,7 @@ async def show(request: Request) -> Response:
 
 
 async def begin(request: Request) -> Response:
-    """Keep the body's key in a cookie; events and pictures can't carry it in a header."""
+    """Begin a session for the body's key; events and pictures can't carry a key in a header."""
     orchestrator: Orchestrator = request.app.state.orchestrator
     values = await small_json(request, _BODY_BYTES, 'Send {"key": "lsr_…"}.')
     key = values.get("key") if isinstance(values, dict) else None
@@ -34,12 +34,14 @@ async def begin(request: Request) -> Response:
     if caller.scope is None:
         raise ApiError(HTTPStatus.UNAUTHORIZED, "unknown_key", "There is no such key. Ask whoever runs the server.")
     answer = JSONResponse({"key_required": orchestrator.gate.required, "scope": caller.scope.value})
-    if orchestrator.gate.required:  # else what was typed is nobody's key, and is not kept
+    token = orchestrator.gate.begin_session(key.strip()) if orchestrator.gate.required else None
+    if token is not None:
+        _end_session(request)  # that of a key that was used before
         answer.set_cookie(
-            SESSION_COOKIE,
-            key.strip(),
-            max_age=_LASTS_S,
-            secure=request.url.scheme == "https",
+            session_cookie(request),
+            token,
+            max_age=LASTS_S,
+            secure=is_secure(request),
             httponly=True,
             samesite="strict",
         )
@@ -47,7 +49,15 @@ async def begin(request: Request) -> Response:
 
 
 async def end(request: Request) -> Response:
-    """Forget the cookie."""
+    """End the session: its cookie opens nothing any more, wherever it was copied to."""
+    _end_session(request)
     answer = Response(status_code=HTTPStatus.NO_CONTENT)
-    answer.delete_cookie(SESSION_COOKIE, httponly=True, samesite="strict")
+    answer.delete_cookie(session_cookie(request), secure=is_secure(request), httponly=True, samesite="strict")
     return answer
+
+
+def _end_session(request: Request) -> None:
+    orchestrator: Orchestrator = request.app.state.orchestrator
+    token = request.cookies.get(session_cookie(request))
+    if token:
+        orchestrator.gate.end_session(token)

@@ -1,9 +1,25 @@
-// Asks for an API key where the server wants one. The key lives in a cookie that no script can read.
+// Asks for an API key where the server wants one. The server gives a session for it: a cookie that no script can read,
+// and that ends after some hours, or when the key is removed.
 
 const element = (id) => document.getElementById(id);
 
-// Resolves once the server lets this page see the stream.
-export async function letIn() {
+let entering = null;
+
+// Resolves once the server lets this page see the stream; asks one time, whoever waits for it.
+export function letIn() {
+  entering ??= enter().finally(() => { entering = null; });
+  return entering;
+}
+
+// As fetch; where the session has ended it asks for the key and tries again.
+export async function request(url, options) {
+  const response = await fetch(url, options);
+  if (response.status !== 401) return response;
+  await letIn();
+  return fetch(url, options);
+}
+
+async function enter() {
   for (;;) {
     const session = await fetch("/v1/session", { cache: "no-store" }).then((response) => response.json()).catch(() => null);
     if (session?.scope) return;

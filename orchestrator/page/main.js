@@ -1,6 +1,6 @@
 // Puts the page together: the player, the upload, the list of tasks, and the server's events.
 
-import { letIn } from "./key.js";
+import { letIn, request } from "./key.js";
 import { LivePlayer } from "./player.js";
 import { Speaker } from "./speak.js";
 import { TaskList } from "./tasks.js";
@@ -26,7 +26,7 @@ function say(text, fine = false) {
 
 async function ask(url, method) {
   try {
-    const response = await fetch(url, { method });
+    const response = await request(url, { method });
     const answer = await response.json();
     if (!response.ok) say(answer.error.message);
     return answer;
@@ -37,7 +37,7 @@ async function ask(url, method) {
 }
 
 async function codecs() {
-  const response = await fetch(channelUrl, { cache: "no-store" });
+  const response = await request(channelUrl, { cache: "no-store" });
   const answer = await response.json();
   if (!response.ok) throw new Error(answer.error.message);
   return answer.preview_codecs;
@@ -85,7 +85,7 @@ function listen(tasks) {
   events.onopen = () => { element("connection").textContent = ""; };
   events.onerror = () => {
     element("connection").textContent = "Connection lost, trying again …";
-    // A refused connection is final for EventSource; a lost one it mends itself. A key may have been removed.
+    // A refused connection is final for EventSource; a lost one it opens again. The session may have ended.
     if (events.readyState === EventSource.CLOSED) setTimeout(() => letIn().then(() => listen(tasks)), 2000);
   };
 }

@@ -1,5 +1,7 @@
 // Sends speech: a chosen or dropped file, or a recording from the microphone.
 
+import { request } from "./key.js";
+
 const LONGEST_RECORDING_S = 120;
 
 export class Speaker {
@@ -30,7 +32,7 @@ export class Speaker {
     this.drop.classList.add("busy");
     this.say(`Sending ${name} …`, true);
     try {
-      const response = await fetch("/v1/tasks", { method: "POST", body: form });
+      const response = await request("/v1/tasks", { method: "POST", body: form });
       const answer = await response.json().catch(() => null);
       if (!response.ok) throw new Error(answer?.error?.message ?? `The server answered ${response.status}.`);
       this.say(null);

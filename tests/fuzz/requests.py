@@ -88,7 +88,8 @@ _LINES = st.sampled_from(
     (b"GET / HTTP/1.1\r\n", b"POST /v1/tasks HTTP/1.1\r\n", b"GET /v1/tasks/%ff%00 HTTP/1.1\r\n", b"PRI * HTTP/2.0\r\n",
      b"Host: 127.0.0.1\r\n", b"Content-Length: -1\r\n", b"Content-Length: 99999999999999999999\r\n",
      b"Transfer-Encoding: chunked\r\n", b"Content-Length: 5\r\n", b"\r\n", b"5\r\nhello\r\n0\r\n\r\n", b"zz\r\n",
-     b"Expect: 100-continue\r\n", b"Connection: upgrade\r\nUpgrade: websocket\r\n", b"Cookie: latentsync_key=\xff\r\n",
+     b"Expect: 100-continue\r\n", b"Connection: upgrade\r\nUpgrade: websocket\r\n",
+     b"Cookie: latentsync_session_11001=\xff\r\n",
      b"Authorization: Bearer \xff\xfe\r\n", b"Origin: null\r\n", b"Host: [::1\r\n")
 )  # fmt: skip
 WIRE = st.builds(

@@ -35,12 +35,12 @@ def bearer(server: RunningServer, scope: Scope) -> dict[str, str]:
 
 
 async def test_every_route_but_the_open_ones_needs_a_key(server: RunningServer) -> None:
-    asked = 0
+    asked, cookie = 0, f"latentsync_session_{server.orchestrator.settings.http_port}"
     for route in ROUTES:
         if isinstance(route, Route) and route.path not in OPEN:
             for method in (route.methods or {"GET"}) - {"HEAD"}:
                 path = route.path.replace("{channel_id}", "main").replace("{name}", "demo").replace("{task_id}", "x")
-                for headers in ({}, {"Authorization": "Bearer lsr_wrong"}, {"Cookie": "latentsync_key=lsr_wrong"}):
+                for headers in ({}, {"Authorization": "Bearer lsr_wrong"}, {"Cookie": f"{cookie}=wrong"}):
                     answer = await server.http.request(method, path, headers=headers)
                     assert (answer.status_code, answer.json()["error"]["code"]) == (401, "key_required"), (method, path)
                     assert answer.headers["WWW-Authenticate"] == "Bearer"
@@ -93,7 +93,7 @@ async def test_speech_with_a_key_is_said(server: RunningServer) -> None:
         await asyncio.sleep(0.05)
 
 
-async def test_session_keeps_the_key_where_no_script_reads_it(server: RunningServer) -> None:
+async def test_session_stands_for_the_key_where_no_script_reads_it(server: RunningServer) -> None:
     assert (await server.http.get("/v1/session")).json() == {"key_required": True, "scope": None}
     assert (await server.http.post("/v1/session", json={"key": "lsr_wrong"})).status_code == 401
     key = bearer(server, Scope.VIEW)["Authorization"].removeprefix("Bearer ")
@@ -102,13 +102,17 @@ async def test_session_keeps_the_key_where_no_script_reads_it(server: RunningSer
         assert begun.json() == {"key_required": True, "scope": "view"}
         cookie = begun.headers["Set-Cookie"]
         assert "HttpOnly" in cookie and "SameSite=strict" in cookie and "Secure" not in cookie
+        assert key not in cookie and key.removeprefix("lsr_") not in cookie
+        assert f"_{server.orchestrator.settings.http_port}=" in cookie
+        kept = {"Cookie": cookie.partition(";")[0]}
         assert (await page.get("/v1/channels")).status_code == 200
         foreign = {"Origin": "https://elsewhere.example"}
         assert (await page.post("/v1/channels/main/interrupt", headers=foreign)).status_code == 403
         assert (await page.delete("/v1/session")).status_code == 204
         assert (await page.get("/v1/channels")).status_code == 401
+        assert (await page.get("/v1/channels", headers=kept)).status_code == 401, "a copy of the cookie"
     secure = await server.http.post("/v1/session", json={"key": key}, headers={"X-Forwarded-Proto": "https"})
-    assert "Secure" in secure.headers["Set-Cookie"]
+    assert "Secure" in secure.headers["Set-Cookie"] and secure.headers["Set-Cookie"].startswith("__Host-")
     assert secure.headers["Strict-Transport-Security"].startswith("max-age=")
     server.http.cookies.clear()
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 import signal
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest_asyncio
 from playwright.async_api import Page, async_playwright, expect
 
 from orchestrator.access.keys import KeyFile, Scope
+from orchestrator.access.sessions import LASTS_S
 from tests.support.running_server import RunningServer, running, settings_in
 from tests.support.speech_samples import wav
 
@@ -131,8 +133,19 @@ async def test_page_asks_for_the_key_and_works_with_it(tmp_path: Path) -> None:
         await page.set_input_files("#file", {"name": "speech.wav", "mimeType": "audio/wav", "buffer": wav(1)})
         await expect(page.locator("#tasks .task .state").first).to_have_text("done", timeout=WAIT_MS)
         assert key not in await page.evaluate("document.cookie + JSON.stringify({...localStorage, ...sessionStorage})")
+        (cookie,) = await page.context.cookies()
+        assert key.removeprefix("lsr_") not in cookie["value"]
+        assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
+        assert cookie["name"].endswith(f"_{settings.http_port}")
+        assert 0 < cookie["expires"] - time.time() <= LASTS_S
         await page.reload()
         await plays(page)
+        await page.evaluate("fetch('/v1/session', {method: 'DELETE'})")
+        await page.set_input_files("#file", {"name": "speech.wav", "mimeType": "audio/wav", "buffer": wav(1)})
+        await expect(page.locator("#key")).to_be_visible(timeout=WAIT_MS)
+        await page.fill("#key-input", key)
+        await page.click("#key button")
+        await expect(page.locator("#tasks .task")).to_have_count(2, timeout=WAIT_MS)
         KeyFile(settings.keys_path).remove("viewer")
         await page.reload()
         await expect(page.locator("#key")).to_be_visible(timeout=WAIT_MS)
