@@ -53,9 +53,18 @@ class Settings(BaseSettings):
     )
     requests_per_minute: int = Field(6000, ge=0, le=1_000_000, description="requests of one caller; 0: no limit")
     uploads_per_minute: int = Field(120, ge=0, le=1_000_000, description="uploads of one caller; 0: no limit")
-    uploads_at_once: int = Field(32, ge=1, le=10_000, description="uploads that are read and decoded at once")
-    upload_timeout_s: float = Field(300.0, gt=0, le=86_400, description="how long an upload may take to arrive")
-    event_listeners: int = Field(200, ge=1, le=100_000, description="connections to the server's events at once")
+    uploads_at_once: int = Field(
+        32, ge=1, le=10_000, description="uploads that are read and decoded at once; one caller may have half"
+    )
+    upload_timeout_s: float = Field(
+        300.0, gt=0, le=86_400, description="how long an upload may take to arrive, at whatever rate"
+    )
+    upload_least_bytes_per_s: float = Field(
+        250_000.0, ge=1, description="rate at which what takes longer than upload_timeout_s must arrive"
+    )
+    event_listeners: int = Field(
+        200, ge=1, le=100_000, description="connections to the server's events at once; one caller may have half"
+    )
     triton_host: str = Field("127.0.0.1", description="address that a tritonserver started here listens on")
     triton_http_port: Port = Field(8000, description="HTTP port of a tritonserver started here")
     triton_grpc_port: Port = Field(8001, description="gRPC port of a tritonserver started here")

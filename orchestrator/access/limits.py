@@ -34,22 +34,33 @@ class RateLimit:
 
 
 class Places:
-    """So many at once, of all callers."""
+    """So many at once, of which one caller may have half."""
 
     def __init__(self, count: int) -> None:
         self.count = count
-        self.taken = 0
+        self.share = max(1, count // 2)
+        self._by_caller: dict[str, int] = {}
 
     @property
-    def full(self) -> bool:
-        """Whether whoever comes now has to be sent away."""
-        return self.taken >= self.count
+    def taken(self) -> int:
+        """Places of all callers together."""
+        return sum(self._by_caller.values())
+
+    def refusal(self, caller: str, what: str) -> str | None:
+        """Why this caller gets no place now; None when there is one for it."""
+        if self.taken >= self.count:
+            return f"{self.count} {what} at once are the limit"
+        if self._by_caller.get(caller, 0) >= self.share:
+            return f"{self.share} {what} at once are the limit of one caller"
+        return None
 
     @contextmanager
-    def one(self) -> Iterator[None]:
+    def one(self, caller: str) -> Iterator[None]:
         """A place for as long as the context lasts; whether there is one is asked before."""
-        self.taken += 1
+        self._by_caller[caller] = self._by_caller.get(caller, 0) + 1
         try:
             yield
         finally:
-            self.taken -= 1
+            self._by_caller[caller] -= 1
+            if not self._by_caller[caller]:
+                del self._by_caller[caller]

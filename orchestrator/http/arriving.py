@@ -1,8 +1,9 @@
-"""A request's body as it arrives, with an end to our patience."""
+"""A request's body as it arrives, with a limit on the time that it takes."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import Any
@@ -16,10 +17,13 @@ _STALLED_S = 20.0
 _SMALL_BODY_S = 20.0
 
 
-async def arriving(request: Request, limit_s: float = _SMALL_BODY_S) -> AsyncIterator[bytes]:
-    """The blocks of the body; raises ApiError (408) when nothing comes for a while, or not all of it in `limit_s`.
+async def arriving(
+    request: Request, limit_s: float = _SMALL_BODY_S, least_bytes_per_s: float = math.inf
+) -> AsyncIterator[bytes]:
+    """The blocks of the body; raises ApiError (408) when nothing comes for a while, or it comes too slowly.
 
-    Who sends a byte now and then would else keep a place that others wait for.
+    `limit_s` may pass in any case, and beside it the time that what has arrived takes at `least_bytes_per_s`: a large
+    body has more time, and one that sends a byte now and then doesn't keep a place that others wait for.
     """
     stream, until = request.stream(), anyio.current_time() + limit_s
     while True:
@@ -28,11 +32,16 @@ async def arriving(request: Request, limit_s: float = _SMALL_BODY_S) -> AsyncIte
         with anyio.move_on_after(patience_s) as scope:
             data = await anext(stream, None)
         if scope.cancelled_caught:
-            message = f"The request stopped for {_STALLED_S:g} s, or took more than {limit_s:g} s. Send it again."
-            raise ApiError(HTTPStatus.REQUEST_TIMEOUT, "upload_stalled", message)
+            raise ApiError(HTTPStatus.REQUEST_TIMEOUT, "upload_stalled", _too_slow(limit_s, least_bytes_per_s))
         if data is None:
             return
+        until += len(data) / least_bytes_per_s
         yield data
+
+
+def _too_slow(limit_s: float, least_bytes_per_s: float) -> str:
+    beyond = "" if math.isinf(least_bytes_per_s) else f" and came at less than {least_bytes_per_s / 1000:g} kB a second"
+    return f"The request stopped for {_STALLED_S:g} s, or took more than {limit_s:g} s{beyond}. Send it again."
 
 
 async def small_body(request: Request, limit_bytes: int, message: str) -> bytes:

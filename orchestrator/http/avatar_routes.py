@@ -139,7 +139,7 @@ async def _accepted(request: Request, orchestrator: Orchestrator) -> Preparation
     form = UploadForm(
         request,
         settings.avatar_upload_limit_bytes,
-        settings.upload_timeout_s,
+        settings,
         VIDEO_FIELD,
         (IDLE_FIELD,),
         "person.mp4",

@@ -25,13 +25,13 @@ async def task_events(request: Request) -> Response:
     """One task's changes from now on, its present state first; the stream ends with the final state."""
     orchestrator: Orchestrator = request.app.state.orchestrator
     task_id = (await find_task(request)).id  # an unknown one is refused before the stream begins
-    _require_place(orchestrator)
+    caller = _with_place(request)
 
     def is_of_task(notice: Notice) -> bool:
         return isinstance(notice, Task) and notice.id == task_id
 
     async def messages() -> AsyncIterator[bytes]:
-        with orchestrator.listeners.one(), orchestrator.notices.subscribe(is_of_task) as subscription:
+        with orchestrator.listeners.one(caller), orchestrator.notices.subscribe(is_of_task) as subscription:
             task = await find_task(request)
             yield _message(task)
             if task.state.final:
@@ -50,10 +50,10 @@ async def task_events(request: Request) -> Response:
 async def all_events(request: Request) -> Response:
     """Changes of all tasks and channels, beginning with the channels and the latest tasks as they are."""
     orchestrator: Orchestrator = request.app.state.orchestrator
-    _require_place(orchestrator)
+    caller = _with_place(request)
 
     async def messages() -> AsyncIterator[bytes]:
-        with orchestrator.listeners.one(), orchestrator.notices.subscribe() as subscription:
+        with orchestrator.listeners.one(caller), orchestrator.notices.subscribe() as subscription:
             for channel in orchestrator.channels.values():
                 yield _message(channel.view)
             for task in reversed(await orchestrator.board.newest(_BACKLOG)):
@@ -64,9 +64,13 @@ async def all_events(request: Request) -> Response:
     return StreamingResponse(messages(), media_type="text/event-stream", headers=_HEADERS)
 
 
-def _require_place(orchestrator: Orchestrator) -> None:
-    if orchestrator.listeners.full:
-        raise busy(f"{orchestrator.listeners.count} connections listen to events, which is the limit")
+def _with_place(request: Request) -> str:
+    """The caller's name, when there is a place for it; raises ApiError (503)."""
+    orchestrator: Orchestrator = request.app.state.orchestrator
+    caller: str = request.state.caller
+    if full := orchestrator.listeners.refusal(caller, "connections to events"):
+        raise busy(full)
+    return caller
 
 
 async def _with_keepalive(subscription: Subscription) -> AsyncIterator[Notice | None]:

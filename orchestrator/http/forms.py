@@ -11,6 +11,7 @@ from starlette.requests import Request
 
 from orchestrator.http.arriving import arriving
 from orchestrator.http.errors import ApiError
+from orchestrator.settings import Settings
 from speech.audio.errors import TooLarge
 
 AUDIO_FIELD = "audio_file"
@@ -25,12 +26,12 @@ class UploadForm:
         self,
         request: Request,
         max_bytes: int,
-        limit_s: float,
+        settings: Settings,
         required: str,
         optional: tuple[str, ...] = (),
         example: str = "a.mp4",
     ) -> None:
-        """`required` and `optional` name the file fields; `max_bytes` and `limit_s` bound the whole request.
+        """`required` and `optional` name the file fields; `max_bytes` bounds the whole request, `settings` its time.
 
         Raises ApiError for a request that is no multipart form.
         """
@@ -47,7 +48,8 @@ class UploadForm:
             )
         self.fields: dict[str, str] = {}
         self._max_bytes = max_bytes
-        self._limit_s = limit_s
+        self._limit_s = settings.upload_timeout_s
+        self._least_bytes_per_s = settings.upload_least_bytes_per_s
         self._request = request
         self._parser = _parser(boundary, self)
         self._header_name = b""
@@ -67,7 +69,7 @@ class UploadForm:
         """
         try:
             size = 0
-            async for data in arriving(self._request, self._limit_s):
+            async for data in arriving(self._request, self._limit_s, self._least_bytes_per_s):
                 size += len(data)
                 if size > self._max_bytes:
                     raise TooLarge(f"The request is larger than {self._max_bytes / 1e6:g} MB. Send a shorter file.")
@@ -140,8 +142,8 @@ class UploadForm:
 class SpeechForm(UploadForm):
     """The form of a speech: one file, `audio_file`, and text fields."""
 
-    def __init__(self, request: Request, max_bytes: int, limit_s: float) -> None:
-        super().__init__(request, max_bytes, limit_s, AUDIO_FIELD, example="speech.wav")
+    def __init__(self, request: Request, max_bytes: int, settings: Settings) -> None:
+        super().__init__(request, max_bytes, settings, AUDIO_FIELD, example="speech.wav")
 
     async def audio_blocks(self) -> AsyncIterator[bytes]:
         """The audio file's bytes; raises what `file_blocks` does."""

@@ -45,11 +45,11 @@ def guarded_upload(endpoint: Endpoint, scope: Scope) -> Endpoint:
         try:
             caller = _admit(request, scope)
             _within(orchestrator.upload_rate, caller, "uploads")
-            if orchestrator.uploads.full:
-                raise busy(f"{orchestrator.uploads.count} uploads are taken at once, which is the limit")
+            if full := orchestrator.uploads.refusal(caller.name, "uploads"):
+                raise busy(full)
         except ApiError as refusal:
             raise await _read(request, refusal) from None
-        with orchestrator.uploads.one():
+        with orchestrator.uploads.one(caller.name):
             return await endpoint(request)
 
     return answer

@@ -95,7 +95,7 @@ async def find_task(request: Request) -> Task:
 async def _accepted(request: Request, orchestrator: Orchestrator) -> Task:
     require_ready(orchestrator)
     settings = orchestrator.settings
-    form = SpeechForm(request, settings.upload_limit_bytes + _FORM_BYTES, settings.upload_timeout_s)
+    form = SpeechForm(request, settings.upload_limit_bytes + _FORM_BYTES, settings)
     blocks = form.audio_blocks()
     async with spool_upload(blocks, orchestrator.files.incoming, settings.upload_limit_bytes) as path:
         arrived_at = orchestrator.clock()

@@ -2,14 +2,19 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import httpx
 import pytest
+from starlette.requests import Request
 
+from orchestrator.access.keys import KeyFile, Scope
 from orchestrator.http import arriving
+from orchestrator.http.errors import ApiError
 from tests.support.running_server import RunningServer, running, settings_in
 from tests.support.speech_samples import wav
+from tests.support.virtual_time import in_virtual_time
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -55,13 +60,61 @@ async def test_upload_waits_its_turn_when_all_places_are_taken(tmp_path: Path) -
         await server.ready()
         go_on = asyncio.Event()
         first = asyncio.create_task(slow_upload(server, go_on))
-        while not server.orchestrator.uploads.full:
+        while not server.orchestrator.uploads.taken:
             await asyncio.sleep(0.01)
         files = {"audio_file": ("a.wav", wav(0.2))}
         refused(await server.http.post("/v1/tasks", files=files), 503, "busy")
         go_on.set()
         assert (await first).status_code == 422
         assert (await server.http.post("/v1/tasks", files=files)).status_code == 200
+
+
+async def test_one_key_leaves_places_for_the_others(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path, require_key=True, uploads_at_once=4, event_listeners=4)
+    keys = KeyFile(settings.keys_path)
+    many = {"Authorization": f"Bearer {keys.add('many', Scope.SPEAK)}"}
+    other = {"Authorization": f"Bearer {keys.add('other', Scope.SPEAK)}"}
+    async with running(settings) as server:
+        await server.ready()
+        go_on = asyncio.Event()
+        server.http.headers.update(many)
+        held = [asyncio.create_task(slow_upload(server, go_on)) for _ in range(2)]
+        while server.orchestrator.uploads.taken < 2:
+            await asyncio.sleep(0.01)
+        files = {"audio_file": ("a.wav", wav(0.2))}
+        refused(await server.http.post("/v1/tasks", files=files), 503, "busy")
+        assert (await server.http.post("/v1/tasks", files=files, headers=other)).status_code == 200
+        go_on.set()
+        assert [(await each).status_code for each in held] == [422, 422]
+        assert (await server.http.post("/v1/tasks", files=files)).status_code == 200
+        async with AsyncExitStack() as listening:
+            for _ in range(2):
+                await listening.enter_async_context(server.http.stream("GET", "/v1/events"))
+            refused(await server.http.get("/v1/events"), 503, "busy")
+            await listening.enter_async_context(server.http.stream("GET", "/v1/events", headers=other))
+
+
+BLOCK = b"x" * 1000
+
+
+def body_of(blocks: int, pause_s: float) -> Request:
+    """A request whose body comes block by block, with a pause before each."""
+    left = [True] * (blocks - 1) + [False]
+
+    async def receive() -> dict[str, object]:
+        await asyncio.sleep(pause_s)
+        return {"type": "http.request", "body": BLOCK, "more_body": left.pop(0)}
+
+    return Request({"type": "http", "method": "POST", "headers": []}, receive)
+
+
+def test_large_upload_may_take_longer_when_it_keeps_its_rate() -> None:
+    async def read(pause_s: float) -> int:
+        return sum([len(data) async for data in arriving.arriving(body_of(400, pause_s), 300.0, 100.0)])
+
+    assert in_virtual_time(read(pause_s=9.0)) == 400 * len(BLOCK), "an hour at 111 bytes a second"
+    with pytest.raises(ApiError, match=r"more than 300 s and came at less than 0\.1 kB a second"):
+        in_virtual_time(read(pause_s=15.0))
 
 
 async def answer_to_a_part(server: RunningServer, path: str, part: bytes) -> bytes:
