@@ -21,6 +21,7 @@ from pydantic_settings import (
 from inference.servers import TritonServers
 from orchestrator.access.allowed_targets import EVERYWHERE, AllowedTargets
 from orchestrator.access.loopback import is_loopback
+from orchestrator.fields import AvatarName, BitrateKbps, ChannelName, FadeFrames, Preset
 
 ENV_PREFIX = "LATENTSYNC_"
 CONFIG_VARIABLE = "LATENTSYNC_CONFIG"
@@ -109,9 +110,9 @@ class Settings(BaseSettings):
     task_history: int = Field(1000, ge=1, description="finished tasks that stay listed")
     drain_limit_s: float = Field(20.0, ge=0, le=3600, description="how long a speech may play on after SIGTERM")
     channel_limit: int = Field(16, ge=1, le=1000, description="channels that there may be at once")
-    channel_id: str = Field("main", pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$", description="name of the channel")
-    avatar: str = Field("demo", pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$", description="avatar that the channel shows")
-    fade_frames: int = Field(5, ge=0, le=25, description="length of the crossfades in frames of 40 ms")
+    channel_id: ChannelName = Field("main", description="name of the channel")
+    avatar: AvatarName = Field("demo", description="avatar that the channel shows")
+    fade_frames: FadeFrames = Field(5, description="length of the crossfades in frames of 40 ms")
     rtmp_url: SecretStr | None = Field(None, description="where the channel is published, rtmp:// or rtmps://")
     allowed_targets: tuple[str, ...] = Field(
         EVERYWHERE, description="where channels may publish: scheme://host with * in the host, and recordings for files"
@@ -148,8 +149,8 @@ class Settings(BaseSettings):
         f"{OTLP_VARIABLE}, else no traces",
     )
     log_format: Literal["text", "json"] = Field("text", description="how the log's lines look")
-    video_bitrate_kbps: int = Field(2500, ge=100, le=50_000, description="bitrate of the stream's video")
-    x264_preset: str = Field("veryfast", pattern=r"^[a-z]+$", description="x264's trade of quality for time")
+    video_bitrate_kbps: BitrateKbps = Field(2500, description="bitrate of the stream's video")
+    x264_preset: Preset = Field("veryfast", description="x264's trade of quality for time")
     ffmpeg: Path | None = Field(None, description="ffmpeg binary; none: from PATH, else imageio-ffmpeg's")
     preview_viewers: int = Field(16, ge=1, le=1000, description="pages that may play one channel's preview at once")
 

@@ -102,7 +102,7 @@ class StreamScenario:
                     await asyncio.gather(sampling, return_exceptions=True)
                     load.sample()
                     await asyncio.sleep(_TAIL_S)
-                    statuses = [channel.view.as_json() for channel in orchestrator.channels.values()]
+                    statuses = [dict(channel.view.as_json()) for channel in orchestrator.channels.values()]
                 finally:
                     for receiver in self.receivers:
                         await asyncio.to_thread(receiver.close)

@@ -14,6 +14,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
+from typing_extensions import TypedDict
+
 from inference.errors import InferenceError
 from latentsync.avatar import AvatarError, PreparedAvatar
 from latentsync.checkpoint import CheckpointError
@@ -21,6 +23,7 @@ from latentsync.landmarks import LandmarkModelError
 from orchestrator.avatars.prepare import PrepareOptions, Progress, Step
 from orchestrator.clock import Clock
 from orchestrator.observability.notices import Broadcast
+from orchestrator.tasks.task import FailureJson, Moment, Share
 
 _HISTORY = 100
 _NOTICE_FRAMES = 10
@@ -42,6 +45,26 @@ class PreparationState(StrEnum):
     def final(self) -> bool:
         """Nothing follows this state."""
         return self in (PreparationState.DONE, PreparationState.FAILED, PreparationState.CANCELLED)
+
+
+class PreparedFramesJson(TypedDict):
+    """How far the present step is, in frames; `total` where the video says it."""
+
+    done: int
+    total: int | None
+
+
+class AvatarTaskJson(TypedDict):
+    """An avatar in the making as the API shows it."""
+
+    task_id: str
+    avatar: str
+    state: PreparationState
+    step: Step | None
+    frames: PreparedFramesJson
+    progress: Share
+    created_at: Moment
+    error: FailureJson | None
 
 
 @dataclass(frozen=True)
@@ -72,13 +95,13 @@ class Preparation:
         start, share = _SHARES[self.step]
         return start + share * min(self.done / self.total, 1)
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> AvatarTaskJson:
         """As the API shows it."""
         return {
             "task_id": self.id,
             "avatar": self.avatar,
-            "state": self.state.value,
-            "step": None if self.step is None else self.step.value,
+            "state": self.state,
+            "step": self.step,
             "frames": {"done": self.done, "total": self.total},
             "progress": round(self.progress, 3),
             "created_at": datetime.fromtimestamp(self.created_at, UTC).isoformat(timespec="milliseconds"),

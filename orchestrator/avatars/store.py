@@ -8,15 +8,21 @@ from pathlib import Path
 
 from latentsync.avatar import AvatarError, PreparedAvatar
 from orchestrator.avatars.errors import AvatarExists, AvatarNotFound
+from orchestrator.fields import AVATAR_NAME
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_NAME = re.compile(AVATAR_NAME)
+
+
+def checked_name(name: str) -> str:
+    """The name itself; raises `AvatarError` for one that is not allowed."""
+    if not _NAME.fullmatch(name):
+        raise AvatarError(f"{name!r} cannot be an avatar's name: use a-z, 0-9, '-' and '_', at most 64 of them")
+    return name
 
 
 def avatar_directory(directory: Path, name: str) -> Path:
     """Where the avatar `name` lies or will lie; raises `AvatarError` for a name that is not allowed."""
-    if not _NAME.fullmatch(name):
-        raise AvatarError(f"{name!r} cannot be an avatar's name: use a-z, 0-9, '-' and '_', at most 64 of them")
-    return directory / name
+    return directory / checked_name(name)
 
 
 def list_avatars(directory: Path) -> list[PreparedAvatar]:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+from typing_extensions import TypedDict
 
+from orchestrator.fields import AvatarName, BitrateKbps, ChannelName, FadeFrames, Preset
 from streaming.address import SCHEMES, Address
 from streaming.targets import mask
 
 # No spaces or control characters: an address is one argument of ffmpeg.
 Target = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,1024}$")]
 Side = Annotated[int, Field(ge=64, le=4096, multiple_of=2)]
-Preset = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow"]
 
 MAX_TARGETS = 8
 _FILES = (".flv", ".ts", ".mp4", ".m3u8")
@@ -24,17 +25,29 @@ class DefinitionError(ValueError):
     """An invalid definition; the message names each wrong field and never repeats a target."""
 
 
+class DefinitionJson(TypedDict):
+    """A definition as the API shows it, with the keys of its targets masked."""
+
+    channel: str
+    avatar: str
+    targets: list[str]
+    picture_size: list[int] | None
+    fade_frames: int
+    video_bitrate_kbps: int
+    x264_preset: str
+
+
 class ChannelDefinition(BaseModel):
     """One channel; sizes in pixels, fades in frames of 40 ms."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    channel: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")
-    avatar: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
-    targets: tuple[Target, ...] = Field((), max_length=MAX_TARGETS)
+    channel: ChannelName
+    avatar: AvatarName
+    targets: tuple[Target, ...] = Field((), max_length=MAX_TARGETS, json_schema_extra={"uniqueItems": True})
     picture_size: tuple[Side, Side] | None = None
-    fade_frames: int = Field(5, ge=0, le=25)
-    video_bitrate_kbps: int = Field(2500, ge=100, le=50_000)
+    fade_frames: FadeFrames = 5
+    video_bitrate_kbps: BitrateKbps = 2500
     x264_preset: Preset = "veryfast"
 
     @field_validator("targets")
@@ -74,9 +87,17 @@ class ChannelDefinition(BaseModel):
             found.append(target)
         return tuple(found)
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> DefinitionJson:
         """All fields, with the keys of the targets masked."""
-        return {**self.model_dump(mode="json"), "targets": [mask(target) for target in self.targets]}
+        return {
+            "channel": self.channel,
+            "avatar": self.avatar,
+            "targets": [mask(target) for target in self.targets],
+            "picture_size": None if self.picture_size is None else list(self.picture_size),
+            "fade_frames": self.fade_frames,
+            "video_bitrate_kbps": self.video_bitrate_kbps,
+            "x264_preset": self.x264_preset,
+        }
 
 
 def _is_recording(target: str) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
-from streaming.events import PublisherState, Status
+from typing_extensions import TypedDict
+
+from orchestrator.channels.definition import DefinitionJson
+from streaming.events import MixerState, PublisherState, Status
 
 
 class ChannelState(StrEnum):
@@ -19,12 +20,56 @@ class ChannelState(StrEnum):
     CLOSED = "closed"
 
 
+class TargetJson(TypedDict):
+    """One target; `target` is its address with the key masked."""
+
+    target: str
+    state: PublisherState
+    reconnects: int
+    dropped_packets: int
+    problem: str | None
+
+
+class StreamJson(TypedDict):
+    """What a channel's process says each second."""
+
+    state: MixerState
+    publisher: PublisherState
+    targets: list[TargetJson]
+    frames_sent: int
+    late_waits: int
+    late_frames: int
+    repeated_frames: int
+    dropped_pairs: int
+    queue_s: float
+    stalls: int
+    reconnects: int
+    av_offset_s: float
+    encoder_speed: float
+    encoder_restarts: int
+    preview_readers: int
+
+
+class ChannelJson(DefinitionJson):
+    """A channel as the API shows it: its definition, and how it is doing."""
+
+    state: ChannelState
+    problem: str | None
+    restarts: int
+    playing: str | None
+    preparing: list[str]
+    waiting: int
+    preview: str
+    preview_codecs: str
+    stream: StreamJson | None
+
+
 @dataclass(frozen=True)
 class ChannelView:
     """One moment of a channel; `status` is what its process said last, None until it has spoken."""
 
     id: str
-    definition: Mapping[str, Any]
+    definition: DefinitionJson
     state: ChannelState
     playing: str | None
     preparing: tuple[str, ...]
@@ -41,7 +86,7 @@ class ChannelView:
     @property
     def avatar(self) -> str:
         """Name of the channel's avatar."""
-        return str(self.definition["avatar"])
+        return self.definition["avatar"]
 
     @property
     def summary(self) -> str:
@@ -53,12 +98,12 @@ class ChannelView:
         reasons = "; ".join(f"{t.target}: {t.problem}" for t in off_air)
         return f"{self.state.value}; {len(off_air)} of {len(targets)} targets off the air: {reasons}"
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> ChannelJson:
         """The channel as the API shows it; stream keys are masked by the channel itself."""
         status = self.status
         return {
             **self.definition,
-            "state": self.state.value,
+            "state": self.state,
             "problem": self.problem,
             "restarts": self.restarts,
             "playing": self.playing,
@@ -69,12 +114,12 @@ class ChannelView:
             "stream": None
             if status is None
             else {
-                "state": status.state.value,
-                "publisher": status.publisher.value,
+                "state": status.state,
+                "publisher": status.publisher,
                 "targets": [
                     {
                         "target": t.target,
-                        "state": t.state.value,
+                        "state": t.state,
                         "reconnects": t.reconnects,
                         "dropped_packets": t.dropped_packets,
                         "problem": t.problem or None,

@@ -48,7 +48,7 @@ def _administer(path: str, endpoint: Endpoint, method: str) -> Route:
 
 
 ROUTES = [
-    Route("/generate_video", guarded_upload(task_routes.submit, Scope.SPEAK), methods=["POST"]),
+    Route("/generate_video", guarded_upload(task_routes.submit, Scope.SPEAK), methods=["POST"], name="generate_video"),
     Route("/v1/tasks", guarded_upload(task_routes.submit, Scope.SPEAK), methods=["POST"]),
     _view("/v1/tasks", task_routes.list_tasks),
     _view("/v1/tasks/{task_id}", task_routes.show_task),

@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 
-from latentsync.avatar import AvatarError, Loop, PreparedAvatar
-from orchestrator.avatars.adding import face_point
+from latentsync.avatar import AvatarError, PreparedAvatar
 from orchestrator.avatars.errors import AvatarExists, AvatarInUse, AvatarNotFound, AvatarTooLarge, NoRoomForAvatar
-from orchestrator.avatars.preparations import Preparation, PreparationsFull
+from orchestrator.avatars.preparations import AvatarTaskJson, Preparation, PreparationsFull
 from orchestrator.avatars.prepare import PrepareOptions, require_room
 from orchestrator.avatars.room import DiskRoom
-from orchestrator.avatars.store import avatar_directory, find_avatar, remove_avatar, rename_avatar
+from orchestrator.avatars.store import find_avatar, remove_avatar, rename_avatar
 from orchestrator.avatars.store import list_avatars as prepared_avatars
-from orchestrator.http.arriving import small_json
 from orchestrator.http.errors import ApiError, refusal_of
 from orchestrator.http.forms import UploadForm
+from orchestrator.http.operations import Answer, operation
+from orchestrator.http.parameters import checked, checked_body
+from orchestrator.http.request_models import AvatarFields, AvatarForm, NewName
+from orchestrator.http.response_models import AcceptedJson, AvatarJson, AvatarsJson, AvatarTasksJson
 from orchestrator.http.task_routes import require_ready
 from orchestrator.http.unread import read_rest
 from orchestrator.orchestrator import Orchestrator
@@ -33,19 +33,25 @@ from speech.audio.errors import AudioError
 
 VIDEO_FIELD, IDLE_FIELD = "video", "idle"
 _UNREAD_BYTES = 256_000_000
-_BODY_BYTES = 10_000
 _RETRY_FULL_S = 60
-_WHOLE = re.compile(r"[0-9]{1,6}")
-_LEAST_HEIGHT, _MOST_HEIGHT = 64, 4320
 
 
+@operation("All avatars", Answer("The avatars", AvatarsJson))
 async def list_avatars(request: Request) -> Response:
     """All prepared avatars."""
     orchestrator: Orchestrator = request.app.state.orchestrator
     avatars = await asyncio.to_thread(prepared_avatars, orchestrator.settings.avatars_dir)
-    return JSONResponse({"avatars": [_described(avatar) for avatar in avatars]})
+    body: AvatarsJson = {"avatars": [_described(avatar) for avatar in avatars]}
+    return JSONResponse(body)
 
 
+@operation(
+    "Prepare an avatar from a video",
+    Answer("The video is taken and will be prepared", AcceptedJson),
+    *(400, 408, 409, 413, 415, 422, 503, 507),
+    status=202,
+    form=AvatarForm,
+)
 async def add_avatar(request: Request) -> Response:
     """Take a video, and prepare it as a task."""
     orchestrator: Orchestrator = request.app.state.orchestrator
@@ -55,24 +61,25 @@ async def add_avatar(request: Request) -> Response:
         refusal = refusal_of(error)
         refusal.closes = not await read_rest(request, _UNREAD_BYTES)
         raise refusal from None
-    return JSONResponse(
-        {"status": "processing_started", "task_id": preparation.id},
-        HTTPStatus.ACCEPTED,
-        headers={"Location": f"/v1/avatar-tasks/{preparation.id}"},
-    )
+    body: AcceptedJson = {"status": "processing_started", "task_id": preparation.id}
+    return JSONResponse(body, HTTPStatus.ACCEPTED, headers={"Location": f"/v1/avatar-tasks/{preparation.id}"})
 
 
+@operation("Avatars in the making", Answer("Newest first", AvatarTasksJson))
 async def list_preparations(request: Request) -> Response:
     """Avatars in the making, and the last ones that were made, newest first."""
     orchestrator: Orchestrator = request.app.state.orchestrator
-    return JSONResponse({"avatar_tasks": [known.as_json() for known in orchestrator.preparations.newest()]})
+    body: AvatarTasksJson = {"avatar_tasks": [known.as_json() for known in orchestrator.preparations.newest()]}
+    return JSONResponse(body)
 
 
+@operation("One avatar in the making", Answer("The avatar task", AvatarTaskJson), 404)
 async def show_preparation(request: Request) -> Response:
     """One avatar in the making."""
     return JSONResponse(_preparation(request).as_json())
 
 
+@operation("Stop making an avatar", Answer("The avatar task, which is over", AvatarTaskJson), 404)
 async def cancel_preparation(request: Request) -> Response:
     """Stop making an avatar; one that is over stays as it is."""
     orchestrator: Orchestrator = request.app.state.orchestrator
@@ -80,14 +87,14 @@ async def cancel_preparation(request: Request) -> Response:
     return JSONResponse(_preparation(request).as_json())
 
 
+@operation("Rename an avatar", Answer("The avatar", AvatarJson), 404, 408, 409, 413, 422, body=NewName)
 async def rename(request: Request) -> Response:
     """Give an avatar another name."""
     orchestrator: Orchestrator = request.app.state.orchestrator
     name = request.path_params["name"]
-    values = await small_json(request, _BODY_BYTES, 'Send {"name": "new-name"}.')
-    new_name = values.get("name") if isinstance(values, dict) else None
-    if not isinstance(new_name, str):
-        raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, "bad_name", 'The body must be {"name": "new-name"} as JSON.')
+    new_name = (
+        await checked_body(request, NewName, HTTPStatus.UNPROCESSABLE_ENTITY, "bad_name", '{"name": "new-name"}')
+    ).name
     _require_unused(orchestrator, name)
     directory = orchestrator.settings.avatars_dir
     with _avatar_errors():
@@ -96,6 +103,7 @@ async def rename(request: Request) -> Response:
     return JSONResponse(_described(avatar))
 
 
+@operation("Delete an avatar", Answer("It is gone"), 404, 409, 422, status=204)
 async def remove(request: Request) -> Response:
     """Delete an avatar."""
     orchestrator: Orchestrator = request.app.state.orchestrator
@@ -106,6 +114,7 @@ async def remove(request: Request) -> Response:
     return Response(status_code=HTTPStatus.NO_CONTENT)
 
 
+@operation("An avatar's picture", Answer("The picture", media="image/png"), 404)
 async def avatar_picture(request: Request) -> Response:
     """An avatar's preview picture."""
     orchestrator: Orchestrator = request.app.state.orchestrator
@@ -117,7 +126,7 @@ async def avatar_picture(request: Request) -> Response:
     raise ApiError(HTTPStatus.NOT_FOUND, "unknown_avatar", f"There is no avatar {name[:64]!r}; /v1/avatars lists them.")
 
 
-def _described(avatar: PreparedAvatar) -> dict[str, Any]:
+def _described(avatar: PreparedAvatar) -> AvatarJson:
     settings = avatar.settings
     return {
         "name": avatar.name,
@@ -126,7 +135,7 @@ def _described(avatar: PreparedAvatar) -> dict[str, Any]:
         "frames": settings.frame_count,
         "duration_s": settings.frame_count / settings.fps,
         "face_resolution": settings.resolution,
-        "loop": settings.loop.value,
+        "loop": settings.loop,
         "speakable_frames": int(avatar.speakable.sum()),
         "idle_frames": None if settings.idle is None else settings.idle.frame_count,
         "preview": f"/v1/avatars/{avatar.name}/preview.png",
@@ -147,10 +156,12 @@ async def _accepted(request: Request, orchestrator: Orchestrator) -> Preparation
     upload = tempfile.TemporaryDirectory(prefix="upload-", dir=orchestrator.uploads_dir)
     try:
         files = await _spooled(form, Path(upload.name))
-        options = _options(form.fields, files.get(IDLE_FIELD))
-        name = form.fields.get("name", "").strip()
+        fields = checked(AvatarFields, form.fields)
+        name = fields.name
+        options = PrepareOptions(
+            max_height=fields.max_height, loop=fields.loop, face_at=fields.face, idle=files.get(IDLE_FIELD)
+        )
         with _avatar_errors():
-            avatar_directory(settings.avatars_dir, name)
             room = DiskRoom(settings.avatar_limit_bytes, settings.avatar_reserve_bytes)
             await asyncio.to_thread(require_room, files[VIDEO_FIELD], options, settings.avatars_dir, room)
         _require_unused(orchestrator, name)
@@ -179,22 +190,6 @@ async def _spooled(form: UploadForm, folder: Path) -> dict[str, Path]:
 def _append(path: Path, block: bytes) -> None:
     with path.open("ab") as file:
         file.write(block)
-
-
-def _options(fields: dict[str, str], idle: Path | None) -> PrepareOptions:
-    loop, height = fields.get("loop", "").strip(), fields.get("max_height", "").strip()
-    if loop and loop not in [known.value for known in Loop]:
-        raise ApiError(
-            HTTPStatus.UNPROCESSABLE_ENTITY, "bad_loop", f"loop is {loop[:20]!r}; cycle or pingpong is meant."
-        )
-    if height and not (_WHOLE.fullmatch(height) and _LEAST_HEIGHT <= int(height) <= _MOST_HEIGHT):
-        message = f"max_height is {height[:20]!r} and must be a whole number from {_LEAST_HEIGHT} to {_MOST_HEIGHT}."
-        raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, "bad_max_height", message)
-    with _avatar_errors("bad_face"):
-        face_at = face_point(fields.get("face", "").strip() or None)
-    return PrepareOptions(
-        max_height=int(height) if height else None, loop=Loop(loop) if loop else None, face_at=face_at, idle=idle
-    )
 
 
 def _preparation(request: Request) -> Preparation:

@@ -17,8 +17,13 @@ from orchestrator.access.allowed_targets import AllowedTargets
 from orchestrator.channels.channel import Channel
 from orchestrator.channels.definition import ChannelDefinition, DefinitionError
 from orchestrator.channels.lineup import ChannelExists, ChannelOfSettings, TooManyChannels
+from orchestrator.channels.view import ChannelJson
 from orchestrator.http.arriving import small_json
 from orchestrator.http.errors import ApiError
+from orchestrator.http.operations import Answer, operation
+from orchestrator.http.parameters import checked
+from orchestrator.http.request_models import ChannelChange, InterruptQuery
+from orchestrator.http.response_models import CancelledJson, ChannelsJson, RemovedJson
 from orchestrator.orchestrator import Orchestrator
 from orchestrator.settings import SettingsError
 
@@ -28,17 +33,27 @@ _RETRY_S = 2
 _STALLED_S = 5.0
 
 
+@operation("All channels", Answer("The channels", ChannelsJson))
 async def list_channels(request: Request) -> Response:
     """All channels."""
     orchestrator: Orchestrator = request.app.state.orchestrator
-    return JSONResponse({"channels": [channel.view.as_json() for channel in orchestrator.channels.values()]})
+    body: ChannelsJson = {"channels": [channel.view.as_json() for channel in orchestrator.channels.values()]}
+    return JSONResponse(body)
 
 
+@operation("One channel", Answer("The channel", ChannelJson), 404)
 async def show_channel(request: Request) -> Response:
     """One channel."""
     return JSONResponse(_find_channel(request).view.as_json())
 
 
+@operation(
+    "Create a channel",
+    Answer("The channel, starting", ChannelJson),
+    *(400, 408, 409, 413, 422, 503, 507),
+    status=201,
+    body=ChannelDefinition,
+)
 async def create_channel(request: Request) -> Response:
     """Add a channel; it is there again after a restart."""
     orchestrator: Orchestrator = request.app.state.orchestrator
@@ -55,6 +70,12 @@ async def create_channel(request: Request) -> Response:
     return JSONResponse(channel.view.as_json(), HTTPStatus.CREATED, headers=location)
 
 
+@operation(
+    "Change a channel",
+    Answer("The channel", ChannelJson),
+    *(400, 404, 408, 409, 413, 422, 503, 507),
+    body=ChannelChange,
+)
 async def change_channel(request: Request) -> Response:
     """Change the fields that the body names."""
     orchestrator: Orchestrator = request.app.state.orchestrator
@@ -68,21 +89,28 @@ async def change_channel(request: Request) -> Response:
         return JSONResponse((await orchestrator.channels.change(definition)).view.as_json())
 
 
+@operation("End a channel for good", Answer("Its name, and its cancelled tasks", RemovedJson), 404, 409)
 async def remove_channel(request: Request) -> Response:
     """End a channel for good; its tasks are cancelled."""
     orchestrator: Orchestrator = request.app.state.orchestrator
     channel = _find_channel(request)
     with _refusals(request):
-        return JSONResponse({"removed": channel.id, "cancelled": await orchestrator.channels.remove(channel.id)})
+        body: RemovedJson = {"removed": channel.id, "cancelled": await orchestrator.channels.remove(channel.id)}
+    return JSONResponse(body)
 
 
+@operation(
+    "Cancel the present speech", Answer("Ids of the cancelled tasks", CancelledJson), 404, 422, query=InterruptQuery
+)
 async def interrupt(request: Request) -> Response:
     """Cancel what the channel says now; with `?queue=true` what waits too."""
     channel = _find_channel(request)
-    task_ids = await channel.interrupt(clear_queue=request.query_params.get("queue") == "true")
-    return JSONResponse({"cancelled": task_ids})
+    query = checked(InterruptQuery, request.query_params)
+    body: CancelledJson = {"cancelled": await channel.interrupt(clear_queue=query.queue == "true")}
+    return JSONResponse(body)
 
 
+@operation("The stream, live", Answer("Endless fragmented MP4", media="video/mp4"), 404, 503)
 async def preview(request: Request) -> Response:
     """The channel's stream as endless fragmented MP4, from the next keyframe on."""
     orchestrator: Orchestrator = request.app.state.orchestrator

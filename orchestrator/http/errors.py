@@ -10,10 +10,18 @@ from http import HTTPStatus
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
+from typing_extensions import TypedDict
 
+from orchestrator.tasks.task import FailureJson
 from speech.audio.errors import AudioError, DecodeTimeout, TooLarge, TooLong
 
 logger = logging.getLogger(__name__)
+
+
+class ErrorJson(TypedDict):
+    """The body that every error has."""
+
+    error: FailureJson
 
 
 class ApiError(Exception):
@@ -56,8 +64,9 @@ def refusal_of(error: ApiError | AudioError | OSError) -> ApiError:
 
 
 def error_response(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """The body that every error has."""
-    return JSONResponse({"error": {"code": code, "message": message}}, status, headers=headers)
+    """An error as clients see it."""
+    body: ErrorJson = {"error": {"code": code, "message": message}}
+    return JSONResponse(body, status, headers=headers)
 
 
 async def _on_api_error(request: Request, error: Exception) -> Response:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from typing import Any
 
 import anyio
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from orchestrator.http.guard import busy
+from orchestrator.http.operations import Answer, operation
 from orchestrator.http.task_routes import find_task
 from orchestrator.observability.notices import Notice, Subscription
 from orchestrator.orchestrator import Orchestrator
@@ -21,6 +21,7 @@ _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 _BACKLOG = 20
 
 
+@operation("One task's changes", Answer("Events named task, each with a task", media="text/event-stream"), 404, 503)
 async def task_events(request: Request) -> Response:
     """One task's changes from now on, its present state first; the stream ends with the final state."""
     orchestrator: Orchestrator = request.app.state.orchestrator
@@ -47,6 +48,7 @@ async def task_events(request: Request) -> Response:
     return StreamingResponse(messages(), media_type="text/event-stream", headers=_HEADERS)
 
 
+@operation("All changes", Answer("Events named task, avatar_task and channel", media="text/event-stream"), 503)
 async def all_events(request: Request) -> Response:
     """Changes of all tasks and channels, beginning with the channels and the latest tasks as they are."""
     orchestrator: Orchestrator = request.app.state.orchestrator
@@ -88,5 +90,4 @@ async def _with_keepalive(subscription: Subscription) -> AsyncIterator[Notice | 
 
 
 def _message(notice: Notice) -> bytes:
-    data: dict[str, Any] = notice.as_json()
-    return f"event: {notice.kind}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n".encode()
+    return f"event: {notice.kind}\ndata: {json.dumps(notice.as_json(), separators=(',', ':'))}\n\n".encode()

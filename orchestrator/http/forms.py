@@ -139,7 +139,7 @@ class UploadForm:
         self._complete = True
 
 
-class SpeechForm(UploadForm):
+class SpeechUpload(UploadForm):
     """The form of a speech: one file, `audio_file`, and text fields."""
 
     def __init__(self, request: Request, max_bytes: int, settings: Settings) -> None:

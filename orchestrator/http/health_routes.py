@@ -7,27 +7,37 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from orchestrator.http.guard import caller_of
+from orchestrator.http.operations import Answer, operation
+from orchestrator.http.response_models import HealthJson, LiveJson
 from orchestrator.orchestrator import Orchestrator
 
 
+@operation("Does the process answer?", Answer("It does", LiveJson))
 async def live(request: Request) -> Response:
     """200 while the process answers at all."""
-    return JSONResponse({"status": "live"})
+    body: LiveJson = {"status": "live"}
+    return JSONResponse(body)
 
 
+@operation(
+    "Would a speech be played?",
+    Answer("It would", HealthJson),
+    otherwise={503: Answer("It would not; the parts say why", HealthJson)},
+)
 async def ready(request: Request) -> Response:
     """200 when a speech would be taken and played, 503 otherwise; tells the parts to whoever may see them."""
     orchestrator: Orchestrator = request.app.state.orchestrator
     parts = orchestrator.health()
     is_ready = all(part.ready for part in parts.values())
     told = parts if caller_of(request).scope is not None else {}  # they name channels and addresses
-    body = {
+    body: HealthJson = {
         "status": "ready" if is_ready else "not ready",
         "parts": {name: {"ready": part.ready, "message": part.message} for name, part in told.items()},
     }
     return JSONResponse(body, 200 if is_ready else 503, headers={} if is_ready else {"Retry-After": "2"})
 
 
+@operation("Metrics", Answer("Prometheus text format", media="text/plain"))
 async def metrics(request: Request) -> Response:
     """The metrics in the format that the client asks for."""
     orchestrator: Orchestrator = request.app.state.orchestrator

@@ -8,33 +8,36 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from orchestrator.access.sessions import LASTS_S
-from orchestrator.http.arriving import small_json
 from orchestrator.http.errors import ApiError
 from orchestrator.http.guard import caller_of, is_secure, session_cookie
+from orchestrator.http.operations import Answer, operation
+from orchestrator.http.parameters import checked_body
+from orchestrator.http.request_models import KeyBody
+from orchestrator.http.response_models import SessionJson
 from orchestrator.orchestrator import Orchestrator
 
-_BODY_BYTES = 10_000
 
-
+@operation("Is a key asked for, and what may mine do?", Answer("The caller's scope", SessionJson))
 async def show(request: Request) -> Response:
     """Whether a key is asked for, and what the one that was sent may do."""
     orchestrator: Orchestrator = request.app.state.orchestrator
     scope = caller_of(request).scope
-    return JSONResponse({"key_required": orchestrator.gate.required, "scope": None if scope is None else scope.value})
+    body: SessionJson = {"key_required": orchestrator.gate.required, "scope": scope}
+    return JSONResponse(body)
 
 
+@operation("Begin a session, for the page", Answer("The key's scope", SessionJson), 400, 408, 413, body=KeyBody)
 async def begin(request: Request) -> Response:
     """Begin a session for the body's key; events and pictures can't carry a key in a header."""
     orchestrator: Orchestrator = request.app.state.orchestrator
-    values = await small_json(request, _BODY_BYTES, 'Send {"key": "lsr_…"}.')
-    key = values.get("key") if isinstance(values, dict) else None
-    if not isinstance(key, str):
-        raise ApiError(HTTPStatus.BAD_REQUEST, "broken_json", 'The body must be {"key": "lsr_…"} as JSON.')
-    caller = orchestrator.gate.caller(key.strip(), request.client.host if request.client else "unknown")
+    body = await checked_body(request, KeyBody, HTTPStatus.BAD_REQUEST, "broken_json", '{"key": "lsr_…"}')
+    key = body.key.strip()
+    caller = orchestrator.gate.caller(key, request.client.host if request.client else "unknown")
     if caller.scope is None:
         raise ApiError(HTTPStatus.UNAUTHORIZED, "unknown_key", "There is no such key. Ask whoever runs the server.")
-    answer = JSONResponse({"key_required": orchestrator.gate.required, "scope": caller.scope.value})
-    token = orchestrator.gate.begin_session(key.strip()) if orchestrator.gate.required else None
+    begun: SessionJson = {"key_required": orchestrator.gate.required, "scope": caller.scope}
+    answer = JSONResponse(begun)
+    token = orchestrator.gate.begin_session(key) if orchestrator.gate.required else None
     if token is not None:
         _end_session(request)  # that of a key that was used before
         answer.set_cookie(
@@ -48,6 +51,7 @@ async def begin(request: Request) -> Response:
     return answer
 
 
+@operation("End the session", Answer("It has ended"), status=204)
 async def end(request: Request) -> Response:
     """End the session: its cookie opens nothing any more, wherever it was copied to."""
     _end_session(request)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import re
+import secrets
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 
@@ -16,29 +16,36 @@ from starlette.responses import JSONResponse, Response
 
 from inference import span
 from orchestrator.http.errors import ApiError, refusal_of
-from orchestrator.http.forms import SpeechForm
+from orchestrator.http.forms import SpeechUpload
 from orchestrator.http.guard import busy
-from orchestrator.http.parameters import speech_parameters
+from orchestrator.http.operations import Answer, operation
+from orchestrator.http.parameters import checked
+from orchestrator.http.request_models import ListQuery, SpeechFields, SpeechForm
+from orchestrator.http.response_models import AcceptedJson, TasksJson
 from orchestrator.http.unread import read_rest
 from orchestrator.observability import logs
 from orchestrator.orchestrator import Orchestrator
 from orchestrator.tasks.board import QueueFull
-from orchestrator.tasks.parameters import SpeechParameters
-from orchestrator.tasks.task import Stage, Task
+from orchestrator.tasks.parameters import SpeechDefaults, SpeechParameters
+from orchestrator.tasks.task import Stage, Task, TaskJson
 from speech.audio.decoder import SAMPLE_RATE_HZ, decode_upload
 from speech.audio.errors import AudioError
 from speech.audio.spool import spool_upload
 
-_WHOLE = re.compile(r"[0-9]{1,9}")
 _FORM_BYTES = 1_000_000  # what a form may weigh beside its audio
 _UNREAD_BYTES = 256_000_000  # read over and thrown away, so that the sender sees why
-_LIST_LIMIT = 1000
 _RETRY_TRITON_S = 5
 _RETRY_STOPPING_S = 30
 _RETRY_FULL_S = 10
 _DECODER_WAIT_S = 40.0
 
 
+@operation(
+    "Say a speech",
+    Answer("The task is stored and will be said", AcceptedJson),
+    *(400, 404, 408, 413, 415, 422, 503, 507),
+    form=SpeechForm,
+)
 async def submit(request: Request) -> Response:
     """Take an upload as a task."""
     orchestrator: Orchestrator = request.app.state.orchestrator
@@ -48,27 +55,26 @@ async def submit(request: Request) -> Response:
         refusal = refusal_of(error)
         refusal.closes = not await read_rest(request, _UNREAD_BYTES)
         raise refusal from None
-    return JSONResponse(
-        {"status": "processing_started", "task_id": task.id}, headers={"Location": f"/v1/tasks/{task.id}"}
-    )
+    body: AcceptedJson = {"status": "processing_started", "task_id": task.id}
+    return JSONResponse(body, headers={"Location": f"/v1/tasks/{task.id}"})
 
 
+@operation("The latest tasks", Answer("Newest first", TasksJson), 422, query=ListQuery)
 async def list_tasks(request: Request) -> Response:
     """The newest tasks, newest first."""
     orchestrator: Orchestrator = request.app.state.orchestrator
-    text = request.query_params.get("limit", "50")
-    if not (_WHOLE.fullmatch(text) and 1 <= int(text) <= _LIST_LIMIT):
-        message = f"limit is {text[:20]!r} and must be a whole number from 1 to {_LIST_LIMIT}."
-        raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, "bad_limit", message)
-    tasks = await orchestrator.board.newest(int(text))
-    return JSONResponse({"tasks": [task.as_json() for task in tasks]})
+    tasks = await orchestrator.board.newest(checked(ListQuery, request.query_params).limit)
+    body: TasksJson = {"tasks": [task.as_json() for task in tasks]}
+    return JSONResponse(body)
 
 
+@operation("One task", Answer("The task", TaskJson), 404)
 async def show_task(request: Request) -> Response:
     """One task."""
     return JSONResponse((await find_task(request)).as_json())
 
 
+@operation("Cancel a task", Answer("The task, which is over", TaskJson), 404)
 async def cancel_task(request: Request) -> Response:
     """Cancel a task; one that is over already stays as it is."""
     orchestrator: Orchestrator = request.app.state.orchestrator
@@ -95,12 +101,12 @@ async def find_task(request: Request) -> Task:
 async def _accepted(request: Request, orchestrator: Orchestrator) -> Task:
     require_ready(orchestrator)
     settings = orchestrator.settings
-    form = SpeechForm(request, settings.upload_limit_bytes + _FORM_BYTES, settings)
+    form = SpeechUpload(request, settings.upload_limit_bytes + _FORM_BYTES, settings)
     blocks = form.audio_blocks()
     async with spool_upload(blocks, orchestrator.files.incoming, settings.upload_limit_bytes) as path:
         arrived_at = orchestrator.clock()
         orchestrator.metrics.upload_bytes.inc(path.stat().st_size)
-        parameters = speech_parameters(form.fields, orchestrator.defaults)
+        parameters = _parameters(form.fields, orchestrator.defaults)
         if parameters.channel not in orchestrator.channels:
             message = f"There is no channel {parameters.channel[:64]!r}; there is {', '.join(orchestrator.channels)}."
             raise ApiError(HTTPStatus.NOT_FOUND, "unknown_channel", message)
@@ -118,6 +124,18 @@ async def _accepted(request: Request, orchestrator: Orchestrator) -> Task:
     orchestrator.traces.accepted(task)  # before anything is awaited: no channel has taken it yet
     orchestrator.metrics.speech_s.inc(task.duration_s)
     return task
+
+
+def _parameters(fields: Mapping[str, str], defaults: SpeechDefaults) -> SpeechParameters:
+    """What the form asks for, and the defaults where it doesn't; raises ApiError (422)."""
+    most = {"num_inference_steps": defaults.max_steps, "guidance_scale": defaults.max_guidance}
+    asked = checked(SpeechFields, fields, most)
+    return SpeechParameters(
+        steps=asked.num_inference_steps or defaults.steps,
+        guidance=asked.guidance_scale or defaults.guidance,
+        seed=secrets.randbelow(2**31) if asked.seed is None else asked.seed,
+        channel=asked.channel or defaults.channel,
+    )
 
 
 @asynccontextmanager

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Protocol
 
 import anyio
 
@@ -21,7 +21,7 @@ class Notice(Protocol):
     @property
     def id(self) -> str: ...
 
-    def as_json(self) -> dict[str, Any]: ...
+    def as_json(self) -> Mapping[str, object]: ...
 
 
 class Subscription:

@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Annotated
+
+from pydantic import Field, WithJsonSchema
+from typing_extensions import TypedDict
+
+Moment = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
+"""A time as the API writes it, in UTC."""
+Share = Annotated[float, Field(ge=0, le=1)]
+"""From 0 to 1."""
 
 
 class TaskState(StrEnum):
@@ -44,6 +52,39 @@ class Failure:
     message: str
 
 
+class FailureJson(TypedDict):
+    """A stable code, and a sentence that says what to do."""
+
+    code: str
+    message: str
+
+
+class FramesJson(TypedDict):
+    """How far a speech is, in frames."""
+
+    total: int
+    generated: int
+    played: int
+
+
+class TaskJson(TypedDict):
+    """A task as the API shows it; timings in seconds after the upload had arrived."""
+
+    task_id: str
+    channel: str
+    state: TaskState
+    progress: Share
+    duration_s: float
+    num_inference_steps: int
+    guidance_scale: float
+    seed: int
+    attempts: int
+    frames: FramesJson
+    created_at: Moment
+    timings_s: dict[str, float]
+    error: FailureJson | None
+
+
 @dataclass(frozen=True)
 class Task:
     """One speech; `created_at` and `stamps` are Unix seconds, `created_at` is when the upload had arrived whole."""
@@ -75,12 +116,12 @@ class Task:
             return 1.0
         return (self.frames_generated + self.frames_played) / (2 * self.frames_total) if self.frames_total else 0.0
 
-    def as_json(self) -> dict[str, Any]:
-        """The task as the API shows it; timings in seconds after the upload had arrived."""
+    def as_json(self) -> TaskJson:
+        """The task as the API shows it."""
         return {
             "task_id": self.id,
             "channel": self.channel,
-            "state": self.state.value,
+            "state": self.state,
             "progress": round(self.progress, 3),
             "duration_s": round(self.duration_s, 3),
             "num_inference_steps": self.steps,

@@ -136,6 +136,11 @@ async def test_bad_number_is_named_with_its_range(server: RunningServer, field: 
     assert field in await refused(server, answer, 422, f"bad_{field}")
 
 
+async def test_queue_that_is_neither_true_nor_false_cancels_nothing(server: RunningServer) -> None:
+    answer = await server.http.post("/v1/channels/main/interrupt", params={"queue": "True"})
+    assert "true or false" in await refused(server, answer, 422, "bad_queue")
+
+
 async def test_unknown_channel_task_and_path_are_not_found(server: RunningServer) -> None:
     files = {"audio_file": ("speech.wav", wav(1))}
     answer = await server.http.post("/v1/tasks", files=files, data={"channel": "../etc"})

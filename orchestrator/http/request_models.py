@@ -1,0 +1,96 @@
+"""What requests may hold: the models that check them, and from which the API's description is made."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
+from pydantic.json_schema import SkipJsonSchema
+
+from latentsync.avatar import Loop
+from orchestrator.avatars.adding import face_point
+from orchestrator.avatars.store import checked_name
+from orchestrator.channels.definition import ChannelDefinition
+from orchestrator.fields import AVATAR_NAME, AvatarName, ChannelName
+from orchestrator.http.parameters import DIGITS, UploadedFile
+
+LIST_LIMIT = 1000
+
+_Absent = SkipJsonSchema[None]
+_FacePoint = Annotated[
+    tuple[float, float],
+    BeforeValidator(face_point),
+    WithJsonSchema({"type": "string", "description": "X,Y as shares of width and height"}),
+]
+# Checked by a function, which says what a name may be; the pattern is for the description.
+_NewName = Annotated[str, AfterValidator(checked_name), WithJsonSchema({"type": "string", "pattern": AVATAR_NAME})]
+
+
+class SpeechFields(BaseModel):
+    """The text fields of a speech's form. The largest steps and guidance are the server's, which the context holds."""
+
+    num_inference_steps: Annotated[int, Field(ge=1), DIGITS] | _Absent = None
+    guidance_scale: Annotated[float, Field(ge=1, allow_inf_nan=False)] | _Absent = None
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1), DIGITS] | _Absent = None
+    channel: str | _Absent = None
+
+    @field_validator("num_inference_steps", "guidance_scale")
+    @classmethod
+    def _within_this_server(cls, value: float | None, info: ValidationInfo) -> float | None:
+        most = (info.context or {}).get(info.field_name)
+        if value is not None and most is not None and value > most:
+            raise ValueError(f"more than {most}")
+        return value
+
+
+class SpeechForm(SpeechFields):
+    """A speech with its sound: wav, mp3, m4a, ogg, flac, webm or aac."""
+
+    audio_file: UploadedFile
+
+
+class AvatarFields(BaseModel):
+    """The text fields of an avatar's form."""
+
+    loop: Loop | _Absent = None
+    max_height: Annotated[int, Field(ge=64, le=4320), DIGITS] | _Absent = None
+    face: _FacePoint | _Absent = None
+    name: _NewName
+
+
+class AvatarForm(AvatarFields):
+    """An avatar with its video, and a clip of its own for while nobody speaks."""
+
+    video: UploadedFile
+    idle: UploadedFile | _Absent = None
+
+
+class ChannelChange(ChannelDefinition):
+    """The fields of a channel that are to change; its name can't."""
+
+    channel: ChannelName = Field(default_factory=str)
+    avatar: AvatarName = Field(default_factory=str)
+
+
+class ListQuery(BaseModel):
+    """How many of the newest tasks are listed, 50 where nothing is said."""
+
+    limit: Annotated[int, Field(ge=1, le=LIST_LIMIT), DIGITS] = 50
+
+
+class InterruptQuery(BaseModel):
+    """Whether what waits is cancelled too."""
+
+    queue: Literal["true", "false"] = "false"
+
+
+class NewName(BaseModel):
+    """The new name of an avatar."""
+
+    name: str
+
+
+class KeyBody(BaseModel):
+    """The API key that a session is to stand for."""
+
+    key: str

@@ -1,0 +1,99 @@
+"""JSON that routes answer with, beside what tasks, channels and avatars say of themselves."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from typing_extensions import TypedDict
+
+from latentsync.avatar import Loop
+from orchestrator.access.keys import Scope
+from orchestrator.avatars.preparations import AvatarTaskJson
+from orchestrator.channels.view import ChannelJson
+from orchestrator.tasks.task import TaskJson
+
+
+class AcceptedJson(TypedDict):
+    """A speech or a video was taken; `task_id` tells what becomes of it."""
+
+    status: Literal["processing_started"]
+    task_id: str
+
+
+class TasksJson(TypedDict):
+    """Tasks, newest first."""
+
+    tasks: list[TaskJson]
+
+
+class ChannelsJson(TypedDict):
+    """All channels."""
+
+    channels: list[ChannelJson]
+
+
+class RemovedJson(TypedDict):
+    """A channel that was removed, and the ids of its tasks, which are cancelled."""
+
+    removed: str
+    cancelled: list[str]
+
+
+class CancelledJson(TypedDict):
+    """Ids of the tasks that were cancelled."""
+
+    cancelled: list[str]
+
+
+class AvatarJson(TypedDict):
+    """A prepared avatar; it can speak on `speakable_frames` of its `frames`."""
+
+    name: str
+    width: int
+    height: int
+    frames: int
+    duration_s: float
+    face_resolution: int
+    loop: Loop
+    speakable_frames: int
+    idle_frames: int | None
+    preview: str
+
+
+class AvatarsJson(TypedDict):
+    """All prepared avatars."""
+
+    avatars: list[AvatarJson]
+
+
+class AvatarTasksJson(TypedDict):
+    """Avatars in the making, newest first."""
+
+    avatar_tasks: list[AvatarTaskJson]
+
+
+class SessionJson(TypedDict):
+    """Whether a key is needed, and what the one that was sent allows."""
+
+    key_required: bool
+    scope: Scope | None
+
+
+class LiveJson(TypedDict):
+    """The process answers."""
+
+    status: Literal["live"]
+
+
+class PartJson(TypedDict):
+    """A part of the server, and how it is."""
+
+    ready: bool
+    message: str
+
+
+class HealthJson(TypedDict):
+    """Whether a speech would be taken and played; the parts are told to whoever may see them."""
+
+    status: Literal["ready", "not ready"]
+    parts: dict[str, PartJson]
