@@ -1,1 +1,1 @@
-"""All that runs Triton or talks to it: launcher, supervisor, client, shared memory, retries, watchdog."""
+"""Everything that runs Triton or calls it: launcher, supervisor, client, shared memory, retries, watchdog."""

@@ -1,4 +1,4 @@
-"""Whole requests tried again after an error of their own, the last time with the model loaded anew."""
+"""Retries of whole requests, the last one after the model was reloaded."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Recover = Callable[[InferenceError], Awaitable[bool]]
-"""Mends what an error came from, if that can be; says whether another attempt is worth it."""
+"""Repairs the cause of an error where possible; returns whether another attempt makes sense."""
 
 
 async def no_recovery(error: InferenceError) -> bool:
-    """Nothing is mended."""
+    """Repairs nothing."""
     return False
 
 
 async def attempt(request: Callable[[], Awaitable[T]], what: str, attempts: int, recover: Recover = no_recovery) -> T:
-    """Await `request()`, up to `attempts` times, and once more when `recover` has mended something.
+    """Await `request()`, up to `attempts` times, and once more when `recover` has repaired the cause.
 
-    Another attempt may reach another instance of the model. `TritonUnavailable` isn't tried again as it is: the client
-    has waited for Triton already. Raises the last error, with `what` in its message.
+    A retry may reach another instance of the model. `TritonUnavailable` is not retried without a repair: the client
+    has already waited for Triton. Raises the last error, with `what` in its message.
     """
     if attempts < 1:
         raise ValueError(f"attempts must be at least 1, got {attempts}")

@@ -1,4 +1,4 @@
-"""How much the Tritons work on at once."""
+"""How many chunks the Triton servers process in parallel."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Capacity:
-    """What all Tritons work on at once: a batch of up to so many chunks on each of so many instances of the UNet."""
+    """All Triton servers together: `instances` of the UNet, each with a batch of up to `batch` chunks."""
 
     instances: int
     batch: int
 
     @property
     def chunks(self) -> int:
-        """All instances with full batches."""
+        """Chunks in process when every instance has a full batch."""
         return self.instances * self.batch

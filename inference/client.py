@@ -22,14 +22,14 @@ from inference.watched_server import SPEECH_MODELS, WatchedServer
 from latentsync.contract import CONTRACT
 
 CHUNK_FRAMES = CONTRACT.chunk_frames
-_ASK_AGAIN_S = 0.5
+_READY_POLL_S = 0.5
 WINDOW_SAMPLES = CONTRACT.window_samples
 WINDOW_FEATURES = CONTRACT.features_shape
 
 
 @dataclass(frozen=True)
 class FaceModel:
-    """Side length in pixels of the faces that Triton's checkpoint makes, and of their latents."""
+    """Side length of the faces that Triton's checkpoint produces, in pixels, and of their latents."""
 
     resolution: int
     latent_size: int
@@ -46,10 +46,10 @@ class StageStatistics:
 
 
 class TritonClient:
-    """Triton's gRPC service, as the calls that this product makes; use it as an async context manager.
+    """Triton's gRPC service as typed calls; use it as an async context manager.
 
-    Every call raises `TritonUnavailable` when Triton stays away through all retries, and `InferenceFailed` when it
-    answers with an error. Calls can be cancelled, and Triton then stops working on them.
+    Every call raises `TritonUnavailable` when Triton is unreachable through all retries, and `InferenceFailed` when it
+    answers with an error. Calls can be cancelled; Triton then stops processing them.
     """
 
     def __init__(self, settings: TritonSettings) -> None:
@@ -57,9 +57,9 @@ class TritonClient:
         self._client = connect(settings)
         self._transport = TensorTransport(self._client, settings)
         self._on_reload: OnReload = lambda model, loaded: None
-        self._server = WatchedServer(self._client, self._transport.traffic, self._told_of_reload)
-        self._each: dict[str, tuple[grpcclient.InferenceServerClient, WatchedServer]] = {}
-        self._parting: set[asyncio.Task[None]] = set()
+        self._server = WatchedServer(self._client, self._transport.traffic, self._report_reload)
+        self._by_address: dict[str, tuple[grpcclient.InferenceServerClient, WatchedServer]] = {}
+        self._closing: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> TritonClient:
         return self
@@ -72,8 +72,8 @@ class TritonClient:
     async def aclose(self) -> None:
         """Free the shared memory and close the connection."""
         await self._server.aclose()
-        self._part_with(set(self._each))
-        await asyncio.gather(*self._parting)
+        self._close_servers(set(self._by_address))
+        await asyncio.gather(*self._closing)
         await self._transport.aclose()
         await self._client.close()
 
@@ -82,18 +82,18 @@ class TritonClient:
         return await self._server.is_ready()
 
     async def each_server(self) -> dict[str, WatchedServer]:
-        """The servers that there are now, each by its address."""
+        """The servers that exist now, by address."""
         servers = self._settings.servers
         if not servers.several:
             return {self._settings.url: self._server}
-        addresses = await servers.addresses() or list(self._each)  # a name that can't be resolved may be so again
-        self._part_with(self._each.keys() - addresses)
+        addresses = await servers.addresses() or list(self._by_address)  # a failed name lookup may be temporary
+        self._close_servers(self._by_address.keys() - addresses)
         for address in addresses:
-            if address not in self._each:
+            if address not in self._by_address:
                 client = connect(replace(self._settings, url=address))
-                traffic = self._transport.traffic.elsewhere_too()
-                self._each[address] = client, WatchedServer(client, traffic, self._told_of_reload)
-        return {address: server for address, (_, server) in self._each.items()}
+                traffic = self._transport.traffic.of_one_server()
+                self._by_address[address] = client, WatchedServer(client, traffic, self._report_reload)
+        return {address: server for address, (_, server) in self._by_address.items()}
 
     async def face_model(self) -> FaceModel:
         """The resolution that Triton serves, from the metadata of `vae_decoder`."""
@@ -106,7 +106,7 @@ class TritonClient:
         return FaceModel(resolution=int(shapes["FACES"][-2]), latent_size=int(shapes["LATENTS"][-1]))
 
     async def encoder_batch(self) -> int:
-        """The most pictures that one `encode` may carry."""
+        """The largest number of pictures in one `encode`."""
 
         async def configuration() -> Any:
             return await self._client.get_model_config("vae_encoder", client_timeout=5.0)
@@ -115,9 +115,9 @@ class TritonClient:
         return int(answer.config.max_batch_size)
 
     async def capacity(self) -> Capacity:
-        """How many chunks all Tritons work on at once: the UNet's instances, each with a full batch.
+        """How many chunks all Triton servers process in parallel: the UNet's instances, each with a full batch.
 
-        Where there are several, one is asked, and the others are taken to be like it.
+        With several servers only one is asked; the others are assumed to be configured alike.
         """
 
         async def configuration() -> Any:
@@ -169,7 +169,7 @@ class TritonClient:
         steps: int,
         guidance: float,
     ) -> NDArray[np.uint8]:
-        """Sixteen faces, uint8 RGB [16, R, R, 3], from the task's noise and the chunk's condition and audio.
+        """Sixteen faces, uint8 RGB [16, R, R, 3], from the speech's noise and the chunk's condition and audio.
 
         `noise` float32 [4, h, h], `condition` float16 [16, 9, h, h], `audio` float16 [16, 50, 384]; R = 8 h.
         """
@@ -184,8 +184,8 @@ class TritonClient:
             "STEPS": np.array([[steps]], np.int32),
             "GUIDANCE": np.array([[guidance]], np.float32),
         }
-        # Two calls and not the ensemble `lipsync`: Triton tells an ensemble's models nothing of a cancellation, and an
-        # interrupted speech would keep the GPU busy. The latents that cross are small.
+        # Two calls and not the ensemble `lipsync`: Triton doesn't pass a cancellation on to an ensemble's models, so an
+        # interrupted speech would keep the GPU busy. The latents that go back and forth are small.
         denoised = Output("LATENTS", (1, CHUNK_FRAMES, CONTRACT.latent_channels, size, size), np.float16)
         latents = await self._transport.infer("unet", inputs, denoised)
         output = Output("FACES", (1, CHUNK_FRAMES, side, side, 3), np.uint8)
@@ -193,10 +193,10 @@ class TritonClient:
         return faces
 
     async def recover(self, error: InferenceError) -> bool:
-        """Wait for a Triton that is away, else load the model that the error came from again.
+        """Wait for a Triton that is unreachable; otherwise reload the model that raised the error.
 
-        True when another attempt is worth it. A model is loaded only with `--model-control-mode=explicit`, and not
-        where there are several Tritons: nobody knows which of them the error came from, until each is asked.
+        Returns whether another attempt makes sense. A reload needs `--model-control-mode=explicit`. With several
+        servers nothing is reloaded here: which of them the error came from is unknown until each is probed.
         """
         if error.model not in SPEECH_MODELS:
             return False
@@ -207,27 +207,27 @@ class TritonClient:
         return await self._server.reload(error.model)
 
     async def _back(self) -> bool:
-        """True once Triton is ready again, False when it stays away for too long."""
+        """True once Triton is ready again, False after `outage_s` without it."""
         with anyio.move_on_after(self._settings.outage_s):
             while True:
                 if await self.is_ready():
                     return True
-                await asyncio.sleep(_ASK_AGAIN_S)
+                await asyncio.sleep(_READY_POLL_S)
         return False
 
-    def watch_reloads(self, told: OnReload) -> None:
-        """Call `told` with each model that was loaded again (True), or that Triton refused to load (False)."""
-        self._on_reload = told
+    def watch_reloads(self, on_reload: OnReload) -> None:
+        """Call `on_reload` with each model that was reloaded (True), or that Triton refused to load (False)."""
+        self._on_reload = on_reload
 
-    def _told_of_reload(self, model: str, loaded: bool) -> None:
+    def _report_reload(self, model: str, loaded: bool) -> None:
         self._on_reload(model, loaded)
 
-    def _part_with(self, addresses: Set[str]) -> None:
-        for client, server in map(self._each.pop, addresses):
-            # Not awaited: one that loads a model again may be missing under its name for as long.
-            parting = asyncio.create_task(_closed(client, server))
-            self._parting.add(parting)
-            parting.add_done_callback(self._parting.discard)
+    def _close_servers(self, addresses: Set[str]) -> None:
+        for client, server in map(self._by_address.pop, addresses):
+            # Not awaited: closing waits for a reload that is in progress, which may take minutes.
+            closing = asyncio.create_task(_closed(client, server))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
 
     async def encode(self, pixels: NDArray[np.float16]) -> NDArray[np.float16]:
         """Latents, scaled, float16 [n, 4, R/8, R/8], of pictures in [-1, 1], float16 [n, 3, R, R].

@@ -1,4 +1,4 @@
-"""The tritonserver that ships in the nvidia-pytriton wheel, made to run with the Python that runs us."""
+"""The tritonserver of the nvidia-pytriton wheel, set up for the Python interpreter that runs this process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class TritonLaunchError(RuntimeError):
 
 @dataclass(frozen=True)
 class EmbeddedTriton:
-    """The binary, and what its command line and environment need beyond what any tritonserver does."""
+    """The binary, and the arguments and environment that it needs beyond those of any tritonserver."""
 
     binary: Path
     arguments: tuple[str, ...]
@@ -27,7 +27,7 @@ class EmbeddedTriton:
 
 
 def embedded_triton(run_dir: Path) -> EmbeddedTriton:
-    """Prepares the embedded tritonserver; writes a folder of links to its Python backend into `run_dir`.
+    """Prepare the embedded tritonserver; write a folder of links to its Python backend into `run_dir`.
 
     The wheel keeps the backend's stubs, one per Python version, apart from the backend, which looks for its stub in its
     own folder. Raises TritonLaunchError when the wheel, a stub for this Python or a shared libpython is missing.
@@ -61,7 +61,7 @@ def embedded_triton(run_dir: Path) -> EmbeddedTriton:
 
 
 def libpython_dir() -> str:
-    """The folder of this Python's shared library, or "" when the loader finds it by itself.
+    """The folder of this Python's shared library, or "" when the dynamic loader finds it without help.
 
     Raises TritonLaunchError when this Python was built without one: Triton's stub embeds Python.
     """

@@ -1,4 +1,4 @@
-"""What can go wrong with inference, and whether it may pass."""
+"""The errors of inference: those that may be temporary, and the others."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from typing import ClassVar
 
 
 class InferenceError(RuntimeError):
-    """Inference did not answer; `code` is stable, `message` says what to do."""
+    """A failed inference; `code` is stable, `message` says what to do."""
 
     code: ClassVar[str] = "inference_error"
 
     def __init__(self, message: str, model: str | None = None) -> None:
-        """`model` is the served model that was asked, where it was one."""
+        """`model` is the served model that the request was for, if any."""
         super().__init__(message)
         self.message = message
         self.model = model
 
 
 class TritonUnavailable(InferenceError):
-    """No Triton, or none that takes requests now; later the same request may work."""
+    """Triton is unreachable or accepts no requests now; the same request may succeed later."""
 
     code = "triton_unavailable"
 

@@ -1,4 +1,4 @@
-"""Starts a tritonserver on a model repository and stops it: a given binary, the one on PATH, or the embedded one."""
+"""Starts and stops a tritonserver on a model repository: a given binary, the one on PATH, or the embedded one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class TritonOptions:
     `binary` None means the tritonserver on PATH, or else the embedded one. Links to the embedded one's backend lie in
     `run_dir`; stdout and stderr go to tritonserver.log in `log_dir`. `cpu_threads` None leaves the thread count of
     libraries outside PyTorch alone; PyTorch's own is in each model's configuration. `otlp_endpoint` is the base
-    address of an OpenTelemetry collector, which gets spans of the requests that name a parent.
+    address of an OpenTelemetry collector, which receives the spans of requests that carry a trace context.
     """
 
     model_repository: Path
@@ -53,7 +53,7 @@ class TritonOptions:
 
     @property
     def shared_memory_prefix(self) -> str:
-        """What the names of the Python backend's shared memory begin with; the port makes it this server's own."""
+        """The prefix of the Python backend's shared memory regions; the port makes it unique to this server."""
         return f"latentsync-triton-{self.grpc_port}-"
 
 
@@ -66,18 +66,18 @@ class TritonServer:
 
     @classmethod
     async def start(cls, options: TritonOptions) -> TritonServer:
-        """Starts the server and returns when all of its models are ready.
+        """Start the server and return when all of its models are ready.
 
-        The server ends when the calling thread does, whatever ends that. Raises TritonLaunchError when it cannot be
+        The kernel ends the server together with the calling thread. Raises TritonLaunchError when it cannot be
         started, ends early, or is not ready in time; then no process stays.
         """
         command, environment = launch_command(options)
         for port in (options.http_port, options.grpc_port, options.metrics_port):
             _require_free(options.host, port)
-        _remove_shared_memory(options)  # of a server on these ports that was killed
+        _remove_shared_memory(options)  # left by a killed server on these ports
         options.log_dir.mkdir(parents=True, exist_ok=True)
         with options.log_path.open("ab") as log:
-            # A session of its own: Ctrl-C in a terminal reaches us alone, and we stop the server in our order.
+            # A session of its own: Ctrl-C in a terminal reaches only this process, which stops the server in order.
             process = await asyncio.create_subprocess_exec(
                 *tethered(*command),
                 env=environment,
@@ -95,7 +95,7 @@ class TritonServer:
                 f"tritonserver was not ready after {options.ready_timeout_s:g} s; "
                 f"the end of {options.log_path}:\n{server.log_tail()}"
             ) from None
-        except BaseException:  # cancelled or failed alike: the process must not outlive the start
+        except BaseException:  # cancelled or failed: the process must not outlive a failed start
             await server.kill()
             raise
         return server
@@ -111,7 +111,7 @@ class TritonServer:
         return self._process.returncode
 
     async def wait(self) -> int:
-        """Waits for the process to end; returns its exit status."""
+        """Wait for the process to end; return its exit status."""
         return await self._process.wait()
 
     async def is_ready(self) -> bool:
@@ -128,7 +128,7 @@ class TritonServer:
             return False
 
     async def aclose(self) -> None:
-        """Lets requests in flight end within `exit_timeout_s`, then ends the process, by force if it must."""
+        """Let requests in flight finish within `exit_timeout_s`, then end the process, with SIGKILL if necessary."""
         if self._process.returncode is None:
             self._process.terminate()
             with contextlib.suppress(asyncio.TimeoutError):
@@ -136,7 +136,7 @@ class TritonServer:
         await self.kill()
 
     async def kill(self) -> None:
-        """Ends the process at once, and the model processes that it started."""
+        """Kill the process and the model processes that it started."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         await self._process.wait()
@@ -145,8 +145,8 @@ class TritonServer:
     def log_tail(self, lines: int = _LOG_LINES_IN_ERROR) -> str:
         """The last lines of the server's log, without the tables that it prints at start."""
         with self.options.log_path.open(errors="replace") as log:
-            told = (line for line in log if line.strip() and not line.startswith(("|", "+")))
-            return "".join(deque(told, maxlen=lines)).rstrip()
+            lines_kept = (line for line in log if line.strip() and not line.startswith(("|", "+")))
+            return "".join(deque(lines_kept, maxlen=lines)).rstrip()
 
     async def _wait_ready(self) -> None:
         while not await self.is_ready():
@@ -159,7 +159,7 @@ class TritonServer:
 
 
 def require_repository(options: TritonOptions) -> None:
-    """Raises TritonLaunchError where no model repository is."""
+    """Raise TritonLaunchError where the model repository is missing."""
     if not options.model_repository.is_dir():
         raise TritonLaunchError(
             f"{options.model_repository} does not exist: `latentsync-realtime export` writes a model repository"
@@ -169,9 +169,9 @@ def require_repository(options: TritonOptions) -> None:
 def launch_command(options: TritonOptions) -> tuple[list[str], dict[str, str]]:
     """The command line and environment of the server; raises TritonLaunchError when there is none to run."""
     require_repository(options)
-    # The models' threads share the cores with each other and with the encoder: a thread that spins while it waits for
-    # its team takes the core from the one that is waited for, and everything runs several times slower.
-    # And each thread of gRPC's would make malloc a heap of its own, which grows by the day.
+    # The models' threads share the cores with each other and with the encoder. A thread that spins while it waits for
+    # its team takes the core from the thread that it waits for, and everything runs several times slower.
+    # Without a limit malloc gives each gRPC thread an arena of its own, and memory grows from day to day.
     environment = {"OMP_WAIT_POLICY": "PASSIVE", "MALLOC_ARENA_MAX": "2"} | dict(os.environ)
     if options.cpu_threads is not None:
         environment |= {"OMP_NUM_THREADS": str(options.cpu_threads), "MKL_NUM_THREADS": str(options.cpu_threads)}
@@ -188,7 +188,7 @@ def launch_command(options: TritonOptions) -> tuple[list[str], dict[str, str]]:
         command += [f"--{service}-address={options.host}", f"--{service}-port={port}"]
     command += [f"--backend-config=python,shm-region-prefix-name={options.shared_memory_prefix}"]
     if options.otlp_endpoint is not None:
-        # Rate 0: of the requests without a parent, which are the watchdog's once a second, there is nothing to tell.
+        # Rate 0: requests without a trace context are the watchdog's probes, which are of no interest in traces.
         for trace in ("mode=opentelemetry", "rate=0", "level=TIMESTAMPS", "opentelemetry,resource=service.name=triton"):
             command += [f"--trace-config={trace}"]
         command += [f"--trace-config=opentelemetry,url={options.otlp_endpoint}/v1/traces"]

@@ -1,4 +1,4 @@
-"""A served model loaded again, since Triton never restarts a model process that died."""
+"""Reloads of served models, since Triton never restarts a model process that died."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from tritonclient.utils import InferenceServerException
 logger = logging.getLogger(__name__)
 
 _SETTLE_S = 2.0
-"""Between unload and load: an unload is answered before the model process has gone."""
+"""Between unload and load: Triton answers an unload before the model process has ended."""
 _CALL_TIMEOUT_S = 600.0  # loading a large model from a cold disk takes minutes
-_SELDOM_S = 60.0
+_INTERVAL_S = 60.0
 
 OnReload = Callable[[str, bool], None]
-"""Told of each model that was loaded again (True), or that Triton refused to load (False)."""
+"""Called with each model that was reloaded (True), or that Triton refused to load (False)."""
 
 
 class ModelReloader:
-    """Loads a model again, once for all who ask meanwhile, and not more often than once a minute.
+    """Reloads models: once for all callers that ask meanwhile, and at most once a minute for each model.
 
-    A reload stops all channels for seconds. A chunk that fails for what it holds must not do that again and again.
+    A reload stalls all channels for seconds. A chunk that fails because of its content must not cause one each time.
     """
 
     def __init__(
@@ -40,32 +40,32 @@ class ModelReloader:
         self._done_at: dict[str, float] = {}
 
     async def reload(self, model: str) -> bool:
-        """True when the model is loaded anew; False when that was done already this minute, or Triton refuses."""
+        """True when the model is reloaded; False when that was done within the last minute, or Triton refuses."""
         running = self._reloads.get(model)
         if running is None:
             done_at = self._done_at.get(model)
-            if done_at is not None and self._clock() - done_at < _SELDOM_S:
+            if done_at is not None and self._clock() - done_at < _INTERVAL_S:
                 return False
             running = self._reloads[model] = asyncio.create_task(self._reload(model), name=f"reload-{model}")
             running.add_done_callback(lambda _: self._reloads.pop(model, None))
-        return await asyncio.shield(running)  # who asked may be cancelled; the others still wait for it
+        return await asyncio.shield(running)  # one caller may be cancelled while others wait for the same reload
 
     async def aclose(self) -> None:
-        """Let what has begun come to its end: a model must not stay unloaded."""
+        """Wait for reloads in progress: a model must not stay unloaded."""
         await asyncio.gather(*self._reloads.values(), return_exceptions=True)
 
     async def _reload(self, model: str) -> bool:
-        logger.warning("model %s fails: it is loaded again", model)
+        logger.warning("model %s fails: reloading it", model)
         try:
             await self._client.unload_model(model, client_timeout=_CALL_TIMEOUT_S)
             await asyncio.sleep(_SETTLE_S)
             await self._client.load_model(model, client_timeout=_CALL_TIMEOUT_S)
         except InferenceServerException as error:
-            logger.error("model %s was not loaded again: %s", model, error.message())
+            logger.error("model %s was not reloaded: %s", model, error.message())
             self._on_reload(model, False)
             return False
         finally:
             self._done_at[model] = self._clock()
-        logger.warning("model %s is loaded again", model)
+        logger.warning("model %s is reloaded", model)
         self._on_reload(model, True)
         return True

@@ -1,4 +1,4 @@
-"""Which of Triton's errors pass by themselves, and how long to wait for that."""
+"""Which of Triton's errors are temporary, and the back-off between retries."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Sleep = Callable[[float], Awaitable[None]]
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How often a request is sent before its error counts, with a wait that doubles up to `max_delay_s`."""
+    """How many attempts a request gets, with a delay between them that doubles up to `max_delay_s`."""
 
     attempts: int = 8
     first_delay_s: float = 0.1
@@ -32,7 +32,7 @@ class RetryPolicy:
 
 
 def is_unavailable(error: InferenceServerException) -> bool:
-    """True where Triton is away, starting, stopping, full, or reloading a model whose process died."""
+    """True where Triton is unreachable, starting, stopping, overloaded, or reloading a model whose process died."""
     status, message = error.status() or "", error.message() or ""
     return (
         status == "StatusCode.UNAVAILABLE"
@@ -42,22 +42,22 @@ def is_unavailable(error: InferenceServerException) -> bool:
 
 
 def is_dead_process(error: InferenceServerException) -> bool:
-    """True where the process of the model is dead: Triton goes on calling the model ready."""
+    """True where the process of the model is dead; Triton still reports the model as ready."""
     message = error.message() or ""
     return "Stub process" in message and "is not healthy" in message
 
 
 def is_lost_region(error: InferenceServerException) -> bool:
-    """True where Triton does not know a shared memory region, as after its restart."""
+    """True where Triton does not know a shared memory region, for example after its restart."""
     return "Unable to find" in (error.message() or "") and "shared memory region" in (error.message() or "")
 
 
 def typed(error: InferenceServerException, what: str) -> InferenceError:
-    """Triton's error in our types and words; `what` names the request."""
+    """Triton's error as one of this package's types; `what` names the request."""
     message = error.message() or "no reason given"
     if is_unavailable(error):
         return TritonUnavailable(
-            f"{what}: Triton takes no requests now ({message}). Check that tritonserver runs.", what
+            f"{what}: Triton accepts no requests now ({message}). Check that tritonserver runs.", what
         )
     if error.status() == "StatusCode.DEADLINE_EXCEEDED":
         return InferenceFailed(f"{what}: Triton did not answer in time. Raise the time limit or lower the load.", what)
@@ -65,7 +65,7 @@ def typed(error: InferenceServerException, what: str) -> InferenceError:
 
 
 async def send(request: Callable[[], Awaitable[T]], what: str, policy: RetryPolicy, sleep: Sleep = asyncio.sleep) -> T:
-    """Await `request()`, again while Triton is unavailable or has lost a region, by `policy`.
+    """Await `request()`, with retries by `policy` while Triton is unavailable or has lost a region.
 
     Raises `TritonUnavailable` or `InferenceFailed` with Triton's reason.
     """
@@ -73,9 +73,9 @@ async def send(request: Callable[[], Awaitable[T]], what: str, policy: RetryPoli
         try:
             return await request()
         except InferenceServerException as error:
-            passing = is_unavailable(error) or is_lost_region(error)
-            if not passing or attempt + 1 == policy.attempts:
+            temporary = is_unavailable(error) or is_lost_region(error)
+            if not temporary or attempt + 1 == policy.attempts:
                 raise typed(error, what) from error
-            logger.info("%s: attempt %d failed (%s), again", what, attempt + 1, error.message())
+            logger.info("%s: attempt %d failed (%s), retrying", what, attempt + 1, error.message())
         await sleep(policy.delay_s(attempt))
     raise ValueError(f"attempts must be at least 1, got {policy.attempts}")

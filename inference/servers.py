@@ -1,4 +1,4 @@
-"""One Triton, or several: what gRPC is told of them."""
+"""The address of one or several Triton servers, as gRPC needs it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 _DNS = "dns:///"
-# Without gRPC's health checks: Triton answers their question and not the subscription to it ("Watch"). A server that
-# can't be connected to is left out all the same, and what fails on its way is sent to another.
+# Without gRPC's health checks: Triton answers "Check" and not "Watch", which gRPC needs. A server that refuses
+# connections is left out all the same, and a request that fails in transport is sent to another.
 _ROUND_ROBIN: dict[str, Any] = {"loadBalancingConfig": [{"round_robin": {}}]}
 
 
@@ -30,30 +30,30 @@ class TritonServers:
             if not host or "/" in host or not port.isdigit():
                 raise ValueError("must be host:port, such as 127.0.0.1:8001, dns:///name:port, or ip:port,ip:port")
             if "," in self.url and not _is_ipv4(host):
-                raise ValueError(f"{host} in a list must be an IPv4 address; put names behind one, as dns:///name:port")
+                raise ValueError(f"{host} in a list must be an IPv4 address; for names use dns:///name:port")
 
     @property
     def several(self) -> bool:
-        """Whether there may be more than one, so that no two calls need reach the same."""
+        """Whether there may be more than one server, so that two calls may reach different ones."""
         return self.url.startswith(_DNS) or "," in self.url
 
     @property
     def target(self) -> str:
-        """The address in gRPC's own writing."""
+        """The address in gRPC's own syntax."""
         return f"ipv4:{self.url}" if "," in self.url else self.url
 
     @property
     def channel_options(self) -> list[tuple[str, str | int]]:
-        """What gRPC needs to spread calls over several."""
+        """What gRPC needs to balance calls over several servers."""
         if not self.several:
             return []
         return [
             ("grpc.service_config", json.dumps(_ROUND_ROBIN)),
-            ("grpc.dns_min_time_between_resolutions_ms", 5_000),  # instead of 30 s: a new server is to be used soon
+            ("grpc.dns_min_time_between_resolutions_ms", 5_000),  # instead of 30 s: a new server should be used soon
         ]
 
     async def addresses(self) -> list[str]:
-        """`host:port` of each of them now; empty while a name can't be resolved."""
+        """`host:port` of each server now; empty while the name can't be resolved."""
         if not self.url.startswith(_DNS):
             return self._addresses()
         host, _, port = self.url.removeprefix(_DNS).rpartition(":")

@@ -1,8 +1,8 @@
 """System shared memory regions for tensors, where Triton runs on the same host.
 
-A region is lent to one request at a time. After an unanswered request Triton may still write into its region, so such
-a region is never lent again: it is unlinked at once and unregistered when nothing can be writing any more. Regions of a
-process that was killed go the same way: each is locked for as long as its process lives.
+A region is lent to one request at a time. After an unanswered request Triton may still write into its region, so that
+region is never lent again: it is unlinked at once, and unregistered when nothing can write to it any more. Regions of a
+killed process are removed in the same way; a file lock on each shows whether its process is alive.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ logger = logging.getLogger(__name__)
 _FOLDER = Path("/dev/shm")
 _PREFIX = "latentsync-"
 _SMALLEST_BYTES = 1 << 16
-# Triton refuses to unregister a region in use, and lets go of a request's only after it has answered or cancelled it.
-_LET_GO_S = 2.0
-_LET_GO_CHECK_S = 0.05
+# Triton refuses to unregister a region in use, and releases it only after the request was answered or cancelled.
+_RELEASE_LIMIT_S = 2.0
+_RELEASE_POLL_S = 0.05
 
 
 class Region:
@@ -43,7 +43,7 @@ class Region:
         self.size = size
         self.name, self._memory, self._lock = _locked_memory(size)
         try:
-            # Pages are given on first touch, and a full /dev/shm then kills the process; ask for all of them now.
+            # Pages are allocated on first touch, and a full /dev/shm then kills the process; allocate all of them now.
             os.posix_fallocate(self._lock, 0, size)
         except OSError:
             self.unlink()
@@ -54,18 +54,18 @@ class Region:
         np.ndarray(values.shape, values.dtype, self._memory.buf, offset)[...] = values
 
     def read(self, offset: int, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-        """A copy of what lies at `offset`."""
+        """A copy of the array at `offset`."""
         return np.ndarray(shape, dtype, self._memory.buf, offset).copy()
 
     def unlink(self) -> None:
-        """Give the memory back; Triton's own mapping stays valid until it unregisters the region."""
+        """Free the memory; Triton's own mapping stays valid until the region is unregistered."""
         self._memory.close()
         self._memory.unlink()
         os.close(self._lock)
 
 
 class RegionPool:
-    """Regions of power-of-two sizes, registered once each and used again."""
+    """Regions of power-of-two sizes, registered once and reused."""
 
     def __init__(
         self, client: grpcclient.InferenceServerClient, settle_s: float, clock: Callable[[], float] = time.monotonic
@@ -80,9 +80,9 @@ class RegionPool:
             self._retired += [(clock(), name) for name in _remove_abandoned()]
 
     async def lend(self, size: int) -> Region | None:
-        """A region of at least `size` bytes, or None where Triton cannot map our memory.
+        """A region of at least `size` bytes, or None where Triton cannot map this host's memory.
 
-        Raises `InferenceServerException` when Triton is away, so that the caller's retries see it.
+        Raises `InferenceServerException` when Triton is unreachable, which the caller retries.
         """
         if not self._usable:
             return None
@@ -122,12 +122,12 @@ class RegionPool:
         self._free.setdefault(region.size, []).append(region)
 
     def retire(self, region: Region) -> None:
-        """Give up a region whose request was not answered."""
+        """Take a region whose request was not answered out of use."""
         region.unlink()
         self._retired.append((self._clock(), region.name))
 
     def forget_free(self) -> None:
-        """Drop all regions that are not lent: Triton has restarted and knows none of them."""
+        """Free all regions that are not lent: Triton has restarted and knows none of them."""
         for region in (region for regions in self._free.values() for region in regions):
             region.unlink()
         self._free.clear()
@@ -144,11 +144,11 @@ class RegionPool:
             await self._client.unregister_system_shared_memory(name, client_timeout=2.0)
         except InferenceServerException as error:
             logger.debug("region %s was not unregistered: %s", name, error.message())
-            return is_unavailable(error)  # Triton's regions went with it
+            return is_unavailable(error)  # its registrations ended with it
         return True
 
     async def _unregister_all(self, names: list[str]) -> list[str]:
-        """Those of `names` that Triton may still have."""
+        """Unregister regions; return those that Triton may still have."""
         gone = await asyncio.gather(*(self._unregister(name) for name in names))
         return [name for name, is_gone in zip(names, gone, strict=True) if not is_gone]
 
@@ -158,12 +158,12 @@ class RegionPool:
         names += [name for _, name in self._retired]
         self.forget_free()
         self._retired.clear()
-        end = self._clock() + _LET_GO_S
+        end = self._clock() + _RELEASE_LIMIT_S
         while names := await self._unregister_all(names):
             if self._clock() > end:
                 logger.warning("Triton keeps %d regions of shared memory until it restarts", len(names))
                 return
-            await asyncio.sleep(_LET_GO_CHECK_S)
+            await asyncio.sleep(_RELEASE_POLL_S)
 
 
 def _locked_memory(size: int) -> tuple[str, SharedMemory, int]:
@@ -175,25 +175,25 @@ def _locked_memory(size: int) -> tuple[str, SharedMemory, int]:
         fcntl.flock(descriptor, fcntl.LOCK_SH)
         if os.fstat(descriptor).st_nlink:
             return name, memory, descriptor
-        # Another server that starts right now took it for abandoned before it was locked.
+        # Another server of ours, starting now, removed it as abandoned before it was locked.
         os.close(descriptor)
         memory.close()
 
 
 def _remove_abandoned() -> list[str]:
-    """Removes the regions of processes that were killed; their names, by which Triton may still know them."""
+    """Remove the regions of killed processes; return their names, under which Triton may still have them registered."""
     removed = []
     for path in _FOLDER.glob(f"{_PREFIX}[0-9]*-*"):
         try:
             descriptor = os.open(path, os.O_RDWR)
         except OSError:
-            continue  # gone meanwhile, or another user's
+            continue  # removed meanwhile, or another user's
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             path.unlink()
             removed.append(path.name)
         except OSError:
-            continue  # its process lives, or it went meanwhile
+            continue  # its process is alive, or it was removed meanwhile
         finally:
             os.close(descriptor)
     return removed

@@ -1,4 +1,4 @@
-"""The span that the running code works in. Where there are no traces there is none, and all this does nothing."""
+"""The current span of a trace. Where tracing is off there is none, and every function here does nothing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Value = str | int | float | bool
 
 
 class Span(Protocol):
-    """Something that takes time, within a trace; `orchestrator.observability.otel` has the one that is sent."""
+    """A timed operation within a trace; `orchestrator.observability.otel` implements it."""
 
     @property
     def trace_id(self) -> str:
@@ -21,13 +21,13 @@ class Span(Protocol):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """W3C trace context for who is called; empty where the trace was not chosen to be recorded."""
+        """W3C trace context for the called program; empty where the trace is not sampled."""
         ...
 
     def child(
         self, name: str, attributes: Mapping[str, Value], calls: bool = False, began_at: float | None = None
     ) -> Span:
-        """A span within this one; `calls` another program; `began_at` in Unix seconds, else now."""
+        """A span within this one; `calls`: it calls another program; `began_at` in Unix seconds, else now."""
         ...
 
     def note(self, attributes: Mapping[str, Value]) -> None:
@@ -51,12 +51,12 @@ _current: ContextVar[Span | None] = ContextVar("span", default=None)
 
 
 def current() -> Span | None:
-    """The span of the code that runs; asyncio's tasks begin in that of who made them."""
+    """The current span; an asyncio task inherits that of the code that created it."""
     return _current.get()
 
 
 def headers() -> Mapping[str, str]:
-    """What a request to another program carries, so that its spans join ours."""
+    """Headers for a request to another program, so that its spans belong to this trace."""
     span = _current.get()
     return {} if span is None else span.headers
 
@@ -82,7 +82,7 @@ def enter(span: Span) -> None:
 
 @contextmanager
 def within(span: Span | None) -> Iterator[None]:
-    """Run in a span that somebody else ends; None changes nothing."""
+    """Run in a span that the caller ends; None changes nothing."""
     if span is None:
         yield
         return
@@ -95,7 +95,7 @@ def within(span: Span | None) -> Iterator[None]:
 
 @contextmanager
 def child(name: str, *, calls: bool = False, **attributes: Value) -> Iterator[None]:
-    """Run in a new span within the current one, from here to the end of the block; what is raised marks it."""
+    """Run the block in a new span within the current one; an exception marks the span as failed."""
     parent = _current.get()
     if parent is None:
         yield

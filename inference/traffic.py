@@ -1,4 +1,4 @@
-"""What the requests themselves say of each model."""
+"""What the requests in flight and their answers show about each model."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from inference.retry import is_dead_process
 
 @dataclass
 class ModelTraffic:
-    """Requests that are out, when the last good answer came (monotonic seconds), how long the longest took, and whether
-    one was told that the model's process is dead."""
+    """Requests in flight, the time of the last good answer (monotonic seconds), the longest request, and whether one
+    has reported that the model's process is dead."""
 
     in_flight: int = 0
     answered_at: float = -math.inf
@@ -33,16 +33,16 @@ class Traffic:
         self._models: dict[str, ModelTraffic] = {}
 
     def of(self, model: str) -> ModelTraffic:
-        """A model's traffic until now."""
+        """The traffic of one model."""
         return self._models.setdefault(model, ModelTraffic())
 
-    def elsewhere_too(self) -> Traffic:
-        """The same for one of several servers: of a request nobody knows to which of them it went."""
+    def of_one_server(self) -> Traffic:
+        """The view for one of several servers: which of them a request went to is unknown."""
         return _SharedTraffic(self)
 
     @contextmanager
     def request(self, model: str) -> Iterator[None]:
-        """One request, from its beginning to its end; one that raises was not answered."""
+        """Account for one request for the length of the block; one that raises was not answered."""
         seen, began = self.of(model), self._clock()
         seen.in_flight += 1
         try:
@@ -58,7 +58,7 @@ class Traffic:
 
 
 class _SharedTraffic(Traffic):
-    """Says how long a request may take; an answer or an error says nothing of a single server."""
+    """Shows how long requests take; an answer or an error proves nothing about a single server."""
 
     def __init__(self, whole: Traffic) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""How tensors reach Triton and come back: through shared memory on the same host, else inside the gRPC message."""
+"""Transport of tensors to Triton and back: in shared memory on the same host, else in the gRPC message."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from inference.traffic import Traffic
 _CHANNEL_OPTIONS = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
-    # Pings only while a call waits, or Triton takes them for abuse and closes the connection.
+    # Pings only while a call is in flight: otherwise Triton treats them as abuse and closes the connection.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 0),
     ("grpc.http2.max_pings_without_data", 2),
-    # gRPC's own back-off grows to two minutes; a restarted Triton must be seen at once.
+    # gRPC's own back-off grows to two minutes; a restarted Triton must be found at once.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1_000),
 ]
@@ -38,11 +38,11 @@ Inputs = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class TritonSettings:
-    """Where Triton answers gRPC, how long a request may take, how many may be out at a server, how it is retried, and
-    how long a Triton that is away is waited for.
+    """Triton's gRPC address, the time limit of a request, the requests in flight at a server, the retries, and how long
+    to wait for a Triton that is unreachable.
 
-    `url` may mean several servers, see `TritonServers`; then tensors go without shared memory, which each server would
-    have to know of.
+    `url` may name several servers, see `TritonServers`; then shared memory is not used, since each server would have to
+    register every region.
     """
 
     url: str = "127.0.0.1:8001"
@@ -54,13 +54,13 @@ class TritonSettings:
 
     @property
     def servers(self) -> TritonServers:
-        """What `url` means."""
+        """The servers that `url` names."""
         return TritonServers(self.url)
 
 
 @dataclass(frozen=True)
 class Output:
-    """The tensor that a model is asked for, with the shape that it must have."""
+    """The output tensor to request, with the shape that it must have."""
 
     name: str
     shape: tuple[int, ...]
@@ -106,7 +106,7 @@ class TensorTransport:
             return await send(once, model, self._settings.retry)
 
     async def aclose(self) -> None:
-        """Free the shared memory, and close connections of our own."""
+        """Free the shared memory, and close the connections made here."""
         for client in self._clients.values():
             await client.close()
         if self._pool is not None:
@@ -134,7 +134,7 @@ class TensorTransport:
             answer = await self._call(model, tensors, wanted)
             _check_shape(model, answer, output)
         except BaseException as error:
-            # Cancelled, timed out or failed: Triton may not be done with the region.
+            # Cancelled, timed out or failed: Triton may still use the region.
             pool.retire(region)
             if isinstance(error, InferenceServerException) and is_lost_region(error):
                 pool.forget_free()
@@ -150,14 +150,14 @@ class TensorTransport:
                 tensors,
                 outputs=[output],
                 client_timeout=self._settings.request_timeout_s,
-                headers=dict(span.headers()),  # Triton's own spans of the request become children of ours
+                headers=dict(span.headers()),  # Triton's spans of the request become children of this one
             )
 
     def _client_of(self, model: str) -> grpcclient.InferenceServerClient:
-        """With several servers each model has a round of its own.
+        """With several servers each model has its own round robin.
 
-        In one round for all, a task's calls alternate with the servers: one would do all the denoising, another all
-        the decoding.
+        A speech alternates between denoising and decoding. In one common round robin, one of two servers would do
+        all the denoising and the other all the decoding.
         """
         if not self._settings.servers.several:
             return self._client

@@ -1,4 +1,4 @@
-"""One tritonserver as the watchdog sees it."""
+"""One tritonserver, as seen by the watchdog."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import tritonclient.grpc.aio as grpcclient
 from tritonclient.utils import InferenceServerException
 
 from inference.errors import InferenceError
-from inference.pulse import Pulse, Tensors, refused_inputs
+from inference.liveness import LivenessProbe, Tensors, refused_inputs
 from inference.reload import ModelReloader, OnReload
 from inference.traffic import Traffic
 
@@ -16,12 +16,12 @@ SPEECH_MODELS = ("whisper", "unet", "vae_decoder")
 
 
 class WatchedServer:
-    """Asks a server for signs of life, and has it load a model again whose process died."""
+    """Probes a server's models, and reloads one whose process died."""
 
     def __init__(self, client: grpcclient.InferenceServerClient, traffic: Traffic, on_reload: OnReload) -> None:
-        """`client` reaches this server and no other; it stays its owner's."""
+        """`client` reaches this server and no other; the caller closes it."""
         self._client = client
-        self._pulse = Pulse(client, traffic)
+        self._probe = LivenessProbe(client, traffic)
         self._reloader = ModelReloader(client, on_reload)
 
     async def is_ready(self) -> bool:
@@ -32,26 +32,26 @@ class WatchedServer:
             return False
         return all(ready)
 
-    async def feel_pulses(self, latent_size: int) -> dict[str, InferenceError | None]:
-        """Each model of a speech, and what is wrong with its process; None for one that lives.
+    async def probe_models(self, latent_size: int) -> dict[str, InferenceError | None]:
+        """For each model of a speech the failure of its process; None for one that is alive.
 
-        Takes about a second where one is dead or hangs while nothing is asked of it.
+        Takes about a second where one is dead, or hangs without requests in flight.
         """
 
-        async def feel(model: str, inputs: Tensors, output: str) -> InferenceError | None:
+        async def probe(model: str, inputs: Tensors, output: str) -> InferenceError | None:
             try:
-                await self._pulse.feel(model, inputs, output)
+                await self._probe.check(model, inputs, output)
             except InferenceError as error:
                 return error
             return None
 
-        asked = {model: feel(model, *what) for model, what in refused_inputs(latent_size).items()}
-        return dict(zip(asked, await asyncio.gather(*asked.values()), strict=True))
+        probes = {model: probe(model, *what) for model, what in refused_inputs(latent_size).items()}
+        return dict(zip(probes, await asyncio.gather(*probes.values()), strict=True))
 
     async def reload(self, model: str) -> bool:
-        """True when the model is loaded anew; False when that was done already this minute, or Triton refuses."""
+        """True when the model is reloaded; False when that was done within the last minute, or Triton refuses."""
         return await self._reloader.reload(model)
 
     async def aclose(self) -> None:
-        """Let what has begun come to its end."""
+        """Wait for reloads in progress."""
         await self._reloader.aclose()

@@ -118,7 +118,7 @@ class TritonReadiness:
 
     async def _look_after_models(self, up: list[str]) -> dict[str, str]:
         """What is wrong with the models of each of these servers, or nothing; has those loaded again that are dead."""
-        asked = await asyncio.gather(*(self._servers[address].feel_pulses(self._latent_size) for address in up))
+        asked = await asyncio.gather(*(self._servers[address].probe_models(self._latent_size) for address in up))
         pulses = dict(zip(up, asked, strict=True))
         for model in SPEECH_MODELS if up else ():
             self._metrics.model_up.labels(model).set(all(each.get(model) is None for each in pulses.values()))

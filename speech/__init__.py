@@ -1,1 +1,1 @@
-"""From speech to faces: decoding, features, chunks, the order of requests, and the rule for when a speech may start."""
+"""From speech to faces: decoding, features, chunks, the order of requests by urgency, and when a speech may start."""

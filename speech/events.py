@@ -1,4 +1,4 @@
-"""What the generation of a speech tells of its progress; whoever keeps account of speeches listens."""
+"""Progress events of a speech's generation, for whoever keeps records of speeches."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class LengthKnown:
-    """The speech will have so many frames."""
+    """The length of the speech is known."""
 
     frames: int
 
 
 @dataclass(frozen=True)
 class FeaturesReady:
-    """Whisper has answered for the first time."""
+    """Whisper has answered its first request."""
 
 
 @dataclass(frozen=True)
 class FacesMade:
-    """So many frames of the speech have their faces, counted from its first."""
+    """The faces of the first `frames` frames are generated."""
 
     frames: int
 
 
 SpeechEvent = LengthKnown | FeaturesReady | FacesMade
 Listener = Callable[[str, SpeechEvent], Awaitable[None]]
-"""Is told the id of a speech and what has happened to it."""
+"""Called with the id of a speech and the event."""

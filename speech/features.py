@@ -21,7 +21,7 @@ _AFTER = CONTRACT.frame_window_positions - _BEFORE
 
 
 class FeatureModel(Protocol):
-    """Where features come from."""
+    """A source of features; `TritonClient` is one."""
 
     async def features(self, window: NDArray[np.float32]) -> NDArray[np.float16]:
         """Features [1500, 5, 384] of PCM [480000]."""
@@ -29,7 +29,7 @@ class FeatureModel(Protocol):
 
 
 class SpeechFeatures:
-    """The features of one speech; at any time only the windows in use and `windows_ahead` more are held."""
+    """The features of one speech; only the windows in use and `windows_ahead` more are held in memory."""
 
     def __init__(
         self,
@@ -51,18 +51,18 @@ class SpeechFeatures:
         self.whisper_s: list[float] = []
 
     async def for_frames(self, first: int, last: int) -> NDArray[np.float16]:
-        """The audio of frames `first` to `last` inclusive, float16 [frames, 50, 384]; awaits their windows only."""
+        """The features of frames `first` to `last` inclusive, float16 [frames, 50, 384]; awaits only their windows."""
         low = max(0, _POSITIONS_PER_FRAME * first - _BEFORE)
         high = min(int(self._starts[-1]), _POSITIONS_PER_FRAME * last + _AFTER)
         needed = range(self._window_of(low), self._window_of(high - 1) + 1)
         for index in needed:
             self._fetch(index)
-        # Shielded: several chunks wait for one window, and one of them may be cancelled.
+        # Shielded: several chunks may await one window, and one of them may be cancelled.
         parts = await asyncio.gather(*(asyncio.shield(self._tasks[index]) for index in needed))
         joined = np.concatenate([part[: self._count(index)] for index, part in zip(needed, parts, strict=True)])
         offset = int(self._starts[needed.start])
         local = joined[low - offset : high - offset]
-        # `low` is even, so the local array begins on a frame; its ends are the speech's where indices are clamped.
+        # `low` is even, so the local array begins at a frame. Where indices are clamped, its ends are the speech's.
         shift = low // _POSITIONS_PER_FRAME
         return frame_windows(local, range(first - shift, last + 1 - shift)).astype(np.float16, copy=False)
 
@@ -71,7 +71,7 @@ class SpeechFeatures:
         self._fetch(0)
 
     def move_on(self, frame: int) -> None:
-        """Frames before `frame` are done: forget their windows and fetch the next ones."""
+        """Frames before `frame` are done: drop their windows and fetch the next ones."""
         current = self._window_of(max(0, _POSITIONS_PER_FRAME * frame - _BEFORE))
         for index in [index for index in self._tasks if index < current]:
             del self._tasks[index]
@@ -79,7 +79,7 @@ class SpeechFeatures:
             self._fetch(index)
 
     async def aclose(self) -> None:
-        """Cancel what is being fetched."""
+        """Cancel the requests in flight."""
         tasks = list(self._tasks.values())
         self._tasks.clear()
         for task in tasks:

@@ -1,4 +1,4 @@
-"""One speech generated: chunks of frames asked for concurrently, a bounded number ahead, and given back in order."""
+"""Generation of one speech: chunks are requested concurrently, a bounded number ahead, and returned in order."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from speech.audio.frames import frame_audio, pad_to_frames
 from speech.features import FeatureModel, SpeechFeatures
 from speech.pacing import RateMeter, wait_before_start_s
 
-Turn = Callable[[int], AbstractAsyncContextManager[None]]
-"""Waits until the chunk that begins with this frame of the speech may be made, and is left when it is."""
+Slot = Callable[[int], AbstractAsyncContextManager[None]]
+"""Waits for a slot for the chunk that begins with this frame of the speech, and holds it for the block."""
 
 
 @asynccontextmanager
-async def no_turn(first_frame: int) -> AsyncGenerator[None, None]:
-    """Every chunk at once."""
+async def unlimited_slots(first_frame: int) -> AsyncGenerator[None, None]:
+    """A slot at once for every chunk."""
     yield
 
 
@@ -57,16 +57,16 @@ class SpokenAvatar(Protocol):
         ...
 
     def frame_index(self, position: int) -> int:
-        """The frame at a position of the unbounded path."""
+        """The frame at a position of the endless idle path."""
         ...
 
 
 @dataclass(frozen=True)
 class SpeechRequest:
-    """What to say, and how.
+    """The samples of a speech and the parameters of its generation.
 
-    `pcm` is float32 [samples] at 16 kHz with the silence for the crossfades in it (`pad_to_frames`); the seed fixes
-    the one noise of the whole speech.
+    `pcm` is float32 [samples] at 16 kHz and includes the silence for the crossfades (`pad_to_frames`). The seed
+    determines the noise, which is the same for the whole speech.
     """
 
     pcm: NDArray[np.float32]
@@ -86,7 +86,7 @@ class SpeechChunk:
 
 @dataclass(frozen=True)
 class GenerationSettings:
-    """How much of a speech is asked for or held at once, and how often one failing request is sent."""
+    """How much of a speech is requested or held at once, and how many attempts a failing request gets."""
 
     chunks_ahead: int = 4
     windows_ahead: int = 1
@@ -99,7 +99,7 @@ class GenerationSettings:
 
 @dataclass(frozen=True)
 class GenerationTimings:
-    """Seconds since the generation began, sums over requests, and frames/s while requests were out."""
+    """Seconds since the generation began, sums over requests, and frames/s while requests were in flight."""
 
     frames: int
     first_chunk_s: float | None
@@ -112,7 +112,7 @@ class GenerationTimings:
 class SpeechGeneration:
     """The generation of one speech; iterate `chunks()` once, with `contextlib.aclosing` or to its end.
 
-    To be closed by itself where `listen()` was called and `chunks()` may never be.
+    Call `aclose()` where `request_features()` was called and `chunks()` may never be iterated.
     """
 
     def __init__(
@@ -122,10 +122,10 @@ class SpeechGeneration:
         request: SpeechRequest,
         settings: GenerationSettings | None = None,
         clock: Callable[[], float] = time.monotonic,
-        turn: Turn = no_turn,
+        slot: Slot = unlimited_slots,
         recover: Recover = no_recovery,
     ) -> None:
-        """`turn` is held while a chunk is made; `recover` mends what keeps failing."""
+        """`slot` is held while a chunk is generated; `recover` repairs what keeps failing."""
         if not len(request.pcm):
             raise ValueError("the speech has no samples")
         self._models = models
@@ -133,7 +133,7 @@ class SpeechGeneration:
         self._request = request
         self._settings = settings or GenerationSettings()
         self._clock = clock
-        self._turn = turn
+        self._slot = slot
         self._recover = recover
         self._pcm = pad_to_frames(request.pcm, silent_frames=0)
         self._audio = frame_audio(self._pcm)
@@ -149,12 +149,12 @@ class SpeechGeneration:
 
     @property
     def frame_count(self) -> int:
-        """Frames of the whole speech."""
+        """Number of frames of the whole speech."""
         return len(self._audio)
 
     @property
     def timings(self) -> GenerationTimings:
-        """How it went until now."""
+        """The timings until now."""
         return GenerationTimings(
             frames=self._given,
             first_chunk_s=self._first_chunk_s,
@@ -165,11 +165,11 @@ class SpeechGeneration:
         )
 
     def wait_before_start_s(self, expected_rate: float | None = None, next_chunk_s: float = 0.0) -> float | None:
-        """Seconds until the speech may start and play through; None while no rate is known.
+        """Seconds until the speech may start and play without an underrun; None while no rate is known.
 
-        `expected_rate`, of an earlier speech, stands in until there is more to measure than the first chunks, whose
-        time is mostly the pipeline's latency and says little about its rate. `next_chunk_s` is when the next chunk
-        comes, where that is later than by the rate.
+        The rate of an earlier speech, `expected_rate`, is used during the first chunks: their time is mostly the
+        pipeline's latency and says little about its rate. `next_chunk_s` is the time until the next chunk, where that
+        is later than the rate predicts.
         """
         measured = self._meter.frames_per_s
         early = self._given <= (1 + self._settings.chunks_ahead) * CHUNK_FRAMES
@@ -178,33 +178,33 @@ class SpeechGeneration:
             return None
         return wait_before_start_s(rate, self._given, self.frame_count, CHUNK_FRAMES, next_chunk_s=next_chunk_s)
 
-    def listen(self) -> None:
-        """Begin with the first features, which are the same wherever the speech will stand."""
+    def request_features(self) -> None:
+        """Request the first features, which don't depend on the speech's position on the stream."""
         self._features.begin()
 
     async def aclose(self) -> None:
-        """Cancel what is out."""
+        """Cancel the requests in flight."""
         await self._features.aclose()
 
     async def chunks(self, first_position: int = 0) -> AsyncGenerator[SpeechChunk, None]:
-        """The speech's chunks in order, of 16 frames and a shorter last one, from that position of the path on.
+        """The speech's chunks in order, 16 frames each and the last one shorter, from a position of the idle path.
 
-        At most `chunks_ahead` are asked for or held ahead of the reader. The others are asked for once the first is
-        there: Triton would put them in one batch with it, which takes as many times longer. Leaving early cancels what
-        is out. Raises `InferenceFailed` or `TritonUnavailable` when a chunk could not be made; nothing comes after
-        that.
+        At most `chunks_ahead` are requested or held ahead of the reader. The others are requested after the first has
+        arrived: Triton would put them into one batch with it, and a batch takes as many times longer. Leaving the
+        iteration early cancels the requests in flight. Raises `InferenceFailed` or `TritonUnavailable` when a chunk
+        could not be generated, and ends there.
         """
         settings, total = self._settings, math.ceil(self.frame_count / CHUNK_FRAMES)
         self._began = self._clock()
         ahead: deque[asyncio.Task[SpeechChunk]] = deque()
         indices = iter(range(total))
 
-        def ask(most: int) -> None:
+        def request(most: int) -> None:
             for index in itertools.islice(indices, max(0, most - len(ahead))):
                 ahead.append(asyncio.create_task(self._chunk(first_position, index)))
 
         try:
-            ask(1)
+            request(1)
             while ahead:
                 chunk = await ahead[0]
                 ahead.popleft()
@@ -212,9 +212,9 @@ class SpeechGeneration:
                     self._first_chunk_s = self._clock() - self._began
                 self._given += len(chunk.faces)
                 self._features.move_on(chunk.first_frame + CHUNK_FRAMES)
-                ask(settings.chunks_ahead - 1)  # the one that is given counts until the reader comes for the next
+                request(settings.chunks_ahead - 1)  # the yielded chunk counts until the reader asks for the next
                 yield chunk
-                ask(settings.chunks_ahead)
+                request(settings.chunks_ahead)
         finally:
             for task in ahead:
                 task.cancel()
@@ -224,7 +224,7 @@ class SpeechGeneration:
     async def _chunk(self, first_position: int, index: int) -> SpeechChunk:
         first = index * CHUNK_FRAMES
         count = min(CHUNK_FRAMES, self.frame_count - first)
-        # The last chunk is filled up with its last frame, and cut again below.
+        # The last chunk is padded with its last frame, and cut below.
         frames = np.minimum(np.arange(CHUNK_FRAMES), count - 1)
         audio = (await self._features.for_frames(first, first + count - 1))[frames]
         rows = [self._avatar.frame_index(first_position + first + int(frame)) for frame in frames]
@@ -232,9 +232,9 @@ class SpeechGeneration:
         self._meter.started()
         begun, made = self._clock(), 0
         try:
-            # Waiting for other channels' chunks counts as making it: that is how fast this channel's faces come.
+            # Waiting for other channels' chunks counts too: the rate is that at which this channel gets its faces.
             with span.child("chunk", chunk=index, frames=count, steps=self._request.steps):
-                async with self._turn(first):
+                async with self._slot(first):
                     faces = await attempt(
                         lambda: self._faces(condition, audio), f"chunk {index}", self._settings.attempts, self._recover
                     )

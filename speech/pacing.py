@@ -1,4 +1,4 @@
-"""How fast faces are made, and when a speech may start so that it plays through without a stall."""
+"""The rate of generation, and the earliest start of a speech that plays without an underrun."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from speech.audio.frames import FPS
 def wait_before_start_s(
     rate: float, ready: int, total: int, chunk: int = CONTRACT.chunk_frames, fps: float = FPS, next_chunk_s: float = 0.0
 ) -> float:
-    """Seconds from now until playback may start and never has to wait for a frame; 0 when it may start now.
+    """Seconds from now until playback may start and never waits for a frame; 0 when it may start now.
 
-    `rate` is generation in frames/s, `ready` of `total` frames are made, and the others come in chunks, the next one
-    after `next_chunk_s` where that is more than 16 / rate: chunks that are made together come at a high rate, and late.
-    Chunk j is whole 16 (j − 1) / rate after that, and its first frame is shown (ready + 16 (j − 1)) / fps after the
-    start: which of the two grows faster decides whether the first or the last chunk is the tightest.
+    `rate` is the generation in frames/s. `ready` of `total` frames are generated, and the others arrive in chunks. The
+    next one arrives after `next_chunk_s` where that is more than 16 / rate: chunks of one batch have a high rate and a
+    high latency. Chunk j is complete 16 (j − 1) / rate after that, and its first frame is shown
+    (ready + 16 (j − 1)) / fps after the start. Whichever of the two grows faster decides whether the first or the last
+    chunk is the critical one.
     """
     if rate <= 0 or not math.isfinite(rate):
         raise ValueError(f"rate must be a positive number of frames/s, got {rate}")
@@ -30,7 +31,7 @@ def wait_before_start_s(
 
 
 class RateMeter:
-    """Frames per second while something is being generated; waiting for the player does not count."""
+    """Frames per second while requests are in flight; waiting for the player does not count."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -40,13 +41,13 @@ class RateMeter:
         self._frames = 0
 
     def started(self) -> None:
-        """A request for frames went out."""
+        """A request for frames was sent."""
         if self._running == 0:
             self._since = self._clock()
         self._running += 1
 
     def ended(self, frames: int) -> None:
-        """A request came back with `frames` frames, 0 when it failed."""
+        """A request was answered with `frames` frames, 0 when it failed."""
         self._running -= 1
         self._frames += frames
         if self._running == 0:
@@ -54,7 +55,7 @@ class RateMeter:
 
     @property
     def busy_s(self) -> float:
-        """Seconds during which at least one request was out."""
+        """Seconds during which at least one request was in flight."""
         return self._busy_s + (self._clock() - self._since if self._running else 0.0)
 
     @property

@@ -1,4 +1,4 @@
-"""The way of one speech: samples → faces, held until it may start → sink."""
+"""One speech from samples to its sink: faces are generated, and held until the speech may start."""
 
 from __future__ import annotations
 
@@ -24,20 +24,21 @@ from speech.generation import (
     SpeechRequest,
     SpokenAvatar,
 )
-from speech.urgency import SpeechTurns, UrgentFirst
+from speech.urgency import SpeechSlots, UrgentFirst
 
-# A speech's lead before any was measured. Too long is a delay that everyone notices; too short only lets idle linger.
+# The lead of a channel's first speech. Too long is a delay that everyone notices; too short only prolongs the idle
+# video.
 _FIRST_LEAD_S = 0.2
 _LONGEST_LEAD_S = 10.0
-# A generator that is much too slow can't be waited for: the speech starts, and waits on the stream where it must.
+# Frames of a generator much slower than real time can't all be held: the speech starts, and stalls on the stream.
 _MOST_HELD_S = 30.0
-# Chunks of one batch come at the same moment, and all of their channels ask for more in the next.
-_SETTLED_S = 0.02
+# Chunks of one batch arrive together, and all of their channels then request more.
+_SETTLE_S = 0.02
 
 
 @dataclass
 class Pace:
-    """What the speeches of one channel have taught: seconds until a speech may start, and its frames/s."""
+    """Measurements of a channel's earlier speeches: seconds until a speech may start, and the rate in frames/s."""
 
     lead_s: float = _FIRST_LEAD_S
     frames_per_s: float | None = None
@@ -51,12 +52,12 @@ class RecoveringModels(SpeechModels, Protocol):
     """What speeches need of Triton; `TritonClient` is one."""
 
     async def recover(self, error: InferenceError) -> bool:
-        """Repair the model that an error came from; True when another attempt is worth it."""
+        """Repair the model that raised an error; return whether another attempt makes sense."""
         ...
 
 
 class SpeechOrder(Protocol):
-    """What is to be said, and how; a task is one."""
+    """The parameters of a speech; a task is one."""
 
     @property
     def id(self) -> str: ...
@@ -72,7 +73,7 @@ class SpeechOrder(Protocol):
 
 
 class Placement(Protocol):
-    """The position of a speech's first frame on the stream, and the stream's position now."""
+    """The position of a speech's first frame on the stream, and the stream's current position."""
 
     @property
     def position(self) -> int: ...
@@ -82,7 +83,7 @@ class Placement(Protocol):
 
 
 class SpeechSink(Protocol):
-    """What plays speeches, one after another; `streaming.handle.ChannelHandle` is one."""
+    """Plays speeches, one after another; `streaming.handle.ChannelHandle` is one."""
 
     async def reserve(
         self, speech_id: str, frame_count: int, lead_s: float, start_after: int | None = None
@@ -91,28 +92,28 @@ class SpeechSink(Protocol):
         ...
 
     async def push(self, speech_id: str, first: int, faces: NDArray[np.uint8], audio: NDArray[np.int16]) -> None:
-        """Take frames from `first` on: faces uint8 [k, R, R, 3] and audio int16 [k, 640]; waits while it is full."""
+        """Accept frames from `first` on: faces uint8 [k, R, R, 3] and audio int16 [k, 640]; waits while it is full."""
         ...
 
     async def finish(self, speech_id: str) -> None:
-        """Everything of the speech is pushed."""
+        """Mark the speech as complete: all its frames are pushed."""
         ...
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a speech will stand on the stream, and when the sink said so, by the clock of the chunks."""
+    """The position of a speech on the stream, and the time at which the sink assigned it."""
 
     reserved: Placement
     reserved_at: float
 
     def due(self, frame: int) -> float:
-        """When a frame of the speech is shown, at the earliest."""
+        """The earliest time at which a frame of the speech is shown."""
         return self.reserved_at + (self.reserved.position - self.reserved.now + frame) / FPS
 
 
 class SpeechMaker:
-    """Generates the speeches of one sink, one at a time; `urgent` orders their chunks among those of all sinks."""
+    """Generates the speeches of one sink, one at a time; `urgent` orders the chunks of all sinks by urgency."""
 
     def __init__(
         self,
@@ -127,7 +128,7 @@ class SpeechMaker:
     ) -> None:
         self._models = models
         self._avatar = avatar
-        self._tell = listener
+        self._notify = listener
         self._fade_frames = fade_frames
         self._clock = clock
         self._settings = settings
@@ -135,39 +136,39 @@ class SpeechMaker:
         self._pace = pace
 
     async def say(self, order: SpeechOrder, samples: NDArray[np.int16], sink: SpeechSink) -> None:
-        """Generate a speech and hand all of it over; on return the sink has it, and may not have played it yet.
+        """Generate a speech and hand it over to the sink, which may still be playing it on return.
 
-        `samples` is int16 [n] at 16 kHz. Raises InferenceError, and what the sink raises.
+        `samples` is int16 [n] at 16 kHz. Raises InferenceError, and the errors of the sink.
         """
         pcm = pad_to_frames(samples.astype(np.float32) / np.float32(32768), self._fade_frames)
         frames = len(pcm) // SAMPLES_PER_FRAME
-        await self._tell(order.id, LengthKnown(frames))
+        await self._notify(order.id, LengthKnown(frames))
 
-        turns = SpeechTurns(self._urgent, (order.steps, order.guidance == 1.0), self._clock)
+        slots = SpeechSlots(self._urgent, (order.steps, order.guidance == 1.0), self._clock)
 
-        def turn(first_frame: int) -> AbstractAsyncContextManager[None]:
+        def slot(first_frame: int) -> AbstractAsyncContextManager[None]:
             due = place.due(first_frame)
             span.note(due_in_s=round(due - self._clock(), 3))
-            return turns.turn(due)
+            return slots.slot(due)
 
-        async def features_made() -> None:
-            await self._tell(order.id, FeaturesReady())
+        async def announce_features() -> None:
+            await self._notify(order.id, FeaturesReady())
 
         generation = SpeechGeneration(
-            _Announced(self._models, features_made),
+            _AnnouncingModels(self._models, announce_features),
             self._avatar,
             SpeechRequest(pcm, order.seed, order.steps, order.guidance),
             self._settings,
             self._clock,
-            turn,
+            slot,
             self._models.recover,
         )
         async with aclosing(generation):
-            generation.listen()  # Whisper need not know the place
-            # A start may come with the first chunk; how much must be there before it is decided below, not there.
+            generation.request_features()  # Whisper doesn't need the position on the stream
+            # The sink may start with the first frame; `_may_start` decides how much must be generated before.
             reserved = await sink.reserve(order.id, frames, self._pace.lead_s, start_after=1)
             place = _Place(reserved, self._clock())
-            await self._hand_over(order.id, generation, place, turns, sink)
+            await self._hand_over(order.id, generation, place, slots, sink)
         await sink.finish(order.id)
 
     async def _hand_over(
@@ -175,18 +176,18 @@ class SpeechMaker:
         speech_id: str,
         generation: SpeechGeneration,
         place: _Place,
-        turns: SpeechTurns,
+        slots: SpeechSlots,
         sink: SpeechSink,
     ) -> None:
-        """Give the sink the speech as it is made, from when it can play through."""
+        """Push the speech to the sink as it is generated, once it can play without an underrun."""
         held: deque[SpeechChunk] = deque()
         started = False
         async with aclosing(generation.chunks(place.reserved.position)) as chunks:
             async for chunk in chunks:
                 made = chunk.first_frame + len(chunk.faces)
-                await self._tell(speech_id, FacesMade(made))
+                await self._notify(speech_id, FacesMade(made))
                 held.append(chunk)
-                if not started and await self._may_start(generation, place, turns, made):
+                if not started and await self._may_start(generation, place, slots, made):
                     started = True
                     self._pace.learn(self._clock() - place.reserved_at)
                 while started and held:
@@ -195,22 +196,22 @@ class SpeechMaker:
         while held:
             await _push(sink, speech_id, held.popleft())
 
-    async def _may_start(self, generation: SpeechGeneration, place: _Place, turns: SpeechTurns, made: int) -> bool:
-        """Returns True when the speech may be handed over; False, at once, where it needs more than `made` frames."""
+    async def _may_start(self, generation: SpeechGeneration, place: _Place, slots: SpeechSlots, made: int) -> bool:
+        """Wait until the speech may be handed over; return False at once where it needs more than `made` frames."""
         if made >= _MOST_HELD_S * FPS:
             return True
         if self._wait_s(generation, place) != 0:
             return False
-        # It is made fast enough; but what others have asked for may come before its next chunk.
-        if turns.others(place.due(made)):
-            await asyncio.sleep(_SETTLED_S)
-        together = self._settings.chunks_ahead - 1  # what was asked for when the first chunk was there
-        next_chunk_s = turns.next_chunk_s(place.due(made), together) or 0.0
+        # The rate is sufficient, but chunks of other speeches may be processed before its next one.
+        if slots.others(place.due(made)):
+            await asyncio.sleep(_SETTLE_S)
+        together = self._settings.chunks_ahead - 1  # requested when the first chunk arrived
+        next_chunk_s = slots.next_chunk_s(place.due(made), together) or 0.0
         await asyncio.sleep(self._wait_s(generation, place, next_chunk_s) or 0.0)
         return True
 
     def _wait_s(self, generation: SpeechGeneration, place: _Place, next_chunk_s: float = 0.0) -> float | None:
-        """Seconds until the speech may be handed over, which is not shown before its place; None while nobody knows."""
+        """Seconds until the speech may be handed over, given its position on the stream; None while unknown."""
         wait_s = generation.wait_before_start_s(self._pace.frames_per_s, next_chunk_s)
         return None if wait_s is None else max(0.0, wait_s - max(0.0, place.due(0) - self._clock()))
 
@@ -221,8 +222,8 @@ async def _push(sink: SpeechSink, speech_id: str, chunk: SpeechChunk) -> None:
         span.event("first frame handed to the channel")
 
 
-class _Announced:
-    """The models, with word of the first features."""
+class _AnnouncingModels:
+    """The models, with a callback after the first features."""
 
     def __init__(self, models: SpeechModels, announce: Callable[[], Awaitable[None]]) -> None:
         self._models = models

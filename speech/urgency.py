@@ -1,4 +1,4 @@
-"""Which chunk goes to Triton next: of all channels' the one that is shown soonest."""
+"""The order in which the chunks of all channels are sent to Triton: the one that is shown first goes first."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from inference.capacity import Capacity
 
 
 class UrgentFirst:
-    """Lets at most `slots` chunks be out at once; who waits goes by the time at which its first frame is due.
+    """Allows `slots` chunks in flight; those that wait are ordered by the time at which their first frame is due.
 
-    Triton's own queue is first come, first served: what is sent there can't be overtaken, so little is sent.
+    Triton's own queue is first in, first out: nothing overtakes a chunk that is sent, so few are sent.
     """
 
     def __init__(self, slots: int) -> None:
@@ -25,7 +25,7 @@ class UrgentFirst:
         self._shortest_s: dict[Hashable, float] = {}
 
     def resize(self, slots: int, capacity: Capacity) -> None:
-        """From now on so many may be out, and Triton works on so many; what is out above that comes back first."""
+        """Change the number of slots and Triton's capacity; chunks in flight above the new number finish first."""
         self.capacity = capacity
         self._free += _at_least_one(slots) - self._slots
         self._slots = slots
@@ -34,8 +34,8 @@ class UrgentFirst:
             self._give_back()
 
     @asynccontextmanager
-    async def turn(self, due: float) -> AsyncIterator[None]:
-        """Wait for a slot and hold it; `due` is any clock's time, the same one for all."""
+    async def slot(self, due: float) -> AsyncIterator[None]:
+        """Wait for a slot and hold it for the block; `due` is a time of the clock that all callers share."""
         await self._take(due)
         try:
             yield
@@ -43,16 +43,16 @@ class UrgentFirst:
             self._give_back()
 
     def before(self, due: float) -> int:
-        """Chunks that a new one would come after: those out, and those that wait and are due before it."""
+        """The number of chunks ahead of a new one: those in flight, and waiting ones that are due before it."""
         waiting = sum(not granted.done() and other < due for other, _, granted in self._waiting)
         return self._slots - self._free + waiting
 
-    def took(self, work: Hashable, seconds: float) -> None:
-        """Notes how long a chunk was out; `work` names what it costs: only chunks that cost the same are compared."""
+    def record(self, work: Hashable, seconds: float) -> None:
+        """Record how long a chunk was in flight; `work` identifies its cost, and only equal costs are compared."""
         self._shortest_s[work] = min(seconds, self._shortest_s.get(work, seconds))
 
     def shortest_s(self, work: Hashable) -> float | None:
-        """How long such a chunk is out when nothing comes before it; None as long as there was none."""
+        """The time that such a chunk takes with nothing ahead of it; None before the first one."""
         return self._shortest_s.get(work)
 
     async def _take(self, due: float) -> None:
@@ -65,7 +65,7 @@ class UrgentFirst:
             await granted
         except asyncio.CancelledError:
             if granted.done() and not granted.cancelled():
-                self._give_back()  # it was granted and cancelled in the same moment
+                self._give_back()  # granted and cancelled in the same iteration of the event loop
             raise
 
     def _give_back(self) -> None:
@@ -77,36 +77,36 @@ class UrgentFirst:
         self._free += 1
 
 
-class SpeechTurns:
-    """The turns of one speech, whose chunks cost the same: `work` names what."""
+class SpeechSlots:
+    """The slots of one speech, whose chunks all cost the same; `work` identifies the cost."""
 
     def __init__(self, urgent: UrgentFirst, work: Hashable, clock: Callable[[], float]) -> None:
         self._urgent = urgent
         self._work = work
         self._clock = clock
-        self._out = 0
+        self._in_flight = 0
 
     @asynccontextmanager
-    async def turn(self, due: float) -> AsyncIterator[None]:
-        """As `UrgentFirst.turn`."""
-        async with self._urgent.turn(due):
-            self._out += 1
+    async def slot(self, due: float) -> AsyncIterator[None]:
+        """As `UrgentFirst.slot`."""
+        async with self._urgent.slot(due):
+            self._in_flight += 1
             began = self._clock()
             try:
                 yield
-                self._urgent.took(self._work, self._clock() - began)
+                self._urgent.record(self._work, self._clock() - began)
             finally:
-                self._out -= 1
+                self._in_flight -= 1
 
     def others(self, due: float) -> int:
-        """Chunks of other speeches that one of this speech, due then, would come after."""
-        return self._urgent.before(due) - self._out
+        """The number of other speeches' chunks ahead of one of this speech that is due then."""
+        return self._urgent.before(due) - self._in_flight
 
     def next_chunk_s(self, due: float, together: int) -> float | None:
-        """Seconds until the next chunk, due then, is made, by what others have before it; None while nobody knows.
+        """Seconds until the next chunk, due then, is generated, given the chunks ahead of it; None while unknown.
 
-        `together` of the speech's own are asked for at once, and may share the batch. A batch is taken to last as long
-        as its chunks one after another, which is the most.
+        `together` chunks of this speech are requested at once and may share a batch. A batch is assumed to take as
+        long as its chunks one after another, which is the upper bound.
         """
         one = self._urgent.shortest_s(self._work)
         if one is None:

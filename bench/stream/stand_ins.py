@@ -71,11 +71,11 @@ class NumberedModels:
         """One."""
         return {"numbered": self}
 
-    async def feel_pulses(self, latent_size: int) -> dict[str, InferenceError | None]:
+    async def probe_models(self, latent_size: int) -> dict[str, InferenceError | None]:
         """No model has a process of its own."""
         return {}
 
-    def watch_reloads(self, told: Callable[[str, bool], None]) -> None:
+    def watch_reloads(self, on_reload: Callable[[str, bool], None]) -> None:
         """No model is loaded again."""
 
     async def features(self, window: NDArray[np.float32]) -> NDArray[np.float16]:

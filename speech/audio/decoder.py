@@ -1,4 +1,4 @@
-"""Decoding of uploads by an ffmpeg child: any accepted container in, PCM out."""
+"""Decoding of uploads by an ffmpeg child process: any accepted container in, PCM out."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from speech.audio.wav_header import missing_share
 
 SAMPLE_RATE_HZ = CONTRACT.sample_rate_hz
 
-# Demuxers that read one file and nothing else: no playlists, no concat scripts, no devices, no image sequences.
+# Demuxers that read only the given file: no playlists, no concat scripts, no devices, no image sequences.
 _FORMATS = "wav,mp3,mov,ogg,flac,matroska,aac"
 _PROTOCOLS = "file,pipe"
 _BYTES_PER_SAMPLE = 2
 _MEMORY_BYTES = 1 << 30
 _READ_BYTES = 1 << 16
 _LOG_BYTES = 1 << 16
-# A header may round up to the next packet; more missing than this was cut off.
+# A header may round up to the next packet; if more than this is missing, the file was cut off.
 _MISSING_S = 0.5
 
 
 @dataclass(frozen=True)
 class DecodeLimits:
-    """What an upload may cost: seconds of audio, seconds of decoding, and the peak (of 1.0) that counts as sound."""
+    """Limits of an upload: seconds of audio, seconds of decoding, and the peak (of 1.0) below which it is silent."""
 
     max_duration_s: float = 600.0
     timeout_s: float = 30.0
@@ -46,12 +46,12 @@ class DecodeLimits:
 def ffmpeg_binary() -> str:
     """Path of the ffmpeg to use: the one on PATH, or the static build of imageio-ffmpeg.
 
-    Raises `RuntimeError` from imageio-ffmpeg where neither is there.
+    Raises `RuntimeError` from imageio-ffmpeg where neither exists.
     """
     on_path = shutil.which("ffmpeg")
     if on_path is not None:
         return on_path
-    import imageio_ffmpeg  # costs a look at the disk, which a machine with its own ffmpeg need not pay
+    import imageio_ffmpeg  # imported only here: a machine with its own ffmpeg need not load it
 
     return str(imageio_ffmpeg.get_ffmpeg_exe())
 
@@ -59,7 +59,7 @@ def ffmpeg_binary() -> str:
 async def decode_upload(path: Path, limits: DecodeLimits | None = None) -> NDArray[np.float32]:
     """Decode an audio file to mono PCM at 16 kHz, float32 in [-1, 1), shape [samples].
 
-    No more than `limits.max_duration_s` are ever decoded or held. Cancellable; the child is gone on return.
+    At most `limits.max_duration_s` are decoded or held. Cancellable; the child process has ended on return.
     Raises an `AudioError`: `NotAudio`, `EmptyAudio`, `SilentAudio`, `TruncatedAudio`, `TooLong`, `DecodeTimeout`.
     """
     limits = limits or DecodeLimits()
@@ -87,7 +87,7 @@ def _command(path: Path) -> list[str]:
     options = ["-hide_banner", "-nostats", "-nostdin", "-loglevel", "info", "-threads", "1"]
     allowed = ["-protocol_whitelist", _PROTOCOLS, "-format_whitelist", _FORMATS]
     output = ["-map", "0:a:0", "-vn", "-sn", "-dn", "-ac", "1", "-ar", str(SAMPLE_RATE_HZ), "-f", "s16le", "pipe:1"]
-    # With the protocol written out, no file name can be taken for one.
+    # With an explicit protocol, no file name can be taken for another one.
     return [ffmpeg_binary(), *options, *allowed, "-i", f"file:{path}", *output]
 
 
@@ -101,17 +101,17 @@ async def _read(process: Process, limits: DecodeLimits) -> tuple[bytes, str]:
             pcm += block
             if len(pcm) > max_bytes:
                 raise TooLong(f"The audio is longer than {limits.max_duration_s:g} s. Send it in shorter parts.")
-        said = (await log).decode(errors="replace")
-        # Waited for, not killed: a kill would poll the child, and take its exit status from asyncio's watcher.
+        messages = (await log).decode(errors="replace")
+        # Awaited, not killed: kill() polls the child, which would take the exit status from asyncio's watcher.
         await process.wait()
-        return bytes(pcm), said
+        return bytes(pcm), messages
     finally:
         log.cancel()
         await asyncio.gather(log, return_exceptions=True)
 
 
 async def _first_bytes(stream: asyncio.StreamReader) -> bytes:
-    """The log's beginning; the rest is read too, so that ffmpeg never waits for a full pipe."""
+    """The beginning of the log; the rest is read and dropped, so that ffmpeg never blocks on a full pipe."""
     kept = bytearray()
     while block := await stream.read(_READ_BYTES):
         kept += block[: _LOG_BYTES - len(kept)]
@@ -120,9 +120,9 @@ async def _first_bytes(stream: asyncio.StreamReader) -> bytes:
 
 async def _end(process: Process) -> None:
     if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError):  # it may end by itself between the two lines
+        with contextlib.suppress(ProcessLookupError):  # it may exit between the two lines
             process.kill()
-    # asyncio tells of the end only once the pipes have come to theirs, and a full pipe that nobody reads never does.
+    # asyncio reports the exit only after both pipes are at their end, so they must be read.
     await asyncio.gather(_drained(process.stdout), _drained(process.stderr), process.wait())
 
 
@@ -141,7 +141,7 @@ def _checked(raw: bytes, log: str, missing: float, limits: DecodeLimits) -> NDAr
     duration_s = len(samples) / SAMPLE_RATE_HZ
     if missing > 0:
         announced_s = duration_s / (1 - missing)
-    # A length beyond the limit is a streaming recorder's placeholder rather than a promise.
+    # A length beyond the limit is the placeholder of a streaming recorder.
     if announced_s is not None and duration_s + _MISSING_S < announced_s <= limits.max_duration_s:
         raise TruncatedAudio(
             f"The file announces {announced_s:.1f} s and holds {duration_s:.1f} s. Send it again, whole."

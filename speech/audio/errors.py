@@ -1,4 +1,4 @@
-"""Why an upload cannot be spoken: a code for programs and a sentence for people."""
+"""Why an upload can't be used as speech: a code for programs and a sentence for people."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ class AudioError(ValueError):
 
 
 class NotAudio(AudioError):
-    """The bytes are no audio that is taken here."""
+    """The file is not audio of an accepted format."""
 
     code = "not_audio"
 
 
 class EmptyAudio(AudioError):
-    """There is nothing in the file, or a header and no samples."""
+    """The file is empty, or has a header and no samples."""
 
     code = "empty_audio"
 
 
 class SilentAudio(AudioError):
-    """There are samples, and none of them is loud enough to be speech."""
+    """No sample is loud enough to be speech."""
 
     code = "silent_audio"
 
 
 class TruncatedAudio(AudioError):
-    """The file announces more than it holds."""
+    """The file holds less audio than its header announces."""
 
     code = "truncated_audio"
 

@@ -1,4 +1,4 @@
-"""What ffmpeg says on stderr about an input, in our words."""
+"""ffmpeg's messages about an input, turned into errors."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _DURATION = re.compile(r"^\s+Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)", re.MULTIL
 _STREAM = re.compile(r"^\s+Stream #0:\d+", re.MULTILINE)
 _CUT_OFF = ("moov atom not found", "File ended prematurely", "End of file", "partial file", "Truncating packet")
 _NO_AUDIO_STREAM = ("matches no streams", "does not contain any stream")
-# mp3 without a frame count: the figure is a guess from the first frames' bitrate.
+# mp3 without a frame count: the duration is an estimate from the bitrate of the first frames.
 _GUESSED_DURATION = "Estimating duration from bitrate"
 
 
 def announced_duration_s(log: str) -> float | None:
-    """Seconds that the file's own header promises for its only stream; None where it says nothing reliable.
+    """The duration in seconds that the header announces for the only stream; None where it is not reliable.
 
-    With several streams the figure belongs to the longest, which need not be the audio.
+    With several streams the duration is that of the longest, which need not be the audio.
     """
     found = _DURATION.search(log)
     input_part = log.split("\nStream mapping", 1)[0]

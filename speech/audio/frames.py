@@ -1,4 +1,4 @@
-"""Audio on the video's clock: 25 frames a second, 640 samples each."""
+"""Audio in units of video frames: 25 frames a second, 640 samples each."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SAMPLES_PER_FRAME = CONTRACT.samples_per_frame
 
 
 def pad_to_frames(pcm: NDArray[np.float32], silent_frames: int) -> NDArray[np.float32]:
-    """`pcm` with `silent_frames` of silence at both ends and its last frame filled up; no sample is lost.
+    """`pcm` with `silent_frames` of silence at both ends and its last frame padded; no sample is lost.
 
     `pcm` is float32 [samples] at 16 kHz; the result's length is a multiple of 640.
     """

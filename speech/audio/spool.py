@@ -1,4 +1,4 @@
-"""An upload's bytes, kept in a file of ours for as long as they are decoded."""
+"""A temporary file for an upload while it is decoded."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from speech.audio.errors import EmptyAudio, TooLarge
 
 @asynccontextmanager
 async def spool_upload(blocks: AsyncIterator[bytes], directory: Path, max_bytes: int) -> AsyncIterator[Path]:
-    """Write `blocks` to a private file in `directory`, which is gone when the context ends.
+    """Write `blocks` to a private file in `directory`, which is removed when the context ends.
 
-    A file, not a pipe: an m4a often has its index at the end, and only a seekable input can read it.
-    Raises `TooLarge` as soon as `max_bytes` are passed, `EmptyAudio` when nothing came.
+    A file, not a pipe: an m4a often has its index at the end, which needs a seekable input.
+    Raises `TooLarge` as soon as `max_bytes` are exceeded, `EmptyAudio` when there were no bytes.
     """
     handle, name = tempfile.mkstemp(prefix="upload-", dir=directory)
     path = Path(name)

@@ -1,16 +1,16 @@
-"""How much audio a wav file says it holds: ffmpeg silently takes what is there."""
+"""How much audio a wav header announces: ffmpeg accepts a shorter file without a message."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-# Recorders that cannot seek back leave 2 or 4 GB in the header, which is no promise.
+# Recorders that cannot seek back leave a placeholder of 2 or 4 GB in the header.
 _PLACEHOLDER_BYTES = 0x7FFF_0000
 _MAX_CHUNKS = 64
 
 
 def missing_share(path: Path) -> float:
-    """The part, 0 to 1, of a RIFF wav's announced audio that the file does not hold; 0 for any other file.
+    """The share, 0 to 1, of a RIFF wav's announced audio that is missing from the file; 0 for any other file.
 
     Layout: "RIFF", size, "WAVE", then chunks: a 4-byte name, a little-endian size, that many bytes, padded to even.
     """

@@ -31,7 +31,7 @@ async def test_server_that_answers_nothing_is_told_from_one_that_computes(
     await process.stdout.readline()
     server = TritonServer(options, process)
     try:
-        reason = await TritonSupervisor(options)._trouble(server)
+        reason = await TritonSupervisor(options)._failure(server)
     finally:
         await server.kill()
     assert reason.startswith("tritonserver has answered nothing for") and reason.endswith(said)

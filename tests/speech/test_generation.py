@@ -189,7 +189,7 @@ async def test_features_can_come_before_the_place_is_known(clip: Clip) -> None:
     models = Models()
     generation = SpeechGeneration(models, clip, request(64))
     async with aclosing(generation):
-        generation.listen()
+        generation.request_features()
         await asyncio.sleep(0)
         assert len(models.windows) == 1
         assert [chunk.faces[0, 0, 0, 0] for chunk in await collect(generation, first_position=5)] == [5, 1, 7, 3]
@@ -199,7 +199,7 @@ async def test_features_can_come_before_the_place_is_known(clip: Clip) -> None:
 async def test_listening_alone_leaves_nothing_behind(clip: Clip) -> None:
     generation = SpeechGeneration(Models(), clip, request(64))
     async with aclosing(generation):
-        generation.listen()
+        generation.request_features()
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 

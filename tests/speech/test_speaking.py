@@ -62,7 +62,7 @@ class Channel:
         self.pushed.append(-1)
 
 
-class Turns(UrgentFirst):
+class Slots(UrgentFirst):
     """Notes when each chunk is due."""
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ class Turns(UrgentFirst):
         self.dues: list[float] = []
 
     @asynccontextmanager
-    async def turn(self, due: float) -> AsyncIterator[None]:
+    async def slot(self, due: float) -> AsyncIterator[None]:
         self.dues.append(due)
         yield
 
@@ -82,8 +82,8 @@ async def said(
     place: Reservation,
     channel: Channel | None = None,
     models: SlowModels | None = None,
-) -> tuple[Channel, Turns]:
-    time, turns, channel = Time(), Turns(), channel or Channel(place)
+) -> tuple[Channel, Slots]:
+    time, slots, channel = Time(), Slots(), channel or Channel(place)
     models = models or SlowModels(time, chunk_s)
 
     async def listener(speech_id: str, event: SpeechEvent) -> None:
@@ -91,10 +91,10 @@ async def said(
             channel.generated = event.frames
 
     avatar = write_avatar(folder / "avatars")
-    maker = SpeechMaker(models, avatar, listener, 5, time, GenerationSettings(), turns, Pace())  # type: ignore[arg-type]
+    maker = SpeechMaker(models, avatar, listener, 5, time, GenerationSettings(), slots, Pace())  # type: ignore[arg-type]
     samples = np.ones(round(seconds * 16_000), np.int16)
     await maker.say(task("a"), samples, channel)  # type: ignore[arg-type]
-    return channel, turns
+    return channel, slots
 
 
 async def test_a_generator_that_can_never_keep_up_holds_thirty_seconds_and_then_starts(tmp_path: Path) -> None:
@@ -142,5 +142,5 @@ async def test_features_are_made_while_the_channel_makes_up_its_mind(tmp_path: P
 
 
 async def test_chunks_are_due_when_their_first_frame_is_on_the_screen(tmp_path: Path) -> None:
-    _, turns = await said(tmp_path, seconds=2.0, chunk_s=0.1, place=Reservation(position=60, now=10))
-    assert turns.dues == [100.0 + (50 + first) / 25 for first in (0, 16, 32, 48)]
+    _, slots = await said(tmp_path, seconds=2.0, chunk_s=0.1, place=Reservation(position=60, now=10))
+    assert slots.dues == [100.0 + (50 + first) / 25 for first in (0, 16, 32, 48)]

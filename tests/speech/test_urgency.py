@@ -5,11 +5,11 @@ import asyncio
 import pytest
 
 from inference.capacity import Capacity
-from speech.urgency import SpeechTurns, UrgentFirst
+from speech.urgency import SpeechSlots, UrgentFirst
 
 
 async def made(gate: UrgentFirst, name: str, due: float, log: list[str], hold: asyncio.Event) -> None:
-    async with gate.turn(due):
+    async with gate.slot(due):
         log.append(name)
         await hold.wait()
 
@@ -37,7 +37,7 @@ async def test_no_more_are_out_than_there_are_slots() -> None:
     assert log == ["0", "1", "2", "3", "4"]
 
 
-async def test_who_is_cancelled_leaves_its_turn_to_the_next() -> None:
+async def test_who_is_cancelled_leaves_its_slot_to_the_next() -> None:
     gate, log, hold = UrgentFirst(1), [], asyncio.Event()
     tasks = [asyncio.create_task(made(gate, str(n), float(n), log, hold)) for n in range(4)]
     await asyncio.sleep(0)
@@ -78,11 +78,11 @@ async def test_a_speech_knows_when_its_next_chunk_comes_by_what_others_have_befo
     now = 0.0
     gate = UrgentFirst(1)
     gate.resize(5, Capacity(instances=2, batch=4))
-    mine, other = (SpeechTurns(gate, "20 steps", lambda: now) for _ in range(2))
+    mine, other = (SpeechSlots(gate, "20 steps", lambda: now) for _ in range(2))
     assert mine.next_chunk_s(due=3.0, together=3) is None, "no chunk was ever made"
-    async with mine.turn(0.0):
+    async with mine.slot(0.0):
         now = 0.5
-    async with other.turn(0.0):
+    async with other.slot(0.0):
         now = 1.5
     assert mine.next_chunk_s(due=3.0, together=3) == 0.5 * 3, "alone: its own, by the shortest that was seen"
     assert mine.next_chunk_s(due=3.0, together=9) == 0.5 * 4, "no more than a batch"
@@ -95,13 +95,13 @@ async def test_a_speech_knows_when_its_next_chunk_comes_by_what_others_have_befo
     hold.set()
     await asyncio.gather(*others)
     assert mine.others(due=3.0) == 0
-    assert SpeechTurns(gate, "4 steps", lambda: now).next_chunk_s(3.0, 3) is None, "of other chunks nothing is known"
+    assert SpeechSlots(gate, "4 steps", lambda: now).next_chunk_s(3.0, 3) is None, "of other chunks nothing is known"
 
 
 async def test_a_chunk_that_failed_says_nothing_of_its_time() -> None:
     gate = UrgentFirst(1)
-    turns = SpeechTurns(gate, "20 steps", lambda: 0.0)
+    slots = SpeechSlots(gate, "20 steps", lambda: 0.0)
     with pytest.raises(RuntimeError, match="no faces"):
-        async with turns.turn(0.0):
+        async with slots.slot(0.0):
             raise RuntimeError("no faces")
     assert gate.shortest_s("20 steps") is None and gate.before(1.0) == 0

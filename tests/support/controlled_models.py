@@ -41,7 +41,7 @@ class ControlledModels:
     async def each_server(self) -> "dict[str, ControlledModels]":
         return {"controlled": self}
 
-    async def feel_pulses(self, latent_size: int) -> dict[str, InferenceError | None]:
+    async def probe_models(self, latent_size: int) -> dict[str, InferenceError | None]:
         return {}
 
     def watch_reloads(self, told: Callable[[str, bool], None]) -> None: ...

@@ -10,7 +10,7 @@ from bench.gpu.emulated.times import GpuTimes
 from inference.capacity import Capacity
 from inference.client import TritonClient
 from inference.launcher import TritonServer
-from inference.pulse import refused_inputs
+from inference.liveness import refused_inputs
 from inference.transport import TritonSettings
 from orchestrator.settings import SettingsError
 from tests.support.chunks import infer, random_chunk
