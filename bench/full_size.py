@@ -18,13 +18,13 @@ from export.recipe import recipe_checkpoint
 from export.repository import PARITY, WEIGHTS, export_repository
 from inference.client import TritonClient
 from inference.launcher import TritonServer
-from inference.transport import TritonSettings
 from latentsync.checkpoint import Checkpoint
 from latentsync.landmarks import FaceLandmarker
 from orchestrator.avatars.prepare import prepare_avatar
 from orchestrator.offline.render import RenderOptions
 from orchestrator.settings import Settings
 from orchestrator.triton import triton_options
+from orchestrator.triton_secret import triton_settings
 
 _NAME = "full-size"
 
@@ -94,7 +94,7 @@ async def bench_full_size(
     server = await TritonServer.start(triton_options(settings))
     loaded = time.monotonic()
     try:
-        async with TritonClient(TritonSettings(url=settings.triton_grpc_url)) as client:
+        async with TritonClient(triton_settings(settings)) as client:
             say("preparing the avatar")
             finder = FaceLandmarker(settings.checkpoint_dir.parent / "face")
             checkpoint = Checkpoint.open(checkpoint_dir)

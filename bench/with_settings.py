@@ -12,18 +12,18 @@ from bench.full_size import FullSizeBench, bench_full_size
 from bench.paste_back import PasteBackBench, bench_paste_back
 from bench.render import RenderBench, bench_render
 from inference.client import TritonClient
-from inference.transport import TritonSettings
 from latentsync.avatar import PreparedAvatar
 from latentsync.checkpoint import Checkpoint
 from orchestrator.avatars.store import avatar_directory, find_avatar
 from orchestrator.offline.render import RenderOptions
 from orchestrator.settings import CHECKOUT, Settings
+from orchestrator.triton_secret import triton_settings
 
 
 async def bench_speech(settings: Settings, avatar: str, audio: Path, options: RenderOptions) -> RenderBench:
     """Measure the render of a speech; raises what `orchestrator.offline.render.render` and Checkpoint do."""
     prepared = PreparedAvatar.open(avatar_directory(settings.avatars_dir, avatar))
-    async with TritonClient(TritonSettings(url=settings.triton_grpc_url)) as client:
+    async with TritonClient(triton_settings(settings)) as client:
         record = await bench_render(prepared, audio, client, options, datetime.now(UTC))
     if record.machine.gpus:
         return record

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import shutil
 import signal
 import socket
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from tritonclient.utils import InferenceServerException
+
 from inference.embedded_triton import TritonLaunchError, embedded_triton
+from inference.secret import protection
+from inference.transport import TritonSettings, connect
+from processes.hidden_argument import hide_argument
 from processes.tethered import tethered
 
 __all__ = ["TritonLaunchError", "TritonOptions", "TritonServer", "launch_command"]
 
+logger = logging.getLogger(__name__)
+
 _POLL_S = 0.2
+_LOG_POLL_S = 0.01
+_READY_TIMEOUT_S = 2.0
 _LOG_LINES_IN_ERROR = 20
 _KILL_GRACE_S = 5.0
 _SHARED_MEMORY = Path("/dev/shm")
@@ -31,6 +41,8 @@ class TritonOptions:
     `run_dir`; stdout and stderr go to tritonserver.log in `log_dir`. `cpu_threads` None leaves the thread count of
     libraries outside PyTorch alone; PyTorch's own is in each model's configuration. `otlp_endpoint` is the base
     address of an OpenTelemetry collector, which receives the spans of requests that carry a trace context.
+    `http_port` None: Triton doesn't listen for HTTP, and nothing here needs it. `secret` is demanded for every call but
+    health checks; None: whoever reaches the ports may load models, which run code.
     """
 
     model_repository: Path
@@ -38,13 +50,14 @@ class TritonOptions:
     log_dir: Path
     binary: Path | None = None
     host: str = "127.0.0.1"
-    http_port: int = 8000
+    http_port: int | None = None
     grpc_port: int = 8001
     metrics_port: int = 8002
     cpu_threads: int | None = None
     ready_timeout_s: float = 300.0
     exit_timeout_s: int = 10
     otlp_endpoint: str | None = None
+    secret: str | None = field(default=None, repr=False)
     extra_arguments: tuple[str, ...] = ()
 
     @property
@@ -63,6 +76,7 @@ class TritonServer:
     def __init__(self, options: TritonOptions, process: asyncio.subprocess.Process) -> None:
         self.options = options
         self._process = process
+        self._client = connect(TritonSettings(f"{options.host}:{options.grpc_port}"))
 
     @classmethod
     async def start(cls, options: TritonOptions) -> TritonServer:
@@ -73,7 +87,8 @@ class TritonServer:
         """
         command, environment = launch_command(options)
         for port in (options.http_port, options.grpc_port, options.metrics_port):
-            _require_free(options.host, port)
+            if port is not None:
+                _require_free(options.host, port)
         _remove_shared_memory(options)  # left by a killed server on these ports
         options.log_dir.mkdir(parents=True, exist_ok=True)
         with options.log_path.open("ab") as log:
@@ -86,9 +101,12 @@ class TritonServer:
                 stderr=log,
                 start_new_session=True,
             )
+            written_before = os.fstat(log.fileno()).st_size
         server = cls(options, process)
         try:
-            await asyncio.wait_for(server._wait_ready(), options.ready_timeout_s)
+            async with asyncio.timeout(options.ready_timeout_s):
+                await server._hide_secret(written_before)
+                await server._wait_ready()
         except TimeoutError:
             await server.kill()
             raise TritonLaunchError(
@@ -115,16 +133,17 @@ class TritonServer:
         return await self._process.wait()
 
     async def is_ready(self) -> bool:
-        """Whether the server answers its readiness address; a model whose process died still counts as ready."""
-        return await _answers(self.options.host, self.options.http_port, "/v2/health/ready")
+        """Whether the server reports itself ready; a model whose process died still counts as ready."""
+        try:
+            return bool(await self._client.is_server_ready(client_timeout=_READY_TIMEOUT_S))
+        except (TimeoutError, InferenceServerException):
+            return False
 
     async def is_live(self, timeout_s: float) -> bool:
         """Whether the server answers at all, within `timeout_s`."""
         try:
-            return await asyncio.wait_for(
-                _answers(self.options.host, self.options.http_port, "/v2/health/live"), timeout_s
-            )
-        except TimeoutError:
+            return bool(await self._client.is_server_live(client_timeout=timeout_s))
+        except (TimeoutError, InferenceServerException):
             return False
 
     async def aclose(self) -> None:
@@ -140,6 +159,7 @@ class TritonServer:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         await self._process.wait()
+        await self._client.close()
         _remove_shared_memory(self.options)
 
     def log_tail(self, lines: int = _LOG_LINES_IN_ERROR) -> str:
@@ -147,6 +167,24 @@ class TritonServer:
         with self.options.log_path.open(errors="replace") as log:
             lines_kept = (line for line in log if line.strip() and not line.startswith(("|", "+")))
             return "".join(deque(lines_kept, maxlen=lines)).rstrip()
+
+    async def _hide_secret(self, written_before: int) -> None:
+        """Take the secret off the command line, which Triton has read when it writes its first line of log.
+
+        Triton takes it from no file and no variable. Until then other users of the machine can read it.
+        """
+        secret = self.options.secret
+        if secret is None:
+            return
+        log = self.options.log_path
+        while self._process.returncode is None and log.stat().st_size == written_before:  # noqa: ASYNC110, a file
+            await asyncio.sleep(_LOG_POLL_S)
+        if self._process.returncode is not None:
+            return
+        try:
+            hide_argument(self.pid, secret)
+        except OSError as error:
+            logger.warning("other users of this machine can read Triton's secret in /proc/%d: %s", self.pid, error)
 
     async def _wait_ready(self) -> None:
         while not await self.is_ready():
@@ -185,7 +223,12 @@ def launch_command(options: TritonOptions) -> tuple[list[str], dict[str, str]]:
     command = [str(binary), f"--model-repository={options.model_repository.resolve()}", *arguments]
     command += ["--model-control-mode=explicit", "--load-model=*", "--disable-auto-complete-config"]
     for service, port in (("http", options.http_port), ("grpc", options.grpc_port), ("metrics", options.metrics_port)):
-        command += [f"--{service}-address={options.host}", f"--{service}-port={port}"]
+        if port is None:
+            command += [f"--allow-{service}=false"]
+        else:
+            command += [f"--{service}-address={options.host}", f"--{service}-port={port}"]
+    if options.secret is not None:
+        command += protection(options.secret, http=options.http_port is not None)
     command += [f"--backend-config=python,shm-region-prefix-name={options.shared_memory_prefix}"]
     if options.otlp_endpoint is not None:
         # Rate 0: requests without a trace context are the watchdog's probes, which are of no interest in traces.
@@ -219,19 +262,3 @@ def _require_free(host: str, port: int) -> None:
             raise TritonLaunchError(
                 f"{host}:{port} is not free ({error.strerror}): stop what listens there, or choose another port"
             ) from None
-
-
-async def _answers(host: str, port: int, path: str) -> bool:
-    try:
-        reader, writer = await asyncio.open_connection(host, port)
-    except OSError:
-        return False
-    try:
-        writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
-        await writer.drain()
-        status = await reader.readline()
-    except OSError:
-        return False
-    finally:
-        writer.close()
-    return status.split()[1:2] == [b"200"]

@@ -14,6 +14,7 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from inference import span
 from inference.retry import RetryPolicy, is_lost_region, send
+from inference.secret import SecretHeader
 from inference.servers import TritonServers
 from inference.shared_memory import Region, RegionPool
 from inference.traffic import Traffic
@@ -41,6 +42,7 @@ class TritonSettings:
     """Triton's gRPC address, the time limit of a request, the requests in flight at a server, the retries, and how long
     to wait for a Triton that is unreachable.
 
+    `secret` is what the servers demand with each call; None where they demand none.
     `url` may name several servers, see `TritonServers`; then shared memory is not used, since each server would have to
     register every region.
     """
@@ -51,6 +53,7 @@ class TritonSettings:
     shared_memory: bool = True
     outage_s: float = 120.0
     retry: RetryPolicy = field(default_factory=RetryPolicy)
+    secret: str | None = field(default=None, repr=False)
 
     @property
     def servers(self) -> TritonServers:
@@ -76,7 +79,10 @@ def connect(settings: TritonSettings) -> grpcclient.InferenceServerClient:
     """A gRPC client of Triton; nothing is sent yet."""
     servers = settings.servers
     options = [*_CHANNEL_OPTIONS, *servers.channel_options]
-    return grpcclient.InferenceServerClient(servers.target, channel_args=options)
+    client = grpcclient.InferenceServerClient(servers.target, channel_args=options)
+    if settings.secret is not None:
+        client.register_plugin(SecretHeader(settings.secret))
+    return client
 
 
 class TensorTransport:

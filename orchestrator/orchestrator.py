@@ -14,7 +14,6 @@ import anyio
 
 from inference.capacity import Capacity
 from inference.client import TritonClient
-from inference.transport import TritonSettings
 from latentsync.avatar import PreparedAvatar
 from latentsync.checkpoint import Checkpoint
 from latentsync.landmarks import FaceLandmarker
@@ -42,6 +41,7 @@ from orchestrator.tasks.parameters import SpeechDefaults
 from orchestrator.tasks.speech_files import SpeechFiles
 from orchestrator.tasks.store import TaskStore
 from orchestrator.tasks.task import Task
+from orchestrator.triton_secret import triton_settings
 from speech.audio.decoder import DecodeLimits
 from speech.generation import GenerationSettings
 from speech.speaking import Pace, SpeechMaker
@@ -90,7 +90,7 @@ class Orchestrator:
         self.accepting = True
         self.streams_open = True
         avatar = open_avatar(settings, settings.avatar)
-        self._client = client or TritonClient(TritonSettings(url=settings.triton_grpc_url))
+        self._client = client or TritonClient(triton_settings(settings))
         self._urgent = UrgentFirst(settings.chunks_in_flight or 1)
         self.triton = TritonReadiness(
             self._client, settings.triton_grpc_url, avatar.resolution, self.metrics, self._size_queue

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 
 def write_private(path: Path, text: str) -> None:
     """Replaces what was there, whole or not at all, also after a crash; readable by its owner alone. Raises OSError."""
+    _write(path, text, lambda file: file.replace(path))
+
+
+def create_private(path: Path, text: str) -> None:
+    """As `write_private`, but what is there already stays, also what another process writes meanwhile."""
+
+    def put(file: Path) -> None:
+        with contextlib.suppress(FileExistsError):
+            path.hardlink_to(file)
+        file.unlink()
+
+    _write(path, text, put)
+
+
+def _write(path: Path, text: str, put: Callable[[Path], object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     # A temporary file belongs to its owner alone from the beginning.
     with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.stem}-", delete=False) as file:
@@ -16,7 +33,7 @@ def write_private(path: Path, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-            Path(file.name).replace(path)
+            put(Path(file.name))
         except BaseException:
             Path(file.name).unlink(missing_ok=True)
             raise

@@ -27,7 +27,9 @@ class ProbeFailed(RuntimeError):
     """What was probed doesn't do its work; the message says what it answered."""
 
 
-async def probe_triton(url: str, timeout_s: float, wait_s: float = 0.0, tell: Tell = lambda text: None) -> float:
+async def probe_triton(
+    url: str, timeout_s: float, wait_s: float = 0.0, tell: Tell = lambda text: None, secret: str | None = None
+) -> float:
     """Send silence through Whisper, the UNet (one step) and the VAE decoder; returns the seconds that it took.
 
     Triton's own readiness stays true when a model's process has died. Tries again for up to `wait_s`, and tells why;
@@ -37,7 +39,7 @@ async def probe_triton(url: str, timeout_s: float, wait_s: float = 0.0, tell: Te
     told = ""
     while True:
         try:
-            return await _infer(url, timeout_s)
+            return await _infer(url, timeout_s, secret)
         except ProbeFailed as failure:
             if anyio.current_time() >= give_up:
                 raise
@@ -60,9 +62,9 @@ def probe_server(url: str) -> str:
         raise ProbeFailed(f"{url}/health/live: {reason}") from None
 
 
-async def _infer(url: str, timeout_s: float) -> float:
+async def _infer(url: str, timeout_s: float, secret: str | None) -> float:
     # Once and through gRPC: retries would hide what is asked for, and a health check must leave no shared memory.
-    settings = TritonSettings(url, timeout_s, shared_memory=False, retry=RetryPolicy(attempts=1))
+    settings = TritonSettings(url, timeout_s, shared_memory=False, retry=RetryPolicy(attempts=1), secret=secret)
     started = time.monotonic()
     try:
         with anyio.fail_after(timeout_s):

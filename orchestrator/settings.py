@@ -67,7 +67,12 @@ class Settings(BaseSettings):
         200, ge=1, le=100_000, description="connections to the server's events at once; one caller may have half"
     )
     triton_host: str = Field("127.0.0.1", description="address that a tritonserver started here listens on")
-    triton_http_port: Port = Field(8000, description="HTTP port of a tritonserver started here")
+    triton_exposed: bool = Field(
+        False, description="whether triton_host may be an address that other machines reach, behind a firewall of yours"
+    )
+    triton_http_port: Port | None = Field(
+        None, description="HTTP port of a tritonserver started here; none: no HTTP, which nothing here needs"
+    )
     triton_grpc_port: Port = Field(8001, description="gRPC port of a tritonserver started here")
     triton_metrics_port: Port = Field(8002, description="metrics port of a tritonserver started here")
     triton_supervisor_port: Port = Field(
@@ -77,6 +82,9 @@ class Settings(BaseSettings):
         None,
         description="gRPC address of the Triton to use: host:port, or of several ip:port,ip:port or dns:///name:port; "
         "none: the one started here",
+    )
+    triton_secret_file: Path | None = Field(
+        None, description="secret that Triton demands with each call; none: triton_secret in the data folder"
     )
     triton_binary: Path | None = Field(
         None, description="tritonserver to start; none: from PATH, else the embedded one"
@@ -213,7 +221,9 @@ class Settings(BaseSettings):
             raise ValueError("must begin with rtmp:// or rtmps://")
         return value
 
-    @field_validator("data_dir", "checkpoint_dir", "triton_binary", "ffmpeg", "keys_file", "tls_ca_file")
+    @field_validator(
+        "data_dir", "checkpoint_dir", "triton_binary", "triton_secret_file", "ffmpeg", "keys_file", "tls_ca_file"
+    )
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return None if value is None else value.expanduser().absolute()
@@ -229,9 +239,18 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _ports_differ(self) -> Settings:
         triton = (self.triton_http_port, self.triton_grpc_port, self.triton_metrics_port, self.triton_supervisor_port)
-        ports = (self.http_port, *triton)
+        ports = tuple(port for port in (self.http_port, *triton) if port is not None)
         if len(set(ports)) < len(ports):
             raise ValueError(f"http_port and triton_*_port must differ, and are {ports}")
+        return self
+
+    @model_validator(mode="after")
+    def _triton_is_exposed_on_purpose(self) -> Settings:
+        if not is_loopback(self.triton_host) and not self.triton_exposed:
+            raise ValueError(
+                f"triton_host={self.triton_host} can be reached from other machines, and Triton has no encryption and "
+                "no limits: use 127.0.0.1, or set triton_exposed=true where a firewall lets only the orchestrator in"
+            )
         return self
 
     @classmethod
@@ -251,6 +270,11 @@ class Settings(BaseSettings):
     def triton_grpc_url(self) -> str:
         """The gRPC address in use."""
         return self.triton_url or f"{self.triton_host}:{self.triton_grpc_port}"
+
+    @property
+    def triton_secret_path(self) -> Path:
+        """Where the secret of Triton's calls is."""
+        return self.triton_secret_file or self.data_dir / "triton_secret"
 
     @property
     def model_repository(self) -> Path:

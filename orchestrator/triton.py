@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from prometheus_client import CollectorRegistry, start_http_server
 
@@ -12,6 +13,7 @@ from inference.launcher import TritonLaunchError, TritonOptions, require_reposit
 from inference.supervisor import TritonSupervisor
 from orchestrator.observability.metrics import triton_restarts
 from orchestrator.settings import Settings
+from orchestrator.triton_secret import own_secret
 from processes.stop_signals import StopSignals
 
 
@@ -19,12 +21,16 @@ class PortTaken(RuntimeError):
     """Another process listens where the supervisor's metrics should be."""
 
 
-async def run_triton(settings: Settings, ready: Callable[[], None], signals: StopSignals) -> None:
+async def run_triton(
+    settings: Settings, ready: Callable[[], None], signals: StopSignals, protected: bool = True
+) -> None:
     """Run tritonserver until a signal, again when it exits or hangs; raises TritonLaunchError when it can't start.
 
     What it counts itself is at /metrics of `triton_supervisor_port`; raises PortTaken where that is not free.
     """
     options = triton_options(settings)
+    if not protected:
+        options = replace(options, secret=None)
     require_repository(options)  # a first start lacks this, and should hear of it rather than of a port
     if not is_of_this_version(options.model_repository):
         # Models of another version may load, and fail at each request.
@@ -60,7 +66,7 @@ def _metrics_at(host: str, port: int, registry: CollectorRegistry) -> Iterator[N
 
 
 def triton_options(settings: Settings) -> TritonOptions:
-    """How to run the tritonserver of these settings."""
+    """How to run the tritonserver of these settings; its secret is made where there is none. Raises SettingsError."""
     return TritonOptions(
         model_repository=settings.model_repository,
         run_dir=settings.run_dir,
@@ -72,4 +78,5 @@ def triton_options(settings: Settings) -> TritonOptions:
         metrics_port=settings.triton_metrics_port,
         cpu_threads=settings.cpu_threads,
         otlp_endpoint=settings.otlp_endpoint,
+        secret=own_secret(settings),
     )

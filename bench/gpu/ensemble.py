@@ -134,7 +134,7 @@ class _Window:
 async def model_bench(server: TritonServer, gpus: GpuWatch, most_clients: int) -> AsyncIterator[ModelBench]:
     """A bench on the server's own host, with shared memory as the product uses it."""
     url = f"{server.options.host}:{server.options.grpc_port}"
-    settings = TritonSettings(url=url, max_in_flight=most_clients)
+    settings = TritonSettings(url=url, max_in_flight=most_clients, secret=server.options.secret)
     client = connect(settings)
     transport = TensorTransport(client, settings)
     try:

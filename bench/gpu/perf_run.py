@@ -24,8 +24,9 @@ from bench.gpu.served import (
     triton_on,
 )
 from bench.gpu.speech import bench_speech
-from inference.transport import Inputs, TensorTransport, TritonSettings, connect
+from inference.transport import Inputs, TensorTransport, connect
 from orchestrator.settings import Settings, SettingsError
+from orchestrator.triton_secret import triton_settings
 
 _LATENT_REQUESTS = 4
 _READY_LIMIT_S = 300.0
@@ -104,7 +105,7 @@ async def _served(
     checkpoint = served_checkpoint(repository)
     speech = await bench_speech(sources.audio, plan.speech_s)
     say("starting Triton")
-    async with triton_on(settings, repository, _READY_LIMIT_S):
+    async with triton_on(settings, repository, _READY_LIMIT_S, protected=False):  # perf_analyzer sends no gRPC headers
         avatar = await bench_avatar(settings, checkpoint, sources.faces_dir, sources.video, say)
         chunks = await bench_chunks(settings, checkpoint, avatar, speech)
         steps = plan.steps or checkpoint.scheduler.default_steps
@@ -117,7 +118,7 @@ async def _served(
 
 async def _latents(settings: Settings, chunks: ChunkSet, steps: int, guidance: float) -> list[Inputs]:
     """Requests of the decoder: what the UNet makes of the first chunks."""
-    triton = TritonSettings(url=settings.triton_grpc_url)
+    triton = triton_settings(settings)
     client = connect(triton)
     transport = TensorTransport(client, triton)
     try:

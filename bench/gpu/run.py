@@ -32,10 +32,11 @@ from bench.gpu.speech import Speech, bench_speech
 from bench.machine import this_machine
 from inference.client import TritonClient
 from inference.launcher import TritonServer
-from inference.transport import TritonSettings, connect
+from inference.transport import connect
 from latentsync.avatar import PreparedAvatar
 from latentsync.checkpoint import Checkpoint
 from orchestrator.settings import Settings
+from orchestrator.triton_secret import triton_settings
 from speech.audio.decoder import ffmpeg_binary
 
 logger = logging.getLogger(__name__)
@@ -114,7 +115,7 @@ class _Run:
         self._avatar: PreparedAvatar | str = "no stage needed an avatar"
 
     async def all_stages(self) -> None:
-        async with TritonClient(TritonSettings(url=self._settings.triton_grpc_url)) as client:
+        async with TritonClient(triton_settings(self._settings)) as client:
             self._record.triton = await client.server_version()
         if set(self._plan.stages) - {Stage.LOAD, Stage.GPU_MEMORY}:
             sources = self._sources
@@ -161,7 +162,7 @@ class _Run:
             async with product_server(self._settings) as service:
 
                 async def product() -> None:
-                    client = connect(TritonSettings(url=self._settings.triton_grpc_url))
+                    client = connect(triton_settings(self._settings))
                     try:
                         channel = self._settings.channel_id
                         await bench_product(service, client, channel, self._speech, self._plan, self._found_first)
@@ -180,7 +181,7 @@ class _Run:
             self._record.failures["service"] = f"{type(error).__name__}: {error}"
 
     async def _gpu_memory(self) -> None:
-        client = connect(TritonSettings(url=self._settings.triton_grpc_url))
+        client = connect(triton_settings(self._settings))
         try:
             self._record.gpu_memory = await measure_gpu_memory(self._server.pid, client, list(_MODELS), self._gpus)
         finally:

@@ -15,13 +15,13 @@ from export.recipe import recipe_checkpoint
 from export.repository import CHECKPOINT, RECORD, WEIGHTS, ExportError, export_repository
 from inference.client import TritonClient
 from inference.launcher import TritonServer
-from inference.transport import TritonSettings
 from latentsync.avatar import AvatarError, PreparedAvatar
 from latentsync.checkpoint import Checkpoint
 from latentsync.landmarks import FaceLandmarker, LandmarkModelError
 from orchestrator.avatars.prepare import prepare_avatar
 from orchestrator.settings import CHECKOUT, Settings
 from orchestrator.triton import triton_options
+from orchestrator.triton_secret import triton_settings
 
 FOLDER = "bench-gpu"
 AVATAR = "bench"
@@ -72,13 +72,14 @@ def bench_sources(
 
 def bench_settings(settings: Settings) -> Settings:
     """The settings with a data folder of the bench's own, and ports that nobody listens on."""
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(4)]
+    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
     ports = [probe.getsockname()[1] for probe in probes]
     for probe in probes:
         probe.close()
-    names = ("http_port", "triton_http_port", "triton_grpc_port", "triton_metrics_port")
+    names = ("http_port", "triton_grpc_port", "triton_metrics_port")
     changes = dict(zip(names, ports, strict=True))
     hosts = {"http_host": "127.0.0.1", "triton_host": "127.0.0.1", "triton_url": None, "rtmp_url": None}
+    hosts |= {"triton_http_port": None, "triton_secret_file": None}
     return settings.model_copy(update={**changes, **hosts, "data_dir": settings.data_dir / FOLDER, "avatar": AVATAR})
 
 
@@ -112,9 +113,16 @@ def served_checkpoint(repository: Path) -> Checkpoint:
 
 
 @asynccontextmanager
-async def triton_on(settings: Settings, repository: Path, ready_limit_s: float) -> AsyncIterator[TritonServer]:
-    """A tritonserver until the block ends; raises TritonLaunchError, also when it is not ready in time."""
+async def triton_on(
+    settings: Settings, repository: Path, ready_limit_s: float, protected: bool = True
+) -> AsyncIterator[TritonServer]:
+    """A tritonserver until the block ends; raises TritonLaunchError, also when it is not ready in time.
+
+    `protected` is false for clients that can't send the secret.
+    """
     options = replace(triton_options(settings), model_repository=repository, ready_timeout_s=ready_limit_s)
+    if not protected:
+        options = replace(options, secret=None)
     server = await TritonServer.start(options)
     try:
         yield server
@@ -132,7 +140,7 @@ async def bench_avatar(
     say(f"preparing an avatar from {video.name}")
     try:
         finder = FaceLandmarker(faces_dir)
-        async with TritonClient(TritonSettings(url=settings.triton_grpc_url)) as client:
+        async with TritonClient(triton_settings(settings)) as client:
             return await prepare_avatar(video, AVATAR, settings.avatars_dir, checkpoint, client, finder)
     except (AvatarError, LandmarkModelError) as error:
         say(str(error))
@@ -145,5 +153,5 @@ async def bench_chunks(
     """The speech on the avatar, or drawn chunks where a sentence says why there is no avatar; raises InferenceError."""
     if isinstance(avatar, str):
         return drawn_chunks(checkpoint.latent_size, avatar)
-    async with TritonClient(TritonSettings(url=settings.triton_grpc_url)) as client:
+    async with TritonClient(triton_settings(settings)) as client:
         return await real_chunks(avatar, speech.pcm, speech.origin, client)

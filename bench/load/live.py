@@ -40,7 +40,7 @@ async def live_server(folder: Path, checkpoint_dir: Path) -> AsyncIterator[LiveS
     Raises NoRtmpServer and ServerNotReady.
     """
     rtmp = await asyncio.to_thread(RtmpServer, folder / "nginx")
-    names = ("HTTP", "TRITON_HTTP", "TRITON_GRPC", "TRITON_METRICS")
+    names = ("HTTP", "TRITON_GRPC", "TRITON_METRICS")
     ports = dict(zip(names, _free_ports(len(names)), strict=True))
     environment = {
         **os.environ,

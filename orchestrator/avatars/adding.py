@@ -10,7 +10,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bars
 
 from inference.client import TritonClient
-from inference.transport import TritonSettings
 from latentsync.avatar import AvatarError, PreparedAvatar
 from latentsync.checkpoint import Checkpoint
 from latentsync.landmarks import FaceLandmarker
@@ -20,6 +19,7 @@ from orchestrator.avatars.prepare import PrepareOptions, Progress, Step, prepare
 from orchestrator.avatars.room import DiskRoom
 from orchestrator.avatars.store import find_avatar
 from orchestrator.settings import Settings
+from orchestrator.triton_secret import triton_settings
 
 
 async def add_avatar(
@@ -33,7 +33,7 @@ async def add_avatar(
     checkpoint = Checkpoint.open(settings.checkpoint_dir)
     finder = FaceLandmarker(settings.checkpoint_dir.parent / "face")
     room = DiskRoom(settings.avatar_limit_bytes, settings.avatar_reserve_bytes)
-    async with TritonClient(TritonSettings(url=settings.triton_grpc_url)) as client:
+    async with TritonClient(triton_settings(settings)) as client:
         return await prepare_avatar(
             video, name, settings.avatars_dir, checkpoint, client, finder, options, progress, room=room
         )

@@ -22,11 +22,12 @@ def probe_triton(
     """Send silence through every model of a speech; Triton's own readiness doesn't notice a dead one."""
     settings = settings_or_exit()
     from orchestrator.probe import probe_triton as run_probe
+    from orchestrator.triton_secret import triton_settings
 
     with errors_as_sentences():
-        url = settings.triton_grpc_url
-        took_s = asyncio.run(run_probe(url, timeout, wait, partial(typer.echo, err=True)))
-    typer.echo(f"Triton at {url} made a chunk in {took_s:.2f} s")
+        triton = triton_settings(settings)
+        took_s = asyncio.run(run_probe(triton.url, timeout, wait, partial(typer.echo, err=True), triton.secret))
+    typer.echo(f"Triton at {triton.url} made a chunk in {took_s:.2f} s")
 
 
 @probe_app.command("server")

@@ -16,6 +16,9 @@ def triton(
     binary: Annotated[
         Path | None, typer.Option(help="tritonserver to run; else the one on PATH, else the embedded one.")
     ] = None,
+    without_secret: Annotated[
+        bool, typer.Option(help="Let every local user in: for perf_analyzer, which can't send the secret over gRPC.")
+    ] = False,
     data_dir: DataDir = None,
 ) -> None:
     """Run a tritonserver on the exported model repository, again when it ends or hangs."""
@@ -28,4 +31,4 @@ def triton(
     def ready() -> None:
         typer.echo(f"Triton is ready, gRPC at {settings.triton_host}:{settings.triton_grpc_port}")
 
-    run_until_signal(partial(run_triton, settings, ready))
+    run_until_signal(partial(run_triton, settings, ready, protected=not without_secret))

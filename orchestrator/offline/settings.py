@@ -7,12 +7,12 @@ from pathlib import Path
 from rich.console import Console
 
 from inference.client import TritonClient
-from inference.transport import TritonSettings
 from latentsync.avatar import PreparedAvatar
 from latentsync.checkpoint import Checkpoint
 from orchestrator.avatars.store import avatar_directory
 from orchestrator.offline.render import RenderOptions, RenderReport, render_in_terminal
 from orchestrator.settings import Settings
+from orchestrator.triton_secret import triton_settings
 
 
 def render_options(settings: Settings, steps: int | None, guidance: float | None, seed: int) -> RenderOptions:
@@ -30,5 +30,5 @@ async def render_speech(
 ) -> RenderReport:
     """Render a speech into `output` with a progress bar on stderr; raises what `orchestrator.offline.render` does."""
     prepared = PreparedAvatar.open(avatar_directory(settings.avatars_dir, avatar))
-    async with TritonClient(TritonSettings(url=settings.triton_grpc_url)) as client:
+    async with TritonClient(triton_settings(settings)) as client:
         return await render_in_terminal(prepared, audio, output, client, options, Console(stderr=True))

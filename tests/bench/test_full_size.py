@@ -28,7 +28,7 @@ async def test_the_official_size_renders_on_a_cpu_within_twelve_gigabytes(tmp_pa
     speech.write_bytes(wav(0.6))
     settings = settings_in(
         tmp_path, checkpoint_dir=ROOT / "checkpoints" / "demo", cpu_threads=2,
-        triton_http_port=free_port(), triton_grpc_port=free_port(), triton_metrics_port=free_port(),
+        triton_grpc_port=free_port(), triton_metrics_port=free_port(),
     )  # fmt: skip
     date = datetime(2026, 1, 2, tzinfo=UTC)
     lines: list[str] = []

@@ -12,11 +12,12 @@ import pytest
 
 from export.repository import export_repository
 from inference.launcher import TritonOptions, launch_command
+from inference.secret import GRPC_HEADER, protection
 from latentsync.checkpoint import Checkpoint
-from orchestrator.probe import probe_triton
+from orchestrator.probe import ProbeFailed, probe_triton
 from orchestrator.settings import Settings
 from tests.support.checkout import ROOT
-from tests.support.compose import PROFILES, compose_config, services, triton_arguments
+from tests.support.compose import PROFILES, SECRET, compose_config, services, triton_arguments
 
 DOCKERFILES = sorted((ROOT / "docker").glob("*/Dockerfile"))
 IMAGES = re.findall(r"image: ([^&*\s]+)", (ROOT / "docker-compose.yml").read_text())
@@ -80,7 +81,7 @@ def test_settings_that_compose_sets_exist() -> None:
 def test_no_secret_is_written_down_or_can_get_into_an_image() -> None:
     for service in compose_config("gpu")["services"].values():
         for name in service.get("environment", {}):
-            assert name.endswith("__FILE") or not re.search(r"PASSWORD|SECRET|TOKEN|API_KEY", name), name
+            assert name.endswith("_FILE") or not re.search(r"PASSWORD|SECRET|TOKEN|API_KEY", name), name
     allowed = (ROOT / ".dockerignore").read_text().splitlines()
     assert allowed[1] == "*", "everything that isn't named stays out of the build"
     for file in DOCKERFILES:
@@ -134,7 +135,9 @@ async def test_a_real_tritonserver_serves_with_the_containers_arguments(
         *command, env=environment, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
     )
     try:
-        await probe_triton(f"127.0.0.1:{options.grpc_port}", timeout_s=60, wait_s=90)
+        await probe_triton(f"127.0.0.1:{options.grpc_port}", timeout_s=60, wait_s=90, secret=SECRET)
+        with pytest.raises(ProbeFailed, match=GRPC_HEADER):
+            await probe_triton(f"127.0.0.1:{options.grpc_port}", timeout_s=10)
         process.terminate()
         assert await asyncio.wait_for(process.wait(), 60) == 0
     finally:
@@ -154,10 +157,34 @@ def test_launcher_and_container_run_triton_alike(tmp_path: Path, monkeypatch: py
     assert modes <= set(triton_arguments("gpu"))
 
 
+@pytest.mark.parametrize("profile", PROFILES)
+def test_container_protects_triton_as_the_launcher_does(profile: str) -> None:
+    arguments = triton_arguments(profile)
+    assert set(protection(SECRET, http=False)) | {"--allow-http=false"} <= set(arguments)
+    assert triton_arguments(profile, secret="") == [], "without a secret it must not start"
+    for name, service in services(profile).items():
+        reaches = "inference" in service.get("networks", {})
+        assert reaches == ("triton_secret" in {one["source"] for one in service.get("secrets", ())}), name
+
+
+def test_prometheus_is_on_no_network_but_its_own_and_the_metrics() -> None:
+    networks = compose_config("gpu")["services"]["prometheus"]["networks"]
+    assert set(networks) == {"metrics", "triton-metrics", "edge"}
+    members = {name for name, one in services("gpu").items() if "triton-metrics" in one.get("networks", {})}
+    assert members == {"tritonserver", "prometheus"}
+
+
+def test_triton_image_is_of_a_release_without_the_holes_of_2025() -> None:
+    image = (ROOT / "docker" / "triton" / "Dockerfile").read_text()
+    [release] = re.findall(r"^FROM nvcr\.io/nvidia/tritonserver:(\d\d\.\d\d)-py3$", image, re.MULTILINE)
+    assert release >= "25.07", "CVE-2025-23311 and CVE-2025-23319 are fixed in 25.07"
+    assert "python_backend_stubs" not in image, "a stub of another release does not fit"
+
+
 def test_launcher_and_container_send_tritons_traces_alike(tmp_path: Path) -> None:
     endpoint = "http://collector:4318"
     ours, _ = launch_command(TritonOptions(tmp_path, tmp_path, tmp_path, otlp_endpoint=endpoint))
     traces = [one for one in ours if one.startswith("--trace-config")]
     assert len(traces) == 5
     assert [one for one in triton_arguments("gpu", endpoint) if one.startswith("--trace-config")] == traces
-    assert "trace" not in " ".join(triton_arguments("gpu"))
+    assert "--trace-config" not in " ".join(triton_arguments("gpu"))

@@ -136,8 +136,26 @@ def test_the_keys_are_where_the_server_looks_for_them_and_can_change_while_it_ru
     assert "subPath" not in mount, "Kubernetes never updates a file that is mounted by its path"
 
 
+def test_secret_of_triton_reaches_all_who_call_it_and_no_manifest() -> None:
+    assert "triton-secret" not in {name_of(one).partition(" ")[2] for one in documents()}
+    for pod in pods(documents()):
+        [container, *_] = pod["containers"]
+        if container["name"] == "export":
+            continue
+        for each in [container, *pod.get("initContainers", ())]:
+            [mount] = [one for one in each["volumeMounts"] if one["name"] == "triton-secret"]
+            assert mount["mountPath"] == "/triton-secret" and "subPath" not in mount
+        [volume] = [one for one in pod["volumes"] if one["name"] == "triton-secret"]
+        assert volume["secret"]["secretName"] == "triton-secret"
+    [values] = [one["data"] for one in documents() if one["kind"] == "ConfigMap"]
+    assert values["LATENTSYNC_TRITON_SECRET_FILE"] == "/triton-secret/triton_secret"
+
+
 def test_triton_gets_the_arguments_that_compose_gives_it() -> None:
     [pod] = [pod for pod in pods(documents()) if pod["containers"][0]["name"] == "tritonserver"]
-    compose = {one for one in triton_arguments("gpu") if not one.startswith("--backend-config")}
+    given = triton_arguments("gpu", secret="$(TRITON_SECRET)")
+    [variable] = [one for one in pod["containers"][0]["env"] if one["name"] == "TRITON_SECRET"]
+    assert variable["valueFrom"]["secretKeyRef"] == {"name": "triton-secret", "key": "triton_secret"}
+    compose = {one for one in given if not one.startswith("--backend-config")}
     for_several = {one for one in pod["containers"][0]["command"] if one.startswith("--grpc-max-connection-age")}
     assert set(pod["containers"][0]["command"][1:]) == compose | for_several

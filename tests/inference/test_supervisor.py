@@ -22,8 +22,8 @@ DEAF = "import socket, time; s = socket.create_server(('127.0.0.1', int({port}))
 async def test_server_that_answers_nothing_is_told_from_one_that_computes(
     tmp_path: Path, doing: str, said: str
 ) -> None:
-    options = TritonOptions(tmp_path, tmp_path, tmp_path, http_port=free_port())
-    program = DEAF.format(port=options.http_port) + doing
+    options = TritonOptions(tmp_path, tmp_path, tmp_path, grpc_port=free_port())
+    program = DEAF.format(port=options.grpc_port) + doing
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", program), stdout=asyncio.subprocess.PIPE, start_new_session=True
     )

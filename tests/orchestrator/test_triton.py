@@ -17,7 +17,7 @@ from processes.stop_signals import StopSignals
 from tests.support.model_processes import model_processes
 from tests.support.running_server import free_port, settings_in
 
-PORTS = ("triton_http_port", "triton_grpc_port", "triton_metrics_port", "triton_supervisor_port")
+PORTS = ("triton_grpc_port", "triton_metrics_port", "triton_supervisor_port")
 
 
 @pytest.mark.asyncio(loop_scope="session")

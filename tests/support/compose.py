@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import tempfile
 from typing import Any
 
 import pytest
@@ -31,12 +32,19 @@ def services(profile: str) -> dict[str, Any]:
     return {name: one for name, one in described.items() if profile in one.get("profiles", [profile])}
 
 
-def triton_arguments(profile: str, otlp_endpoint: str = "") -> list[str]:
-    """The arguments that the container's shell gives to tritonserver."""
+SECRET = "0123456789abcdef" * 4
+
+
+def triton_arguments(profile: str, otlp_endpoint: str = "", secret: str = SECRET) -> list[str]:
+    """The arguments that the container's shell gives to tritonserver; none where it refuses to start it."""
     [command] = [one["command"] for name, one in services(profile).items() if name.startswith("tritonserver")]
     tidied, _, script = command[-1].replace("$$", "$").partition(" && ")
     assert tidied.startswith("rm -f /dev/shm/latentsync-triton-"), "this machine's own are not to be removed"
     printing = script.replace("exec tritonserver", "printf '%s\\n'")
     environment = {"PATH": os.environ["PATH"], "LATENTSYNC_OTLP_ENDPOINT": otlp_endpoint}
-    shell = subprocess.run(["sh", "-c", printing], capture_output=True, text=True, env=environment, check=True)
+    with tempfile.NamedTemporaryFile("w") as file:
+        file.write(secret)
+        file.flush()
+        environment["LATENTSYNC_TRITON_SECRET_FILE"] = file.name
+        shell = subprocess.run(["sh", "-c", printing], capture_output=True, text=True, env=environment, check=False)
     return shell.stdout.splitlines()

@@ -18,12 +18,12 @@ def options_for(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Trito
     """Launch options on free ports of this machine, with folders of their own."""
 
     def options(model_repository: Path, **others: object) -> TritonOptions:
-        probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
-        http, grpc, metrics = (probe.getsockname()[1] for probe in probes)
+        probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+        grpc, metrics = (probe.getsockname()[1] for probe in probes)
         for probe in probes:
             probe.close()
         folder = tmp_path_factory.mktemp("triton")
-        ports = {"http_port": http, "grpc_port": grpc, "metrics_port": metrics}
+        ports = {"grpc_port": grpc, "metrics_port": metrics}
         return TritonOptions(model_repository, folder / "run", folder / "log", **ports, **others)
 
     return options

@@ -37,9 +37,9 @@ from pathlib import Path
 from inference.launcher import TritonOptions, TritonServer
 
 async def main(repository, folder, *ports):
-    http, grpc, metrics = map(int, ports)
+    grpc, metrics = map(int, ports)
     options = TritonOptions(
-        Path(repository), Path(folder), Path(folder), http_port=http, grpc_port=grpc, metrics_port=metrics
+        Path(repository), Path(folder), Path(folder), grpc_port=grpc, metrics_port=metrics
     )
     server = await TritonServer.start(options)
     print(server.pid, flush=True)
@@ -115,7 +115,7 @@ async def test_a_killed_server_leaves_no_shared_memory(tmp_path, options_for):
 @pytest.mark.parametrize("stopped", [False, True])
 async def test_the_server_and_its_models_end_with_a_parent_that_is_killed(tmp_path, options_for, stopped):
     options = options_for(write_model(tmp_path / "models", WORKING_MODEL))
-    ports = map(str, (options.http_port, options.grpc_port, options.metrics_port))
+    ports = map(str, (options.grpc_port, options.metrics_port))
     parent = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", START_AND_STAY, str(options.model_repository), str(tmp_path), *ports),
         stdout=asyncio.subprocess.PIPE,
