@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test soak fuzz lint clean
+.PHONY: help setup demo test soak fuzz lint coverage constraints audit sbom clean
 
 help:
 	@echo "make setup   set up .venv, and run nothing"
@@ -15,6 +15,10 @@ help:
 	@echo "make soak    watch a channel for HOURS=4 with faults all along (needs nginx with its RTMP module)"
 	@echo "make fuzz    send more than 10,000 drawn requests and damaged files, and print what they were answered"
 	@echo "make lint    lint and type-check only"
+	@echo "make coverage  run the tests that start no server, and print what they cover"
+	@echo "make constraints  lock the images' packages with hashes again (ARGS=--upgrade takes newer versions)"
+	@echo "make audit   look the images' packages up in PyPI's list of vulnerabilities"
+	@echo "make sbom    write build/sbom.json, the images' packages as CycloneDX"
 	@echo "make clean   remove the environment, caches and everything that was written to var/"
 
 setup: $(VENV)/.installed
@@ -25,6 +29,13 @@ demo: $(VENV)/.installed
 test: lint
 	$(BIN)/latentsync-realtime fetch
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
+
+# Python 3.12 can watch lines at almost no cost (sys.monitoring); 3.11 can't.
+COVERED := tests/latentsync tests/processes tests/speech tests/streaming tests/orchestrator/access tests/orchestrator/tasks
+coverage: $(VENV)/.installed-for-tests
+	@mkdir -p build
+	core=$$($(BIN)/python -c 'import sys; print("sysmon" if sys.version_info >= (3, 12) else "ctrace")') && \
+	OMP_WAIT_POLICY=PASSIVE COVERAGE_CORE=$$core $(BIN)/python -m pytest $(COVERED) --cov $(ARGS)
 
 HOURS ?= 4
 soak: $(VENV)/.installed
@@ -42,6 +53,17 @@ lint: $(VENV)/.installed-for-tests
 	@for model in model_repository/*/1/model.py; do echo "mypy $$model"; $(BIN)/mypy "$$model" || exit 1; done  # all are named model
 	$(BIN)/lint-imports --no-cache
 
+constraints: $(VENV)/.installed-for-supply-chain
+	tools/lock_requirements.sh $(ARGS)
+
+audit: $(VENV)/.installed-for-supply-chain
+	tools/audit.sh
+
+sbom: $(VENV)/.installed-for-supply-chain
+	@mkdir -p build
+	cat docker/requirements/*.txt > build/requirements.txt
+	$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --output-file build/sbom.json build/requirements.txt
+
 # Editable, so that only a change of pyproject.toml asks for another installation.
 $(VENV)/.installed: pyproject.toml | $(BIN)/python
 	$(PIP) --editable .
@@ -49,6 +71,10 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/python
 
 $(VENV)/.installed-for-tests: pyproject.toml | $(BIN)/python
 	$(PIP) --editable '.[test]'
+	@touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-for-supply-chain: pyproject.toml | $(BIN)/python
+	$(PIP) --editable '.[supply-chain]'
 	@touch $@ $(VENV)/.installed
 
 $(BIN)/python:

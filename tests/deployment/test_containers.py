@@ -1,7 +1,9 @@
 """docker-compose.yml and the Dockerfiles, as far as they can be checked without a container engine."""
 
 import asyncio
+import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,6 +22,8 @@ from tests.support.checkout import ROOT
 from tests.support.compose import PROFILES, SECRET, compose_config, services, triton_arguments
 
 DOCKERFILES = sorted((ROOT / "docker").glob("*/Dockerfile"))
+LOCKS = sorted((ROOT / "docker" / "requirements").glob("*.txt"))
+LOCKED = [pin for file in LOCKS for pin in re.findall(r"^([a-z0-9-]+)==(\S+)", file.read_text(), re.MULTILINE)]
 IMAGES = re.findall(r"image: ([^&*\s]+)", (ROOT / "docker-compose.yml").read_text())
 IMAGES += [image for file in DOCKERFILES for image in re.findall(r"^FROM (\S+)", file.read_text(), re.MULTILINE)]
 
@@ -106,16 +110,55 @@ def test_hadolint_finds_nothing(file: Path) -> None:
 
 
 def test_images_get_the_versions_that_the_project_asks_for() -> None:
-    lines = (ROOT / "docker" / "constraints.txt").read_text().splitlines()
-    pinned = dict(line.lower().replace("_", "-").split("==") for line in lines if not line.startswith("#"))
+    pinned = dict(LOCKED)
     for requirement in requires("latentsync-realtime") or ():
         if ";" in requirement:  # an extra's, or an older Python's
             continue
         name = re.split(r"[^A-Za-z0-9_-]", requirement)[0].lower()
         name = name.replace("_", "-")
+        if name == "nvidia-pytriton":  # the embedded tritonserver, which the images have no use for
+            continue
         assert name in pinned, name
         if "==" in requirement:
             assert requirement.partition("==")[2] == pinned[name], name
+
+
+def test_every_package_of_the_images_is_checked_against_hashes() -> None:
+    for file in LOCKS:
+        blocks = re.split(r"\n(?=\S)", file.read_text().strip())
+        assert all(re.match(r"[a-z0-9-]+==\S+ \\\n    --hash=sha256:[0-9a-f]{64}", block) for block in blocks), file
+    assert len(dict(LOCKED)) == len(LOCKED), "a package is locked twice"
+    for dockerfile in DOCKERFILES:
+        text = dockerfile.read_text()
+        for file in LOCKS:
+            assert f"--require-hashes --requirement requirements/{file.name}" in text, dockerfile
+
+
+def test_images_are_pinned_to_what_the_registry_says(tmp_path: Path) -> None:
+    digest = "sha256:" + "ab" * 32
+    files = ["docker-compose.yml", *(str(file.relative_to(ROOT)) for file in DOCKERFILES), "tools/pin_images.sh"]
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    docker = tmp_path / "bin" / "docker"
+    docker.parent.mkdir()
+
+    def pin(answer: str) -> subprocess.CompletedProcess[str]:
+        docker.write_text(f"#!/bin/sh\necho '{answer}'\n")
+        docker.chmod(0o755)
+        environment = {"PATH": f"{docker.parent}:{os.environ['PATH']}"}
+        command = [tmp_path / "tools" / "pin_images.sh"]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    before = (tmp_path / "docker-compose.yml").read_text()
+    assert pin("not found").returncode == 1 and (tmp_path / "docker-compose.yml").read_text() == before
+    assert pin(digest).returncode == 0
+    for name in files[:-1]:
+        text = (tmp_path / name).read_text()
+        named = re.findall(r"^FROM (\S+)|^    image: (\S+)$", text, re.MULTILINE)
+        assert all(one.endswith(f"@{digest}") for pair in named for one in pair if one), named
+        assert text.count("latentsync-realtime/") == (ROOT / name).read_text().count("latentsync-realtime/")
+    assert "no image is without a digest" in pin(digest).stdout
 
 
 @pytest.mark.asyncio(loop_scope="session")

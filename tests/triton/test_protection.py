@@ -1,5 +1,6 @@
 """A local user, or a web page, who reaches Triton's ports can't have it load a model or map memory."""
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
@@ -74,6 +75,18 @@ def listening(pid: int) -> set[int]:
     tables = [Path(f"/proc/net/{name}").read_text() for name in ("tcp", "tcp6") if Path(f"/proc/net/{name}").exists()]
     rows = [line.split() for table in tables for line in table.splitlines()[1:]]
     return {int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in links}
+
+
+async def test_chunked_request_without_the_secret_does_not_crash_triton(protected: TritonServer) -> None:
+    options = protected.options
+    if options.http_port is None:
+        pytest.skip("Triton listens for no HTTP")
+    reader, writer = await asyncio.open_connection(options.host, options.http_port)
+    writer.write(b"POST /v2/repository/index HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+    writer.write(b"1\r\nA\r\n" * 700_000 + b"0\r\n\r\n")  # CVE-2025-23311: space on the stack for each chunk
+    answer = await reader.readline()
+    writer.close()
+    assert answer.split()[1:2] == [b"403"] and await protected.is_live(2)
 
 
 async def test_secret_is_not_on_the_command_line_that_other_users_see(protected: TritonServer) -> None:
