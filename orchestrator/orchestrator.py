@@ -22,6 +22,7 @@ from orchestrator.access.limits import Places, RateLimit
 from orchestrator.avatars.preparations import Preparations
 from orchestrator.avatars.prepare import PrepareOptions, Progress, prepare_avatar
 from orchestrator.avatars.room import DiskRoom
+from orchestrator.background import keep_running
 from orchestrator.channels.channel import Channel
 from orchestrator.channels.definition import ChannelDefinition, DefinitionError
 from orchestrator.channels.disk_limits import DiskLimits
@@ -31,7 +32,7 @@ from orchestrator.channels.setup import ChannelSetup, open_avatar
 from orchestrator.channels.store import ChannelStore
 from orchestrator.channels.view import ChannelState
 from orchestrator.clock import Clock, anchored_clock
-from orchestrator.observability.metrics import Metrics
+from orchestrator.observability.metrics import TASK_STORE, Metrics
 from orchestrator.observability.notices import Broadcast
 from orchestrator.observability.traces import Traces
 from orchestrator.readiness import PartHealth, TritonReadiness
@@ -70,8 +71,10 @@ class Orchestrator:
         self.traces = Traces.to(settings.otlp_endpoint)
         self.notices = Broadcast()
         self.files = SpeechFiles(settings.tasks_dir)
+        store = TaskStore(settings.tasks_dir / TASK_STORE, self.metrics.set_aside.labels(TASK_STORE).inc)
+        self.metrics.unwritten.set_function(lambda: store.unwritten)
         self.board = TaskBoard(
-            TaskStore(settings.tasks_dir / "tasks.sqlite3"),
+            store,
             self.files,
             self.notices.send,
             self.clock,
@@ -109,7 +112,10 @@ class Orchestrator:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Everything runs inside; at the end what is unfinished is kept for the next start."""
+        """Everything runs inside; at the end what is unfinished is kept for the next start.
+
+        What the block does is cancelled when a part fails that can't begin again, and the part's error raised.
+        """
         shutil.rmtree(self.uploads_dir, ignore_errors=True)  # of a server that was killed
         for folder in (self.settings.run_dir, self.settings.log_dir, self.settings.avatars_dir, self.uploads_dir):
             folder.mkdir(parents=True, exist_ok=True)
@@ -117,9 +123,9 @@ class Orchestrator:
             await self.board.open()
             try:
                 async with anyio.create_task_group() as group:
-                    group.start_soon(self.triton.watch)
-                    group.start_soon(self.preparations.run)
-                    group.start_soon(self.disk_limits.run)
+                    group.start_soon(keep_running, "the watch on Triton", self.triton.watch)
+                    group.start_soon(keep_running, "the preparation of avatars", self.preparations.run)
+                    group.start_soon(keep_running, "the disk limits", self.disk_limits.run)
                     await self.channels.open(group)
                     yield
                     self.stop_accepting()

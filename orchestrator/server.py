@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 class ServerFailed(RuntimeError):
-    """A server ended, or didn't start; the log says why."""
+    """The server can't listen; the message says why."""
 
 
 class OrchestratorServer(uvicorn.Server):
@@ -39,6 +39,7 @@ class OrchestratorServer(uvicorn.Server):
                 http=Connection,
                 host=settings.http_host,
                 port=settings.http_port,
+                lifespan="off",  # the orchestrator runs around the server: when it fails, the server ends
                 log_config=None,
                 access_log=False,  # the middleware writes one with the request's id
                 server_header=False,
@@ -55,6 +56,22 @@ class OrchestratorServer(uvicorn.Server):
         if self.should_exit:
             self._draining.cancel()
         self.should_exit = True
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Run the orchestrator, and answer requests until `stop`.
+
+        Raises ServerFailed where the address is taken, before anything else is touched, and the error of a part of the
+        orchestrator that can't begin again.
+        """
+        listening = sockets or [_bound(self.config.host, self.config.port)]
+        try:
+            async with self._orchestrator.running():
+                await super().serve(listening)
+        finally:
+            for server in getattr(self, "servers", ()):  # there from `startup` on; open still where that was cut short
+                server.close()
+            for each in listening:
+                each.close()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Tell the caller once requests are answered."""
@@ -79,7 +96,10 @@ class OrchestratorServer(uvicorn.Server):
 
 
 async def serve(settings: Settings, signals: StopSignals) -> None:
-    """Run the orchestrator until a signal; raises SettingsError, AvatarError, CheckpointError, ServerFailed."""
+    """Run the orchestrator until a signal.
+
+    Raises SettingsError, AvatarError, CheckpointError, ServerFailed, TaskStoreError.
+    """
     await run_server(Orchestrator(settings), signals)
 
 
@@ -91,8 +111,24 @@ async def run_server(
     signals.action = server.stop
     try:
         await server.serve()
-    except SystemExit:  # uvicorn's way to fail, which would pass over all that is to be closed
-        address = f"{orchestrator.settings.http_host}:{orchestrator.settings.http_port}"
-        raise ServerFailed(f"the server did not start on {address}; the log says why") from None
     finally:
         signals.ignore()
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """A socket on the first address of that name; nobody can connect until the server listens."""
+    listening = None
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind, protocol)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listening.bind(address)
+    except OSError as error:
+        if listening is not None:
+            listening.close()
+        raise ServerFailed(
+            f"the server can't listen on {host}:{port} ({error.strerror}): choose another port"
+        ) from None
+    return listening

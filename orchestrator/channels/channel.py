@@ -256,9 +256,8 @@ class Channel:
         elif isinstance(event, SpeechStarted) and event.speech_id in self._active:
             active = self._active[event.speech_id]
             active.started_at = event.position
-            await self._board.stamp(event.speech_id, Stage.FIRST_FRAME, TaskState.STREAMING)
-            task = await self._board.get(event.speech_id)
-            if task is not None and Stage.FIRST_FRAME.value in task.stamps:
+            task = await self._board.stamp(event.speech_id, Stage.FIRST_FRAME, TaskState.STREAMING)
+            if task is not None:
                 self._metrics.first_frame_s.observe(task.stamps[Stage.FIRST_FRAME.value] - task.created_at)
         elif isinstance(event, SpeechEnded) and event.speech_id in self._active:
             self._board.progress(event.speech_id, frames_played=event.played_frames)
@@ -291,13 +290,21 @@ class Channel:
         self._change()
 
     async def _end_process(self) -> None:
+        """Close the process and put its tasks back; raises nothing, since the channel must get its next process."""
         with anyio.CancelScope(shield=True):
             process, self._process = self._process, None
-            if process is not None:
-                await process.aclose()
             self._status = None
+            if process is not None:
+                try:
+                    await process.aclose()
+                except Exception:  # see above
+                    logger.exception("channel %s: its process was not closed in order", self.id)
+                    process.kill()
             for task_id in self._board.taken(self.id):
-                await self._board.requeue(task_id, "its channel stopped", blameless=not self._taking)
+                try:
+                    await self._board.requeue(task_id, "its channel stopped", blameless=not self._taking)
+                except Exception:  # see above; the task begins again after the server's next start
+                    logger.exception("task %s was not put back into the queue", task_id)
                 self._forget(task_id)
 
     def _change(self, state: ChannelState | None = None) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 import anyio
 import anyio.abc
 
+from orchestrator.background import keep_running
 from orchestrator.channels.channel import Channel
 from orchestrator.channels.definition import ChannelDefinition
 from orchestrator.channels.store import ChannelStore
@@ -143,7 +144,7 @@ class Lineup(Mapping[str, Channel]):
 
         async def run() -> None:
             try:
-                await channel.run()
+                await keep_running(f"channel {name}", channel.run)
             finally:
                 ended.set()
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -83,13 +82,7 @@ ROUTES = [
 
 
 def create_app(orchestrator: Orchestrator) -> Starlette:
-    """The application of one orchestrator, which runs for as long as the application's lifespan."""
-
-    @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with orchestrator.running():
-            yield
-
+    """The application of one orchestrator, which must run for as long as requests are answered."""
     # A page of another site can have no key, and without keys its name must not be taken for ours.
     hosts = None if orchestrator.gate.required else {"localhost", *orchestrator.settings.allowed_hosts}
     app = Starlette(
@@ -98,7 +91,6 @@ def create_app(orchestrator: Orchestrator) -> Starlette:
             Middleware(RequestMiddleware, metrics=orchestrator.metrics, hosts=hosts, traces=orchestrator.traces)
         ],
         exception_handlers=EXCEPTION_HANDLERS,
-        lifespan=lifespan,
     )
     app.state.orchestrator = orchestrator
     return app

@@ -12,8 +12,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from typing_extensions import TypedDict
 
+from orchestrator.tasks.database import StoreUnavailable
 from orchestrator.tasks.task import FailureJson
 from speech.audio.errors import AudioError, DecodeTimeout, TooLarge, TooLong
+
+_RETRY_STORE_S = 5
 
 logger = logging.getLogger(__name__)
 
@@ -96,6 +99,14 @@ async def _on_os_error(request: Request, error: Exception) -> Response:
     return await _on_api_error(request, from_os_error(error))
 
 
+async def _on_store_unavailable(request: Request, error: Exception) -> Response:
+    logger.error("%s", error)
+    message = "The list of tasks can't be read or written now. Try again; the server's log says why."
+    return await _on_api_error(
+        request, ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "store_unavailable", message, _RETRY_STORE_S)
+    )
+
+
 async def _on_disconnect(request: Request, error: Exception) -> Response:
     # Nobody reads this answer; it keeps a client that went away from counting as a fault of the server.
     return error_response(400, "client_disconnected", "The request was not sent to its end.")
@@ -111,5 +122,6 @@ EXCEPTION_HANDLERS = {
     HTTPException: _on_http_exception,
     ClientDisconnect: _on_disconnect,
     OSError: _on_os_error,
+    StoreUnavailable: _on_store_unavailable,
     Exception: _on_fault,
 }

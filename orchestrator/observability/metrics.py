@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from orchestrator.tasks.task import TaskState
 
 PREFIX = "latentsync"
+TASK_STORE, CHANNEL_STORE = "tasks.sqlite3", "channels.json"
 
 
 class Metrics:
@@ -30,6 +31,16 @@ class Metrics:
         for state in TaskState:
             if state.final:  # from the start, or the first failure would be no increase
                 self.tasks.labels(state.value)
+        self.unwritten = Gauge(
+            f"{PREFIX}_task_states_unwritten",
+            "Tasks whose state is in memory alone, since the task store can't be written",
+            registry=self.registry,
+        )
+        self.set_aside = Counter(
+            f"{PREFIX}_files_set_aside", "Damaged files that were set aside", ["file"], registry=self.registry
+        )
+        for file in (TASK_STORE, CHANNEL_STORE):
+            self.set_aside.labels(file)
         self.speech_s = Counter(f"{PREFIX}_speech_seconds", "Seconds of speech accepted", registry=self.registry)
         self.first_frame_s = Histogram(
             f"{PREFIX}_first_frame_seconds",

@@ -57,10 +57,10 @@ class TaskBoard:
         self._notify = notify
 
     async def open(self) -> None:
-        """Take up what an earlier run left; raises `sqlite3.DatabaseError` for an unreadable store."""
-        await self._store.open()
+        """Take over what an earlier run left; raises TaskStoreError when the store can't be opened."""
+        damaged = await self._store.open(self._live.values, self._delete_speech)
         unfinished = await self._store.unfinished()
-        await asyncio.to_thread(self._files.open, {task.id for task in unfinished})
+        await asyncio.to_thread(self._files.open, {task.id for task in unfinished}, damaged)
         for task in unfinished:
             self._live[task.id] = task
             if task.state is not TaskState.QUEUED:
@@ -73,7 +73,7 @@ class TaskBoard:
     async def submit(self, task: Task, pcm: NDArray[np.int16]) -> None:
         """Accept a task; on return it and its speech, int16 [samples] at 16 kHz, are on the disk.
 
-        Raises QueueFull, and OSError when the disk is full.
+        Raises QueueFull, OSError when the disk is full, and StoreUnavailable.
         """
         if full := self.full(task.channel):
             raise QueueFull(full)
@@ -121,12 +121,13 @@ class TaskBoard:
             if task.id in self.taken(channel):  # else cancelled while that was written
                 return taken, pcm
 
-    async def stamp(self, task_id: str, stage: Stage, state: TaskState | None = None) -> None:
-        """Note that a live task has reached a stage, and a new state with it."""
+    async def stamp(self, task_id: str, stage: Stage, state: TaskState | None = None) -> Task | None:
+        """Note that a live task has reached a stage, and a new state with it; the task, None when it is over."""
         task = self._live.get(task_id)
-        if task is not None and not task.state.final:
-            stamps = {**task.stamps, stage.value: self._clock()}
-            await self._change(task_id, stamps=stamps, state=state or task.state)
+        if task is None or task.state.final:
+            return None
+        stamps = {**task.stamps, stage.value: self._clock()}
+        return await self._change(task_id, stamps=stamps, state=state or task.state)
 
     def progress(self, task_id: str, **frames: int) -> None:
         """Update `frames_total`, `frames_generated` or `frames_played`; kept in memory, written with the next state."""
@@ -152,7 +153,10 @@ class TaskBoard:
                 self.progress(task_id, frames_generated=frames)
 
     async def finish(self, task_id: str, state: TaskState, failure: Failure | None = None) -> None:
-        """Give a live task its final state, and delete its speech; a task that is final already stays as it is."""
+        """Give a live task its final state; a task that is final already stays as it is.
+
+        Its speech is deleted once that state is on the disk: a restart before that begins the task again.
+        """
         task = self._live.get(task_id)
         if task is None or task.state.final:
             return
@@ -160,13 +164,7 @@ class TaskBoard:
         final = dataclasses.replace(task, state=state, failure=failure, stamps=stamps)
         self._live[task_id] = final  # at once, so that nothing changes it any more
         self._finished(final)
-        await self._store.save(final)
-        await asyncio.to_thread(self._files.delete, task_id)
-        self._live.pop(task_id, None)
-        self._notify(final)
-        await self._store.forget_finished(self._history)
-        said = f": {failure.message}" if failure else ""
-        logger.info("task %s is %s%s", task_id, state.value, said, extra={"task_id": task_id})
+        await asyncio.shield(self._settle(final))
 
     async def cancel_orphans(self, channels: set[str]) -> list[str]:
         """Cancel the tasks of all channels but these; returns their ids."""
@@ -229,6 +227,23 @@ class TaskBoard:
         if task_id in self._live:  # else it has ended meanwhile, and that was told
             self._notify(self._live[task_id])
         return task
+
+    async def _settle(self, final: Task) -> None:
+        await self._store.save(final)
+        self._live.pop(final.id, None)
+        self._notify(final)
+        said = f": {final.failure.message}" if final.failure else ""
+        logger.info("task %s is %s%s", final.id, final.state.value, said, extra={"task_id": final.id})
+        await self._store.forget_finished(self._history)
+
+    async def _delete_speech(self, task: Task) -> None:
+        """Called when the state of a task is on the disk."""
+        if not task.state.final:
+            return
+        try:
+            await asyncio.to_thread(self._files.delete, task.id)
+        except OSError as error:  # the next start deletes it
+            logger.warning("the speech of task %s was not deleted: %s", task.id, error)
 
     def _wake(self) -> None:
         arrived, self._arrived = self._arrived, anyio.Event()

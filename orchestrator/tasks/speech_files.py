@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from pathlib import Path
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 
 _SUFFIX = ".pcm"
 
+logger = logging.getLogger(__name__)
+
 
 class SpeechFiles:
     """One file for each task: int16 mono at 16 kHz. A file appears whole or not at all, and outlives a power cut."""
@@ -19,13 +22,24 @@ class SpeechFiles:
         self._directory = directory
         self.incoming = directory / "incoming"
 
-    def open(self, keep: set[str]) -> None:
-        """Create the folders, and delete what an earlier run left behind except the speech of the tasks in `keep`."""
+    def open(self, keep: set[str], set_aside: bool = False) -> None:
+        """Create the folders, and delete what an earlier run left except the speech of the tasks in `keep`.
+
+        With `set_aside` the other speeches are moved to the folder `unclaimed`: the list of tasks was damaged, and may
+        have lost them.
+        """
         self.incoming.mkdir(parents=True, exist_ok=True)
         for leftover in self.incoming.iterdir():
             leftover.unlink()
         for speech in self._directory.glob(f"*{_SUFFIX}"):
-            if speech.stem not in keep:
+            if speech.stem in keep:
+                continue
+            if set_aside:
+                unclaimed = self._directory / "unclaimed"
+                unclaimed.mkdir(exist_ok=True)
+                speech.rename(unclaimed / speech.name)
+                logger.error("the speech of a task that is not known any more is kept in %s", unclaimed)
+            else:
                 speech.unlink()
 
     def write(self, task_id: str, pcm: NDArray[np.int16]) -> None:

@@ -9,6 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from orchestrator.orchestrator import Orchestrator
+from orchestrator.server import OrchestratorServer
+from tests.support.controlled_models import ControlledModels
 from tests.support.running_server import running, settings_in
 from tests.support.speech_samples import wav
 from tests.support.synthetic_avatar import write_avatar
@@ -114,3 +117,23 @@ async def test_ordered_stop_answers_with_503_while_the_speech_plays_to_its_end(t
     async with running(settings) as server:
         assert (await server.http.get(f"/v1/tasks/{playing}")).json()["state"] == "done"
         assert len((await server.http.get("/v1/tasks")).json()["tasks"]) == 1
+
+
+async def test_server_whose_parts_fail_for_good_ends_with_their_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_in(tmp_path)
+    write_avatar(settings.avatars_dir)
+    fail = asyncio.Event()
+
+    async def failing(name: str, work: object) -> None:
+        await fail.wait()
+        raise LookupError(name)
+
+    monkeypatch.setattr("orchestrator.orchestrator.keep_running", failing)
+    server = OrchestratorServer(Orchestrator(settings, client=ControlledModels()), fail.set)  # type: ignore[arg-type]
+    with pytest.raises(ExceptionGroup) as raised:
+        await server.serve()
+    assert raised.group_contains(LookupError), "`serve` ends with exit code 1 for any error"
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection(settings.http_host, settings.http_port)

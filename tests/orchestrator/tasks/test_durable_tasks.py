@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from orchestrator.tasks.board import MAX_ATTEMPTS, QueueFull
+from orchestrator.tasks.database import TaskStoreError
 from orchestrator.tasks.store import TaskStore
 from orchestrator.tasks.task import Failure, Stage, TaskState
 from tests.support.boards import SPEECH, board_in, task
@@ -130,19 +131,23 @@ async def test_task_cancelled_while_it_is_taken_is_not_handed_out(tmp_path: Path
     await board.aclose()
 
 
-async def test_store_of_another_version_is_refused_by_name(tmp_path: Path) -> None:
+async def test_store_of_a_newer_version_is_refused_by_name_and_left_as_it_is(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "tasks.sqlite3") as db:
         db.execute("PRAGMA user_version = 99")
     db.close()
-    with pytest.raises(sqlite3.DatabaseError, match="version 99"):
+    with pytest.raises(TaskStoreError, match="version 99"):
         await board_in(tmp_path).open()
+    with sqlite3.connect(tmp_path / "tasks.sqlite3") as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (99,)
+    db.close()
 
 
 def fill_up(store: TaskStore, full: bool) -> None:
     """Lets SQLite's file grow no more, or again: it meets its own limit as it meets a full disk."""
-    assert store._db is not None
-    (pages,) = store._db.execute("PRAGMA page_count").fetchone()
-    store._db.execute(f"PRAGMA max_page_count = {pages if full else 1 << 30}")
+    db = store._database._db
+    assert db is not None
+    (pages,) = db.execute("PRAGMA page_count").fetchone()
+    db.execute(f"PRAGMA max_page_count = {pages if full else 1 << 30}")
 
 
 async def test_states_that_a_full_disk_does_not_take_are_written_once_there_is_room(tmp_path: Path) -> None:
@@ -159,7 +164,7 @@ async def test_states_that_a_full_disk_does_not_take_are_written_once_there_is_r
     assert await store.get("first") == large, "what could not be written is known all the same"
     assert (await store.newest(5))[0] == large
     await store._run(lambda: fill_up(store, False))
-    while store._saving_again is not None:
+    while store.unwritten:
         await asyncio.sleep(0.05)
     await store.aclose()
     again = TaskStore(tmp_path / "tasks.sqlite3")

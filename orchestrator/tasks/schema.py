@@ -1,0 +1,49 @@
+"""The task store's tables, and how a store of an earlier version becomes one of this version."""
+
+from __future__ import annotations
+
+import sqlite3
+
+_VERSION_1 = """
+CREATE TABLE tasks (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    channel TEXT NOT NULL,
+    state TEXT NOT NULL,
+    steps INTEGER NOT NULL,
+    guidance REAL NOT NULL,
+    seed INTEGER NOT NULL,
+    duration_s REAL NOT NULL,
+    created_at REAL NOT NULL,
+    attempts INTEGER NOT NULL,
+    frames_total INTEGER NOT NULL,
+    frames_generated INTEGER NOT NULL,
+    frames_played INTEGER NOT NULL,
+    failure_code TEXT,
+    failure_message TEXT,
+    stamps TEXT NOT NULL
+) STRICT;
+CREATE INDEX tasks_by_state ON tasks (state, number);
+"""
+
+# Step n brings a store of version n to version n + 1; an empty file has version 0. A released step is never changed:
+# append another one, and add a file of the version before it to tests/orchestrator/tasks/versions.
+STEPS: tuple[str, ...] = (_VERSION_1,)
+
+
+class UnknownVersion(RuntimeError):
+    """The store was written by a newer version of this program."""
+
+
+def migrate(db: sqlite3.Connection) -> None:
+    """Bring a store to the newest version, each step whole or not at all; raises UnknownVersion and sqlite3.Error."""
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if version > len(STEPS):
+        raise UnknownVersion(f"it has version {version}, and this server reads up to version {len(STEPS)}")
+    for number, step in enumerate(STEPS[version:], start=version + 1):
+        try:
+            db.executescript(f"BEGIN IMMEDIATE; {step} PRAGMA user_version = {number}; COMMIT;")
+        except sqlite3.Error:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
