@@ -6,6 +6,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from string import Template
@@ -45,6 +46,7 @@ def export_repository(
     solver: str = Solver.DDIM,
     reuse: int = 1,
     report: Callable[[str], None] = lambda text: None,
+    writing: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> bool:
     """Writes `output_dir` for tritonserver out of a checkpoint folder; False when it was up to date already.
 
@@ -55,7 +57,8 @@ def export_repository(
     and `reuse` (denoise's) trade the picture for speed. Each stage is compared with float32 eager; `report` gets the
     table before anything is replaced. The folder is complete (model.py, config.pbtxt, contract.json, weights, graphs)
     and all paths in it are relative. It is written beside `output_dir` and put in its place in one step: a failure
-    leaves the old one.
+    leaves the old one. All of that is done inside `writing()`, which may refuse it by raising; nothing is written where
+    all is up to date.
     Raises ExportError, CheckpointError for weights that do not load, and EngineError for graphs that do not compile.
     """
     options = resolve_options(
@@ -74,7 +77,8 @@ def export_repository(
     if output_dir.exists():
         _require_own_folder(output_dir)
     output_dir.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output_dir.parent, prefix=f".{output_dir.name}-") as folder:
+    prefix = f".{output_dir.name}-"
+    with writing(), tempfile.TemporaryDirectory(dir=output_dir.parent, prefix=prefix) as folder:
         fresh = Path(folder) / "new"
         _write_repository(checkpoint_dir, fresh, options, report)
         (fresh / RECORD).write_text(json.dumps(record, indent=2) + "\n")

@@ -12,6 +12,7 @@ from export.fetch import ensure_demo_files
 from export.repository import export_repository
 from inference.supervisor import TritonSupervisor
 from orchestrator.avatars.adding import add_avatar
+from orchestrator.exclusive import replacing_repository, running_triton, serving
 from orchestrator.observability.metrics import triton_restarts
 from orchestrator.orchestrator import Orchestrator
 from orchestrator.server import run_server
@@ -25,9 +26,16 @@ Tell = Callable[[str], None]
 async def demo(settings: Settings, tell: Tell, signals: StopSignals) -> None:
     """Fetch, export, start Triton, prepare the avatar, serve; returns after a signal, with everything stopped.
 
-    Each step is done once: a second start finds its results. Raises what the steps raise, with nothing left running.
+    Each step is done once: a second start finds its results. Raises what the steps raise, with nothing left running,
+    and LockRefused where another process works in the data folder.
     """
-    await _prepare_files(settings, tell)
+    with serving(settings, "demo"):
+        await _prepare_files(settings, tell)
+        with running_triton(settings, "demo"):
+            await _run(settings, tell, signals)
+
+
+async def _run(settings: Settings, tell: Tell, signals: StopSignals) -> None:
     tell("Starting Triton …")
     triton = TritonSupervisor(triton_options(settings))
     await triton.start()
@@ -47,7 +55,11 @@ async def _prepare_files(settings: Settings, tell: Tell) -> None:
     await asyncio.to_thread(ensure_demo_files, settings.checkpoint_dir.parent)
     tell("Exporting the checkpoint for Triton …")
     export = partial(
-        export_repository, settings.checkpoint_dir, settings.model_repository, cpu_threads=settings.cpu_threads
+        export_repository,
+        settings.checkpoint_dir,
+        settings.model_repository,
+        cpu_threads=settings.cpu_threads,
+        writing=lambda: replacing_repository(settings.model_repository),
     )
     await asyncio.to_thread(export)
 

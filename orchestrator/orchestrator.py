@@ -14,7 +14,7 @@ import anyio
 
 from inference.capacity import Capacity
 from inference.client import TritonClient
-from latentsync.avatar import PreparedAvatar
+from latentsync.avatar import AvatarError, PreparedAvatar
 from latentsync.checkpoint import Checkpoint
 from latentsync.landmarks import FaceLandmarker
 from orchestrator.access.gate import Gate
@@ -32,6 +32,7 @@ from orchestrator.channels.setup import ChannelSetup, open_avatar
 from orchestrator.channels.store import ChannelStore
 from orchestrator.channels.view import ChannelState
 from orchestrator.clock import Clock, anchored_clock
+from orchestrator.exclusive import LockRefused, changing_avatar
 from orchestrator.observability.metrics import TASK_STORE, Metrics
 from orchestrator.observability.notices import Broadcast
 from orchestrator.observability.traces import Traces
@@ -194,18 +195,22 @@ class Orchestrator:
         settings = self.settings
         checkpoint = await asyncio.to_thread(Checkpoint.open, settings.checkpoint_dir)
         finder = await asyncio.to_thread(FaceLandmarker, settings.checkpoint_dir.parent / "face")
-        return await prepare_avatar(
-            video,
-            name,
-            settings.avatars_dir,
-            checkpoint,
-            self._client,
-            finder,
-            options,
-            progress,
-            in_use=lambda: name in self.avatars_in_use,
-            room=DiskRoom(settings.avatar_limit_bytes, settings.avatar_reserve_bytes),
-        )
+        try:
+            with changing_avatar(settings, name):
+                return await prepare_avatar(
+                    video,
+                    name,
+                    settings.avatars_dir,
+                    checkpoint,
+                    self._client,
+                    finder,
+                    options,
+                    progress,
+                    in_use=lambda: name in self.avatars_in_use,
+                    room=DiskRoom(settings.avatar_limit_bytes, settings.avatar_reserve_bytes),
+                )
+        except LockRefused as error:
+            raise AvatarError(str(error)) from None
 
     def _count_finished(self, task: Task) -> None:
         self.metrics.tasks.labels(task.state.value).inc()

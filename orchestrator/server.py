@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import anyio
 import uvicorn
 
+from orchestrator.exclusive import serving
 from orchestrator.http.app import create_app
 from orchestrator.http.connection import Connection
 from orchestrator.orchestrator import Orchestrator
@@ -98,9 +99,11 @@ class OrchestratorServer(uvicorn.Server):
 async def serve(settings: Settings, signals: StopSignals) -> None:
     """Run the orchestrator until a signal.
 
-    Raises SettingsError, AvatarError, CheckpointError, ServerFailed, TaskStoreError.
+    Raises SettingsError, AvatarError, CheckpointError, LockRefused, ServerFailed, TaskStoreError.
     """
-    await run_server(Orchestrator(settings), signals)
+    orchestrator = Orchestrator(settings)  # touches nothing yet
+    with serving(settings, "serve"):
+        await run_server(orchestrator, signals)
 
 
 async def run_server(

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from export.repository import is_of_this_version
 from inference.launcher import TritonLaunchError, TritonOptions, require_repository
 from inference.supervisor import TritonSupervisor
+from orchestrator.exclusive import running_triton
 from orchestrator.observability.metrics import triton_restarts
 from orchestrator.settings import Settings
 from orchestrator.triton_secret import own_secret
@@ -26,7 +27,8 @@ async def run_triton(
 ) -> None:
     """Run tritonserver until a signal, again when it exits or hangs; raises TritonLaunchError when it can't start.
 
-    What it counts itself is at /metrics of `triton_supervisor_port`; raises PortTaken where that is not free.
+    What it counts itself is at /metrics of `triton_supervisor_port`; raises PortTaken where that is not free, and
+    LockRefused where the data folder has a `triton` already, or its model repository is being written.
     """
     options = triton_options(settings)
     if not protected:
@@ -40,7 +42,10 @@ async def run_triton(
         )
     registry = CollectorRegistry()
     triton = TritonSupervisor(options, triton_restarts(registry).inc)
-    with _metrics_at(settings.triton_host, settings.triton_supervisor_port, registry):
+    with (
+        running_triton(settings, "triton"),
+        _metrics_at(settings.triton_host, settings.triton_supervisor_port, registry),
+    ):
         await triton.start()
         try:
             ready()

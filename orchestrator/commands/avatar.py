@@ -40,6 +40,7 @@ def avatar_add(
     from latentsync.avatar import Loop
     from orchestrator.avatars.adding import add_avatar_in_terminal, face_point, summary
     from orchestrator.avatars.prepare import PrepareOptions
+    from orchestrator.exclusive import changing_avatar
 
     with errors_as_sentences():
         try:
@@ -47,7 +48,8 @@ def avatar_add(
         except ValueError:
             fail(f"--loop is {loop!r} and must be cycle or pingpong")
         options = PrepareOptions(max_height=max_height, loop=repeats, face_at=face_point(face), idle=idle)
-        avatar = asyncio.run(add_avatar_in_terminal(settings, video, name, options, Console(stderr=True)))
+        with changing_avatar(settings, name):
+            avatar = asyncio.run(add_avatar_in_terminal(settings, video, name, options, Console(stderr=True)))
     typer.echo(summary(avatar))
 
 
@@ -86,8 +88,9 @@ def avatar_rename(
     """Give a prepared avatar another name."""
     settings = settings_or_exit(data_dir=data_dir)
     from orchestrator.avatars.store import rename_avatar
+    from orchestrator.exclusive import changing_avatar
 
-    with errors_as_sentences():
+    with errors_as_sentences(), changing_avatar(settings, name), changing_avatar(settings, new_name):
         rename_avatar(settings.avatars_dir, name, new_name)
 
 
@@ -96,6 +99,7 @@ def avatar_remove(name: PreparedAvatar, data_dir: DataDir = None) -> None:
     """Delete a prepared avatar; its video stays where it came from."""
     settings = settings_or_exit(data_dir=data_dir)
     from orchestrator.avatars.store import remove_avatar
+    from orchestrator.exclusive import changing_avatar
 
-    with errors_as_sentences():
+    with errors_as_sentences(), changing_avatar(settings, name):
         remove_avatar(settings.avatars_dir, name)

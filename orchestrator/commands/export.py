@@ -39,8 +39,9 @@ def export(
     """Write the model repository of a checkpoint, compared with float32 before it replaces the old."""
     settings = settings_or_exit(checkpoint_dir=checkpoint, cpu_threads=cpu_threads, data_dir=data_dir)
     from export.repository import export_repository
+    from orchestrator.exclusive import replacing_repository
 
-    target = output or settings.model_repository
+    target = output.absolute() if output else settings.model_repository
     with errors_as_sentences():
         written = export_repository(
             settings.checkpoint_dir,
@@ -53,5 +54,6 @@ def export(
             solver=solver,
             reuse=reuse,
             report=typer.echo,
+            writing=lambda: replacing_repository(target),
         )
     typer.echo(f"{target} {'is written' if written else 'was up to date'}")

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from orchestrator.orchestrator import Orchestrator
-from orchestrator.server import OrchestratorServer
+from orchestrator.server import OrchestratorServer, ServerFailed
 from tests.support.controlled_models import ControlledModels
 from tests.support.running_server import running, settings_in
 from tests.support.speech_samples import wav
@@ -137,3 +137,15 @@ async def test_server_whose_parts_fail_for_good_ends_with_their_error(
     assert raised.group_contains(LookupError), "`serve` ends with exit code 1 for any error"
     with pytest.raises(ConnectionRefusedError):
         await asyncio.open_connection(settings.http_host, settings.http_port)
+
+
+async def test_address_that_is_taken_is_refused_before_anything_is_touched(tmp_path: Path) -> None:
+    taken = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+    settings = settings_in(tmp_path, http_port=taken.sockets[0].getsockname()[1])
+    write_avatar(settings.avatars_dir)
+    before = sorted(settings.data_dir.rglob("*"))
+    async with taken:
+        server = OrchestratorServer(Orchestrator(settings, client=ControlledModels()))  # type: ignore[arg-type]
+        with pytest.raises(ServerFailed, match=f"can't listen on 127.0.0.1:{settings.http_port}"):
+            await server.serve()
+    assert sorted(settings.data_dir.rglob("*")) == before

@@ -1,0 +1,84 @@
+"""Locks between processes: what one of them writes, no other may write, or replace while it is read."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from orchestrator.avatars.store import avatar_directory
+from orchestrator.settings import Settings
+
+
+class LockRefused(RuntimeError):
+    """What this process needs for itself can't be had; the message says why, who holds it, and what to do."""
+
+
+@contextmanager
+def serving(settings: Settings, command: str) -> Iterator[None]:
+    """This process alone runs the channels and tasks of the data folder; raises LockRefused."""
+    with _locked(settings.data_dir / ".serve.lock", command, f"The data folder {settings.data_dir}", _OTHER_FOLDER):
+        yield
+
+
+@contextmanager
+def running_triton(settings: Settings, command: str) -> Iterator[None]:
+    """This process alone runs tritonserver on the data folder, whose model repository stays; raises LockRefused."""
+    what = f"Triton's part of the data folder {settings.data_dir}"
+    with (
+        _locked(settings.data_dir / ".triton.lock", command, what, _OTHER_FOLDER),
+        _repository(settings.model_repository, command, shared=True),
+    ):
+        yield
+
+
+@contextmanager
+def replacing_repository(repository: Path) -> Iterator[None]:
+    """This process alone writes the model repository, and no `triton` or `demo` serves it; raises LockRefused."""
+    with _repository(repository, "export", shared=False):
+        yield
+
+
+@contextmanager
+def changing_avatar(settings: Settings, name: str) -> Iterator[None]:
+    """This process alone prepares, renames or removes an avatar of that name; a channel may play it.
+
+    Raises LockRefused, and AvatarError for a name that is not allowed.
+    """
+    avatar_directory(settings.avatars_dir, name)
+    path = settings.run_dir / f"avatar-{name}.lock"
+    with _locked(path, "avatar", f"Avatar {name!r}", "wait until it has ended, or choose another name"):
+        yield
+
+
+_OTHER_FOLDER = "stop it first, or choose another data_dir"
+
+
+@contextmanager
+def _repository(repository: Path, command: str, shared: bool) -> Iterator[None]:
+    path = repository.with_name(f".{repository.name}.lock")
+    with _locked(path, command, f"The model repository {repository}", "stop it first, or use another --output", shared):
+        yield
+
+
+@contextmanager
+def _locked(path: Path, command: str, what: str, remedy: str, shared: bool = False) -> Iterator[None]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # The kernel lets go of the lock when the process ends, however it ends; the file stays for the next one.
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise LockRefused(f"{what} can't be locked: {path}: {error.strerror}") from None
+    try:
+        try:
+            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(file, 200).decode(errors="replace").strip() or "another process"
+            raise LockRefused(f"{what} is in use by {holder}: {remedy}") from None
+        os.ftruncate(file, 0)
+        os.pwrite(file, f"process {os.getpid()} ({command})\n".encode(), 0)
+        yield
+    finally:
+        os.close(file)

@@ -1,0 +1,160 @@
+"""What two processes may do at once in one data folder, and what the second of them is refused."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from orchestrator.exclusive import LockRefused, changing_avatar, replacing_repository, running_triton, serving
+from orchestrator.settings import Settings
+from orchestrator.tasks.board import TaskBoard
+from tests.support.boards import SPEECH, board_in, task
+from tests.support.running_server import free_port, settings_in
+from tests.support.synthetic_avatar import write_avatar
+
+pytestmark = pytest.mark.timeout(60)
+
+
+@contextmanager
+def demo(settings: Settings) -> Iterator[None]:
+    with serving(settings, "demo"), running_triton(settings, "demo"):
+        yield
+
+
+def locked(settings: Settings, command: str) -> AbstractContextManager[None]:
+    """What a command holds while it runs."""
+    return {
+        "serve": lambda: serving(settings, "serve"),
+        "triton": lambda: running_triton(settings, "triton"),
+        "demo": lambda: demo(settings),
+        "export": lambda: replacing_repository(settings.model_repository),
+        "avatar add person": lambda: changing_avatar(settings, "person"),
+        "avatar add other": lambda: changing_avatar(settings, "other"),
+    }[command]()
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("serve", "serve"),
+        ("serve", "demo"),
+        ("demo", "serve"),
+        ("triton", "triton"),
+        ("demo", "triton"),
+        ("triton", "export"),
+        ("export", "triton"),
+        ("export", "export"),
+        ("avatar add person", "avatar add person"),
+    ],
+)
+def test_second_is_refused_and_told_who_is_there(tmp_path: Path, first: str, second: str) -> None:
+    settings = settings_in(tmp_path)
+    holder = rf"in use by process {os.getpid()} \({first.split()[0]}\)"
+    with locked(settings, first), pytest.raises(LockRefused, match=holder), locked(settings, second):
+        pass
+    with locked(settings, second):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("serve", "triton"),
+        ("serve", "export"),
+        ("serve", "avatar add person"),
+        ("demo", "avatar add person"),
+        ("triton", "avatar add person"),
+        ("avatar add person", "avatar add other"),
+    ],
+)
+def test_both_may_work_at_once(tmp_path: Path, first: str, second: str) -> None:
+    settings = settings_in(tmp_path)
+    with locked(settings, first), locked(settings, second):
+        pass
+
+
+def test_lock_of_a_process_that_was_killed_is_free(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    script = (
+        "import sys; from tests.support.running_server import settings_in; from orchestrator.exclusive import serving;"
+        "from pathlib import Path\n"
+        "with serving(settings_in(Path(sys.argv[1])), 'serve'): print('held', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"held\n"
+        with pytest.raises(LockRefused, match=str(process.pid)), serving(settings, "serve"):
+            pass
+        process.kill()
+    with serving(settings, "serve"):
+        pass
+
+
+@pytest.mark.parametrize("same_port", [True, False], ids=["same port", "another port"])
+async def test_second_server_on_a_data_folder_touches_nothing(tmp_path: Path, same_port: bool) -> None:
+    settings = settings_in(tmp_path)
+    write_avatar(settings.avatars_dir)
+    board = board_in(settings.tasks_dir)
+    await board.open()
+    waiting = [f"task-{number}" for number in range(4)]
+    for task_id in waiting:
+        await board.submit(task(task_id), SPEECH)
+    await board.aclose()
+    environment = {
+        **os.environ,
+        "LATENTSYNC_DATA_DIR": str(settings.data_dir),
+        "LATENTSYNC_CHECKPOINT_DIR": str(settings.checkpoint_dir),
+        "LATENTSYNC_TRITON_URL": "127.0.0.1:9",  # nobody is there: the tasks wait
+    }
+    first = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "orchestrator.cli", "serve", "--port", str(settings.http_port), env=environment
+    )
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{settings.http_port}", timeout=30) as http:
+            await until_running(http)
+            preview = next(settings.run_dir.glob("*.sock"))
+            port = settings.http_port if same_port else free_port()
+            # Another name of the channel would make orphans of all tasks.
+            second = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "orchestrator.cli", "serve", "--port", str(port)),
+                env={**environment, "LATENTSYNC_CHANNEL_ID": "other"},
+                stderr=asyncio.subprocess.PIPE,
+            )
+            _, said = await second.communicate()
+            assert second.returncode == 1
+            assert f"process {first.pid} (serve)" in said.decode() and "Traceback" not in said.decode()
+            tasks = (await http.get("/v1/tasks")).json()["tasks"]
+            assert {each["task_id"]: each["state"] for each in tasks} == dict.fromkeys(waiting, "queued")
+            assert preview.is_socket()
+    finally:
+        first.send_signal(signal.SIGTERM)
+        await first.wait()
+    board = board_in(settings.tasks_dir)
+    await board.open()
+    await assert_all_are_there(board, waiting)
+    await board.aclose()
+
+
+async def until_running(http: httpx.AsyncClient) -> None:
+    while True:
+        try:
+            if (await http.get("/v1/channels/main")).json()["state"] == "running":
+                return
+        except httpx.TransportError:
+            pass
+        await asyncio.sleep(0.1)
+
+
+async def assert_all_are_there(board: TaskBoard, task_ids: list[str]) -> None:
+    for task_id in task_ids:
+        taken, samples = await board.take("main")
+        assert taken.id == task_id
+        np.testing.assert_array_equal(samples, SPEECH)
