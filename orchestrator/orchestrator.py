@@ -82,6 +82,7 @@ class Orchestrator:
             settings.queue_limit,
             settings.task_history,
             self._count_finished,
+            lambda channel: channel in self.channels,
         )
         self.defaults = _speech_defaults(settings)
         self.decode_limits = DecodeLimits(max_duration_s=settings.speech_limit_s)

@@ -25,9 +25,9 @@ from orchestrator.http.response_models import AcceptedJson, TasksJson
 from orchestrator.http.unread import read_rest
 from orchestrator.observability import logs
 from orchestrator.orchestrator import Orchestrator
-from orchestrator.tasks.board import QueueFull
+from orchestrator.tasks.board import ChannelGone, QueueFull
 from orchestrator.tasks.parameters import SpeechDefaults, SpeechParameters
-from orchestrator.tasks.task import Stage, Task, TaskJson
+from orchestrator.tasks.task import Stage, Task, TaskJson, TaskState
 from speech.audio.decoder import SAMPLE_RATE_HZ, decode_upload
 from speech.audio.errors import AudioError
 from speech.audio.spool import spool_upload
@@ -81,8 +81,10 @@ async def cancel_task(request: Request) -> Response:
     task = await find_task(request)
     if not task.state.final:
         channel = orchestrator.channels.get(task.channel)
-        if channel is not None:  # else it was removed this moment, and its tasks with it
+        if channel is not None:
             await channel.cancel(task.id)
+        else:  # its channel is gone: nobody plays it
+            await orchestrator.board.finish(task.id, TaskState.CANCELLED)
         task = await find_task(request)
     return JSONResponse(task.as_json())
 
@@ -108,8 +110,7 @@ async def _accepted(request: Request, orchestrator: Orchestrator) -> Task:
         orchestrator.metrics.upload_bytes.inc(path.stat().st_size)
         parameters = _parameters(form.fields, orchestrator.defaults)
         if parameters.channel not in orchestrator.channels:
-            message = f"There is no channel {parameters.channel[:64]!r}; there is {', '.join(orchestrator.channels)}."
-            raise ApiError(HTTPStatus.NOT_FOUND, "unknown_channel", message)
+            raise _unknown_channel(parameters.channel, orchestrator)
         async with _core_to_decode_on(orchestrator):
             if full := orchestrator.board.full(parameters.channel):
                 raise _queue_full(full)  # before the work of decoding what would be refused anyway
@@ -121,6 +122,8 @@ async def _accepted(request: Request, orchestrator: Orchestrator) -> Task:
         await orchestrator.board.submit(task, np.rint(pcm * 32768).astype(np.int16))
     except QueueFull as error:
         raise _queue_full(str(error)) from None
+    except ChannelGone:
+        raise _unknown_channel(parameters.channel, orchestrator) from None
     orchestrator.traces.accepted(task)  # before anything is awaited: no channel has taken it yet
     orchestrator.metrics.speech_s.inc(task.duration_s)
     return task
@@ -149,6 +152,11 @@ async def _core_to_decode_on(orchestrator: Orchestrator) -> AsyncIterator[None]:
         yield
     finally:
         orchestrator.decoding.release()
+
+
+def _unknown_channel(name: str, orchestrator: Orchestrator) -> ApiError:
+    message = f"There is no channel {name[:64]!r}; there is {', '.join(orchestrator.channels)}."
+    return ApiError(HTTPStatus.NOT_FOUND, "unknown_channel", message)
 
 
 def _queue_full(reason: str) -> ApiError:

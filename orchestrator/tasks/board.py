@@ -28,6 +28,10 @@ class QueueFull(RuntimeError):
     """The channel has as many tasks waiting as it may have."""
 
 
+class ChannelGone(RuntimeError):
+    """The task's channel was removed while its speech arrived."""
+
+
 class TaskBoard:
     """Tasks that are not finished live here and in the store; finished ones only in the store.
 
@@ -44,13 +48,16 @@ class TaskBoard:
         queue_limit: int,
         history: int,
         finished: Callable[[Task], None] = lambda task: None,
+        exists: Callable[[str], bool] = lambda channel: True,
     ) -> None:
+        """`finished` is told of each final task; `exists` says whether there is a channel of that name now."""
         self._store = store
         self._files = files
         self._clock = clock
         self._queue_limit = queue_limit
         self._history = history
         self._finished = finished
+        self._exists = exists
         self._live: dict[str, Task] = {}
         self._arriving: dict[str, int] = {}
         self._arrived = anyio.Event()
@@ -73,7 +80,7 @@ class TaskBoard:
     async def submit(self, task: Task, pcm: NDArray[np.int16]) -> None:
         """Accept a task; on return it and its speech, int16 [samples] at 16 kHz, are on the disk.
 
-        Raises QueueFull, OSError when the disk is full, and StoreUnavailable.
+        Raises QueueFull, ChannelGone, OSError when the disk is full, and StoreUnavailable.
         """
         if full := self.full(task.channel):
             raise QueueFull(full)
@@ -82,6 +89,9 @@ class TaskBoard:
         try:
             await asyncio.to_thread(self._files.write, task.id, pcm)
             await self._store.add(task)
+            if not self._exists(task.channel):  # removed meanwhile: its tasks were cancelled without this one
+                await self._store.remove(task.id)
+                raise ChannelGone(f"channel {task.channel!r} was removed")
         except BaseException:
             self._files.delete(task.id)
             raise

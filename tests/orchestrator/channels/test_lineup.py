@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from orchestrator.tasks.store import TaskStore
+from orchestrator.tasks.task import Task
 from tests.support.running_server import RunningServer, running, settings_in
 from tests.support.speech_samples import wav
 from tests.support.synthetic_avatar import write_avatar
@@ -102,6 +104,29 @@ async def test_removing_a_channel_cancels_its_tasks_and_lasts(tmp_path: Path) ->
     async with running(settings) as server:
         await server.ready()
         assert [c["channel"] for c in (await server.http.get("/v1/channels")).json()["channels"]] == ["main"]
+
+
+async def test_a_speech_that_is_stored_while_its_channel_is_removed_is_refused(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await created(server)
+    add, held, removed = TaskStore.add, asyncio.Event(), asyncio.Event()
+
+    async def slow(store: TaskStore, task: Task) -> None:
+        held.set()
+        await removed.wait()
+        await add(store, task)
+
+    monkeypatch.setattr(TaskStore, "add", slow)
+    files = {"audio_file": ("speech.wav", wav(0.5))}
+    uploading = asyncio.create_task(server.http.post("/v1/tasks", files=files, data={"channel": "news"}))
+    await held.wait()
+    assert (await server.http.delete("/v1/channels/news")).json()["cancelled"] == []
+    removed.set()
+    answer = await uploading
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "unknown_channel")
+    assert (await server.http.get("/v1/tasks")).json()["tasks"] == []
+    assert list(server.orchestrator.settings.tasks_dir.glob("*.pcm")) == []
 
 
 async def test_new_targets_disturb_nothing_and_a_new_avatar_says_the_speech_again(server: RunningServer) -> None:
