@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import errno
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +21,8 @@ from speech.events import FacesMade, FeaturesReady, LengthKnown, SpeechEvent
 
 # A task that was interrupted so often is more likely the cause than the victim.
 MAX_ATTEMPTS = 3
+_PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
+_READ_PAUSES_S = (0.5, 1.0, 2.0, 4.0)
 
 logger = logging.getLogger(__name__)
 
@@ -115,10 +118,13 @@ class TaskBoard:
                 await self._arrived.wait()
                 continue
             try:
-                pcm = await asyncio.to_thread(self._files.read, task.id)
+                pcm = await self._read(task.id)
             except FileNotFoundError:
-                if task.id in self._live:
-                    await self.finish(task.id, TaskState.FAILED, Failure("speech_lost", "The speech's file is gone."))
+                await self.finish(task.id, TaskState.FAILED, Failure("speech_lost", "The speech's file is gone."))
+                continue
+            except OSError as error:
+                message = f"The speech's file can't be read ({error.strerror or error}). Upload it again."
+                await self.finish(task.id, TaskState.FAILED, Failure("speech_unreadable", message))
                 continue
             if self._live.get(task.id) is not task:
                 continue  # cancelled while its file was read
@@ -237,6 +243,18 @@ class TaskBoard:
         if task_id in self._live:  # else it has ended meanwhile, and that was told
             self._notify(self._live[task_id])
         return task
+
+    async def _read(self, task_id: str) -> NDArray[np.int16]:
+        """The task's speech; what this process or the machine lacks for a moment is waited for."""
+        for pause_s in _READ_PAUSES_S:
+            try:
+                return await asyncio.to_thread(self._files.read, task_id)
+            except OSError as error:
+                if error.errno not in _PASSING:
+                    raise
+                logger.warning("the speech of task %s can't be read now: %s", task_id, error)
+                await asyncio.sleep(pause_s)
+        return await asyncio.to_thread(self._files.read, task_id)
 
     async def _settle(self, final: Task) -> None:
         await self._store.save(final)

@@ -1,6 +1,7 @@
 """What becomes of accepted tasks: states, order, cancelling, failing. The channel and its ffmpeg are real."""
 
 import asyncio
+import errno
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ import pytest
 import pytest_asyncio
 
 from orchestrator.channels.setup import ChannelSetup
+from orchestrator.tasks.speech_files import SpeechFiles
 from tests.support.held_taking import hold_taking
 from tests.support.running_server import RunningServer, running, settings_in
 from tests.support.speech_samples import wav
@@ -166,6 +168,39 @@ async def test_failing_chunks_are_made_once_the_model_is_loaded_again(server: Ru
     task = await server.task(await say(server), "done")
     assert task["frames"]["played"] == 23 and task["attempts"] == 1
     assert "the model said no" in server.models.recovered[0].message
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EIO, errno.ESTALE])
+async def test_speech_file_that_cannot_be_read_fails_its_task_alone(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    first = await say(server, seconds=4.0)
+    await server.task(first, "streaming")
+
+    def failing(files: SpeechFiles, task_id: str) -> Any:
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(SpeechFiles, "read", failing)
+        refused = await server.task(await say(server), "failed")
+    assert refused["error"]["code"] == "speech_unreadable" and os.strerror(code) in refused["error"]["message"]
+    last = await say(server)
+    assert [(await server.task(task_id, "done"))["attempts"] for task_id in (first, last)] == [1, 1]
+    assert (await server.http.get("/v1/channels/main")).json()["restarts"] == 0
+
+
+async def test_speech_file_is_read_again_when_descriptors_were_missing(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, missing = SpeechFiles.read, [errno.EMFILE]
+
+    def failing(files: SpeechFiles, task_id: str) -> Any:
+        if missing:
+            raise OSError(missing.pop(), "no descriptors")
+        return read(files, task_id)
+
+    monkeypatch.setattr(SpeechFiles, "read", failing)
+    assert (await server.task(await say(server), "done"))["attempts"] == 1
 
 
 async def test_speech_that_fails_on_the_air_fades_to_idle_and_the_next_one_plays(server: RunningServer) -> None:
