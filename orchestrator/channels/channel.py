@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.errors import InferenceError
+from orchestrator.channels.backoff import RestartDelay
 from orchestrator.channels.definition import ChannelDefinition
 from orchestrator.channels.setup import ChannelSetup, socket_path
 from orchestrator.channels.target_log import TargetLog
@@ -26,8 +27,6 @@ from speech.speaking import Pace, SpeechMaker
 from streaming.events import ChannelDied, ChannelEvent, EndReason, SpeechEnded, SpeechStarted, Status
 from streaming.handle import ChannelError, ChannelHandle
 
-_FIRST_RESTART_S = 0.5
-_LONGEST_RESTART_S = 30.0
 _SILENT_S = 10.0
 
 Wait = Callable[[], Awaitable[None]]
@@ -110,13 +109,14 @@ class Channel:
 
     async def run(self) -> None:
         """Keep the channel's process running and say its tasks, until `stop`."""
-        delay_s = _FIRST_RESTART_S
+        delay = RestartDelay()
         try:
             with self._running:
                 while True:
+                    started_at: float | None = None
                     try:
                         process = await self._start()
-                        delay_s = _FIRST_RESTART_S
+                        started_at = anyio.current_time()
                         self._problem = await self._serve(process)
                     # OSError is a timeout too; ValueError is an avatar that is gone or damaged.
                     except (ChannelError, OSError, ValueError) as error:
@@ -125,12 +125,13 @@ class Channel:
                         logger.exception("channel %s", self.id)
                         self._problem = f"the server failed at this channel: {error}"
                     finally:
+                        ran_s = 0.0 if started_at is None else anyio.current_time() - started_at
                         await self._end_process()
+                    delay_s = delay.after(ran_s)
                     logger.error("channel %s: %s; again in %.1f s", self.id, self._problem, delay_s)
                     self._restarts += 1
                     self._change(ChannelState.RESTARTING)
                     await anyio.sleep(delay_s)
-                    delay_s = min(2 * delay_s, _LONGEST_RESTART_S)
         finally:
             self._change(ChannelState.CLOSED)
 
