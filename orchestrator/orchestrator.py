@@ -167,8 +167,13 @@ class Orchestrator:
         if scope.cancelled_caught and cut_off:
             logger.warning("cut off after %.0f s, said again after the next start: %s", limit_s, ", ".join(cut_off))
 
+    @property
+    def ready(self) -> bool:
+        """Whether speeches are accepted; channels that are off the air have metrics and alerts of their own."""
+        return self.accepting and self.triton.health.ready
+
     def health(self) -> Mapping[str, PartHealth]:
-        """Every part by its name."""
+        """Every part by its name, also those that don't count for `ready`."""
         parts = {
             "accepting": PartHealth(self.accepting, "takes tasks" if self.accepting else "the server is stopping"),
             "triton": self.triton.health,

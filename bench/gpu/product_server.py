@@ -57,11 +57,12 @@ class ProductServer:
             await asyncio.sleep(_ASK_EVERY_S)
 
     async def ready(self) -> None:
-        """Returns once the service takes speeches."""
+        """Returns once the service takes speeches and its channels run."""
         while True:
             with suppress(ProductFailed):
-                await self.call("GET", "/health/ready")
-                return
+                health = await self.call("GET", "/health/ready")
+                if all(part["ready"] for part in health["parts"].values()):  # the channels too
+                    return
             await asyncio.sleep(0.1)
 
     def _send(self, method: str, path: str, body: bytes | None, content_type: str) -> Any:

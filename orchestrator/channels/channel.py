@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 import anyio
@@ -73,6 +72,7 @@ class Channel:
         self._status: Status | None = None
         self._targets = TargetLog(self.id)
         self._problem: str | None = None
+        self._refused: Mapping[str, str] = {}
         self._restarts = 0
         self._silence = anyio.CancelScope()
         self._taking = True
@@ -95,6 +95,7 @@ class Channel:
             restarts=self._restarts,
             problem=self._problem,
             status=self._status if self._state is ChannelState.RUNNING else None,
+            refused=self._refused,
         )
 
     @property
@@ -141,17 +142,27 @@ class Channel:
         self._running.cancel()
 
     async def set_targets(self, definition: ChannelDefinition) -> None:
-        """Publish to the targets of `definition`, which is the channel's own but for them; nothing is interrupted."""
-        self.definition = definition
+        """Publish to the targets of `definition`, which is the channel's own but for them; nothing is interrupted.
+
+        Raises ChannelError when the channel's process refuses them; then the targets stay as they were.
+        """
         addresses = await asyncio.to_thread(self._setup.addresses, definition)
-        if self._process is not None and self._process.alive:
-            with contextlib.suppress(ChannelError):  # gone meanwhile: the next process starts with them
-                await self._process.set_targets(addresses)
+        process = self._process
+        if process is not None and process.alive:
+            try:
+                await process.set_targets(addresses)
+            except ChannelError:
+                if process.alive:
+                    raise
+                # It is gone: the next process starts with them.
+        self.definition = definition
+        self._refused = await asyncio.to_thread(self._setup.refused_targets, definition)
         self._change()
 
     async def _start(self) -> ChannelHandle:
         avatar = await asyncio.to_thread(self._setup.avatar, self.definition)
         config = await asyncio.to_thread(self._setup.config, self.definition)
+        self._refused = await asyncio.to_thread(self._setup.refused_targets, self.definition)
         self._maker = self._setup.maker(self.definition, avatar, self._pace)
         with anyio.CancelScope(shield=True):  # a process half started could not be closed
             self._process = process = await ChannelHandle.start(config)

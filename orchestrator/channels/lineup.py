@@ -97,7 +97,7 @@ class Lineup(Mapping[str, Channel]):
             return self._channels[name]
 
     async def change(self, definition: ChannelDefinition) -> Channel:
-        """Give a channel another definition; raises ChannelOfSettings, KeyError.
+        """Give a channel another definition; raises ChannelOfSettings, KeyError, and ChannelError for refused targets.
 
         New targets alone disturb nothing. Else the channel's process starts again, and with it the speech that plays.
         """
@@ -105,9 +105,14 @@ class Lineup(Mapping[str, Channel]):
             name = definition.channel
             channel = self._channels[name]
             self._refuse_configured(name)
-            await self._save({**self._definitions, name: definition})
+            before = self._definitions
+            await self._save({**before, name: definition})
             if channel.definition.model_copy(update={"targets": definition.targets}) == definition:
-                await channel.set_targets(definition)
+                try:
+                    await channel.set_targets(definition)
+                except BaseException:  # what is refused must not be there after the next start
+                    await self._save(before)
+                    raise
                 return channel
             await self._stop(name)
             self._channels[name] = self._new_channel(definition)

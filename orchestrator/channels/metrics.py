@@ -10,6 +10,7 @@ from prometheus_client.registry import Collector
 from orchestrator.channels.view import ChannelState, ChannelView
 from orchestrator.observability.metrics import PREFIX
 from streaming.events import PublisherState
+from streaming.targets import mask
 
 _STATUS_COUNTERS = (
     "frames_sent",
@@ -80,4 +81,6 @@ def _target_metrics(views: list[ChannelView]) -> Iterable[Metric]:
             up.add_metric(values, target.state is PublisherState.ON_AIR)
             reconnects.add_metric(values, target.reconnects)
             dropped.add_metric(values, target.dropped_packets)
+        for number, target_address in enumerate(view.refused, start=len(view.status.targets)):
+            up.add_metric([view.id, str(number), mask(target_address)], 0)
     yield from (publisher, up, reconnects, dropped)

@@ -18,7 +18,7 @@ from speech.audio.decoder import ffmpeg_binary
 from speech.speaking import Pace, SpeechMaker
 from streaming.config import ChannelConfig
 from streaming.push_command import shows_secret
-from streaming.targets import mask
+from streaming.targets import check_target, mask
 
 # sockaddr_un holds 107 bytes and an end mark.
 _SOCKET_PATH_BYTES = 107
@@ -45,14 +45,35 @@ class ChannelSetup:
         return open_avatar(self.settings, definition.avatar).with_own_condition()
 
     def addresses(self, definition: ChannelDefinition) -> tuple[str, ...]:
-        """Where the channel publishes, but for targets that were allowed when it was saved and are not now."""
-        allowed = AllowedTargets(self.settings.allowed_targets)
-        refused = {target: reason for target in definition.targets if (reason := allowed.refusal(target))}
-        for reason in refused.values():
-            logger.error("channel %s does not publish to one of its targets: %s", definition.channel, reason)
+        """Where the channel publishes; a target that can't be is left out, and costs the others nothing."""
+        refused = self.refused_targets(definition)
+        for target, reason in refused.items():
+            logger.error("channel %s does not publish to %s: %s", definition.channel, mask(target), reason)
         kept = tuple(target for target in definition.targets if target not in refused)
         self._warn_of_visible_keys(definition.channel, kept)
         return definition.model_copy(update={"targets": kept}).addresses(self.settings.recordings_dir)
+
+    def refused_targets(self, definition: ChannelDefinition) -> dict[str, str]:
+        """The targets that the channel can't publish to now, each with the reason; makes the folders of recordings.
+
+        One that was possible when it was saved need not be for ever: `allowed_targets` change, and so do disks.
+        """
+        allowed = AllowedTargets(self.settings.allowed_targets)
+        refused = {}
+        for target in definition.targets:
+            try:
+                if reason := allowed.refusal(target):
+                    refused[target] = reason
+                    continue
+                (address,) = definition.model_copy(update={"targets": (target,)}).addresses(
+                    self.settings.recordings_dir
+                )
+                check_target(address)
+            except OSError as error:
+                refused[target] = f"the recording's folder can't be made ({error.strerror})"
+            except ValueError as error:
+                refused[target] = str(error)
+        return refused
 
     def config(self, definition: ChannelDefinition) -> ChannelConfig:
         """What the channel's process is told; makes the folders of its recordings. Raises OSError."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Literal
 
 from typing_extensions import TypedDict
 
 from orchestrator.channels.definition import DefinitionJson
 from streaming.events import MixerState, PublisherState, Status
+from streaming.targets import mask
 
 
 class ChannelState(StrEnum):
@@ -24,7 +27,7 @@ class TargetJson(TypedDict):
     """One target; `target` is its address with the key masked."""
 
     target: str
-    state: PublisherState
+    state: PublisherState | Literal["refused"]
     reconnects: int
     dropped_packets: int
     problem: str | None
@@ -66,7 +69,10 @@ class ChannelJson(DefinitionJson):
 
 @dataclass(frozen=True)
 class ChannelView:
-    """One moment of a channel; `status` is what its process said last, None until it has spoken."""
+    """One moment of a channel; `status` is what its process said last, None until it has spoken.
+
+    `refused` are the targets that it can't publish to, each with the reason; its process knows nothing of them.
+    """
 
     id: str
     definition: DefinitionJson
@@ -77,6 +83,7 @@ class ChannelView:
     restarts: int
     problem: str | None
     status: Status | None
+    refused: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def kind(self) -> str:
@@ -91,12 +98,29 @@ class ChannelView:
     @property
     def summary(self) -> str:
         """The state in words, with each target that is off the air."""
-        targets = () if self.status is None else self.status.targets
-        off_air = [t for t in targets if t.state is not PublisherState.ON_AIR and t.problem]
+        targets = self._targets()
+        off_air = [t for t in targets if t["state"] != PublisherState.ON_AIR and t["problem"]]
         if self.problem or not off_air:
             return self.problem or self.state.value
-        reasons = "; ".join(f"{t.target}: {t.problem}" for t in off_air)
+        reasons = "; ".join(f"{t['target']}: {t['problem']}" for t in off_air)
         return f"{self.state.value}; {len(off_air)} of {len(targets)} targets off the air: {reasons}"
+
+    def _targets(self) -> list[TargetJson]:
+        published: list[TargetJson] = [
+            {
+                "target": t.target,
+                "state": t.state,
+                "reconnects": t.reconnects,
+                "dropped_packets": t.dropped_packets,
+                "problem": t.problem or None,
+            }
+            for t in (() if self.status is None else self.status.targets)
+        ]
+        refused: list[TargetJson] = [
+            {"target": mask(target), "state": "refused", "reconnects": 0, "dropped_packets": 0, "problem": reason}
+            for target, reason in self.refused.items()
+        ]
+        return published + refused
 
     def as_json(self) -> ChannelJson:
         """The channel as the API shows it; stream keys are masked by the channel itself."""
@@ -116,16 +140,7 @@ class ChannelView:
             else {
                 "state": status.state,
                 "publisher": status.publisher,
-                "targets": [
-                    {
-                        "target": t.target,
-                        "state": t.state,
-                        "reconnects": t.reconnects,
-                        "dropped_packets": t.dropped_packets,
-                        "problem": t.problem or None,
-                    }
-                    for t in status.targets
-                ],
+                "targets": self._targets(),
                 "frames_sent": status.frames_sent,
                 "late_waits": status.late_waits,
                 "late_frames": status.late_frames,

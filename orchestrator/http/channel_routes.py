@@ -13,7 +13,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from latentsync.avatar import AvatarError
-from orchestrator.access.allowed_targets import AllowedTargets
 from orchestrator.channels.channel import Channel
 from orchestrator.channels.definition import ChannelDefinition, DefinitionError
 from orchestrator.channels.lineup import ChannelExists, ChannelOfSettings, TooManyChannels
@@ -26,6 +25,7 @@ from orchestrator.http.request_models import ChannelChange, InterruptQuery
 from orchestrator.http.response_models import CancelledJson, ChannelsJson, RemovedJson
 from orchestrator.orchestrator import Orchestrator
 from orchestrator.settings import SettingsError
+from streaming.handle import ChannelError
 
 _BLOCK_BYTES = 64 * 1024
 _BODY_BYTES = 64 * 1024
@@ -148,10 +148,9 @@ async def _checked(values: dict[str, Any], orchestrator: Orchestrator) -> Channe
     """The definition, whose avatar is there; raises ApiError (422)."""
     try:
         definition = ChannelDefinition.parse(values)
-        allowed = AllowedTargets(orchestrator.settings.allowed_targets)
-        for number, target in enumerate(definition.targets):
-            if refusal := allowed.refusal(target):
-                raise DefinitionError(f"targets: number {number}: {refusal}")
+        refused = await asyncio.to_thread(orchestrator.setup.refused_targets, definition)
+        for target, reason in refused.items():
+            raise DefinitionError(f"targets: number {definition.targets.index(target)}: {reason}")
         await asyncio.to_thread(orchestrator.setup.avatar, definition)
     except (DefinitionError, SettingsError, AvatarError) as error:
         raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, "bad_channel", f"{error}.") from None
@@ -172,6 +171,8 @@ def _refusals(request: Request) -> Iterator[None]:
         yield
     except ChannelOfSettings as error:
         raise ApiError(HTTPStatus.CONFLICT, "channel_of_settings", str(error)) from None
+    except ChannelError as error:
+        raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, "bad_channel", f"targets: {error}.") from None
     except KeyError:  # removed by another request meanwhile
         _find_channel(request)
         raise

@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 
+from orchestrator.channels.view import ChannelState
 from orchestrator.orchestrator import Orchestrator
 from orchestrator.server import OrchestratorServer
 from orchestrator.settings import Settings
@@ -29,7 +30,12 @@ class RunningServer:
     http: httpx.AsyncClient
 
     async def ready(self) -> None:
-        while (await self.http.get("/health/ready")).status_code != 200:
+        """Speeches are accepted, and all channels run."""
+        while True:
+            health = await self.http.get("/health/ready")
+            running = all(channel.view.state is ChannelState.RUNNING for channel in self.orchestrator.channels.values())
+            if health.status_code == 200 and running:
+                return
             await asyncio.sleep(0.05)
 
     async def task(self, task_id: str, *states: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import stat
 from collections.abc import AsyncIterator
@@ -13,6 +14,7 @@ import pytest_asyncio
 
 from orchestrator.tasks.store import TaskStore
 from orchestrator.tasks.task import Task
+from streaming.handle import ChannelError, ChannelHandle
 from tests.support.running_server import RunningServer, running, settings_in
 from tests.support.speech_samples import wav
 from tests.support.synthetic_avatar import write_avatar
@@ -148,6 +150,47 @@ async def test_new_targets_disturb_nothing_and_a_new_avatar_says_the_speech_agai
     assert server.orchestrator.channels["news"].pid != pid
 
 
+async def test_refused_targets_are_neither_used_nor_stored(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = server.orchestrator.settings
+    await created(server, targets=["show.flv"])
+    stored = (settings.data_dir / "channels.json").read_text()
+    settings.recordings_dir.mkdir(exist_ok=True)
+    (settings.recordings_dir / "file").touch()
+    answer = await server.http.patch("/v1/channels/news", json={"targets": ["other.flv", "file/within.flv"]})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "bad_channel"), answer.text
+    assert "number 1: the recording's folder can't be made" in answer.json()["error"]["message"]
+
+    async def refuse(handle: ChannelHandle, targets: tuple[str, ...]) -> None:
+        raise ChannelError("the process says no")
+
+    monkeypatch.setattr(ChannelHandle, "set_targets", refuse)
+    answer = await server.http.patch("/v1/channels/news", json={"targets": ["other.flv"]})
+    assert (answer.status_code, answer.json()["error"]["message"]) == (422, "targets: the process says no.")
+    assert (await server.http.get("/v1/channels/news")).json()["targets"] == ["show.flv"]
+    assert (settings.data_dir / "channels.json").read_text() == stored
+
+
+async def test_target_that_became_impossible_costs_itself_alone(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    write_avatar(settings.avatars_dir, "other")
+    async with running(settings) as server:
+        await server.ready()
+        await created(server, targets=["news/lost.flv", "show.flv"])
+    shutil.rmtree(settings.recordings_dir / "news")
+    (settings.recordings_dir / "news").touch()
+    async with running(settings) as server:
+        await server.ready()
+        view = await until(server, "news", lambda v: v["stream"] and v["stream"]["targets"][0]["state"] == "on_air")
+        assert view["targets"] == ["news/lost.flv", "show.flv"]
+        refused = view["stream"]["targets"][1]
+        assert (refused["target"], refused["state"]) == ("news/lost.flv", "refused")
+        assert "folder can't be made" in refused["problem"]
+        up = 'latentsync_channel_target_up{channel="news",number="1",target="news/lost.flv"} 0.0'
+        assert up in (await server.http.get("/metrics")).text
+
+
 async def test_one_channels_trouble_never_reaches_another(server: RunningServer) -> None:
     await created(server)
     first = await say(server, "main", seconds=4.0)
@@ -170,6 +213,9 @@ async def test_a_channel_whose_avatar_is_gone_says_so_and_the_others_run(tmp_pat
     async with running(settings) as server:
         view = await until(server, "news", lambda v: v["problem"])
         assert "'other' is not in" in view["problem"] and view["state"] == "restarting"
+        health = await server.http.get("/health/ready")
+        assert health.status_code == 200, "requests must reach the API that repairs the channel"
+        assert health.json()["parts"]["channel news"]["ready"] is False
         assert (await until(server, "main", lambda v: v["state"] == "running"))["problem"] is None
         (tmp_path / "moved").rename(settings.avatars_dir / "other")
         await until(server, "news", lambda v: v["state"] == "running")
