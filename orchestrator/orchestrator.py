@@ -33,7 +33,7 @@ from orchestrator.channels.store import ChannelStore
 from orchestrator.channels.view import ChannelState
 from orchestrator.clock import Clock, anchored_clock
 from orchestrator.exclusive import LockRefused, changing_avatar
-from orchestrator.observability.metrics import TASK_STORE, Metrics
+from orchestrator.observability.metrics import CHANNEL_STORE, TASK_STORE, Metrics
 from orchestrator.observability.notices import Broadcast
 from orchestrator.observability.traces import Traces
 from orchestrator.readiness import PartHealth, TritonReadiness
@@ -105,7 +105,7 @@ class Orchestrator:
         self.setup = ChannelSetup(settings, self._speech_maker, test_pattern, self.traces)
         self.channels = Lineup(
             _configured_channel(settings),
-            ChannelStore(settings.data_dir / "channels.json"),
+            ChannelStore(settings.data_dir / CHANNEL_STORE, self.metrics.set_aside.labels(CHANNEL_STORE).inc),
             self._new_channel,
             self.board,
             settings.channel_limit,

@@ -68,10 +68,12 @@ class Lineup(Mapping[str, Channel]):
     async def open(self, group: anyio.abc.TaskGroup) -> None:
         """Run all channels in `group`, also those of the last run; raises ChannelStoreError.
 
-        Tasks of a channel that is there no more are cancelled.
+        Tasks of a channel that is there no more are cancelled, unless it may be among those that couldn't be read: then
+        they wait until it is created again, or until they are cancelled.
         """
         self._group = group
-        for definition in await asyncio.to_thread(self._store.load):
+        definitions, complete = await asyncio.to_thread(self._store.load)
+        for definition in definitions:
             if self.is_configured(definition.channel):
                 logger.warning(
                     "channel %s is defined by the settings now; what was saved is not used", definition.channel
@@ -79,7 +81,8 @@ class Lineup(Mapping[str, Channel]):
                 continue
             self._definitions[definition.channel] = definition
             self._channels[definition.channel] = self._new_channel(definition)
-        await self._board.cancel_orphans(set(self._channels))
+        if complete:
+            await self._board.cancel_orphans(set(self._channels))
         for name in self:
             self._run(name)
 

@@ -1,6 +1,7 @@
 """Channels are created, changed and removed over the API, and are there again after a restart."""
 
 import asyncio
+import json
 import os
 import shutil
 import signal
@@ -15,7 +16,7 @@ import pytest_asyncio
 from orchestrator.tasks.store import TaskStore
 from orchestrator.tasks.task import Task
 from streaming.handle import ChannelError, ChannelHandle
-from tests.support.running_server import RunningServer, running, settings_in
+from tests.support.running_server import RunningServer, metric, running, settings_in
 from tests.support.speech_samples import wav
 from tests.support.synthetic_avatar import write_avatar
 
@@ -189,6 +190,33 @@ async def test_target_that_became_impossible_costs_itself_alone(tmp_path: Path) 
         assert "folder can't be made" in refused["problem"]
         up = 'latentsync_channel_target_up{channel="news",number="1",target="news/lost.flv"} 0.0'
         assert up in (await server.http.get("/metrics")).text
+
+
+@pytest.mark.parametrize("damage", ["one entry", "the file"])
+async def test_damaged_definitions_are_kept_and_the_others_run(tmp_path: Path, damage: str) -> None:
+    settings = settings_in(tmp_path)
+    write_avatar(settings.avatars_dir, "other")
+    async with running(settings) as server:
+        await server.ready()
+        await created(server)
+        await created(server, channel="good")
+        server.models.gate.clear()
+        waiting = await say(server, "news")
+    file = settings.data_dir / "channels.json"
+    content = json.loads(file.read_text())
+    content["channels"][0]["fade_frames"] = "many"
+    file.write_text(json.dumps(content) if damage == "one entry" else file.read_text()[:-40])
+    before = file.read_text()
+    async with running(settings) as server:
+        await server.ready()
+        assert list(server.orchestrator.channels) == (["main", "good"] if damage == "one entry" else ["main"])
+        assert await metric(server, 'latentsync_files_set_aside_total{file="channels.json"}') == 1
+        kept = settings.data_dir / "channels.damaged-1.json"
+        assert stat.S_IMODE(kept.stat().st_mode) == 0o600 and KEY in kept.read_text()
+        assert damage == "one entry" or kept.read_text() == before
+        assert (await server.http.get(f"/v1/tasks/{waiting}")).json()["state"] == "queued"
+        await created(server)
+        await server.task(waiting, "done")
 
 
 async def test_one_channels_trouble_never_reaches_another(server: RunningServer) -> None:
