@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from orchestrator.tasks.board import MAX_ATTEMPTS, QueueFull
-from orchestrator.tasks.database import TaskStoreError
+from orchestrator.tasks.database import StoreUnavailable, TaskDatabase, TaskStoreError
 from orchestrator.tasks.store import TaskStore
-from orchestrator.tasks.task import Failure, Stage, TaskState
+from orchestrator.tasks.task import Failure, Stage, Task, TaskState
 from tests.support.boards import SPEECH, board_in, task
 from tests.support.checkout import ROOT
 from tests.support.held_taking import hold_taking
@@ -188,4 +188,25 @@ async def test_task_that_is_cancelled_while_it_is_taken_is_not_given_out(
     released.set()
     taken, _pcm = await taking
     assert taken.id == "second"
+    await board.aclose()
+
+
+async def test_speech_is_kept_until_its_final_state_is_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unavailable(database: TaskDatabase, task: Task) -> None:
+        raise StoreUnavailable("locked")
+
+    board = board_in(tmp_path)
+    await board.open()
+    await board.submit(task("short"), SPEECH)
+    await board.take("main")
+    with monkeypatch.context() as locked:
+        locked.setattr(TaskDatabase, "update", unavailable)
+        await board.finish("short", TaskState.DONE)
+        found = await board.get("short")
+        assert found is not None and found.state is TaskState.DONE
+        assert [path.stem for path in tmp_path.glob("*.pcm")] == ["short"], "a crash now would have to say it again"
+    while list(tmp_path.glob("*.pcm")):
+        await asyncio.sleep(0.05)
     await board.aclose()
