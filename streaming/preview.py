@@ -8,7 +8,9 @@ import os
 import selectors
 import socket
 import threading
+import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 
 from streaming.mp4_boxes import Fragment, FragmentParser, InitSegment
@@ -16,17 +18,28 @@ from streaming.mp4_boxes import Fragment, FragmentParser, InitSegment
 _log = logging.getLogger(__name__)
 
 _READER_BYTES = 4 << 20  # a reader further behind than this (12 s at 2.5 Mbit/s) is dropped
+_BLOCKED_S = 10.0
+"""A reader that takes nothing for so long is dropped, however little waits for it: others may need its place."""
 _READ_BYTES = 1 << 18
 _MAX_READERS = 200
 
 
 class _Reader:
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, clock: Callable[[], float]) -> None:
         self.connection = connection
         self.pending: deque[memoryview] = deque()
         self.pending_bytes = 0
+        self._clock = clock
+        self._took_at = clock()  # when it last took something, or had taken everything
+
+    @property
+    def blocked_s(self) -> float:
+        """Seconds for which the reader has taken nothing of what waits for it."""
+        return self._clock() - self._took_at if self.pending else 0.0
 
     def queue(self, data: bytes) -> None:
+        if not self.pending:
+            self._took_at = self._clock()
         self.pending.append(memoryview(data))
         self.pending_bytes += len(data)
 
@@ -37,6 +50,7 @@ class _Reader:
                 sent = self.connection.send(self.pending[0])
             except BlockingIOError:
                 return
+            self._took_at = self._clock()
             self.pending_bytes -= sent
             if sent == len(self.pending[0]):
                 self.pending.popleft()
@@ -51,8 +65,9 @@ class PreviewServer:
     comes. When the encoder is started again, readers get its new initialisation segment and go on.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self.codecs = ""
+        self._clock = clock
         self.fragments = 0
         self._path = path
         self._selector = selectors.DefaultSelector()
@@ -161,7 +176,7 @@ class PreviewServer:
             connection.close()
             return
         connection.setblocking(False)
-        reader = _Reader(connection)
+        reader = _Reader(connection, self._clock)
         self._readers[connection.fileno()] = reader
         self._selector.register(connection, selectors.EVENT_READ, reader)
         if self._init:
@@ -189,8 +204,11 @@ class PreviewServer:
         except OSError:
             self._drop(reader)
             return
-        if reader.pending_bytes > _READER_BYTES:
-            _log.info("preview: a reader fell %d bytes behind and was dropped", reader.pending_bytes)
+        if reader.pending_bytes > _READER_BYTES or reader.blocked_s > _BLOCKED_S:
+            _log.info(
+                "preview: a reader that took nothing for %.1f s, and is %d bytes behind, was dropped",
+                reader.blocked_s, reader.pending_bytes,
+            )  # fmt: skip
             self._drop(reader)
             return
         wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if reader.pending else 0)

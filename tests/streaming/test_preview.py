@@ -159,3 +159,31 @@ def test_a_reader_that_does_not_read_is_dropped_and_holds_up_nobody(
     assert receive(eager, len(fragments[1])) == fragments[1]
     lazy.close()
     os.close(sink)
+
+
+def test_a_reader_that_takes_nothing_for_long_is_dropped_though_little_waits_for_it(
+    clip: bytes, tmp_path: Path
+) -> None:
+    init, *fragments = [s.data for s in FragmentParser().feed(clip)]
+    now = 0.0
+    server = PreviewServer(tmp_path / "preview.sock", lambda: now)
+    try:
+        lazy = connect(tmp_path)
+        wait_for(lambda: server.readers == 1)
+        source, sink = os.pipe()
+        server.attach(source)
+        os.write(sink, init)
+        for _ in range(200):  # until the kernel takes no more for it: far from the limit in bytes
+            os.write(sink, fragments[0])
+        wait_for(lambda: server.fragments == 200)
+        now = 9.0
+        os.write(sink, fragments[0])
+        wait_for(lambda: server.fragments == 201)
+        assert server.readers == 1
+        now = 11.0
+        os.write(sink, fragments[0])
+        wait_for(lambda: server.readers == 0)
+        lazy.close()
+        os.close(sink)
+    finally:
+        server.close()
