@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from processes.tethered import tethered
 from streaming.config import ChannelConfig
+from streaming.encoder_steps import EncoderStep
 from streaming.ffmpeg_command import EncoderPipes, encoder_command
 from streaming.pairs import Lane, PairQueue
 from streaming.timeline import StreamTimeline
@@ -35,12 +36,16 @@ class EncoderRun:
         queue: PairQueue,
         run: int,
         first_tick: int,
+        step: EncoderStep,
         timeline: StreamTimeline,
         on_line: Callable[[str], None],
         on_progress: Callable[[dict[str, str]], None],
     ) -> None:
+        self.number = run
         self._queue = queue
-        self._run = run
+        self._first_tick = first_tick
+        self._frame_step = step.frame_step
+        self._drained: set[Lane] = set()
         video_read, self._video = os.pipe()
         audio_read, self._audio = os.pipe()
         flv_read, flv_write = os.pipe()
@@ -50,7 +55,7 @@ class EncoderRun:
             fcntl.fcntl(self._video, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         theirs = (video_read, audio_read, flv_write, preview_write, progress_write)
         try:
-            command = encoder_command(config, *size, EncoderPipes(*theirs), first_tick)
+            command = encoder_command(config, *size, EncoderPipes(*theirs), first_tick, step)
             self.process = subprocess.Popen(
                 tethered(*command),
                 pass_fds=theirs, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
@@ -74,6 +79,11 @@ class EncoderRun:
         for thread in self._threads:
             thread.start()
 
+    @property
+    def drained(self) -> bool:
+        """Whether ffmpeg was given the whole run: when it ends then, nothing failed."""
+        return len(self._drained) == len(Lane)
+
     def wait(self, timeout_s: float) -> int | None:
         """ffmpeg's return code, or None when it still runs after `timeout_s`."""
         try:
@@ -92,14 +102,18 @@ class EncoderRun:
             if self.wait(1.0) is None:
                 self.process.kill()
         self.process.wait()
-        self._queue.end_run(self._run)
+        self._queue.end_run(self.number)
         for thread in self._threads:
             thread.join()
 
     def _write(self, lane: Lane, fd: int) -> None:
         try:
-            while (pair := self._queue.take(lane, self._run)) is not None:
-                _write_all(fd, _flat(pair.picture) if lane is Lane.VIDEO else memoryview(pair.sound))
+            while (pair := self._queue.take(lane, self.number)) is not None:
+                if lane is Lane.AUDIO:
+                    _write_all(fd, memoryview(pair.sound))
+                elif (pair.tick - self._first_tick) % self._frame_step == 0:
+                    _write_all(fd, _flat(pair.picture))
+            self._drained.add(lane)
         except BrokenPipeError:
             pass  # ffmpeg is gone: the publisher sees it end and starts another
         finally:

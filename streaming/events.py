@@ -61,12 +61,17 @@ class SpeechResumed:
 
 @dataclass(frozen=True)
 class SpeechEnded:
-    """A speech is over: `played_frames` of its frames were shown; zero when it never started."""
+    """A speech is over, and none of it waits for the encoder any more.
+
+    `played_frames` of its frames were due, zero when it never started; of these the encoder was too slow for
+    `dropped_frames`, so that nobody saw or heard them.
+    """
 
     speech_id: str
     played_frames: int
     reason: EndReason
     tick: int
+    dropped_frames: int = 0
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,8 @@ class Status:
     late_frames: int
     repeated_frames: int
     dropped_pairs: int
+    dropped_speech_pairs: int
+    """Those of the dropped pairs that belonged to a speech."""
     stalls: int
     queue_s: float
     buffered_frames: int
@@ -99,6 +106,9 @@ class Status:
     reconnects: int
     encoder_restarts: int
     encoder_speed: float
+    encoder_step: str
+    """How the encoder runs: `as configured`, or the step that it was relieved by."""
+    encoder_steps_down: int
     av_offset_s: float
     """Newest picture's time minus newest sound's in the encoded stream, averaged over a second."""
     preview_readers: int

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 import ffmpeg
 
 from streaming.config import FPS, SAMPLE_RATE_HZ, ChannelConfig
+from streaming.encoder_steps import EncoderStep
 
 _START_S = 1.0  # the AAC encoder's priming lies before the first frame: no timestamp becomes negative
 
@@ -22,13 +24,15 @@ class EncoderPipes:
     progress: int
 
 
-def encoder_command(config: ChannelConfig, width: int, height: int, pipes: EncoderPipes, first_tick: int) -> list[str]:
+def encoder_command(
+    config: ChannelConfig, width: int, height: int, pipes: EncoderPipes, first_tick: int, step: EncoderStep
+) -> list[str]:
     """ffmpeg's arguments for a run that begins with frame `first_tick`; its timestamps begin there too."""
     # No `fflags nobuffer`: it throws away the packets that ffmpeg looked at when it opened the pipe.
     low_latency = {"probesize": 32, "analyzeduration": 0}
     picture = ffmpeg.input(
-        f"pipe:{pipes.video}", format="rawvideo", pix_fmt="rgb24", s=f"{width}x{height}", framerate=FPS,
-        thread_queue_size=8, **low_latency,
+        f"pipe:{pipes.video}", format="rawvideo", pix_fmt="rgb24", s=f"{width}x{height}",
+        framerate=f"{FPS}/{step.frame_step}",        thread_queue_size=8, **low_latency,
     ).video  # fmt: skip
     sound = ffmpeg.input(
         f"pipe:{pipes.audio}", format="s16le", ar=SAMPLE_RATE_HZ, ac=1, thread_queue_size=64, **low_latency
@@ -37,9 +41,10 @@ def encoder_command(config: ChannelConfig, width: int, height: int, pipes: Encod
     if config.picture_size is None:
         if width % 2 or height % 2:
             picture = picture.filter("crop", width // 2 * 2, height // 2 * 2, 0, 0)
-        picture = picture.filter("scale", flags="fast_bilinear", **colours)
+        out_width, out_height = _scaled((width // 2 * 2, height // 2 * 2), step.scale)
+        picture = picture.filter("scale", out_width, out_height, flags="fast_bilinear", **colours)
     else:
-        out_width, out_height = config.picture_size
+        out_width, out_height = _scaled(config.picture_size, step.scale)
         picture = picture.filter(
             "scale", out_width, out_height, force_original_aspect_ratio="decrease", force_divisible_by=2,
             flags="bicubic", **colours,
@@ -60,7 +65,7 @@ def encoder_command(config: ChannelConfig, width: int, height: int, pipes: Encod
     output = ffmpeg.output(
         picture, sound, f"{flv}|{preview}", format="tee",
         output_ts_offset=f"{_START_S + first_tick % config.timeline_frames / FPS:.3f}",
-        **_encoder_options(config),
+        **_encoder_options(config, step),
     )  # fmt: skip
     output = output.global_args(
         "-hide_banner", "-nostdin", "-nostats", "-loglevel", "level+verbose",
@@ -77,23 +82,32 @@ def _tee(options: dict[str, str], pipe: int) -> str:
     return f"[{':'.join(f'{key}={value}' for key, value in options.items())}]pipe:{pipe}"
 
 
-def _encoder_options(config: ChannelConfig) -> dict[str, str]:
+def _scaled(size: tuple[int, int], scale: Fraction) -> tuple[int, int]:
+    """Even sides."""
+    width, height = (2 * round(side * scale / 2) for side in size)
+    return width, height
+
+
+def _encoder_options(config: ChannelConfig, step: EncoderStep) -> dict[str, str]:
     rate = f"{config.video_bitrate_kbps}k"
+    gop = str(max(1, config.gop_frames // step.frame_step))
     return {
         "c:v": "libx264",
-        "preset": config.x264_preset,
+        "preset": step.preset,
         "tune": "zerolatency",
         "bf": "0",
-        "g": str(config.gop_frames),
-        "keyint_min": str(config.gop_frames),
+        "g": gop,
+        "keyint_min": gop,
         "sc_threshold": "0",
         "b:v": rate,
         "minrate": rate,
         "maxrate": rate,
         "bufsize": rate,
-        "x264-params": "nal-hrd=cbr:force-cfr=1",
+        # Parameter sets in the stream too: a recording goes on where a run has other ones than its file's header.
+        "x264-params": "nal-hrd=cbr:force-cfr=1:repeat-headers=1",
         "threads:v": str(config.encoder_threads),
         "fps_mode": "passthrough",
+        "enc_time_base:v": f"1:{FPS}",  # with fewer pictures too: a run may begin between two of theirs
         "colorspace": "bt709",
         "color_primaries": "bt709",
         "color_trc": "bt709",

@@ -12,6 +12,9 @@ import signal
 import sys
 import threading
 import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +26,7 @@ from streaming.clock import FrameClock
 from streaming.compositor import Compositor
 from streaming.config import FPS, ChannelConfig
 from streaming.control import ControlPort, Request
-from streaming.events import Status
+from streaming.events import MixerEvent, SpeechEnded, Status
 from streaming.mixer import Mixer, Tick
 from streaming.pairs import Pair
 from streaming.preview import PreviewServer
@@ -52,7 +55,7 @@ class Channel:
         except BaseException:
             self._preview.close()
             raise
-        self._frames = 0
+        self._events: deque[tuple[int, MixerEvent]] = deque()
         self._clock = FrameClock(time.monotonic, self._rest)
 
     def frame(self) -> None:
@@ -63,16 +66,28 @@ class Channel:
         tick = self._mixer.tick()
         self._publish(number, tick)
         self._reader.release(tick)
-        if self._port:
-            for event in tick.events:
-                self._port.emit(event)
-            if number % FPS == 0:
-                self._port.emit(self._status())
+        self._events.extend((number, event) for event in tick.events)
+        self._tell(self._publisher.has_passed)
+        if self._port and number % FPS == 0:
+            self._port.emit(self._status())
 
     def close(self) -> None:
-        """Ends the stream properly."""
+        """Ends the stream in order."""
         self._publisher.close()
+        self._tell(lambda number: True)
         self._preview.close()
+
+    def _tell(self, has_passed: Callable[[int], bool]) -> None:
+        """Sends events in their order; the end of a speech waits until the encoder has it all, or it was dropped."""
+        while self._events:
+            number, event = self._events[0]
+            if isinstance(event, SpeechEnded):
+                if not has_passed(number):
+                    return
+                event = replace(event, dropped_frames=self._publisher.dropped_of(event.speech_id))
+            self._events.popleft()
+            if self._port:
+                self._port.emit(event)
 
     def _rest(self, seconds: float) -> None:
         """Lets the time pass, and answers what is asked meanwhile: no speech waits for a frame to get its place."""
@@ -98,8 +113,7 @@ class Channel:
             if self._config.test_pattern:
                 pattern.stamp(picture, number)
                 sound = pattern.sound(sound, number)
-        self._publisher.submit(Pair(number, picture, sound, pooled))
-        self._frames += 1
+        self._publisher.submit(Pair(number, picture, sound, pooled, tick.speech))
 
     def _sound(self, tick: Tick) -> bytes:
         resumed = not self._sounding
@@ -143,20 +157,23 @@ class Channel:
         return Status(
             state=self._mixer.state,
             position=self._mixer.position,
-            frames_sent=self._frames - publisher.dropped,
+            frames_sent=publisher.sent,
             late_waits=counters.late_waits,
             late_frames=counters.late_frames,
             # Before an idle clip nobody sees where the avatar's own body stands.
             repeated_frames=counters.repeated_frames if self._compositor.idle_is_the_avatar else 0,
             dropped_pairs=publisher.dropped,
+            dropped_speech_pairs=publisher.dropped_speech,
             stalls=self._clock.stalls,
             queue_s=publisher.queue_s,
             buffered_frames=self._reader.buffered,
             publisher=publisher.state,
             targets=publisher.targets,
             reconnects=publisher.reconnects,
-            encoder_restarts=max(0, publisher.restarts),
+            encoder_restarts=publisher.restarts,
             encoder_speed=round(publisher.speed, 3),
+            encoder_step=publisher.step.name,
+            encoder_steps_down=publisher.steps_down,
             av_offset_s=round(publisher.av_offset_s, 4),
             preview_readers=self._preview.readers,
             preview_codecs=self._preview.codecs,

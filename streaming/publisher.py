@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 
 from streaming.config import FPS, ChannelConfig
 from streaming.encoder import EncoderRun
+from streaming.encoder_steps import EncoderStep, StepPolicy, ladder
 from streaming.events import PublisherState, TargetStatus
 from streaming.ffmpeg_lines import FfmpegLines
 from streaming.pairs import FramePool, Pair, PairQueue
@@ -21,6 +22,7 @@ _log = logging.getLogger(__name__)
 _BACK_OFF_S = (0.1, 0.5, 1.0, 2.0, 3.0)
 _GOOD_RUN_S = 30.0  # a run this long makes the next failure a first one again
 _HUNG_S = 5.0
+_LOOK_S = 0.2
 _CLOSE_S = 3.0
 _WORST_FIRST = (PublisherState.RECONNECTING, PublisherState.CONNECTING, PublisherState.ON_AIR)
 
@@ -29,20 +31,23 @@ class Publisher:
     """Takes one pair per frame and publishes for ever; never blocks the caller.
 
     Timestamps are those of the frame clock: a new encoder goes on at the frame that it starts with, and the targets
-    stay connected meanwhile. Raises ValueError for a target of no known kind.
+    stay connected meanwhile. An encoder that can't keep up is started again with a step that costs less; the pairs wait
+    in the queue meanwhile. Raises ValueError for a target of no known kind.
     """
 
     def __init__(self, config: ChannelConfig, size: tuple[int, int], on_preview: Callable[[int, float], None]) -> None:
         for target in config.targets:
             check_target(target)
         self.pool = FramePool(size[1], size[0])
-        self.restarts = -1
+        self.restarts = 0
         self.speed = 0.0
         self._config = config
         self._size = size
         self._on_preview = on_preview
         self._queue = PairQueue(config.queue_frames, self.pool, config.timeline_frames)
         self._timeline = StreamTimeline()
+        self._policy = StepPolicy(ladder(config, config.picture_size or size))
+        self._step = self._policy.step
         self._running = False
         self._closing = threading.Event()
         self._encoded: tuple[float, float] | None = None
@@ -55,7 +60,7 @@ class Publisher:
         self.set_targets(config.targets)
 
     def submit(self, pair: Pair) -> None:
-        """Queues a frame; when the encoder is so far behind that the queue is full, older ones are dropped for it."""
+        """Queues a frame; when the encoder is so far behind that the queue is full, an older one is dropped for it."""
         self._queue.put(pair)
 
     def set_targets(self, targets: Iterable[str]) -> None:
@@ -78,9 +83,37 @@ class Publisher:
                 self._pushes[target] = TargetPush(target, self._config, self._timeline)
 
     @property
+    def sent(self) -> int:
+        """Pairs that the encoder was given since the start."""
+        return self._queue.sent
+
+    @property
     def dropped(self) -> int:
         """Pairs dropped since the start."""
         return self._queue.dropped
+
+    @property
+    def dropped_speech(self) -> int:
+        """Those of the dropped pairs that belonged to a speech."""
+        return self._queue.dropped_speech
+
+    def dropped_of(self, speech: str) -> int:
+        """Pairs of this speech that were dropped; forgets the number."""
+        return self._queue.dropped_of(speech)
+
+    def has_passed(self, tick: int) -> bool:
+        """Whether every frame up to this one went to the encoder or was dropped."""
+        return self._queue.has_passed(tick)
+
+    @property
+    def step(self) -> EncoderStep:
+        """How the encoder runs now."""
+        return self._step
+
+    @property
+    def steps_down(self) -> int:
+        """Steps between the configured way to encode and the present one."""
+        return self._policy.steps.index(self._step)
 
     @property
     def queue_s(self) -> float:
@@ -132,22 +165,26 @@ class Publisher:
             self._encoded = None
             if begun[1] // self._config.timeline_frames > self._timeline.epoch:
                 self._timeline.begin_epoch()
-            self.restarts += 1
+            self._step = self._policy.step
             try:
                 run = EncoderRun(
-                    self._config, self._size, self._queue, *begun, self._timeline, self._on_line, self._on_progress
-                )
+                    self._config, self._size, self._queue, *begun, self._step,
+                    self._timeline, self._on_line, self._on_progress,
+                )  # fmt: skip
             except OSError as error:
-                _log.error("ffmpeg %s cannot be started: %s", self._config.ffmpeg, error)
+                _log.error("ffmpeg %s can't be started: %s", self._config.ffmpeg, error)
                 self._closing.wait(_BACK_OFF_S[-1])
                 continue
             self._running = True
             self._on_preview(run.preview, begun[1] / FPS)
             code = self._watch(run)
-            self._running = False
+            drained = self._running = run.drained  # before `close`, which ends the lanes of a killed one too
             run.close(_CLOSE_S)
             if self._closing.is_set():
                 break
+            if drained:
+                continue  # the queue ended this run; the next one goes on where it ended
+            self.restarts += 1
             failures = 0 if time.monotonic() - run.started > _GOOD_RUN_S else failures
             delay = _BACK_OFF_S[min(failures, len(_BACK_OFF_S) - 1)]
             failures += 1
@@ -157,16 +194,31 @@ class Publisher:
     def _watch(self, run: EncoderRun) -> int | None:
         """Waits until ffmpeg ends, hangs or the publisher closes; ffmpeg's return code where it has ended."""
         taken, since = self._queue.taken, time.monotonic()
+        self._policy.begin(since)
         while not self._closing.is_set():
-            code = run.wait(0.2)
+            code = run.wait(_LOOK_S)
             if code is not None:
                 return code
+            now = time.monotonic()
             if self._queue.taken != taken or not len(self._queue):
-                taken, since = self._queue.taken, time.monotonic()
-            elif time.monotonic() - since > _HUNG_S:
+                taken, since = self._queue.taken, now
+            elif now - since > _HUNG_S:
                 _log.error("ffmpeg took no frame for %.0f s: killed", _HUNG_S)
                 run.kill()
+            if self._policy.step is self._step:
+                self._choose_step(run, now)
         return None
+
+    def _choose_step(self, run: EncoderRun, now: float) -> None:
+        waiting_s = self.queue_s
+        step = self._policy.observe(now, waiting_s, self._queue.taken / FPS)
+        if step is self._step:
+            return
+        if self._policy.index > self.steps_down:
+            _log.warning("the encoder can't keep up, %.1f s wait for it: now %s", waiting_s, step.name)
+        else:
+            _log.warning("the encoder has kept up for a while: now %s", step.name)
+        self._queue.finish_run(run.number)
 
     def _on_line(self, line: str) -> None:
         # The encoder knows no target's address: its targets are pipes.
@@ -178,7 +230,7 @@ class Publisher:
             frames = int(values["frame"])
         except (KeyError, ValueError):
             return  # ffmpeg writes N/A before its first frame
-        encoded_s = frames / FPS
+        encoded_s = frames * self._step.frame_step / FPS
         if self._encoded is not None and now > self._encoded[1]:
             self.speed = (encoded_s - self._encoded[0]) / (now - self._encoded[1])
         self._encoded = (encoded_s, now)

@@ -13,9 +13,15 @@ from streaming.pairs import FramePool, Lane, Pair, PairQueue
 TIMELINE = 1000
 
 
-def pair(tick: int, pooled: bool = False, pool: FramePool | None = None) -> Pair:
+def pair(
+    tick: int,
+    pooled: bool = False,
+    pool: FramePool | None = None,
+    speech: str | None = None,
+    sound: bytes = b"",
+) -> Pair:
     picture = pool.take() if pool else np.zeros((2, 2, 3), np.uint8)
-    return Pair(tick, picture, b"", pooled)
+    return Pair(tick, picture, sound, pooled, speech)
 
 
 def test_both_lanes_see_the_same_pairs_each_at_its_own_pace() -> None:
@@ -29,28 +35,131 @@ def test_both_lanes_see_the_same_pairs_each_at_its_own_pace() -> None:
     assert len(queue) == 3
 
 
-def test_a_full_queue_drops_whole_pairs_for_the_newest_and_counts_them() -> None:
-    queue = PairQueue(3, FramePool(2, 2), TIMELINE)
-    for tick in range(5):
+def kept(queue: PairQueue) -> list[int]:
+    """Ticks of the pairs that are in the queue and were not dropped, taken out of it."""
+    run, _ = queue.begin_run(0.1)
+    queue.close()
+    found: list[Pair] = []
+    while (taken := queue.take(Lane.VIDEO, run)) is not None:
+        found.append(taken)
+    return [each.tick for each, before in zip(found, [None, *found], strict=False)
+            if before is None or each.picture is not before.picture]  # fmt: skip
+
+
+def test_a_full_queue_drops_single_pairs_and_counts_them() -> None:
+    queue = PairQueue(4, FramePool(2, 2), TIMELINE)
+    for tick in range(7):
         queue.put(pair(tick))
     assert queue.dropped == 3
-    run, first = queue.begin_run(0.1)
-    assert first == 3
+    assert kept(queue) == [1, 3, 5, 6], "not two beside each other while there is a choice"
+
+
+def test_a_stuck_encoder_costs_the_oldest_pairs_and_what_comes_after_it_is_whole() -> None:
+    queue = PairQueue(50, FramePool(2, 2), TIMELINE)
+    for tick in range(150):
+        queue.put(pair(tick, speech="a"))
+    assert queue.dropped_of("a") == 100
+    assert kept(queue) == list(range(100, 150))
+
+
+def test_idle_is_dropped_before_speech_and_the_pairs_of_each_speech_are_counted() -> None:
+    queue = PairQueue(3, FramePool(2, 2), TIMELINE)
+    for tick, speech in enumerate(["a", None, "b", "b", "b"]):
+        queue.put(pair(tick, speech=speech))
+    assert (queue.dropped, queue.dropped_speech) == (2, 1)
+    assert [queue.dropped_of(speech) for speech in "ab"] == [0, 1]
+    assert kept(queue) == [0, 2, 4]
+
+
+def test_in_the_place_of_a_dropped_pair_the_last_picture_is_repeated_in_silence() -> None:
+    queue = PairQueue(3, FramePool(2, 2), TIMELINE)
+    for tick in range(3):
+        queue.put(pair(tick, speech="a", sound=b"\1" * 1280))
+    run, _ = queue.begin_run(0.1)
+    shown, heard = queue.take(Lane.VIDEO, run), queue.take(Lane.AUDIO, run)
+    assert (shown.tick, heard.tick) == (0, 0)
+    queue.put(pair(3, speech="a", sound=b"\1" * 1280))
+    assert queue.dropped == 1
+    pictures = [queue.take(Lane.VIDEO, run) for _ in range(3)]
+    sounds = [queue.take(Lane.AUDIO, run) for _ in range(3)]
+    assert [p.tick for p in pictures] == [s.tick for s in sounds] == [1, 2, 3]
+    assert [p.picture is shown.picture for p in pictures] == [True, False, False]
+    assert [any(s.sound) for s in sounds] == [False, True, True]
+
+
+def test_a_picture_that_is_repeated_is_not_reused_meanwhile() -> None:
+    pool = FramePool(2, 2)
+    queue = PairQueue(2, pool, TIMELINE)
+    first = pair(0, pooled=True, pool=pool)
+    queue.put(first)
+    run, _ = queue.begin_run(0.1)
     for lane in Lane:
-        assert [queue.take(lane, run).tick for _ in range(2)] == [3, 4]
+        queue.take(lane, run)
+    for tick in range(1, 3):
+        queue.put(pair(tick))
+    assert queue.dropped == 1
+    for lane in Lane:
+        assert queue.take(lane, run).tick == 1
+    assert all(pool.take() is not first.picture for _ in range(8))
 
 
-def test_a_run_ends_for_both_lanes_where_pairs_were_dropped_and_the_next_begins_behind_the_gap() -> None:
+def test_a_run_ends_for_both_lanes_before_a_long_row_of_dropped_pairs_and_the_next_begins_behind_it() -> None:
     queue = PairQueue(3, FramePool(2, 2), TIMELINE)
     queue.put(pair(0))
     run, _ = queue.begin_run(0.1)
     queue.put(pair(1))
     assert [queue.take(Lane.AUDIO, run).tick for _ in range(2)] == [0, 1]
-    for tick in range(2, 5):
+    for tick in range(2, 100):
         queue.put(pair(tick))
     assert [queue.take(Lane.VIDEO, run).tick for _ in range(2)] == [0, 1], "what the sound has got the picture gets too"
     assert queue.take(Lane.VIDEO, run) is queue.take(Lane.AUDIO, run) is None
+    assert queue.begin_run(0.1)[1] == 99
+
+
+def test_a_run_that_is_finished_loses_no_pair() -> None:
+    queue = PairQueue(20, FramePool(2, 2), TIMELINE)
+    for tick in range(10):
+        queue.put(pair(tick))
+    run, _ = queue.begin_run(0.1)
+    assert [queue.take(Lane.AUDIO, run).tick for _ in range(4)] == [0, 1, 2, 3]
+    assert queue.take(Lane.VIDEO, run).tick == 0
+    queue.finish_run(run)
+    assert queue.take(Lane.AUDIO, run) is None
+    assert [queue.take(Lane.VIDEO, run).tick for _ in range(3)] == [1, 2, 3]
+    assert queue.take(Lane.VIDEO, run) is None
+    again, first = queue.begin_run(0.1)
+    assert first == 4 and queue.dropped == 0
+    assert queue.take(Lane.VIDEO, again).tick == queue.take(Lane.AUDIO, again).tick == 4
+
+
+def test_sound_waits_for_its_pictures_so_that_little_is_lost_with_an_encoder() -> None:
+    queue = PairQueue(20, FramePool(2, 2), TIMELINE)
+    for tick in range(10):
+        queue.put(pair(tick, speech="a"))
+    run, _ = queue.begin_run(0.1)
+    heard: list[Pair | None] = []
+    lane = threading.Thread(target=lambda: heard.extend(iter(lambda: queue.take(Lane.AUDIO, run), None)))
+    lane.start()
+    while len(heard) < 4:
+        pass
+    lane.join(0.2)
+    assert [p.tick for p in heard] == [0, 1, 2, 3]
+    queue.end_run(run)
+    lane.join(5)
     assert queue.begin_run(0.1)[1] == 4
+    assert queue.dropped_of("a") == 4, "their sound went to the encoder that is gone"
+
+
+def test_a_tick_has_passed_once_nothing_up_to_it_waits() -> None:
+    queue = PairQueue(2, FramePool(2, 2), TIMELINE)
+    for tick in range(2):
+        queue.put(pair(tick))
+    run, _ = queue.begin_run(0.1)
+    assert not queue.has_passed(0)
+    queue.take(Lane.VIDEO, run)
+    assert queue.has_passed(0) and not queue.has_passed(1)
+    queue.put(pair(2))
+    assert queue.has_passed(1), "it was dropped"
 
 
 def test_a_new_run_starts_both_lanes_at_the_same_pair() -> None:
@@ -58,14 +167,14 @@ def test_a_new_run_starts_both_lanes_at_the_same_pair() -> None:
     for tick in range(10):
         queue.put(pair(tick))
     run, _ = queue.begin_run(0.1)
-    for _ in range(7):
-        queue.take(Lane.AUDIO, run)
     for _ in range(2):
         queue.take(Lane.VIDEO, run)
+    for _ in range(5):
+        queue.take(Lane.AUDIO, run)
     again, first = queue.begin_run(0.1)
-    assert first == 7
+    assert first == 5
     assert queue.take(Lane.VIDEO, run) is None, "the old run is over"
-    assert queue.take(Lane.VIDEO, again).tick == queue.take(Lane.AUDIO, again).tick == 7
+    assert queue.take(Lane.VIDEO, again).tick == queue.take(Lane.AUDIO, again).tick == 5
 
 
 def test_a_run_begins_only_with_a_pair_to_begin_with() -> None:

@@ -1,0 +1,79 @@
+"""An encoder that can't keep up: it is relieved step by step, and what can't be shown is dropped in single pairs."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from latentsync.avatar import PreparedAvatar
+from streaming.events import PublisherState, SpeechEnded, Status
+from tests.support.receiver import read
+from tests.support.slow_ffmpeg import slow_ffmpeg
+from tests.support.watched import Watched, is_kind, is_state, running, say
+
+pytestmark = pytest.mark.timeout(120)
+
+
+def steps_of(watched: Watched) -> list[str]:
+    names = [event.encoder_step for event in watched.events if isinstance(event, Status)]
+    return [name for name, _ in itertools.groupby(names)]
+
+
+async def test_a_faster_preset_relieves_the_encoder_and_no_pair_is_lost(avatar: PreparedAvatar, tmp_path: Path) -> None:
+    out = tmp_path / "out.flv"
+    ffmpeg = slow_ffmpeg(tmp_path, {"veryfast": 20})
+    async with running(avatar, tmp_path, targets=(str(out),), ffmpeg=str(ffmpeg)) as watched:
+        await watched.until(is_state(PublisherState.ON_AIR))
+        await say(watched.channel, "a", 150)
+        ended = await watched.until(is_kind(SpeechEnded))
+        status = await watched.until(lambda e: isinstance(e, Status) and e.encoder_steps_down == 1)
+    assert isinstance(ended, SpeechEnded) and (ended.played_frames, ended.dropped_frames) == (150, 0)
+    assert isinstance(status, Status) and (status.dropped_pairs, status.encoder_restarts) == (0, 0)
+    assert steps_of(watched) == ["as configured", "preset superfast"]
+    received = read(out, *avatar.frame_size)
+    assert received.missing == [] and received.out_of_turn == []
+    assert received.pts_s == pytest.approx([1 + number / 25 for number in received.numbers], abs=0.002)
+    assert max(map(abs, received.offsets_s)) <= 0.020
+    log = (tmp_path / "c.log").read_text()
+    assert "can't keep up" in log and "preset superfast" in log
+
+
+async def test_smaller_pictures_and_fewer_of_them_follow_and_sound_stays_with_its_picture(
+    avatar: PreparedAvatar, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.flv"
+    ffmpeg = slow_ffmpeg(tmp_path, {"rawvideo": 20})
+    async with running(avatar, tmp_path, targets=(str(out),), ffmpeg=str(ffmpeg)) as watched:
+        await watched.until(is_state(PublisherState.ON_AIR))
+        await watched.until(lambda e: isinstance(e, Status) and e.encoder_step == "12.5 frames/s" and e.queue_s < 0.1)
+        await asyncio.sleep(4)
+    last = [event for event in watched.events if isinstance(event, Status)][-1]
+    assert last.encoder_restarts == 0
+    received = read(out, *avatar.frame_size)
+    assert set(np.diff(received.numbers)[-40:]) == {2}, "every other frame"
+    assert received.pts_s == pytest.approx([1 + number / 25 for number in received.numbers], abs=0.002)
+    assert max(map(abs, received.offsets_s)) <= 0.040
+
+
+async def test_what_no_step_relieves_in_time_is_dropped_in_single_pairs_and_told(
+    avatar: PreparedAvatar, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.flv"
+    ffmpeg = slow_ffmpeg(tmp_path, {"rawvideo": 8})
+    async with running(avatar, tmp_path, targets=(str(out),), ffmpeg=str(ffmpeg), queue_frames=50) as watched:
+        await say(watched.channel, "a", 250)
+        ended = await watched.until(is_kind(SpeechEnded))
+        status = await watched.until(
+            lambda e: isinstance(e, Status) and e.encoder_step == "5 frames/s" and e.queue_s < 0.3
+        )
+    assert isinstance(ended, SpeechEnded) and isinstance(status, Status)
+    assert 0 < ended.dropped_frames < 250
+    assert status.dropped_speech_pairs == ended.dropped_frames <= status.dropped_pairs
+    received = read(out, *avatar.frame_size)
+    repeated = np.diff(received.numbers) == 0
+    assert repeated.any(), "in the place of a dropped picture"
+    assert np.diff(received.pts_s).max() < 1, "never a second in one piece"
