@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from inference.errors import InferenceError
 from orchestrator.channels.backoff import RestartDelay
 from orchestrator.channels.definition import ChannelDefinition
+from orchestrator.channels.overload import OverloadLog
 from orchestrator.channels.setup import ChannelSetup, socket_path
 from orchestrator.channels.target_log import TargetLog
 from orchestrator.channels.view import ChannelState, ChannelView
@@ -71,6 +72,7 @@ class Channel:
         self._state = ChannelState.STARTING
         self._status: Status | None = None
         self._targets = TargetLog(self.id)
+        self._overload = OverloadLog(self.id, anyio.current_time)
         self._problem: str | None = None
         self._refused: Mapping[str, str] = {}
         self._restarts = 0
@@ -195,6 +197,7 @@ class Channel:
     async def _serve(self, process: ChannelHandle) -> str:
         """Work until the process dies; returns why it did."""
         self._problem = None
+        self._overload = OverloadLog(self.id, anyio.current_time)
         self._change(ChannelState.RUNNING)
         logger.info("channel %s is running", self.id)
         reason = "the channel's process closed its end"
@@ -264,6 +267,7 @@ class Channel:
         if isinstance(event, Status):
             self._status = event
             self._targets.note(event.targets)
+            self._overload.note(event)
             self._note_played(event)
         elif isinstance(event, SpeechStarted) and event.speech_id in self._active:
             active = self._active[event.speech_id]
@@ -272,7 +276,14 @@ class Channel:
             if task is not None:
                 self._metrics.first_frame_s.observe(task.stamps[Stage.FIRST_FRAME.value] - task.created_at)
         elif isinstance(event, SpeechEnded) and event.speech_id in self._active:
-            self._board.progress(event.speech_id, frames_played=event.played_frames)
+            self._board.progress(
+                event.speech_id, frames_played=event.played_frames, frames_dropped=event.dropped_frames
+            )
+            if event.dropped_frames:
+                logger.warning(
+                    "task %s: %d of its %d frames were not shown, since the encoder of channel %s was too slow",
+                    event.speech_id, event.dropped_frames, event.played_frames, self.id,
+                )  # fmt: skip
             completed = event.reason is EndReason.COMPLETED
             await self._board.finish(event.speech_id, TaskState.DONE if completed else TaskState.CANCELLED)
             self._forget(event.speech_id)

@@ -18,11 +18,19 @@ _STATUS_COUNTERS = (
     "late_frames",
     "repeated_frames",
     "dropped_pairs",
+    "dropped_speech_pairs",
     "stalls",
     "reconnects",
     "encoder_restarts",
 )
-_STATUS_GAUGES = ("queue_s", "buffered_frames", "encoder_speed", "av_offset_s", "preview_readers")
+_STATUS_GAUGES = (
+    "queue_s",
+    "buffered_frames",
+    "encoder_speed",
+    "encoder_steps_down",
+    "av_offset_s",
+    "preview_readers",
+)
 
 
 class ChannelCollector(Collector):

@@ -44,11 +44,14 @@ class StreamJson(TypedDict):
     late_frames: int
     repeated_frames: int
     dropped_pairs: int
+    dropped_speech_pairs: int
     queue_s: float
     stalls: int
     reconnects: int
     av_offset_s: float
     encoder_speed: float
+    encoder_step: str
+    encoder_steps_down: int
     encoder_restarts: int
     preview_readers: int
 
@@ -146,11 +149,14 @@ class ChannelView:
                 "late_frames": status.late_frames,
                 "repeated_frames": status.repeated_frames,
                 "dropped_pairs": status.dropped_pairs,
+                "dropped_speech_pairs": status.dropped_speech_pairs,
                 "queue_s": round(status.queue_s, 3),
                 "stalls": status.stalls,
                 "reconnects": status.reconnects,
                 "av_offset_s": round(status.av_offset_s, 3),
                 "encoder_speed": round(status.encoder_speed, 3),
+                "encoder_step": status.encoder_step,
+                "encoder_steps_down": status.encoder_steps_down,
                 "encoder_restarts": status.encoder_restarts,
                 "preview_readers": status.preview_readers,
             },

@@ -61,7 +61,8 @@ function showChannel(channel) {
   element("interrupt").disabled = !channel.playing && !channel.preparing.length;
   const figures = [["avatar", channel.avatar], ["waiting", channel.waiting]];
   if (stream) {
-    figures.push(["late frames", stream.late_frames]);
+    figures.push(["late frames", stream.late_frames], ["dropped frames", stream.dropped_pairs]);
+    if (stream.encoder_steps_down) figures.push(["encoder too slow", stream.encoder_step]);
     for (const target of stream.targets) figures.push([target.target, target.state.replace("_", " ")]);
   } else {
     figures.push(["channel", channel.problem ?? channel.state]);

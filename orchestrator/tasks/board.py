@@ -146,7 +146,7 @@ class TaskBoard:
         return await self._change(task_id, stamps=stamps, state=state or task.state)
 
     def progress(self, task_id: str, **frames: int) -> None:
-        """Update `frames_total`, `frames_generated` or `frames_played`; kept in memory, written with the next state."""
+        """Update `frames_total`, `frames_generated`, … of a task; kept in memory, written with its next state."""
         task = self._live.get(task_id)
         if task is not None and not task.state.final:
             changed = dataclasses.replace(task, **frames)  # type: ignore[arg-type]
@@ -209,6 +209,7 @@ class TaskBoard:
             stamps=_kept(task),
             frames_generated=0,
             frames_played=0,
+            frames_dropped=0,
         )
         self._wake()
 

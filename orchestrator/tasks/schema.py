@@ -26,9 +26,12 @@ CREATE TABLE tasks (
 CREATE INDEX tasks_by_state ON tasks (state, number);
 """
 
+# Frames that an overloaded encoder didn't show.
+_VERSION_2 = "ALTER TABLE tasks ADD COLUMN frames_dropped INTEGER NOT NULL DEFAULT 0;"
+
 # Step n brings a store of version n to version n + 1; an empty file has version 0. A released step is never changed:
 # append another one, and add a file of the version before it to tests/orchestrator/tasks/versions.
-STEPS: tuple[str, ...] = (_VERSION_1,)
+STEPS: tuple[str, ...] = (_VERSION_1, _VERSION_2)
 
 
 class UnknownVersion(RuntimeError):

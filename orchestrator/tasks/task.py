@@ -65,6 +65,7 @@ class FramesJson(TypedDict):
     total: int
     generated: int
     played: int
+    dropped: int
 
 
 class TaskJson(TypedDict):
@@ -101,6 +102,7 @@ class Task:
     frames_total: int = 0
     frames_generated: int = 0
     frames_played: int = 0
+    frames_dropped: int = 0
     failure: Failure | None = None
     stamps: Mapping[str, float] = field(default_factory=dict)
 
@@ -132,6 +134,7 @@ class Task:
                 "total": self.frames_total,
                 "generated": self.frames_generated,
                 "played": self.frames_played,
+                "dropped": self.frames_dropped,
             },
             "created_at": datetime.fromtimestamp(self.created_at, UTC).isoformat(timespec="milliseconds"),
             "timings_s": {

@@ -65,13 +65,13 @@ async def test_store_of_an_earlier_version_is_read_and_what_waited_is_given_out(
 
 
 async def test_step_of_the_next_version_is_applied_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = store_of(1, tmp_path)
-    monkeypatch.setattr(schema, "STEPS", (*schema.STEPS[:1], NEXT_STEP))
+    path = store_of(PRESENT, tmp_path)
+    monkeypatch.setattr(schema, "STEPS", (*schema.STEPS, NEXT_STEP))
     for _ in range(2):
         board = board_in(tmp_path)
         await board.open()
         await board.aclose()
-        assert version_of(path) == 2
+        assert version_of(path) == PRESENT + 1
     with sqlite3.connect(path) as db:
         assert db.execute("SELECT id FROM copy ORDER BY number").fetchall() == [
             ("done",),
@@ -83,11 +83,11 @@ async def test_step_of_the_next_version_is_applied_once(tmp_path: Path, monkeypa
 
 
 async def test_step_that_fails_leaves_the_store_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = store_of(1, tmp_path)
-    monkeypatch.setattr(schema, "STEPS", (*schema.STEPS[:1], NEXT_STEP + "INSERT INTO nowhere VALUES (1);"))
+    path = store_of(PRESENT, tmp_path)
+    monkeypatch.setattr(schema, "STEPS", (*schema.STEPS, NEXT_STEP + "INSERT INTO nowhere VALUES (1);"))
     with pytest.raises(TaskStoreError, match="nowhere"):
         await board_in(tmp_path).open()
-    assert version_of(path) == 1
+    assert version_of(path) == PRESENT
     with sqlite3.connect(path) as db:
         assert db.execute("SELECT count(*) FROM tasks").fetchone() == (4,)
         assert db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'copy'").fetchone() == (0,)
