@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import shutil
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -28,6 +29,7 @@ from orchestrator.channels.definition import ChannelDefinition, DefinitionError
 from orchestrator.channels.disk_limits import DiskLimits
 from orchestrator.channels.lineup import Lineup
 from orchestrator.channels.metrics import ChannelCollector
+from orchestrator.channels.on_air import OnAirWatch
 from orchestrator.channels.setup import ChannelSetup, open_avatar
 from orchestrator.channels.store import ChannelStore
 from orchestrator.channels.view import ChannelState
@@ -44,6 +46,7 @@ from orchestrator.tasks.speech_files import SpeechFiles
 from orchestrator.tasks.store import TaskStore
 from orchestrator.tasks.task import Task
 from orchestrator.triton_secret import triton_settings
+from processes.service_manager import ServiceManager
 from speech.audio.decoder import DecodeLimits
 from speech.generation import GenerationSettings
 from speech.speaking import Pace, SpeechMaker
@@ -110,6 +113,10 @@ class Orchestrator:
             self.board,
             settings.channel_limit,
         )
+        self.service_manager = ServiceManager()
+        self.on_air = OnAirWatch(
+            lambda: [channel.view for channel in self.channels.values()], self.service_manager, time.monotonic
+        )
         self.metrics.registry.register(ChannelCollector(lambda: [channel.view for channel in self.channels.values()]))
 
     @asynccontextmanager
@@ -129,6 +136,7 @@ class Orchestrator:
                     group.start_soon(keep_running, "the preparation of avatars", self.preparations.run)
                     group.start_soon(keep_running, "the disk limits", self.disk_limits.run)
                     await self.channels.open(group)
+                    group.start_soon(keep_running, "the watch on frames", self.on_air.run)
                     yield
                     self.stop_accepting()
                     group.cancel_scope.cancel()

@@ -78,12 +78,14 @@ class OrchestratorServer(uvicorn.Server):
         """Tell the caller once requests are answered."""
         await super().startup(sockets)
         if self.started:
+            self._orchestrator.service_manager.ready()
             self._started()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Uvicorn's own shutdown closes connections first; before that the stream comes to an orderly end."""
         orchestrator = self._orchestrator
         orchestrator.stop_accepting()
+        orchestrator.service_manager.stopping()
         logger.info("stopping: what plays may play on for %.0f s", orchestrator.settings.drain_limit_s)
         with self._draining:
             await orchestrator.drain(orchestrator.settings.drain_limit_s)

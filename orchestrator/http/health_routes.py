@@ -12,11 +12,17 @@ from orchestrator.http.response_models import HealthJson, LiveJson
 from orchestrator.orchestrator import Orchestrator
 
 
-@operation("Does the process answer?", Answer("It does", LiveJson))
+@operation(
+    "Does the process answer, and do frames of its running channels go out?",
+    Answer("Yes", LiveJson),
+    otherwise={503: Answer("A channel has sent no frame for some seconds", LiveJson)},
+)
 async def live(request: Request) -> Response:
-    """200 while the process answers at all."""
-    body: LiveJson = {"status": "live"}
-    return JSONResponse(body)
+    """200 while the process answers and the frames of its running channels go out, else 503."""
+    orchestrator: Orchestrator = request.app.state.orchestrator
+    stalled = bool(orchestrator.on_air.stalled)  # which channel is for the log: nobody needs a key here
+    body: LiveJson = {"status": "stalled" if stalled else "live"}
+    return JSONResponse(body, 503 if stalled else 200)
 
 
 @operation(

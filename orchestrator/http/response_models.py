@@ -80,9 +80,9 @@ class SessionJson(TypedDict):
 
 
 class LiveJson(TypedDict):
-    """The process answers."""
+    """Whether frames go out."""
 
-    status: Literal["live"]
+    status: Literal["live", "stalled"]
 
 
 class PartJson(TypedDict):
