@@ -34,6 +34,7 @@ from orchestrator.channels.setup import ChannelSetup, open_avatar
 from orchestrator.channels.store import ChannelStore
 from orchestrator.channels.view import ChannelState
 from orchestrator.clock import Clock, anchored_clock
+from orchestrator.encoder_costs import EncoderCosts
 from orchestrator.exclusive import LockRefused, changing_avatar
 from orchestrator.observability.metrics import CHANNEL_STORE, TASK_STORE, Metrics
 from orchestrator.observability.notices import Broadcast
@@ -113,6 +114,7 @@ class Orchestrator:
             self.board,
             settings.channel_limit,
         )
+        self.encoder_costs = EncoderCosts(settings)
         self.service_manager = ServiceManager()
         self.on_air = OnAirWatch(
             lambda: [channel.view for channel in self.channels.values()], self.service_manager, time.monotonic

@@ -105,6 +105,7 @@ async def serve(settings: Settings, signals: StopSignals) -> None:
     """
     orchestrator = Orchestrator(settings)  # touches nothing yet
     with serving(settings, "serve"):
+        orchestrator.encoder_costs.measure_in_background()
         await run_server(orchestrator, signals)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from processes.tethered import tethered
 from streaming.config import FPS
@@ -106,7 +107,7 @@ def measure(ffmpeg: str) -> EncoderCost:
         return EncoderCost(costs)
 
 
-def _clip() -> np.ndarray:
+def _clip() -> NDArray[np.uint8]:
     """Something like a person before a wall: a still gradient with grain, and a textured square that moves a little."""
     random = np.random.default_rng(0)
     wall = np.linspace(60, 160, _WIDTH)[None, :, None] + np.zeros((_HEIGHT, 1, 3))

@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator
 
 from streaming.config import FPS, ChannelConfig
+from streaming.encoder_steps import ladder
 from streaming.ffmpeg_command import EncoderPipes, encoder_command
 from streaming.flv_tags import HEADER, TagKind
 from streaming.timeline import StreamTimeline, TagQueue
@@ -44,7 +45,7 @@ class NumberingEncoder:
     """
 
     def __init__(self, config: ChannelConfig, first_tick: int) -> None:
-        command = encoder_command(config, 64, 64, EncoderPipes(3, 4, 5, 6, 7), first_tick)
+        command = encoder_command(config, 64, 64, EncoderPipes(3, 4, 5, 6, 7), first_tick, ladder(config, (64, 64))[0])
         self.offset_ms = round(1000 * float(command[command.index("-output_ts_offset") + 1]))
         self._gop = config.gop_frames
         self._frames = 0

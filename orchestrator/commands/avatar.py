@@ -40,6 +40,7 @@ def avatar_add(
     from latentsync.avatar import Loop
     from orchestrator.avatars.adding import add_avatar_in_terminal, face_point, summary
     from orchestrator.avatars.prepare import PrepareOptions
+    from orchestrator.encoder_costs import EncoderCosts
     from orchestrator.exclusive import changing_avatar
 
     with errors_as_sentences():
@@ -51,6 +52,8 @@ def avatar_add(
         with changing_avatar(settings, name):
             avatar = asyncio.run(add_avatar_in_terminal(settings, video, name, options, Console(stderr=True)))
     typer.echo(summary(avatar))
+    if (cost := EncoderCosts(settings).measure()) is not None:
+        typer.echo(cost.sentence(settings.x264_preset, avatar.frame_size))
 
 
 @avatar_app.command("list")

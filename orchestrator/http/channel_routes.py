@@ -16,13 +16,15 @@ from latentsync.avatar import AvatarError
 from orchestrator.channels.channel import Channel
 from orchestrator.channels.definition import ChannelDefinition, DefinitionError
 from orchestrator.channels.lineup import ChannelExists, ChannelOfSettings, TooManyChannels
+from orchestrator.channels.setup import open_avatar
 from orchestrator.channels.view import ChannelJson
+from orchestrator.encoder_costs import EncoderCostJson
 from orchestrator.http.arriving import small_json
 from orchestrator.http.errors import ApiError
 from orchestrator.http.operations import Answer, operation
 from orchestrator.http.parameters import checked
 from orchestrator.http.request_models import ChannelChange, InterruptQuery
-from orchestrator.http.response_models import CancelledJson, ChannelsJson, RemovedJson
+from orchestrator.http.response_models import CancelledJson, ChannelsJson, CreatedChannelJson, RemovedJson
 from orchestrator.orchestrator import Orchestrator
 from orchestrator.settings import SettingsError
 from streaming.handle import ChannelError
@@ -49,7 +51,7 @@ async def show_channel(request: Request) -> Response:
 
 @operation(
     "Create a channel",
-    Answer("The channel, starting", ChannelJson),
+    Answer("The channel, starting", CreatedChannelJson),
     *(400, 408, 409, 413, 422, 503, 507),
     status=201,
     body=ChannelDefinition,
@@ -67,7 +69,9 @@ async def create_channel(request: Request) -> Response:
     except TooManyChannels as error:
         raise ApiError(HTTPStatus.CONFLICT, "too_many_channels", str(error)) from None
     location = {"Location": f"/v1/channels/{channel.id}"}
-    return JSONResponse(channel.view.as_json(), HTTPStatus.CREATED, headers=location)
+    cost = await asyncio.to_thread(_cost, definition, orchestrator)
+    body: CreatedChannelJson = {**channel.view.as_json(), "encoder_cost": cost}
+    return JSONResponse(body, HTTPStatus.CREATED, headers=location)
 
 
 @operation(
@@ -155,6 +159,11 @@ async def _checked(values: dict[str, Any], orchestrator: Orchestrator) -> Channe
     except (DefinitionError, SettingsError, AvatarError) as error:
         raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, "bad_channel", f"{error}.") from None
     return definition
+
+
+def _cost(definition: ChannelDefinition, orchestrator: Orchestrator) -> EncoderCostJson | None:
+    size = open_avatar(orchestrator.settings, definition.avatar).frame_size
+    return orchestrator.encoder_costs.of_channel(definition, size)
 
 
 async def _json_object(request: Request) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from latentsync.avatar import Loop
 from orchestrator.access.keys import Scope
 from orchestrator.avatars.preparations import AvatarTaskJson
 from orchestrator.channels.view import ChannelJson
+from orchestrator.encoder_costs import EncoderCostJson
 from orchestrator.tasks.task import TaskJson
 
 
@@ -24,6 +25,12 @@ class TasksJson(TypedDict):
     """Tasks, newest first."""
 
     tasks: list[TaskJson]
+
+
+class CreatedChannelJson(ChannelJson):
+    """A new channel, with what its picture costs; null while that isn't known."""
+
+    encoder_cost: EncoderCostJson | None
 
 
 class ChannelsJson(TypedDict):
