@@ -22,7 +22,8 @@ _SETTLE_S = 1.0
 _WINDOW_S = 1.0
 _CATCHING_UP = 1.1
 _HALF = 0.6
-"""An encoder slower than this many times real time is relieved by two steps at once."""
+_LONG_LAG_S = 1.6
+"""An encoder slower than `_HALF` of real time, or with a backlog longer than this, is relieved by two steps at once."""
 _PATIENCE_S = 30.0
 _LONGEST_PATIENCE_S = 600.0
 
@@ -94,19 +95,19 @@ class StepPolicy:
         elif self._calm_since is None:
             self._calm_since = now
         if waiting_s > _LAG_S and now - self._begun >= _SETTLE_S:
-            self._relieve(now)
+            self._relieve(now, waiting_s)
         elif self._calm_since is not None and now - self._calm_since >= self._patience_s:
             self._raise(now)
         return self.step
 
-    def _relieve(self, now: float) -> None:
+    def _relieve(self, now: float, waiting_s: float) -> None:
         began, taken_s = self._samples[0]
         if now <= began:
             return
         speed = (self._samples[-1][1] - taken_s) / (now - began)
         if speed >= _CATCHING_UP:
             return
-        steps = 2 if speed < _HALF else 1
+        steps = 2 if speed < _HALF or waiting_s > _LONG_LAG_S else 1
         self.index = min(self.index + steps, len(self.steps) - 1)
         if self._raised is not None:
             soon = now - self._raised < 2 * self._patience_s
