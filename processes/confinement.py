@@ -1,4 +1,4 @@
-"""What an ffmpeg that reads an upload may use; the kernel sees to it."""
+"""Limits of an ffmpeg that reads an upload; the kernel enforces them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NICENESS = 10
 class Confinement:
     """Bytes of address space, seconds of processor time, and bytes of any file that is written (its log).
 
-    Who plays and who makes faces goes first, wherever there are fewer cores than work.
+    A confined process also has a low priority: where cores are short, channels and models get them first.
     """
 
     memory_bytes: int
@@ -22,7 +22,7 @@ class Confinement:
     file_bytes: int = 0
 
     def apply(self, pid: int) -> None:
-        """Confine a child that was just started; more memory is refused to it, more of the others ends it."""
+        """Confine a child that was just started: memory beyond its limit is refused, the other limits end it."""
         limits = (
             (resource.RLIMIT_AS, self.memory_bytes),
             (resource.RLIMIT_CPU, self.cpu_s),

@@ -1,4 +1,4 @@
-"""What Linux tells of processes on this machine: what hangs, and what only takes its time."""
+"""The state of processes as Linux shows it: which of them hang, and which are only slow."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ProcessState:
     ticks: int
 
     def stood_still_since(self, earlier: ProcessState) -> bool:
-        """Neither computed since, nor wanted to: a process that is starved of cores, or swaps, wants to."""
+        """Used no core time since, and wanted none; a process that is starved of cores, or swaps, wants some."""
         return not self.eager and not earlier.eager and self.ticks == earlier.ticks
 
 
@@ -34,7 +34,7 @@ def state_of(pid: int) -> ProcessState | None:
             letters.append(fields[0])
             ticks += int(fields[11]) + int(fields[12])
     except (FileNotFoundError, ProcessLookupError):
-        return None  # a thread that ended this moment is no loss: one looks again soon
+        return None  # a thread ended this moment; the caller looks again soon
     stopped = bool(letters) and all(letter == _STOPPED for letter in letters)
     eager = any(letter not in (_WAITING, _STOPPED, "I") for letter in letters)
     return ProcessState(stopped, eager, ticks)

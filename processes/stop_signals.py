@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as one call, from the first moment to the last."""
+"""SIGINT and SIGTERM as one callback, from a program's start to its end."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopSignals:
-    """Calls `action` at each signal; what a stop means changes while things start and stop."""
+    """Calls `action` at each signal; what a signal has to do differs at start, in service and at the end."""
 
     def __init__(self) -> None:
         self.action: Callable[[], None] = self.ignore
 
     def ignore(self) -> None:
-        """From now on everything is stopping already."""
+        """From now on signals do nothing: the program is stopping already."""
         self.action = lambda: None
 
 
 async def run_until_signal(work: Callable[[StopSignals], Coroutine[Any, Any, None]]) -> None:
-    """Run `work` with the signals in its hands; until it sets an action of its own, a signal cancels it, once.
+    """Run `work`, which is given the signals; until it sets an action of its own, the first signal cancels it.
 
     Needs the event loop of the main thread. A signal is a normal end: nothing is raised for it.
     """

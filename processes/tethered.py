@@ -1,7 +1,7 @@
 """Commands that end when their parent does, also where they hang (Linux).
 
 A parent that is killed has no time to end what it started: a tritonserver would keep its ports and its gigabyte, a
-copier that its far end holds up would keep the stream's place at the RTMP server.
+push whose remote server hangs would keep the stream's name at the RTMP server.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ def tethered(*command: str) -> list[str]:
 
     It keeps its process id, and finds its program on PATH as usual.
     """
-    # Without site-packages, which it doesn't need: some 10 ms of a core for each start.
+    # Without site-packages, which it doesn't need: that saves some 10 ms of a core for each start.
     return [sys.executable, "-I", "-S", __file__, str(os.getpid()), *command]
 
 
 def _main(parent: int, command: list[str]) -> None:
-    # Not SIGTERM: a process that is stopped, or that waits for a far end, would not hear it.
+    # Not SIGTERM: a process that is stopped, or blocked by a remote server, would not act on it.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         raise SystemExit("the parent ended before its command began")
     try:
         os.execvp(command[0], command)
     except OSError as error:
-        # In ffmpeg's manner, as whoever reads its words sorts them.
+        # In the format of ffmpeg's log, since its readers look for the level.
         raise SystemExit(f"[fatal] {command[0]} can't be started: {error.strerror}") from None
 
 

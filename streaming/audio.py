@@ -1,4 +1,4 @@
-"""The sound of one frame: gain ramps, and no click where speech breaks off or goes on."""
+"""The sound of one frame: gain ramps, and no click where speech stops or resumes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class AudioMixer:
         self._last = 0
 
     def silence(self) -> bytes:
-        """A frame without speech: s16le [640]; speech that broke off just before dies away in 5 ms."""
+        """A frame without speech: s16le [640]; speech that stopped just before fades out in 5 ms."""
         if not self._last:
             return _SILENCE
         out = np.zeros(FRAME_SAMPLES, np.int16)

@@ -63,7 +63,7 @@ class ControlPort:
             self._send(event_to_json(event))
 
     def close(self) -> None:
-        """Waits, not for long, until what was said is written."""
+        """Waits briefly until all messages are written."""
         try:
             self._messages.put(None, timeout=0.5)
         except queue.Full:
@@ -74,7 +74,7 @@ class ControlPort:
         try:
             self._messages.put_nowait(json.dumps(message).encode() + b"\n")
         except queue.Full:
-            self._closed.set()  # a parent that has read nothing for so long is as good as dead
+            self._closed.set()  # a parent that reads nothing for so long is treated as gone
 
     def _read(self) -> None:
         for line in self._source:

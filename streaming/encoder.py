@@ -51,7 +51,7 @@ class EncoderRun:
         flv_read, flv_write = os.pipe()
         self.preview, preview_write = os.pipe()
         progress, progress_write = os.pipe()
-        with contextlib.suppress(OSError):  # a small pipe costs system calls, nothing else
+        with contextlib.suppress(OSError):  # a smaller pipe only costs more system calls
             fcntl.fcntl(self._video, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         theirs = (video_read, audio_read, flv_write, preview_write, progress_write)
         try:
@@ -96,7 +96,7 @@ class EncoderRun:
         self.process.kill()
 
     def close(self, timeout_s: float) -> None:
-        """Waits for ffmpeg to end by itself once its input has ended, then asks, then kills; joins the threads."""
+        """Waits for ffmpeg to end once its input has ended, then terminates it, then kills it; joins the threads."""
         if self.wait(timeout_s) is None:
             self.process.terminate()
             if self.wait(1.0) is None:

@@ -18,7 +18,7 @@ class MixerState(StrEnum):
 
 
 class PublisherState(StrEnum):
-    """How a target, or the encoder itself, is doing."""
+    """State of a target, or of the encoder."""
 
     CONNECTING = "connecting"
     ON_AIR = "on_air"
@@ -44,7 +44,7 @@ class SpeechStarted:
 
 @dataclass(frozen=True)
 class SpeechWaiting:
-    """Frame `frame` of a running speech was not there in time; idle motion and silence until it comes."""
+    """Frame `frame` of a running speech did not arrive in time; idle motion and silence until it does."""
 
     speech_id: str
     frame: int
@@ -52,7 +52,7 @@ class SpeechWaiting:
 
 @dataclass(frozen=True)
 class SpeechResumed:
-    """A waiting speech goes on with `frame`, `late_frames` after its time."""
+    """A waiting speech resumes with `frame`, `late_frames` after its time."""
 
     speech_id: str
     frame: int

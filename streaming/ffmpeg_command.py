@@ -28,7 +28,7 @@ def encoder_command(
     config: ChannelConfig, width: int, height: int, pipes: EncoderPipes, first_tick: int, step: EncoderStep
 ) -> list[str]:
     """ffmpeg's arguments for a run that begins with frame `first_tick`; its timestamps begin there too."""
-    # No `fflags nobuffer`: it throws away the packets that ffmpeg looked at when it opened the pipe.
+    # No `fflags nobuffer`: it discards the packets that ffmpeg read while it opened the pipe.
     low_latency = {"probesize": 32, "analyzeduration": 0}
     picture = ffmpeg.input(
         f"pipe:{pipes.video}", format="rawvideo", pix_fmt="rgb24", s=f"{width}x{height}",
@@ -70,7 +70,7 @@ def encoder_command(
     output = output.global_args(
         "-hide_banner", "-nostdin", "-nostats", "-loglevel", "level+verbose",
         "-stats_period", "1", "-progress", f"pipe:{pipes.progress}",
-        # Else each filter has a thread a core, and all of them are woken for a picture of a millisecond's work.
+        # By default each filter has a thread per core, and all of them wake for a picture of a millisecond's work.
         "-filter_complex_threads", str(config.encoder_threads),
     )  # fmt: skip
     arguments: list[str] = output.compile(cmd=config.ffmpeg)

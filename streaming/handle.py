@@ -35,7 +35,7 @@ class ChannelError(RuntimeError):
 
 @dataclass(frozen=True)
 class Reservation:
-    """Where a speech will begin, and where the channel is: as many frames of 40 ms before it, at the least."""
+    """Position of a speech's first frame, and the channel's own now; at least so many frames of 40 ms lie between."""
 
     position: int
     now: int
@@ -61,7 +61,7 @@ class ChannelHandle:
 
     @classmethod
     async def start(cls, config: ChannelConfig) -> ChannelHandle:
-        """Starts the process and returns once it is on its clock.
+        """Starts the process and returns once its frame clock runs.
 
         Raises ChannelError when it ends before that, with what it said.
         """
@@ -76,7 +76,7 @@ class ChannelHandle:
                 stderr=log,
                 pass_fds=(ring.fd,),
                 start_new_session=True,  # a Ctrl-C at the terminal reaches only the orchestrator
-                # Each thread of each encoder and target would make malloc a heap of its own, which grows to megabytes.
+                # By default malloc makes a heap of megabytes for each thread, and each encoder and target has several.
                 env={**os.environ, "PYTHONUNBUFFERED": "1", "MALLOC_ARENA_MAX": "2"},
             )  # fmt: skip
         channel = cls(config, process, ring)
@@ -143,7 +143,7 @@ class ChannelHandle:
             await self._request("finish", speech=speech_id, frame_count=pushed)
 
     async def drop(self, speech_id: str) -> None:
-        """Takes one speech back: unheard of if it waits, faded to idle within 300 ms if it plays."""
+        """Drops one speech: a waiting one never starts, a playing one fades to idle within 300 ms."""
         self._writer.drop(speech_id)
         await self._request("drop", speech=speech_id)
 
@@ -153,7 +153,7 @@ class ChannelHandle:
         await self._request("interrupt")
 
     async def set_targets(self, targets: tuple[str, ...]) -> None:
-        """Publishes to these targets from now on; the others of the channel notice nothing.
+        """Publishes to these targets from now on; those that stay are not interrupted.
 
         Raises ChannelError for an address of no known kind.
         """
@@ -163,7 +163,7 @@ class ChannelHandle:
     async def events(self) -> AsyncIterator[ChannelEvent]:
         """Yields events until the channel is closed; `ChannelDied` is the last when it ended by itself.
 
-        For one reader. If nobody reads, the oldest Status gives way.
+        For one reader. When too many events wait for it, the oldest Status is discarded.
         """
         while (event := await self._events.get()) is not None:
             yield event
@@ -177,7 +177,7 @@ class ChannelHandle:
         """Closes the stream in order and ends the process; may be called twice."""
         self._closing = True
         if self._process.returncode is None and self._process.stdin is not None:
-            self._process.stdin.close()  # the channel leaves when its parent's end closes
+            self._process.stdin.close()  # the channel ends when this pipe closes
             try:
                 await asyncio.wait_for(self._process.wait(), _CLOSE_TIMEOUT_S)
             except TimeoutError:

@@ -1,4 +1,4 @@
-"""Decides, frame by frame, what a channel shows: idle, speech, or the way between them. No clock, no I/O."""
+"""Decides, frame by frame, what a channel shows: idle, speech, or a transition between them. No clock, no I/O."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from streaming.speech import Speech, nearest_equivalent, next_equivalent
 from streaming.walk import IdleWalk
 
 _INTERRUPT_FRAMES = 1
-"""Longest fade of an interrupted speech: whoever watches shall see idle within 300 ms of the request, and a picture's
-way through encoder and RTMP server takes half of them (ffmpeg's muxers hold it until the next sound is there)."""
+"""Longest fade of an interrupted speech. A viewer should see idle within 300 ms of the request, and half of that is the
+latency of encoder and RTMP server (ffmpeg's muxers hold a picture until the next sound packet)."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Tick:
 
 @dataclass
 class MixerCounters:
-    """Counts since the start; a frame is repeated when the body stands still in a turn."""
+    """Counts since the start; a frame is repeated when the body stands still because it changes its direction."""
 
     late_waits: int = 0
     late_frames: int = 0
@@ -116,7 +116,7 @@ class Mixer:
         return start
 
     def available(self, speech: str, frames: int) -> None:
-        """Says that the first `frames` frames of a speech are there; ignored when it is over."""
+        """Says that the first `frames` frames of a speech have arrived; ignored when it is over."""
         for s in self._all():
             if s.id == speech:
                 s.available = max(s.available, min(frames, s.frame_count))
@@ -134,7 +134,7 @@ class Mixer:
                     self._end(s, EndReason.COMPLETED)
 
     def drop(self, speech: str) -> None:
-        """Takes a speech back: a waiting one at once, the playing one by a short fade to idle."""
+        """Drops a speech: a waiting one at once, the playing one with a short fade to idle."""
         current = self._current
         if current is not None and current.id == speech and self._end_reason is None:
             self._begin_closing(EndReason.INTERRUPTED)
@@ -206,7 +206,7 @@ class Mixer:
         )  # fmt: skip
 
     def _waiting_frame(self, speech: Speech) -> Tick:
-        """A face that fades out while its next frame is missing, and in again, still, before the sound goes on."""
+        """Fades the held face out while the next frame is missing, and in again before the sound resumes."""
         step = 1 / (self._fade_frames + 1)
         if not speech.may_play():
             self._walk.linger(speech.next_position, self._linger_frames)
@@ -235,7 +235,7 @@ class Mixer:
         )  # fmt: skip
 
     def _closing_frame(self, speech: Speech) -> Tick:
-        """One frame of an interrupt's fade: the speech goes on under it while it has frames, else its face is held."""
+        """One frame of an interrupt's fade: the speech continues while it has frames, else its face is held."""
         opacity, gain_to = self._closing.pop(0)
         if self._waited or speech.available <= speech.played:
             self._walk.walk()
@@ -266,7 +266,7 @@ class Mixer:
         self._events.append(SpeechEnded(speech.id, speech.played, reason, self._tick))
 
     def _rebase(self) -> None:
-        """Brings the waiting speeches as near as the avatar's loop allows, in their order."""
+        """Moves the waiting speeches to the nearest equivalent positions of the avatar's loop, in their order."""
         if self._current is not None and self._end_reason is None:
             return
         earliest = self._walk.position + 1 + len(self._closing)

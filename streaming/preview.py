@@ -1,4 +1,4 @@
-"""Serves the live fragmented MP4 on a Unix socket to any number of readers, none of which can hold up the stream."""
+"""Serves the live fragmented MP4 on a Unix socket to many readers, none of which can block the stream."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ _log = logging.getLogger("streaming.process")
 
 
 class Channel:
-    """Everything that one channel process holds, and one frame of its life."""
+    """Everything that one channel process holds; `frame` is one iteration of its loop."""
 
     def __init__(self, config: ChannelConfig, port: ControlPort | None, ring: FrameRing | None) -> None:
         self._config = config
@@ -56,11 +56,11 @@ class Channel:
             self._preview.close()
             raise
         self._events: deque[tuple[int, MixerEvent]] = deque()
-        self._clock = FrameClock(time.monotonic, self._rest)
+        self._clock = FrameClock(time.monotonic, self._wait_answering)
 
     def frame(self) -> None:
         """Waits for the next frame's time, and publishes it."""
-        self._rest(0)  # the clock itself doesn't, before a frame that is late
+        self._wait_answering(0)  # the clock doesn't wait before a late frame, and requests must be answered
         number = self._clock.wait()
         self._reader.poll()
         tick = self._mixer.tick()
@@ -89,8 +89,8 @@ class Channel:
             if self._port:
                 self._port.emit(event)
 
-    def _rest(self, seconds: float) -> None:
-        """Lets the time pass, and answers what is asked meanwhile: no speech waits for a frame to get its place."""
+    def _wait_answering(self, seconds: float) -> None:
+        """Waits, and answers requests meanwhile: a reservation must not wait for the next frame."""
         if self._port is None:
             time.sleep(seconds)
             return
@@ -133,8 +133,8 @@ class Channel:
         match values["op"]:
             case "reserve":
                 speech = values["speech"]
-                # The first frame after the lead: at an earlier one idle waits for faces, at a later one they for it.
-                # A stall counts for nothing: the schedule moves by it.
+                # The first frame after the lead: before it idle would wait for the faces, after it the faces for idle.
+                # The clock's lateness is left out: after a stall the whole schedule moves.
                 lead_frames = math.ceil((values["lead_s"] + min(0.0, self._clock.lateness_s())) * FPS)
                 position = self._mixer.reserve(speech, values["frame_count"], lead_frames, values["start_after"])
                 self._reader.register(values["number"], speech)
@@ -160,7 +160,7 @@ class Channel:
             frames_sent=publisher.sent,
             late_waits=counters.late_waits,
             late_frames=counters.late_frames,
-            # Before an idle clip nobody sees where the avatar's own body stands.
+            # While an idle clip is shown, the avatar's own body is not seen.
             repeated_frames=counters.repeated_frames if self._compositor.idle_is_the_avatar else 0,
             dropped_pairs=publisher.dropped,
             dropped_speech_pairs=publisher.dropped_speech,
@@ -181,9 +181,9 @@ class Channel:
 
 
 def main(arguments: list[str]) -> int:
-    """Runs a channel until its parent goes or a signal comes; the exit code of the process."""
+    """Runs a channel until its parent ends or a signal arrives; returns the exit code."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s", level=logging.INFO)
-    cv2.setNumThreads(1)  # a face is too small to share out, and the cores belong to the models
+    cv2.setNumThreads(1)  # a face is too small for several threads, and the models need the cores
     if len(arguments) != 1:
         print("usage: python -m streaming.process CONFIG.json | -", file=sys.stderr)
         return 2
@@ -192,7 +192,7 @@ def main(arguments: list[str]) -> int:
         signal.signal(number, lambda *_: stop.set())
     if arguments[0] != "-":
         return _play(Channel(ChannelConfig.load(Path(arguments[0])), None, None), None, stop)
-    # Not sys.stdin, which Python closes at its end, and aborts where a thread is still reading it.
+    # Not sys.stdin: Python closes it at exit, and aborts when a thread is still reading from it.
     port = ControlPort(os.fdopen(sys.stdin.fileno(), "rb", closefd=False), sys.stdout.buffer)
     request = port.wait_request()
     if request is None:

@@ -20,7 +20,7 @@ from streaming.timeline import StreamTimeline
 _log = logging.getLogger(__name__)
 
 _BACK_OFF_S = (0.1, 0.5, 1.0, 2.0, 3.0)
-_GOOD_RUN_S = 30.0  # a run this long makes the next failure a first one again
+_GOOD_RUN_S = 30.0  # after a run this long the back-off begins anew
 _HUNG_S = 5.0
 _LOOK_S = 0.2
 _CLOSE_S = 3.0
@@ -64,7 +64,7 @@ class Publisher:
         self._queue.put(pair)
 
     def set_targets(self, targets: Iterable[str]) -> None:
-        """Publishes to these targets from now on; those that stay notice nothing.
+        """Publishes to these targets from now on; those that stay are not interrupted.
 
         Raises ValueError for an address of no known kind, and changes nothing then.
         """
@@ -74,7 +74,7 @@ class Publisher:
         for target in [target for target in self._pushes if target not in wanted]:
             push = self._pushes.pop(target)
             self._lost_connections += push.status.reconnects
-            # Saying goodbye takes seconds at a far end that hangs, and the frame clock does not wait.
+            # Closing takes seconds where the remote server hangs, and the frame clock must not wait for it.
             thread = threading.Thread(target=push.close, name="push-retires")
             thread.start()
             self._retired = [*(t for t in self._retired if t.is_alive()), thread]
@@ -221,7 +221,7 @@ class Publisher:
         self._queue.finish_run(run.number)
 
     def _on_line(self, line: str) -> None:
-        # The encoder knows no target's address: its targets are pipes.
+        # Nothing to mask here: the encoder writes to pipes and knows no target's address.
         _log.log(self._lines.level(line), "ffmpeg: %s", line)
 
     def _on_progress(self, values: dict[str, str]) -> None:

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from streaming.config import FRAME_SAMPLES
 
-_LINE = 64  # the two indices lie in cache lines of their own
+_LINE = 64  # each of the two indices has a cache line of its own
 
 
 @dataclass(frozen=True)
 class Slot:
-    """One speech frame; `face` uint8 [R, R, 3] and `audio` int16 [640] are views that die with `release`."""
+    """One speech frame; `face` uint8 [R, R, 3] and `audio` int16 [640] are views, valid until `release`."""
 
     speech: int
     frame: int
@@ -37,7 +37,7 @@ class FrameRing:
         self.slots = slots
         self.resolution = resolution
         dtype = _slot_dtype(resolution)
-        # Populated: a ring that grew as it is first filled would run out of memory in the middle of a speech.
+        # Populated now: pages that are allocated on first use could run out in the middle of a speech.
         flags = mmap.MAP_SHARED | mmap.MAP_POPULATE
         self._memory = mmap.mmap(fd, 2 * _LINE + slots * dtype.itemsize, flags)
         self._written: NDArray[np.int64] = np.ndarray(1, np.int64, self._memory, 0)
@@ -81,13 +81,13 @@ class FrameRing:
         return Slot(int(slot["speech"]), int(slot["frame"]), slot["face"], slot["audio"])
 
     def release(self) -> None:
-        """Gives the oldest frame's place back to the producer; raises IndexError when the ring is empty."""
+        """Frees the oldest slot for the producer; raises IndexError when the ring is empty."""
         if not len(self):
             raise IndexError("the ring is empty")
         self._publish(self._read, int(self._read[0]) + 1)
 
     def close(self) -> None:
-        """Closes this process's descriptor; the memory goes when nobody maps it any more."""
+        """Closes this process's descriptor; the memory is freed when no process maps it any more."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1

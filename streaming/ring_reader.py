@@ -1,4 +1,4 @@
-"""The consuming end of the ring: tells the mixer what is there, and holds the face that is on the screen."""
+"""The consuming end of the ring: tells the mixer which frames have arrived, and keeps the face that is shown."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from streaming.ring import FrameRing, Slot
 
 
 class RingReader:
-    """Reads speech frames in the mixer's order and gives their places back.
+    """Reads speech frames in the mixer's order and frees their slots.
 
     The oldest slot stays until the next frame is shown, since a late speech holds its last face.
     """
@@ -33,7 +33,7 @@ class RingReader:
         self._numbers[speech] = number
 
     def poll(self) -> None:
-        """Tells the mixer of the frames that came since."""
+        """Tells the mixer of the frames that have arrived since the last call."""
         if self._ring is None:
             return
         while (slot := self._ring.peek(self._seen)) is not None:
@@ -53,7 +53,7 @@ class RingReader:
         return self._find(tick, tick.audio).audio
 
     def release(self, tick: Tick) -> None:
-        """Gives back what no coming tick can show: frames before the one just shown, and speeches that are over."""
+        """Frees the slots that no later tick can show: frames before the one just shown, and speeches that are over."""
         if self._ring is None:
             return
         waiting = set(self._mixer.speeches)

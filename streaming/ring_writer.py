@@ -59,7 +59,7 @@ class RingWriter:
                     speech.number, first + offset, faces[offset], audio[offset]
                 ):
                     break
-                await asyncio.sleep(0.5 / FPS)  # the consumer frees one place a frame
+                await asyncio.sleep(0.5 / FPS)  # the consumer frees one slot a frame
             else:
                 return
 

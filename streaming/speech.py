@@ -1,4 +1,4 @@
-"""A speech as the mixer knows it: how many frames, how many are there, and when it may play."""
+"""A speech as the mixer knows it: how many frames it has, how many have arrived, and when it may play."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Speech:
         return self.played >= self.frame_count
 
     def may_play(self) -> bool:
-        """True when enough frames are there to start, or to go on after a wait."""
+        """True when enough frames have arrived to start, or to resume after a wait."""
         if self.finished:
             return self.available > self.played
         return self.available - self.played >= min(self.start_after, self.frame_count - self.played)

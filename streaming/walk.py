@@ -1,4 +1,4 @@
-"""Where idle stands on the avatar's path: it walks on, waits around a position, or comes to it, never jumping."""
+"""Idle's position on the avatar's path: it moves on, lingers around a position, or approaches one; it never jumps."""
 
 from __future__ import annotations
 

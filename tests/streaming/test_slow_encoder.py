@@ -30,16 +30,17 @@ async def test_a_faster_preset_relieves_the_encoder_and_no_pair_is_lost(avatar: 
         await watched.until(is_state(PublisherState.ON_AIR))
         await say(watched.channel, "a", 150)
         ended = await watched.until(is_kind(SpeechEnded))
-        status = await watched.until(lambda e: isinstance(e, Status) and e.encoder_steps_down == 1)
+        status = await watched.until(lambda e: isinstance(e, Status) and e.encoder_steps_down >= 1)
     assert isinstance(ended, SpeechEnded) and (ended.played_frames, ended.dropped_frames) == (150, 0)
     assert isinstance(status, Status) and (status.dropped_pairs, status.encoder_restarts) == (0, 0)
-    assert steps_of(watched) == ["as configured", "preset superfast"]
+    first, *others = steps_of(watched)
+    assert first == "as configured" and all(step.startswith("preset") for step in others)
     received = read(out, *avatar.frame_size)
     assert received.missing == [] and received.out_of_turn == []
     assert received.pts_s == pytest.approx([1 + number / 25 for number in received.numbers], abs=0.002)
     assert max(map(abs, received.offsets_s)) <= 0.020
     log = (tmp_path / "c.log").read_text()
-    assert "can't keep up" in log and "preset superfast" in log
+    assert "can't keep up" in log and "now preset" in log
 
 
 async def test_smaller_pictures_and_fewer_of_them_follow_and_sound_stays_with_its_picture(
@@ -49,14 +50,17 @@ async def test_smaller_pictures_and_fewer_of_them_follow_and_sound_stays_with_it
     ffmpeg = slow_ffmpeg(tmp_path, {"rawvideo": 20})
     async with running(avatar, tmp_path, targets=(str(out),), ffmpeg=str(ffmpeg)) as watched:
         await watched.until(is_state(PublisherState.ON_AIR))
-        await watched.until(lambda e: isinstance(e, Status) and e.encoder_step == "12.5 frames/s" and e.queue_s < 0.1)
+        await watched.until(
+            lambda e: isinstance(e, Status) and e.encoder_step.endswith(" frames/s") and e.queue_s < 0.1
+        )
         await asyncio.sleep(4)
     last = [event for event in watched.events if isinstance(event, Status)][-1]
     assert last.encoder_restarts == 0
     received = read(out, *avatar.frame_size)
-    assert set(np.diff(received.numbers)[-40:]) == {2}, "every other frame"
+    frame_step = round(25 / float(last.encoder_step.split()[0]))
+    assert set(np.diff(received.numbers)[-15:]) == {frame_step}, "one of two frames, or of five"
     assert received.pts_s == pytest.approx([1 + number / 25 for number in received.numbers], abs=0.002)
-    assert max(map(abs, received.offsets_s)) <= 0.040
+    assert max(map(abs, received.offsets_s), default=0.0) <= 0.040
 
 
 async def test_what_no_step_relieves_in_time_is_dropped_in_single_pairs_and_told(
