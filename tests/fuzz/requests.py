@@ -1,4 +1,4 @@
-"""Requests that nobody described: JSON, queries, forms and bytes, drawn by hypothesis."""
+"""Requests that nobody described, drawn by hypothesis."""
 
 from hypothesis import strategies as st
 
@@ -97,3 +97,86 @@ WIRE = st.builds(
     st.sampled_from((b"", b"\r\n\r\n")),
 )  # fmt: skip
 """Bytes on a connection that may or may not be HTTP."""
+
+_TOKENS = st.text(st.sampled_from("ABCXYZabcxyz0189!#$%&'*+-.^_`|~"), min_size=1)
+_METHODS = st.one_of(
+    st.sampled_from(("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE", "CONNECT", "PROPFIND", "get",
+                     "G" * 30_000, "M-SEARCH", "QUERY", "PRI")),
+    _TOKENS,
+)  # fmt: skip
+_PATHS = st.sampled_from(
+    ("/", "*", "/v1/tasks", "/v1/tasks/x", "/v1/channels/main", "/v1/channels/main/interrupt", "/v1/avatars/demo",
+     "/v1/session", "/health/live", "/metrics", "/nothing", "/v1/events/x", "/page/main.js", "/page/../../etc/passwd")
+)  # fmt: skip
+METHODS = st.builds(
+    lambda method, path, more: f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{more}\r\n".encode(),
+    _METHODS,
+    _PATHS,
+    st.sampled_from(("", "Content-Length: 0\r\n", "Origin: http://elsewhere.example\r\n", "Connection: close\r\n")),
+)
+"""Requests with methods that a route has, that HTTP has, and that nobody has."""
+
+_UPGRADE_HEADERS = st.sampled_from(
+    ("Upgrade: websocket", "Upgrade: WebSocket, h2c", "Upgrade: h2c", "Upgrade: TLS/1.0", "Upgrade:", "Upgrade: \tx",
+     "Connection: Upgrade", "Connection: keep-alive, Upgrade", "Connection: upgrade, HTTP2-Settings",
+     "HTTP2-Settings: AAMAAABkAAQAAP__", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Version: 99",
+     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Key: x", "Sec-WebSocket-Protocol: a, b, c",
+     "Sec-WebSocket-Extensions: permessage-deflate", "Expect: 100-continue", "Content-Length: 3")
+)  # fmt: skip
+UPGRADES = st.builds(
+    lambda method, path, headers, after: (
+        f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n".encode()
+        + b"".join(f"{header}\r\n".encode() for header in headers)
+        + b"\r\n"
+        + after
+    ),
+    st.sampled_from(("GET", "GET", "POST", "OPTIONS")),
+    st.one_of(_PATHS, st.sampled_from(("/v1/channels/main/speech", "/v1/channels/main/conversation"))),
+    st.lists(_UPGRADE_HEADERS, max_size=7),
+    st.one_of(st.just(b""), st.binary(max_size=40), st.just(b"\x81\x85\0\0\0\0hello")),
+)
+"""Requests to go over to another protocol that are not, or hardly, a WebSocket's handshake."""
+
+_SCHEMES = st.sampled_from(("rtmp", "rtmps", "srt", "udp", "http", "file", "RTMP", "", "javascript", "concat", "pipe"))
+_HOSTS = st.sampled_from(
+    ("live.example", "127.0.0.1", "[::1]", "[::", "[v1.x]", "", "a" * 300, "user:pw@h", "@", "h:0", "h:99999", "h:-1",
+     "h:x", "h:", "h:65535", "0.0.0.0:1", "xn--", "%00", "h\\x", "1.2.3.4.5", "☃", "h h", "169.254.169.254")
+)  # fmt: skip
+_RESTS = st.sampled_from(
+    ("", "/", "/app/key", "/app/key/", "/app/***", "?mode=listener", "?mode=caller&mode=listener", "#?mode=listener",
+     "/a/b?streamid=x&passphrase=y", "/%2e%2e/%00", "/a|b", "/[f=flv]x", "/" + "k" * 2000, " -f null", "\n-y", "?" * 20)
+)  # fmt: skip
+ADDRESSES = st.one_of(
+    st.builds(lambda scheme, host, rest: f"{scheme}://{host}{rest}", _SCHEMES, _HOSTS, _RESTS),
+    st.builds(lambda scheme, host, rest: f"{scheme}:{host}{rest}", _SCHEMES, _HOSTS, _RESTS),
+    st.sampled_from(("show.flv", "../show.flv", "/etc/show.flv", "-y.flv", "a/../../b.ts", "a:b.mp4", "x.m3u8", ".flv",
+                     "con.flv\0", "a" * 300 + ".flv", "a//b.ts", "show.flv/", "~/show.flv", "$HOME.flv")),
+    _TEXTS,
+)  # fmt: skip
+TARGETS = st.builds(lambda targets: {"targets": targets}, st.lists(ADDRESSES, min_size=1, max_size=9))
+"""Changes of a channel's targets."""
+
+_NEAR = st.one_of(
+    st.integers(-2, 70), st.integers(62, 4100), st.sampled_from((99, 100, 50_000, 50_001, 2.0, "25", True))
+)
+DEFINITIONS = st.fixed_dictionaries(
+    {
+        "channel": st.one_of(st.just("fuzzed"), st.text(st.sampled_from("abz09_-A /\n"), max_size=34), VALUES),
+        "avatar": st.one_of(st.just("nobody"), st.text(st.sampled_from("az0_-./"), max_size=66), VALUES),
+    },
+    optional={
+        "targets": st.one_of(st.lists(ADDRESSES, max_size=9), VALUES),
+        "picture_size": st.one_of(st.lists(_NEAR, max_size=3), VALUES),
+        "fade_frames": _NEAR,
+        "video_bitrate_kbps": _NEAR,
+        "x264_preset": st.one_of(st.sampled_from(("fast", "FAST", "placebo", "")), VALUES),
+        "more": VALUES,
+    },
+)
+"""Definitions of channels that are nearly right; none names an avatar that there is."""
+
+LONG_ANSWERS = (
+    "/v1/events", "/v1/channels/main/preview.mp4", "/openapi.json", "/metrics", "/page/style.css",
+    "/v1/tasks?limit=1000",
+)  # fmt: skip
+"""What a client may ask for and then not read."""

@@ -29,7 +29,20 @@ from tests.support.drawn_cases import ask_everything
 SCALE = int(os.environ.get("FUZZ_SCALE", "1"))
 SEED = int(os.environ.get("FUZZ_SEED", "0"))
 RECORD = os.environ.get("FUZZ_RECORD")
-EXAMPLES = {"schema": 3, "json": 100, "query": 60, "form": 100, "wire": 40, "audio": 24, "video": 3}
+EXAMPLES = {
+    "schema": 3,
+    "json": 100,
+    "query": 60,
+    "form": 100,
+    "wire": 40,
+    "methods": 100,
+    "upgrades": 80,
+    "targets": 80,
+    "definitions": 60,
+    "stalled": 30,
+    "audio": 24,
+    "video": 3,
+}
 AT_ONCE = 4
 
 pytestmark = pytest.mark.timeout(300 + 300 * SCALE)
@@ -129,25 +142,95 @@ def test_requests_that_nobody_described_are_refused(served: Served, answers: Ans
     served.assert_nothing_stays()
 
 
+def sent_raw(served: Served, answers: Answers, kind: str, data: bytes) -> None:
+    """Sends bytes on a connection of their own, and notes with which status they are answered, or that none came."""
+    began = time.monotonic()
+    with socket.create_connection(("127.0.0.1", served.port), timeout=ANSWERED_WITHIN_S) as connection:
+        answer = b""
+        with contextlib.suppress(ConnectionError):
+            connection.sendall(data)
+            connection.shutdown(socket.SHUT_WR)
+            while block := connection.recv(1 << 16):
+                answer += block
+    status = answer.split(b" ")[1].decode() if answer.startswith(b"HTTP/1.1 ") else "closed"
+    answers.note(kind, status, time.monotonic() - began)
+    assert not status.startswith("5") or status in ("501", "503"), (data, answer)
+
+
 def test_bytes_that_are_no_request_end_their_connection_alone(served: Served, answers: Answers) -> None:
     @hypothesis.seed(SEED)
     @many("wire")
     @hypothesis.given(drawn.WIRE)
     def send(data: bytes) -> None:
-        began = time.monotonic()
-        with socket.create_connection(("127.0.0.1", served.port), timeout=ANSWERED_WITHIN_S) as connection:
-            answer = b""
-            with contextlib.suppress(ConnectionError):
-                connection.sendall(data)
-                connection.shutdown(socket.SHUT_WR)
-                while block := connection.recv(1 << 16):
-                    answer += block
-        status = answer.split(b" ")[1].decode() if answer.startswith(b"HTTP/1.1 ") else "closed"
-        answers.note("bytes", status, time.monotonic() - began)
-        assert not status.startswith("5") or status == "503", (data, answer)
+        sent_raw(served, answers, "bytes", data)
 
     send()
     assert served.http.get("/health/live").status_code == 200
+    served.assert_nothing_stays()
+
+
+def test_methods_and_upgrades_that_nobody_has_are_refused(served: Served, answers: Answers) -> None:
+    @hypothesis.seed(SEED)
+    @many("methods")
+    @hypothesis.given(drawn.METHODS)
+    def send_method(data: bytes) -> None:
+        sent_raw(served, answers, "methods", data)
+
+    @hypothesis.seed(SEED)
+    @many("upgrades")
+    @hypothesis.given(drawn.UPGRADES)
+    def send_upgrade(data: bytes) -> None:
+        sent_raw(served, answers, "upgrades", data)
+
+    send_method()
+    send_upgrade()
+    assert len(served.http.get("/metrics").content) < 1_000_000
+    served.assert_nothing_stays()
+
+
+def test_targets_and_definitions_that_cannot_be_are_refused(served: Served, answers: Answers) -> None:
+    def send(kind: str, method: str, path: str, body: Any) -> None:
+        content = json.dumps(body).encode()
+        answer = served.http.request(method, path, content=content, headers={"Content-Type": "application/json"})
+        check(answers, kind, answer, content)
+        assert answer.status_code >= 400, content
+
+    @hypothesis.seed(SEED)
+    @many("targets")
+    @hypothesis.given(drawn.TARGETS)
+    def send_targets(change: Any) -> None:
+        send("targets", "PATCH", "/v1/channels/main", change)  # 409 where they could be: the settings define it
+
+    @hypothesis.seed(SEED)
+    @many("definitions")
+    @hypothesis.given(drawn.DEFINITIONS)
+    def send_definition(definition: Any) -> None:
+        send("definitions", "POST", "/v1/channels", definition)
+
+    send_targets()
+    send_definition()
+    served.assert_nothing_stays()
+
+
+def test_readers_that_stall_leave_nothing(served: Served, answers: Answers) -> None:
+    dice, most_at_once = random.Random(SEED), 15
+    left = EXAMPLES["stalled"] * SCALE
+    while left > 0:
+        clients = []
+        for _ in range(min(left, most_at_once)):
+            client = socket.socket()
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect(("127.0.0.1", served.port))
+            path = dice.choice(drawn.LONG_ANSWERS)
+            client.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode() * dice.choice((1, 1, 3)))
+            clients.append(client)
+        time.sleep(dice.choice((0.01, 0.1, 0.3)))
+        began = time.monotonic()
+        check(answers, "beside stalled readers", served.http.get("/v1/tasks"), "beside stalled readers")
+        for client in clients:
+            client.close()
+            answers.note("stalled readers", "unread", time.monotonic() - began)
+        left -= most_at_once
     served.assert_nothing_stays()
 
 
