@@ -1,4 +1,4 @@
-"""Whether a request may come in, decided by its key."""
+"""Who sends a request, and what their key or session allows."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Caller:
 
 
 class Gate:
-    """Knows the keys, and whether they are asked for."""
+    """Holds the keys and sessions, and knows whether a key is required."""
 
     def __init__(self, keys_path: Path, required: bool, host: str) -> None:
         """Raises NoKeys when keys are required and there are none, and KeyFileError."""
@@ -69,7 +69,7 @@ class Gate:
         try:
             found = look_up()
         except KeyFileError as error:
-            if str(error) != self._damaged:  # said once, not for each request
+            if str(error) != self._damaged:  # logged once, not for each request
                 logger.error("no key opens anything: %s", error)
             self._damaged = str(error)
             return None

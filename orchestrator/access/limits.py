@@ -17,7 +17,7 @@ class RateLimit:
     def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._per_minute = per_minute
         self._clock = clock
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # what is left, and when that was
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # tokens left, and the time of that count
 
     def take(self, caller: str) -> int:
         """0 when the caller may go on, else the whole seconds to wait."""
@@ -29,7 +29,7 @@ class RateLimit:
         wait_s = 0 if left >= 1 else math.ceil((1 - left) / per_s)
         self._buckets[caller] = (left if wait_s else left - 1, now)
         if len(self._buckets) > _MOST_CALLERS:
-            self._buckets.popitem(last=False)  # who was seen longest ago has the fullest bucket
+            self._buckets.popitem(last=False)  # the caller seen longest ago has the fullest bucket
         return wait_s
 
 

@@ -1,1 +1,1 @@
-"""Avatars: a video of a person in, the folder that channels play and generation reads out."""
+"""Avatars: a video of a person becomes a folder that channels play and generation reads."""

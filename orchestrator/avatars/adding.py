@@ -29,7 +29,10 @@ async def add_avatar(
     options: PrepareOptions | None = None,
     progress: Progress = lambda step, done, total: None,
 ) -> PreparedAvatar:
-    """Prepare an avatar from a video, or find it prepared; raises AvatarError, CheckpointError, InferenceError."""
+    """Prepare an avatar from a video; the same one is prepared once.
+
+    Raises AvatarError, CheckpointError, InferenceError.
+    """
     checkpoint = Checkpoint.open(settings.checkpoint_dir)
     finder = FaceLandmarker(settings.checkpoint_dir.parent / "face")
     room = DiskRoom(settings.avatar_limit_bytes, settings.avatar_reserve_bytes)
@@ -50,7 +53,7 @@ async def add_avatar_in_terminal(
         def progress(step: Step, done: int, total: int | None) -> None:
             if step not in tasks:
                 tasks[step] = bars.add_task(step.value, total=total)
-            # What a header announces is about right; the bar must not end before the work.
+            # A header's frame count is an estimate; the bar must not end before the work.
             bars.update(tasks[step], completed=done, total=None if total is None else max(done, total))
 
         return await add_avatar(settings, video, name, options, progress)

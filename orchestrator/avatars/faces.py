@@ -34,7 +34,7 @@ class FaceFinder(Protocol):
         ...
 
     def follow(self, frame: NDArray[np.uint8], face: FoundFace) -> FoundFace | None:
-        """A face that was there a moment ago, looked for where it was; None when it isn't there any more."""
+        """Searches for a face near its last position; None when it is gone."""
         ...
 
 
@@ -102,7 +102,7 @@ class People:
         if person.last_face is None or number - person.last_frame > _FOLLOWED_FRAMES:
             return
         face = self._finder.follow(frame, person.last_face)
-        # It must not run over to somebody else's face.
+        # Tracking must not switch to another person's face.
         taken = [other for other in self._people if other.last_frame == number]
         if face is not None and _fits(person, face, number) and _nearest(taken, face, number) is None:
             person.add(number, face)

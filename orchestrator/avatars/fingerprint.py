@@ -9,7 +9,7 @@ from pathlib import Path
 
 from latentsync.checkpoint import Checkpoint
 
-# Raised by whoever changes decoding, alignment, the mask or the condition's layout.
+# Increment it with every change of decoding, alignment, the mask or the condition's layout.
 _PREPARATION = 2
 _BLOCK_BYTES = 1 << 20
 

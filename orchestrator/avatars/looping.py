@@ -1,4 +1,4 @@
-"""Whether a clip may start again from its beginning, or has to be played back."""
+"""Whether a clip can loop from its last frame to its first, or must be played forwards and backwards."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from latentsync.avatar import Loop
 
 _THUMBNAIL = (64, 64)
-# The way from the last frame to the first may be this much longer than the longest ordinary step of the clip.
+# The difference between last and first frame may be this many times the largest ordinary step of the clip.
 _TOLERANCE = 1.5
 _ORDINARY_QUANTILE = 0.95
 _FEWEST_FRAMES = 4

@@ -1,4 +1,4 @@
-"""Avatars asked for over HTTP: prepared one after another, with progress; they end with the server."""
+"""Avatars requested over HTTP: prepared one after another, with progress; they end with the server."""
 
 from __future__ import annotations
 
@@ -126,11 +126,11 @@ class _Job:
 
 
 class PreparationsFull(Exception):
-    """More are waiting than may."""
+    """The queue of preparations is full."""
 
 
 class Preparations:
-    """The queue of avatars to be prepared; one at a time, since each takes the memory and the encoder it can get."""
+    """The queue of avatars to be prepared; one at a time, since each can use all memory and the whole encoder."""
 
     def __init__(self, prepare: Prepare, notices: Broadcast, clock: Clock, limit: int = 8) -> None:
         self._prepare = prepare
@@ -178,7 +178,7 @@ class Preparations:
             self._end(preparation_id, state=PreparationState.CANCELLED)
 
     async def run(self) -> None:
-        """Prepare what is asked for, until cancelled."""
+        """Prepare queued avatars, until cancelled."""
         try:
             while True:
                 while not self._jobs:
@@ -210,7 +210,7 @@ class Preparations:
         except (AvatarError, CheckpointError, InferenceError, LandmarkModelError) as error:
             code = getattr(error, "code", "bad_avatar")
             self._end(preparation_id, state=PreparationState.FAILED, error=(code, str(error)))
-        except Exception:  # a fault of ours, which must not end the queue; the log has its traceback
+        except Exception:  # a bug must not end the queue; the log has its traceback
             logger.exception("avatar %s could not be prepared", name)
             message = "The server failed at this video. Its log says why."
             self._end(preparation_id, state=PreparationState.FAILED, error=("internal_error", message))

@@ -49,7 +49,7 @@ Progress = Callable[[Step, int, int | None], None]
 
 @dataclass(frozen=True)
 class PrepareOptions:
-    """Longest clip in frames, greatest height in pixels (None: as it is), and how it repeats (None: found out).
+    """Longest clip in frames, greatest height in pixels (None: as it is), and how it repeats (None: detected).
 
     `face_at` names one of several faces by a point near it, as shares of the picture's width and height; `idle` is a
     clip of its own that plays while nobody speaks.
@@ -95,7 +95,7 @@ async def prepare_avatar(
     await asyncio.to_thread(require_room, video, options, directory, room)
     stopped = Event()
     preparation = _Preparation(video, options, checkpoint.resolution, finder, progress, room, stopped)
-    # A thread of its own, so that the folder is removed behind the step that still writes to it.
+    # One thread runs all steps, so that the folder is removed after the step that still writes to it.
     thread = ThreadPoolExecutor(1, "avatar")
     run = partial(asyncio.get_running_loop().run_in_executor, thread)
     writer = await run(AvatarWriter, target)
@@ -184,7 +184,7 @@ class _Preparation:
         return track, FrameFile(file.path, file.count, file.size)
 
     def _without_repeated_frame(self, track: Track, file: FrameWriter) -> Track:
-        """Many a clip that was made to loop ends with its first frame once more, which would be shown twice."""
+        """Drops the last frame of a looping clip when it repeats the first, which would be shown twice."""
         frames = file.read()
         cycles = (self.options.loop or track.loop) is Loop.CYCLE
         if not cycles or len(frames) < 2 or not np.array_equal(frames[0], frames[len(frames) - 1]):

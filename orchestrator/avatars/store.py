@@ -54,7 +54,7 @@ def rename_avatar(directory: Path, name: str, new_name: str) -> None:
 def remove_avatar(directory: Path, name: str) -> None:
     """Delete the avatar `name`; raises `AvatarNotFound`. A channel that plays it keeps its mapped files."""
     folder = _existing(directory, name)
-    # Out of the way at once: a removal that is interrupted leaves no half avatar under the name.
+    # Renamed first: an interrupted removal leaves no incomplete avatar under the name.
     doomed = directory / f".{name}.removed"
     shutil.rmtree(doomed, ignore_errors=True)
     folder.rename(doomed)

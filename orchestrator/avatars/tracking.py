@@ -15,7 +15,7 @@ from orchestrator.avatars.looping import detect_loop, thumbnail
 
 # A face that is lost, small or turned for no longer than this (half a second) is bridged.
 _BRIDGED_FRAMES = 12
-_BRIDGED_WIDTHS = 0.75  # further apart than this before and after, and it was no moment but a cut
+_BRIDGED_WIDTHS = 0.75  # a face that moved further than this while it was lost means a cut
 _LEAST_SPEECH_FRAMES = 25
 _LEAST_WIDTH_PX = 48.0
 _MOST_TURN = 0.8  # about 45°
@@ -36,7 +36,7 @@ class Track:
 
 
 class FaceTracker:
-    """Walks over a clip's frames once; keeps landmarks and thumbnails of them, never the frames."""
+    """Reads a clip's frames once; keeps their landmarks and thumbnails, never the frames."""
 
     def __init__(self, finder: FaceFinder, face_at: tuple[float, float] | None = None) -> None:
         """`face_at` names one of several faces: a point near it, as shares of the picture's width and height."""
@@ -99,7 +99,7 @@ def _found(speaker: Person, total: int) -> NDArray[np.float64]:
 
 
 def _usable(found: NDArray[np.float64]) -> tuple[NDArray[np.bool_], dict[type[FaceUnusable], list[int]]]:
-    """Which frames [N] can be spoken on, short troubles bridged; and the frames with trouble by its kind."""
+    """Which frames [N] can be spoken on, short losses bridged; and the bad frames by the kind of problem."""
     there = np.isfinite(found).all(axis=(1, 2))
     problems: dict[type[FaceUnusable], list[int]] = {NoFace: [], FaceTooSmall: [], FaceTurned: []}
     good = np.zeros(len(found), bool)

@@ -30,7 +30,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 def _open(path: str, endpoint: Endpoint, method: str = "GET") -> Route:
-    """For everyone: what tells nothing about tasks, channels and avatars."""
+    """Without a key: what reveals nothing about tasks, channels and avatars."""
     return Route(path, guarded(endpoint, None), methods=[method])
 
 
@@ -74,7 +74,7 @@ ROUTES = [
     _open("/v1/session", session_routes.end, "DELETE"),
     _view("/metrics", health_routes.metrics),
     _open("/openapi.json", openapi.document),
-    # Asked by whoever restarts us: never refused.
+    # Health probes decide whether the process is restarted, so they are never refused.
     Route("/health/live", health_routes.live),
     Route("/health/ready", health_routes.ready),
     *page_routes.ROUTES,
@@ -83,7 +83,7 @@ ROUTES = [
 
 def create_app(orchestrator: Orchestrator) -> Starlette:
     """The application of one orchestrator, which must run for as long as requests are answered."""
-    # A page of another site can have no key, and without keys its name must not be taken for ours.
+    # Without keys, the Host header is checked against DNS rebinding by pages of other sites.
     hosts = None if orchestrator.gate.required else {"localhost", *orchestrator.settings.allowed_hosts}
     app = Starlette(
         routes=ROUTES,

@@ -119,7 +119,7 @@ async def avatar_picture(request: Request) -> Response:
     """An avatar's preview picture."""
     orchestrator: Orchestrator = request.app.state.orchestrator
     name = request.path_params["name"]
-    # Compared with the names that exist: a name from outside never becomes a path.
+    # Compared with the existing names, so that no name from a request becomes a path.
     for avatar in await asyncio.to_thread(prepared_avatars, orchestrator.settings.avatars_dir):
         if avatar.name == name and avatar.preview_path.is_file():
             return FileResponse(avatar.preview_path, media_type="image/png", headers={"Cache-Control": "no-cache"})
@@ -181,7 +181,7 @@ async def _spooled(form: UploadForm, folder: Path) -> dict[str, Path]:
     async for field, block in form.file_blocks():
         path = files.setdefault(field, folder / field)
         await asyncio.to_thread(_append, path, block)
-    # An empty file comes without a block. An idle clip that was left empty in a page's form is none.
+    # An empty file yields no block. An empty idle clip, as browsers send it for an unused field, counts as none.
     if VIDEO_FIELD not in files:
         raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, "bad_video", "The video is empty. Send it again.")
     return files

@@ -141,7 +141,7 @@ async def _relayed(
             with anyio.move_on_after(_STALLED_S) as scope:
                 block = await reader.read(_BLOCK_BYTES)
             if scope.cancelled_caught or not block:
-                return  # the viewer connects again, and gets a fresh beginning
+                return  # the viewer reconnects and starts at the next keyframe
             yield block
     finally:
         channel.viewers -= 1

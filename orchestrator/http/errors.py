@@ -36,7 +36,7 @@ class ApiError(Exception):
         self.code = code
         self.message = message
         self.retry_after_s = retry_after_s
-        # The rest of a body that stopped is not to be taken for the next request.
+        # The rest of a body that timed out must not be parsed as the next request.
         self.closes = status is HTTPStatus.REQUEST_TIMEOUT
         self.headers: dict[str, str] = {}
 
@@ -60,7 +60,7 @@ def from_os_error(error: OSError) -> ApiError:
 
 
 def refusal_of(error: ApiError | AudioError | OSError) -> ApiError:
-    """What an upload is refused with; raises an OSError that has nothing to do with it."""
+    """What an upload is refused with; raises any other OSError again."""
     if isinstance(error, ApiError):
         return error
     return from_audio_error(error) if isinstance(error, AudioError) else from_os_error(error)
@@ -113,7 +113,7 @@ async def _on_disconnect(request: Request, error: Exception) -> Response:
 
 
 async def _on_fault(request: Request, error: Exception) -> Response:
-    # Starlette logs the traceback; what went wrong inside is no business of the client.
+    # Starlette logs the traceback; clients must not see internals.
     return error_response(500, "internal_error", "The server failed at this request. Its log says why.")
 
 

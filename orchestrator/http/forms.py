@@ -124,7 +124,7 @@ class UploadForm:
         if self._is_file:
             if self._name in self._file_fields:
                 self._blocks.append((self._name, data[start:end]))
-            # A file that nobody asked for is read over; the request's own size is limited.
+            # A file in an unknown field is skipped; the size of the whole request is limited anyway.
             return
         if len(self._text) + end - start > _MAX_FIELD_BYTES:
             message = f"Field {self._name!r} is longer than {_MAX_FIELD_BYTES} bytes."

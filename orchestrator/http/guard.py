@@ -1,4 +1,4 @@
-"""What stands before an endpoint: the caller's key and its scope, and the limits."""
+"""Checks that run before an endpoint: the caller's key and its scope, and the limits."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def is_secure(request: Request) -> bool:
 
 
 def busy(reason: str) -> ApiError:
-    """The refusal of what would be too much at once."""
+    """The 503 answer of a server that has no capacity left."""
     message = f"The server has too much to do now: {reason}. Try again."
     return ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "busy", message, _RETRY_BUSY_S)
 
@@ -112,6 +112,6 @@ def _within(limit: RateLimit, caller: Caller, what: str) -> None:
 
 
 async def _read(request: Request, refusal: ApiError) -> ApiError:
-    """The refusal, once its sender has a chance to read it; of what is refused little is read."""
+    """The refusal, after a small part of the refused body was read, so that its sender can read the answer."""
     refusal.closes = not await read_rest(request, _UNREAD_BYTES)
     return refusal

@@ -32,8 +32,8 @@ from speech.audio.decoder import SAMPLE_RATE_HZ, decode_upload
 from speech.audio.errors import AudioError
 from speech.audio.spool import spool_upload
 
-_FORM_BYTES = 1_000_000  # what a form may weigh beside its audio
-_UNREAD_BYTES = 256_000_000  # read over and thrown away, so that the sender sees why
+_FORM_BYTES = 1_000_000  # the most that a form may hold beside its audio
+_UNREAD_BYTES = 256_000_000  # read and discarded after a refusal, so that the client can read the answer
 _RETRY_TRITON_S = 5
 _RETRY_STOPPING_S = 30
 _RETRY_FULL_S = 10
@@ -113,7 +113,7 @@ async def _accepted(request: Request, orchestrator: Orchestrator) -> Task:
             raise _unknown_channel(parameters.channel, orchestrator)
         async with _core_to_decode_on(orchestrator):
             if full := orchestrator.board.full(parameters.channel):
-                raise _queue_full(full)  # before the work of decoding what would be refused anyway
+                raise _queue_full(full)  # before decoding what would be refused anyway
             with span.child("decode"):
                 pcm = await decode_upload(path, orchestrator.decode_limits)
     task = _task(parameters, pcm, arrived_at, orchestrator)
@@ -143,7 +143,7 @@ def _parameters(fields: Mapping[str, str], defaults: SpeechDefaults) -> SpeechPa
 
 @asynccontextmanager
 async def _core_to_decode_on(orchestrator: Orchestrator) -> AsyncIterator[None]:
-    # More decoders at once than there are cores would only hold up each other, and the stream.
+    # More decoders than cores would only slow down each other and the stream.
     try:
         await asyncio.wait_for(orchestrator.decoding.acquire(), _DECODER_WAIT_S)
     except TimeoutError:

@@ -9,7 +9,7 @@ _LONGEST_S = 3.0
 
 
 async def read_rest(request: Request, max_bytes: int) -> bool:
-    """Read on and throw away, up to `max_bytes` and three seconds; True when the request has come to its end.
+    """Discard the rest, at most `max_bytes` and for three seconds; True when the request was read to its end.
 
     A connection that is closed with unread bytes is reset, and many clients then never see the answer.
     """
@@ -26,5 +26,5 @@ async def read_rest(request: Request, max_bytes: int) -> bool:
         except ClientDisconnect:
             return True
         except RuntimeError:
-            return True  # Starlette's word for a body that was read before
+            return True  # Starlette raises it for a body that was read before
     return False

@@ -5,7 +5,7 @@ const element = (id) => document.getElementById(id);
 
 let entering = null;
 
-// Resolves once the server lets this page see the stream; asks one time, whoever waits for it.
+// Resolves once the server accepts this page; all callers share one dialog.
 export function letIn() {
   entering ??= enter().finally(() => { entering = null; });
   return entering;
@@ -42,7 +42,7 @@ function ask() {
       dialog.close();
       resolve();
     };
-    dialog.oncancel = (event) => event.preventDefault();  // without a key there is nothing behind it
+    dialog.oncancel = (event) => event.preventDefault();  // without a key the page can show nothing
   });
 }
 

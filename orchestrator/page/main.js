@@ -5,7 +5,7 @@ import { LivePlayer } from "./player.js";
 import { Speaker } from "./speak.js";
 import { TaskList } from "./tasks.js";
 
-const MOODS = {
+const STATES = {
   idle: "idle",
   fading_in: "beginning to speak",
   speaking: "speaking",
@@ -57,7 +57,7 @@ function showChannel(channel) {
   const { stream } = channel;
   const mood = element("mood");
   mood.hidden = !stream;
-  mood.textContent = stream ? MOODS[stream.state] ?? stream.state : "";
+  mood.textContent = stream ? STATES[stream.state] ?? stream.state : "";
   element("interrupt").disabled = !channel.playing && !channel.preparing.length;
   const figures = [["avatar", channel.avatar], ["waiting", channel.waiting]];
   if (stream) {

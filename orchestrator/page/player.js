@@ -1,4 +1,4 @@
-// Plays an endless fragmented MP4 near its live edge, and begins anew after whatever went wrong.
+// Plays an endless fragmented MP4 near its live edge, and starts again after any failure.
 
 const TARGET_S = 0.4;     // how far behind the live edge playback sits
 const HURRY_S = 1.0;      // beyond this it plays slightly faster
@@ -8,7 +8,7 @@ const SILENT_MS = 6000;   // a connection without data for so long is dead
 const RETRY_MS = [500, 1000, 2000, 4000];
 
 export class LivePlayer {
-  // `codecs` resolves to the stream's codecs; `onstate(live, reason)` hears of changes.
+  // `codecs` resolves to the stream's codecs; `onstate(live, reason)` is called at each change.
   constructor(video, url, codecs, onstate) {
     Object.assign(this, { video, url, codecs, onstate });
   }

@@ -1,4 +1,4 @@
-// The list of tasks, kept by the server's events.
+// The list of tasks, kept up to date by the server's events.
 
 const MOST = 30;
 const FINAL = new Set(["done", "failed", "cancelled"]);
