@@ -9,6 +9,7 @@ import typer
 
 from bench.commands import bench_app
 from orchestrator.commands.avatar import avatar_app
+from orchestrator.commands.backup import backup, restore
 from orchestrator.commands.config import config
 from orchestrator.commands.demo import demo
 from orchestrator.commands.export import export
@@ -62,6 +63,8 @@ app.command(
     rich_help_panel=_LOOK,
     epilog="Example: latentsync-realtime config > my.toml; LATENTSYNC_CONFIG=my.toml latentsync-realtime serve",
 )(config)
+app.command(rich_help_panel=_LOOK, epilog="Example: latentsync-realtime backup /backups/2026-01-31.tar")(backup)
+app.command(rich_help_panel=_LOOK, epilog="Example: latentsync-realtime restore backup.tar --data-dir new")(restore)
 app.add_typer(bench_app, name="bench", rich_help_panel=_LOOK)
 
 
