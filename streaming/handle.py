@@ -210,15 +210,11 @@ class ChannelHandle:
         return answer
 
     async def _read(self) -> None:
-        assert self._process.stdout is not None
-        async for line in self._process.stdout:
-            message = json.loads(line)
-            if "reply" in message:
-                future = self._replies.get(message.pop("reply"))
-                if future is not None and not future.done():
-                    future.set_result(message)
-            else:
-                self._receive(event_from_json(message))
+        try:
+            await self._read_messages()
+        except Exception:  # noqa: BLE001  # without its events nobody knows what it plays: it must start anew
+            _log.exception("channel %s: its events can't be read: killed", self.config.id)
+            self.kill()
         code = await self._process.wait()
         self._died = ChannelDied(code, f"channel {self.config.id} ended with {_describe(code)}")
         self._writer.close()
@@ -228,6 +224,17 @@ class ChannelHandle:
         if not self._closing:
             self._put(self._died)
         self._put(None)
+
+    async def _read_messages(self) -> None:
+        assert self._process.stdout is not None
+        async for line in self._process.stdout:
+            message = json.loads(line)
+            if "reply" in message:
+                future = self._replies.get(message.pop("reply"))
+                if future is not None and not future.done():
+                    future.set_result(message)
+            else:
+                self._receive(event_from_json(message))
 
     def _receive(self, event: ChannelEvent) -> None:
         if isinstance(event, SpeechEnded):
