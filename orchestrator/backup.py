@@ -89,13 +89,13 @@ def _copy_tasks(source: Path, target: Path) -> None:
         for _ in range(_ATTEMPTS):
             unfinished = _copy_database(source / _DATABASE, target / _DATABASE)
             for speech in (f"{task_id}.pcm" for task_id in unfinished):
-                for folder in (held, source):  # the latter has what was accepted meanwhile
+                for folder in (held, source):  # the latter has speeches that were accepted since
                     with contextlib.suppress(FileNotFoundError):
                         shutil.copy2(folder / speech, target / speech)
                         break
             if all((target / f"{task_id}.pcm").exists() for task_id in unfinished):
                 return
-            # A task was accepted, and ended, while this was done: its speech is gone.
+            # A task was accepted and ended during the copy, so that its speech is missing: copy again.
     raise BackupError(f"the speeches in {source} don't belong to the tasks there; the server's log says more")
 
 
@@ -142,11 +142,13 @@ def _copy_avatars(source: Path, target: Path) -> None:
                 if avatar.stat().st_ino == inode:
                     break
             except (FileNotFoundError, shutil.Error):
-                if not avatar.exists():  # removed meanwhile
+                if not avatar.exists():  # removed during the copy
                     break
                 if attempt == _ATTEMPTS - 1:
                     raise
-            shutil.rmtree(target / avatar.name, ignore_errors=True)  # replaced meanwhile: the files are of two avatars
+            shutil.rmtree(
+                target / avatar.name, ignore_errors=True
+            )  # replaced during the copy: these files are of two avatars
         if not avatar.exists():
             shutil.rmtree(target / avatar.name, ignore_errors=True)
 

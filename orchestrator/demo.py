@@ -1,4 +1,4 @@
-"""`demo`: the whole product on the demo avatar, from nothing."""
+"""`demo`: the whole product on the demo avatar, with everything that it needs."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def _run(settings: Settings, tell: Tell, signals: StopSignals) -> None:
 
 
 async def _prepare_files(settings: Settings, tell: Tell) -> None:
-    # In threads, so that a signal is heard meanwhile.
+    # In threads, so that signals are handled during these steps.
     tell("Checking the files that the demo needs …")
     await asyncio.to_thread(ensure_demo_files, settings.checkpoint_dir.parent)
     tell("Exporting the checkpoint for Triton …")

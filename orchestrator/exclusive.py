@@ -1,4 +1,4 @@
-"""Locks between processes: what one of them writes, no other may write, or replace while it is read."""
+"""Locks between processes: two of them must not write the same files, or replace what the other one reads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from orchestrator.settings import Settings
 
 
 class LockRefused(RuntimeError):
-    """What this process needs for itself can't be had; the message says why, who holds it, and what to do."""
+    """A lock is held by another process, or can't be taken; the message says by which one, and what to do."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The orchestrator as a whole: its parts, in the order in which they start, and stop the other way round."""
+"""The orchestrator: its parts, which start in the order given here and stop in the reverse order."""
 
 from __future__ import annotations
 
@@ -123,9 +123,9 @@ class Orchestrator:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Everything runs inside; at the end what is unfinished is kept for the next start.
+        """Run all parts inside the block; unfinished tasks are kept for the next start.
 
-        What the block does is cancelled when a part fails that can't begin again, and the part's error raised.
+        When a part fails that can't be restarted, the block is cancelled and the part's error raised.
         """
         shutil.rmtree(self.uploads_dir, ignore_errors=True)  # of a server that was killed
         for folder in (self.settings.run_dir, self.settings.log_dir, self.settings.avatars_dir, self.uploads_dir):
@@ -134,7 +134,7 @@ class Orchestrator:
             await self.board.open()
             try:
                 async with anyio.create_task_group() as group:
-                    group.start_soon(keep_running, "the watch on Triton", self.triton.watch)
+                    group.start_soon(keep_running, "the watchdog of Triton", self.triton.watch)
                     group.start_soon(keep_running, "the preparation of avatars", self.preparations.run)
                     group.start_soon(keep_running, "the disk limits", self.disk_limits.run)
                     await self.channels.open(group)
@@ -163,7 +163,7 @@ class Orchestrator:
         self.accepting = False
 
     def end_streams(self) -> None:
-        """End all event streams and previews, which would go on for ever."""
+        """End all event streams and previews, which have no end of their own."""
         self.streams_open = False
         self.notices.close()
 
@@ -202,7 +202,7 @@ class Orchestrator:
         )
 
     def _size_queue(self, capacity: Capacity) -> None:
-        # A batch to work on, another to go on with, and one chunk on its way; what is sent can't be overtaken.
+        # One batch that is computed, one that waits, and one chunk in transit; chunks that are sent keep their order.
         self._urgent.resize(self.settings.chunks_in_flight or 2 * capacity.chunks + 1, capacity)
 
     async def _prepare_avatar(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replaces what was there, whole or not at all, also after a crash; readable by its owner alone. Raises OSError."""
+    """Replaces the file atomically, also across a crash; only its owner can read it. Raises OSError."""
     _write(path, text, lambda file: file.replace(path))
 
 
@@ -27,7 +27,7 @@ def create_private(path: Path, text: str) -> None:
 
 def _write(path: Path, text: str, put: Callable[[Path], object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A temporary file belongs to its owner alone from the beginning.
+    # Temporary files are created with mode 0600.
     with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.stem}-", delete=False) as file:
         try:
             file.write(text)

@@ -1,4 +1,4 @@
-"""Whether Triton can take a speech now."""
+"""Whether Triton can generate speech now."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from inference.watched_server import SPEECH_MODELS, WatchedServer
 from orchestrator.observability.metrics import Metrics
 
 _POLL_S = 1.0
-_COUNT_EVERY = 10
+_RESOLVE_EVERY = 10
 _NOT_READY = "not ready: start it, or wait for its models"
 
 logger = logging.getLogger(__name__)
@@ -31,10 +31,10 @@ class PartHealth:
 
 
 class TritonReadiness:
-    """Asks each Triton and its models' processes once a second, and has those loaded again that are dead or hang.
+    """Probes each Triton and the processes of its models once a second, and reloads models that are dead or hang.
 
-    Where there are several, one that is well is enough: what fails at another is sent to it. Refuses a Triton whose
-    checkpoint doesn't fit the avatar.
+    Of several Tritons one healthy one is enough: requests that fail at another are sent to it. A Triton whose
+    checkpoint doesn't fit the avatar is not ready.
     """
 
     def __init__(
@@ -51,51 +51,51 @@ class TritonReadiness:
         self._metrics = metrics
         self._on_capacity = on_capacity
         self._ready = anyio.Event()
-        self._asked = 0
+        self._polls = 0
         self._latent_size = 0
         self._servers: dict[str, WatchedServer] = {}
         self._problems: dict[str, str] = {}
-        self._told: tuple[bool, frozenset[str]] | None = None
-        self._ailing: set[tuple[str, str]] = set()
-        self._mending: set[asyncio.Task[bool]] = set()
-        for model in SPEECH_MODELS:  # from the start, or the first failure would be no increase
+        self._reported: tuple[bool, frozenset[str]] | None = None
+        self._unhealthy: set[tuple[str, str]] = set()
+        self._reloading: set[asyncio.Task[bool]] = set()
+        for model in SPEECH_MODELS:  # present from the start, so that the first failure is an increase
             metrics.model_failures.labels(model)
             for loaded in ("true", "false"):
                 metrics.model_reloads.labels(model, loaded)
         client.watch_reloads(lambda model, loaded: metrics.model_reloads.labels(model, str(loaded).lower()).inc())
-        self.health = PartHealth(False, f"not asked yet: {url}")
+        self.health = PartHealth(False, f"not probed yet: {url}")
 
     async def watch(self) -> None:
-        """Keep asking, until cancelled."""
+        """Probe again and again, until cancelled."""
         while True:
-            self._note(await self._ask())
+            self._publish(await self._poll())
             await anyio.sleep(_POLL_S)
 
     async def wait(self) -> None:
         """Return once Triton is ready."""
         await self._ready.wait()
 
-    async def _ask(self) -> PartHealth:
-        # Again now and then: servers are added and taken away behind the same name.
-        self._asked += 1
-        anew = not self.health.ready or any(self._problems.values()) or self._asked % _COUNT_EVERY == 0
+    async def _poll(self) -> PartHealth:
+        # The addresses are resolved again at intervals: servers are added and removed behind the same name.
+        self._polls += 1
+        resolves = not self.health.ready or any(self._problems.values()) or self._polls % _RESOLVE_EVERY == 0
         try:
-            if anew:
+            if resolves:
                 self._servers = await self._client.each_server()
             answers = await asyncio.gather(*(server.is_ready() for server in self._servers.values()))
             up = [address for address, answer in zip(self._servers, answers, strict=True) if answer]
-            misfit = await self._misfit() if up and anew else ""
+            misfit = await self._misfit() if up and resolves else ""
         except InferenceError as error:
             misfit = error.message
         if misfit:
             self._problems = dict.fromkeys(self._servers, misfit)
             return PartHealth(False, misfit)
         self._problems = {address: f"Triton at {address} is {_NOT_READY}" for address in self._servers}
-        self._problems |= await self._look_after_models(up)
+        self._problems |= await self._probe_models(up)
         return self._verdict()
 
     async def _misfit(self) -> str:
-        """Why what is served doesn't fit the avatar, or nothing; notes how many chunks fit at once."""
+        """Why the served checkpoint doesn't fit the avatar, else ""; passes on how many chunks Triton takes at once."""
         faces = await self._client.face_model()
         self._latent_size = faces.latent_size
         if faces.resolution != self._resolution:
@@ -107,53 +107,55 @@ class TritonReadiness:
         return ""
 
     def _verdict(self) -> PartHealth:
-        ailing = [problem for problem in self._problems.values() if problem]
+        unhealthy = [problem for problem in self._problems.values() if problem]
         if not self._servers:
-            return PartHealth(False, f"Triton at {self._url} has no address now: check the name")
-        if not ailing:
+            return PartHealth(False, f"Triton at {self._url} has no address: check the name")
+        if not unhealthy:
             return PartHealth(True, f"Triton at {self._url} is ready")
-        well = len(self._servers) - len(ailing)
-        count = f"{well} of {len(self._servers)} at {self._url} can take a speech; " if len(self._servers) > 1 else ""
-        return PartHealth(well > 0, count + "; ".join(ailing))
+        healthy = len(self._servers) - len(unhealthy)
+        count = (
+            f"{healthy} of {len(self._servers)} at {self._url} can take a speech; " if len(self._servers) > 1 else ""
+        )
+        return PartHealth(healthy > 0, count + "; ".join(unhealthy))
 
-    async def _look_after_models(self, up: list[str]) -> dict[str, str]:
-        """What is wrong with the models of each of these servers, or nothing; has those loaded again that are dead."""
-        asked = await asyncio.gather(*(self._servers[address].probe_models(self._latent_size) for address in up))
-        pulses = dict(zip(up, asked, strict=True))
+    async def _probe_models(self, up: list[str]) -> dict[str, str]:
+        """What is wrong with the models of each of these servers, else ""; starts to reload models that are dead."""
+        probes = await asyncio.gather(*(self._servers[address].probe_models(self._latent_size) for address in up))
+        results = dict(zip(up, probes, strict=True))
         for model in SPEECH_MODELS if up else ():
-            self._metrics.model_up.labels(model).set(all(each.get(model) is None for each in pulses.values()))
-        for address, each in pulses.items():
+            self._metrics.model_up.labels(model).set(all(each.get(model) is None for each in results.values()))
+        for address, each in results.items():
             for model, error in each.items():
-                self._mend(address, model, error)
+                self._repair(address, model, error)
         where = {address: f"{address}: " if len(self._servers) > 1 else "" for address in up}
         return {
             address: "; ".join(f"{where[address]}{error.message}" for error in each.values() if error is not None)
-            for address, each in pulses.items()
+            for address, each in results.items()
         }
 
-    def _mend(self, address: str, model: str, error: InferenceError | None) -> None:
+    def _repair(self, address: str, model: str, error: InferenceError | None) -> None:
         if error is None:
-            self._ailing.discard((address, model))
+            self._unhealthy.discard((address, model))
             return
-        if (address, model) not in self._ailing:
-            self._ailing.add((address, model))
+        if (address, model) not in self._unhealthy:
+            self._unhealthy.add((address, model))
             self._metrics.model_failures.labels(model).inc()
             logger.error("%s: %s", address, error.message)
         if not isinstance(error, InferenceFailed):
-            return  # Triton itself is away, or loads the model now
-        # Not awaited: other models may fail while a large one loads. The reloader does it once for all who ask.
-        mending = asyncio.create_task(self._servers[address].reload(model), name=f"mend-{model}")
-        self._mending.add(mending)
-        mending.add_done_callback(self._mending.discard)
+            return  # Triton itself can't be reached, or is loading the model
+        # Not awaited, because other models may fail while a large one loads. Concurrent reloads of a model are one.
+        reloading = asyncio.create_task(self._servers[address].reload(model), name=f"reload-{model}")
+        self._reloading.add(reloading)
+        reloading.add_done_callback(self._reloading.discard)
 
-    def _note(self, health: PartHealth) -> None:
-        ailing = frozenset(address for address, problem in self._problems.items() if problem)
-        if self._told != (health.ready, ailing):
-            logger.log(logging.WARNING if ailing or not health.ready else logging.INFO, "%s", health.message)
-        self._told = health.ready, ailing
+    def _publish(self, health: PartHealth) -> None:
+        unhealthy = frozenset(address for address, problem in self._problems.items() if problem)
+        if self._reported != (health.ready, unhealthy):
+            logger.log(logging.WARNING if unhealthy or not health.ready else logging.INFO, "%s", health.message)
+        self._reported = health.ready, unhealthy
         self.health = health
         self._metrics.triton_up.set(health.ready)
-        self._metrics.tell_servers({address: address not in ailing for address in self._servers})
+        self._metrics.tell_servers({address: address not in unhealthy for address in self._servers})
         if health.ready:
             self._ready.set()
         elif self._ready.is_set():

@@ -18,8 +18,8 @@ from orchestrator.settings import Settings
 from processes.stop_signals import StopSignals
 
 _CONNECTIONS_LIMIT_S = 5
-# Longer than clients and proxies keep theirs: who closes first must be the one that sends next, or a request meets a
-# connection that is closed this moment.
+# Longer than clients and proxies keep theirs. The side that sends the next request must close first; otherwise a
+# request may be sent on a connection that is being closed.
 _KEEP_ALIVE_S = 75
 
 logger = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ class ServerFailed(RuntimeError):
 
 
 class OrchestratorServer(uvicorn.Server):
-    """Stops in this order: no new tasks → what plays is played, with a limit → streams end → connections → channels."""
+    """Shuts down in this order: refuse new tasks → drain, with a limit → end streams → close connections → channels."""
 
     def __init__(self, orchestrator: Orchestrator, started: Callable[[], None] = lambda: None) -> None:
         settings = orchestrator.settings
@@ -53,7 +53,7 @@ class OrchestratorServer(uvicorn.Server):
         self._draining = anyio.CancelScope()
 
     def stop(self) -> None:
-        """Begin the shutdown; a second call doesn't wait for what plays."""
+        """Begin the shutdown; a second call doesn't wait for the speeches that play."""
         if self.should_exit:
             self._draining.cancel()
         self.should_exit = True
@@ -75,18 +75,18 @@ class OrchestratorServer(uvicorn.Server):
                 each.close()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Tell the caller once requests are answered."""
+        """Call back once requests are answered."""
         await super().startup(sockets)
         if self.started:
             self._orchestrator.service_manager.ready()
             self._started()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Uvicorn's own shutdown closes connections first; before that the stream comes to an orderly end."""
+        """Drain the channels before uvicorn's own shutdown, which begins by closing connections."""
         orchestrator = self._orchestrator
         orchestrator.stop_accepting()
         orchestrator.service_manager.stopping()
-        logger.info("stopping: what plays may play on for %.0f s", orchestrator.settings.drain_limit_s)
+        logger.info("stopping: speeches that play may go on for %.0f s", orchestrator.settings.drain_limit_s)
         with self._draining:
             await orchestrator.drain(orchestrator.settings.drain_limit_s)
         orchestrator.end_streams()
@@ -94,7 +94,7 @@ class OrchestratorServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Signals are our caller's: uvicorn would raise them again after the shutdown, and end with 143."""
+        """Leave signals to the caller: uvicorn would raise them again after the shutdown, and exit with 143."""
         yield
 
 

@@ -1,4 +1,4 @@
-"""Damaged files are kept under another name: nothing that somebody may still want to read is deleted."""
+"""Renames damaged files, so that nothing is deleted that may still be readable."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from processes.stop_signals import StopSignals
 
 
 class PortTaken(RuntimeError):
-    """Another process listens where the supervisor's metrics should be."""
+    """Another process listens on the port of the supervisor's metrics."""
 
 
 async def run_triton(
@@ -33,7 +33,7 @@ async def run_triton(
     options = triton_options(settings)
     if not protected:
         options = replace(options, secret=None)
-    require_repository(options)  # a first start lacks this, and should hear of it rather than of a port
+    require_repository(options)  # checked before the ports, since this is what a first start lacks
     if not is_of_this_version(options.model_repository):
         # Models of another version may load, and fail at each request.
         raise TritonLaunchError(

@@ -1,1 +1,1 @@
-"""Channels: each takes its tasks one after another, and keeps its stream process running."""
+"""Channels: each says its tasks one after another, and supervises its stream process."""

@@ -1,4 +1,4 @@
-"""A channel: its process, kept running, and the tasks that it says one after another."""
+"""A channel: supervises its process, and says its tasks one after another."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class _Active:
 
 
 class Channel:
-    """Runs one channel until its `run` is cancelled; everything else is called meanwhile, on the same event loop."""
+    """Runs one channel until its `run` is cancelled; all other methods are called on the same event loop."""
 
     def __init__(
         self,
@@ -121,10 +121,10 @@ class Channel:
                         process = await self._start()
                         started_at = anyio.current_time()
                         self._problem = await self._serve(process)
-                    # OSError is a timeout too; ValueError is an avatar that is gone or damaged.
+                    # OSError includes TimeoutError; ValueError is a missing or damaged avatar.
                     except (ChannelError, OSError, ValueError) as error:
                         self._problem = str(error) or "the channel's process did not start in time"
-                    except Exception as error:  # a fault of ours ends this process, and not the other channels
+                    except Exception as error:  # an unexpected error ends this process, and not the other channels
                         logger.exception("channel %s", self.id)
                         self._problem = f"the server failed at this channel: {error}"
                     finally:
@@ -139,7 +139,7 @@ class Channel:
             self._change(ChannelState.CLOSED)
 
     def stop(self) -> None:
-        """Let `run` end; what was taken waits again, and its attempt doesn't count."""
+        """Let `run` end; tasks that were taken are queued again, and the attempt doesn't count."""
         self._taking = False
         self._running.cancel()
 
@@ -156,7 +156,7 @@ class Channel:
             except ChannelError:
                 if process.alive:
                     raise
-                # It is gone: the next process starts with them.
+                # The process ended: the next one starts with them.
         self.definition = definition
         self._refused = await asyncio.to_thread(self._setup.refused_targets, definition)
         self._change()
@@ -166,12 +166,12 @@ class Channel:
         config = await asyncio.to_thread(self._setup.config, self.definition)
         self._refused = await asyncio.to_thread(self._setup.refused_targets, self.definition)
         self._maker = self._setup.maker(self.definition, avatar, self._pace)
-        with anyio.CancelScope(shield=True):  # a process half started could not be closed
+        with anyio.CancelScope(shield=True):  # a half-started process could not be closed
             self._process = process = await ChannelHandle.start(config)
         return process
 
     async def cancel(self, task_id: str) -> None:
-        """Take a task back, wherever it is; its speech fades to idle if it plays."""
+        """Cancel a task in any state; a speech that plays fades to idle."""
         active = self._active.get(task_id)
         if active is not None:
             active.saying.cancel()
@@ -189,7 +189,7 @@ class Channel:
         return task_ids
 
     async def drain(self) -> None:
-        """Take no more tasks, and return once what was taken has been said."""
+        """Take no more tasks, and return once the tasks that were taken are over."""
         self._taking = False
         self._taking_scope.cancel()
         await self._idle.wait()
@@ -213,10 +213,10 @@ class Channel:
         return reason
 
     async def _watch(self, process: ChannelHandle) -> None:
-        """Kills a process that hangs: a living one says something each second."""
+        """The watchdog: kills a process that hangs, since a healthy one reports each second."""
         with anyio.move_on_after(_SILENT_S) as self._silence:
             await anyio.sleep_forever()
-        logger.error("channel %s has said nothing for %.0f s: killed", self.id, _SILENT_S)
+        logger.error("channel %s has not reported for %.0f s: killed", self.id, _SILENT_S)
         process.kill()
 
     async def _work(self, process: ChannelHandle) -> None:
@@ -245,7 +245,7 @@ class Channel:
         return None
 
     async def _say(self, task: Task, samples: NDArray[np.int16], process: ChannelHandle) -> None:
-        logs.task_id.set(task.id)  # this is a task of asyncio's of its own, and what it calls logs with it
+        logs.task_id.set(task.id)  # a context variable of this asyncio task, which its log lines carry
         with self._setup.traces.making(task):
             await self._made(task, samples, process)
 
@@ -258,8 +258,8 @@ class Channel:
         except ChannelError as error:
             if process.alive:
                 await self._fail(task.id, Failure("channel_error", str(error)))
-            # Else the speech is said again by the process to come.
-        except Exception as error:  # a fault of ours ends this task, and not the channel that others wait for
+            # Else the next process says the speech again.
+        except Exception as error:  # an unexpected error ends this task, and not its channel
             logger.exception("task %s", task.id)
             await self._fail(task.id, Failure("internal_error", f"The server failed at this task: {error}"))
 
@@ -304,7 +304,8 @@ class Channel:
             try:
                 await self._process.drop(task_id)
             except ChannelError as error:
-                logger.warning("task %s was not dropped: %s", task_id, error)  # gone meanwhile, and the speech with it
+                # The process ended, and the speech with it.
+                logger.warning("task %s was not dropped: %s", task_id, error)
 
     def _forget(self, task_id: str) -> None:
         self._active.pop(task_id, None)
@@ -313,7 +314,7 @@ class Channel:
         self._change()
 
     async def _end_process(self) -> None:
-        """Close the process and put its tasks back; raises nothing, since the channel must get its next process."""
+        """Close the process and queue its tasks again; raises nothing, so that the next process can start."""
         with anyio.CancelScope(shield=True):
             process, self._process = self._process, None
             self._status = None

@@ -1,4 +1,4 @@
-"""All channels of one server: the one of its settings, and those that are created, changed and removed meanwhile."""
+"""All channels of one server: the one that its settings define, and those that the API creates and removes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ChannelOfSettings(RuntimeError):
 
 
 class Lineup(Mapping[str, Channel]):
-    """The channels by name. What is changed is on the disk before it is done; each channel runs by itself."""
+    """The channels by name. A change is on the disk before it takes effect; channels run independently."""
 
     def __init__(
         self,
@@ -66,10 +66,10 @@ class Lineup(Mapping[str, Channel]):
         return name == self._configured.channel
 
     async def open(self, group: anyio.abc.TaskGroup) -> None:
-        """Run all channels in `group`, also those of the last run; raises ChannelStoreError.
+        """Run all channels in `group`, with those that were saved; raises ChannelStoreError.
 
-        Tasks of a channel that is there no more are cancelled, unless it may be among those that couldn't be read: then
-        they wait until it is created again, or until they are cancelled.
+        Tasks whose channel doesn't exist any more are cancelled. Where definitions couldn't be read, such tasks stay
+        queued until their channel is created again, or until they are cancelled.
         """
         self._group = group
         definitions, complete = await asyncio.to_thread(self._store.load)
@@ -102,7 +102,7 @@ class Lineup(Mapping[str, Channel]):
     async def change(self, definition: ChannelDefinition) -> Channel:
         """Give a channel another definition; raises ChannelOfSettings, KeyError, and ChannelError for refused targets.
 
-        New targets alone disturb nothing. Else the channel's process starts again, and with it the speech that plays.
+        New targets alone interrupt nothing. Any other change restarts the channel's process, and the current speech.
         """
         async with self._changing:
             name = definition.channel
@@ -113,7 +113,7 @@ class Lineup(Mapping[str, Channel]):
             if channel.definition.model_copy(update={"targets": definition.targets}) == definition:
                 try:
                     await channel.set_targets(definition)
-                except BaseException:  # what is refused must not be there after the next start
+                except BaseException:  # refused targets must not be used by the next start
                     await self._save(before)
                     raise
                 return channel
@@ -134,7 +134,7 @@ class Lineup(Mapping[str, Channel]):
             cancelled = await channel.interrupt(clear_queue=True)
             await self._stop(name)
             del self._channels[name]
-            # What was accepted in the last moment.
+            # Tasks that were accepted after the interruption.
             return [*cancelled, *await self._board.cancel_orphans(set(self._channels))]
 
     def _refuse_configured(self, name: str) -> None:

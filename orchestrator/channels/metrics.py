@@ -1,4 +1,4 @@
-"""What the channels themselves count, for Prometheus."""
+"""The channels' own counters, as Prometheus metrics."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _target_metrics(views: list[ChannelView]) -> Iterable[Metric]:
         if view.status is None:
             continue
         publisher.add_metric([view.id, view.status.publisher.value], 1)
-        # Addresses that differ in their key alone look the same.
+        # The number tells masked addresses apart that differ only in their keys.
         for number, target in enumerate(view.status.targets):
             values = [view.id, str(number), target.target]
             up.add_metric(values, target.state is PublisherState.ON_AIR)

@@ -1,4 +1,4 @@
-"""From a channel's definition to what its process and its speeches need."""
+"""What a channel's process and its speeches need, derived from its definition."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _SOCKET_PATH_BYTES = 107
 logger = logging.getLogger(__name__)
 
 MakeSpeech = Callable[[PreparedAvatar, int, Pace], SpeechMaker]
-"""A maker of speeches for an avatar, with so many frames of fade, that goes on from what was learnt."""
+"""Creates a speech maker from avatar, frames of fade, and the pace that earlier speeches have measured."""
 
 
 @dataclass(frozen=True)
 class ChannelSetup:
-    """Opens what a channel is made of, each time that its process starts."""
+    """Opens the parts of a channel, each time that its process starts."""
 
     settings: Settings
     make_speech: MakeSpeech
@@ -45,7 +45,7 @@ class ChannelSetup:
         return open_avatar(self.settings, definition.avatar).with_own_condition()
 
     def addresses(self, definition: ChannelDefinition) -> tuple[str, ...]:
-        """Where the channel publishes; a target that can't be is left out, and costs the others nothing."""
+        """The addresses that the channel publishes to; impossible targets are left out, and logged."""
         refused = self.refused_targets(definition)
         for target, reason in refused.items():
             logger.error("channel %s does not publish to %s: %s", definition.channel, mask(target), reason)
@@ -56,7 +56,7 @@ class ChannelSetup:
     def refused_targets(self, definition: ChannelDefinition) -> dict[str, str]:
         """The targets that the channel can't publish to now, each with the reason; makes the folders of recordings.
 
-        One that was possible when it was saved need not be for ever: `allowed_targets` change, and so do disks.
+        A target that was possible when it was saved may not be later: `allowed_targets` change, and so do disks.
         """
         allowed = AllowedTargets(self.settings.allowed_targets)
         refused = {}
@@ -76,7 +76,7 @@ class ChannelSetup:
         return refused
 
     def config(self, definition: ChannelDefinition) -> ChannelConfig:
-        """What the channel's process is told; makes the folders of its recordings. Raises OSError."""
+        """The configuration of the channel's process; creates the folders of its recordings. Raises OSError."""
         settings = self.settings
         return ChannelConfig(
             id=definition.channel,
@@ -111,7 +111,7 @@ class ChannelSetup:
                 )  # fmt: skip
 
     def maker(self, definition: ChannelDefinition, avatar: PreparedAvatar, pace: Pace) -> SpeechMaker:
-        """What says speeches on the channel."""
+        """The speech maker of the channel."""
         return self.make_speech(avatar, definition.fade_frames, pace)
 
 
@@ -131,6 +131,6 @@ def socket_path(settings: Settings, channel_id: str) -> Path:
     path = settings.run_dir / f"{channel_id}.preview.sock"
     if len(bytes(path)) <= _SOCKET_PATH_BYTES:
         return path
-    # A data folder deep down: the socket goes where paths are short, under a name that belongs to the folder.
+    # The data folder's path is too long: the socket lies in the temporary folder, its name derived from that path.
     digest = hashlib.sha256(bytes(path)).hexdigest()[:16]
     return Path(tempfile.gettempdir()) / f"latentsync-{digest}.sock"

@@ -72,9 +72,9 @@ class ChannelJson(DefinitionJson):
 
 @dataclass(frozen=True)
 class ChannelView:
-    """One moment of a channel; `status` is what its process said last, None until it has spoken.
+    """A snapshot of a channel; `status` is the last report of its process, None before the first.
 
-    `refused` are the targets that it can't publish to, each with the reason; its process knows nothing of them.
+    `refused` are the targets that it can't publish to, each with the reason; they are not passed to its process.
     """
 
     id: str
@@ -90,7 +90,7 @@ class ChannelView:
 
     @property
     def kind(self) -> str:
-        """What the notices of a channel are called."""
+        """The kind of its notices."""
         return "channel"
 
     @property

@@ -12,7 +12,7 @@ from orchestrator.commands.terminal import run_until_signal, settings_or_exit
 
 def demo(host: Host = None, port: HttpPort = None, rtmp: Rtmp = None, data_dir: DataDir = None) -> None:
     """Run the whole product on the demo avatar, on the CPU; the first start prepares it, Ctrl-C ends it."""
-    # Whoever presses Ctrl-C in a demo doesn't want to hear the speech to its end.
+    # Ctrl-C ends a demo at once, without draining.
     settings = settings_or_exit(http_host=host, http_port=port, rtmp_url=rtmp, data_dir=data_dir, drain_limit_s=0)
     from orchestrator.demo import demo as run_demo
     from orchestrator.observability.logs import log_to_stderr

@@ -1,1 +1,1 @@
-"""Tasks: what was asked to be said, how far it is, and the store that remembers it over a restart."""
+"""Tasks: accepted requests for a speech, their progress, and the store that keeps them across restarts."""

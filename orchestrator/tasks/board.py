@@ -1,4 +1,4 @@
-"""The board on which all tasks stand: accepted by HTTP, taken by channels, watched by whoever asks."""
+"""All tasks of a server: HTTP adds them, channels take them, listeners are notified of each change."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from orchestrator.tasks.store import TaskStore
 from orchestrator.tasks.task import Failure, Stage, Task, TaskState
 from speech.events import FacesMade, FeaturesReady, LengthKnown, SpeechEvent
 
-# A task that was interrupted so often is more likely the cause than the victim.
+# A task that was interrupted this many times is more likely the cause of the interruptions than their victim.
 MAX_ATTEMPTS = 3
 _PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
 _READ_PAUSES_S = (0.5, 1.0, 2.0, 4.0)
@@ -36,10 +36,10 @@ class ChannelGone(RuntimeError):
 
 
 class TaskBoard:
-    """Tasks that are not finished live here and in the store; finished ones only in the store.
+    """Unfinished tasks are kept here and in the store, finished ones only in the store.
 
-    The rule for a restart: queued tasks stay queued, in order. A task that was inferring or streaming is said again
-    from its beginning, at most `MAX_ATTEMPTS` times in all; then it is reported as failed.
+    After a restart queued tasks are still queued, in their order. A task that was inferring or streaming is said again
+    from its beginning, in at most `MAX_ATTEMPTS` attempts; then it fails.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class TaskBoard:
         finished: Callable[[Task], None] = lambda task: None,
         exists: Callable[[str], bool] = lambda channel: True,
     ) -> None:
-        """`finished` is told of each final task; `exists` says whether there is a channel of that name now."""
+        """`finished` is called with each task that gets its final state; `exists` says whether a channel exists."""
         self._store = store
         self._files = files
         self._clock = clock
@@ -87,12 +87,12 @@ class TaskBoard:
         """
         if full := self.full(task.channel):
             raise QueueFull(full)
-        # Counted at once, so that requests arriving together can't all see the last free place.
+        # Counted before the first await, so that concurrent requests can't all get the last free place.
         self._arriving[task.channel] = self._arriving.get(task.channel, 0) + 1
         try:
             await asyncio.to_thread(self._files.write, task.id, pcm)
             await self._store.add(task)
-            if not self._exists(task.channel):  # removed meanwhile: its tasks were cancelled without this one
+            if not self._exists(task.channel):  # removed since the request was checked
                 await self._store.remove(task.id)
                 raise ChannelGone(f"channel {task.channel!r} was removed")
         except BaseException:
@@ -105,7 +105,7 @@ class TaskBoard:
         self._wake()
 
     def full(self, channel: str) -> str | None:
-        """Why the channel takes no more tasks now; None when it does."""
+        """The reason why the channel accepts no more tasks now, else None."""
         waiting = self.waiting(channel) + self._arriving.get(channel, 0)
         return f"channel {channel!r} has {waiting} tasks waiting" if waiting >= self._queue_limit else None
 
@@ -134,11 +134,11 @@ class TaskBoard:
                 attempts=task.attempts + 1,
                 stamps={**_kept(task), Stage.STARTED.value: self._clock()},
             )
-            if task.id in self.taken(channel):  # else cancelled while that was written
+            if task.id in self.taken(channel):  # else it was cancelled during the write
                 return taken, pcm
 
     async def stamp(self, task_id: str, stage: Stage, state: TaskState | None = None) -> Task | None:
-        """Note that a live task has reached a stage, and a new state with it; the task, None when it is over."""
+        """Record that a task has reached a stage, and its new state; returns the task, or None when it is final."""
         task = self._live.get(task_id)
         if task is None or task.state.final:
             return None
@@ -156,7 +156,7 @@ class TaskBoard:
             self._notify(self._live[task_id])
 
     async def hear(self, task_id: str, event: SpeechEvent) -> None:
-        """Note how far the generation of a task's speech is."""
+        """Update a task by an event of the generation of its speech."""
         match event:
             case LengthKnown(frames):
                 self.progress(task_id, frames_total=frames)
@@ -241,12 +241,12 @@ class TaskBoard:
         task = dataclasses.replace(self._live[task_id], **changes)
         self._live[task_id] = task
         await self._store.save(task)
-        if task_id in self._live:  # else it has ended meanwhile, and that was told
+        if task_id in self._live:  # else it ended during the write, and its listeners were notified of that
             self._notify(self._live[task_id])
         return task
 
     async def _read(self, task_id: str) -> NDArray[np.int16]:
-        """The task's speech; what this process or the machine lacks for a moment is waited for."""
+        """The task's speech; retries while file descriptors or memory are short."""
         for pause_s in _READ_PAUSES_S:
             try:
                 return await asyncio.to_thread(self._files.read, task_id)
@@ -280,5 +280,5 @@ class TaskBoard:
 
 
 def _kept(task: Task) -> dict[str, float]:
-    """The stamps that a new attempt doesn't undo."""
+    """The stamps that stay valid in another attempt."""
     return {stage: at for stage, at in task.stamps.items() if stage == Stage.DECODED.value}

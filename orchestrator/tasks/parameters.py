@@ -1,4 +1,4 @@
-"""How a task's speech is generated: what it may ask for, and what it gets when it doesn't."""
+"""Parameters of a task's speech: defaults and upper limits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class SpeechDefaults:
-    """What a task gets when its form doesn't say, and the most that it may ask for."""
+    """Values for fields that a form leaves out, and the largest values that it may request."""
 
     steps: int
     guidance: float
@@ -18,7 +18,7 @@ class SpeechDefaults:
 
 @dataclass(frozen=True)
 class SpeechParameters:
-    """How a speech is generated, and where it is said."""
+    """How a speech is generated, and the channel that says it."""
 
     steps: int
     guidance: float

@@ -78,7 +78,7 @@ class TaskStore:
     async def save(self, task: Task) -> None:
         """Write a task's present state over its former one, at once or when that is possible; raises nothing."""
         self._unwritten[task.id] = task
-        if self._retrying is None:  # else nobody waits for a file that is known to be out of reach
+        if self._retrying is None:  # else the retry task writes it, and the caller doesn't wait for a failing store
             await asyncio.shield(self._flush())
 
     async def remove(self, task_id: str) -> None:
@@ -101,7 +101,7 @@ class TaskStore:
         return [self._unwritten.get(task.id, task) for task in tasks]
 
     async def forget_finished(self, keep: int) -> None:
-        """Delete finished tasks but the newest `keep`, unless the file is out of reach."""
+        """Delete finished tasks but the newest `keep`, unless the store fails now."""
         if self._retrying is None:
             with contextlib.suppress(OSError, StoreUnavailable):  # the next one to finish asks again
                 await self._retried(lambda: self._database.delete_finished(keep))

@@ -29,12 +29,12 @@ class TaskState(StrEnum):
 
     @property
     def final(self) -> bool:
-        """Nothing follows this state."""
+        """Whether no other state follows."""
         return self in (TaskState.DONE, TaskState.FAILED, TaskState.CANCELLED)
 
 
 class Stage(StrEnum):
-    """What a task is stamped with, in the order in which it happens."""
+    """The stages of a task that are timestamped, in their order."""
 
     DECODED = "decoded"
     STARTED = "started"
@@ -108,7 +108,7 @@ class Task:
 
     @property
     def kind(self) -> str:
-        """What the notices of a task are called."""
+        """The kind of its notices."""
         return "task"
 
     @property
