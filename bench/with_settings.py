@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -27,11 +28,13 @@ async def bench_speech(settings: Settings, avatar: str, audio: Path, options: Re
         record = await bench_render(prepared, audio, client, options, datetime.now(UTC))
     if record.machine.gpus:
         return record
-    from bench.floor import floor_here  # torch
+    from bench.floor import floor, kernel_rates  # torch
 
     checkpoint = Checkpoint.open(settings.checkpoint_dir)
-    floor = floor_here(checkpoint, record.frames, options.steps, options.guidance, settings.cpu_threads)
-    return replace(record, floor=floor)
+    threads, measured_ms = settings.cpu_threads, record.stage_ms_per_frame
+    kernels = await asyncio.to_thread(kernel_rates, threads)
+    lowest = floor(checkpoint, record.frames, options.steps, options.guidance, threads, kernels, measured_ms)
+    return replace(record, floor=lowest)
 
 
 def bench_pasting(settings: Settings, avatar: str | None) -> PasteBackBench:
