@@ -12,7 +12,7 @@ help:
 	@echo "make setup   set up .venv, and run nothing"
 	@echo "make demo    run the whole product on the demo avatar (ARGS='--rtmp rtmp://…' publishes it too)"
 	@echo "make test    lint, type-check and test everything"
-	@echo "make soak    watch a channel for HOURS=4 with faults all along (needs nginx with its RTMP module)"
+	@echo "make soak    watch a channel for HOURS=2 with a fault each FAULT_MINUTES=5 (needs nginx with its RTMP module)"
 	@echo "make fuzz    send more than 10,000 drawn requests and damaged files, and print what they were answered"
 	@echo "make lint    lint and type-check only"
 	@echo "make coverage  run the tests that start no server, and print what they cover"
@@ -37,9 +37,10 @@ coverage: $(VENV)/.installed-for-tests
 	core=$$($(BIN)/python -c 'import sys; print("sysmon" if sys.version_info >= (3, 12) else "ctrace")') && \
 	OMP_WAIT_POLICY=PASSIVE COVERAGE_CORE=$$core $(BIN)/python -m pytest $(COVERED) --cov $(ARGS)
 
-HOURS ?= 4
+HOURS ?= 2
+FAULT_MINUTES ?= 5
 soak: $(VENV)/.installed
-	$(BIN)/latentsync-realtime bench stream --duration $$(($(HOURS) * 3600)) $(ARGS)
+	$(BIN)/latentsync-realtime bench stream --duration $$(($(HOURS) * 3600)) --fault-minutes $(FAULT_MINUTES) $(ARGS)
 
 FUZZ_SCALE ?= 40
 fuzz: $(VENV)/.installed-for-tests

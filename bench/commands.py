@@ -28,7 +28,7 @@ from orchestrator.commands.terminal import errors_as_sentences as _errors
 from orchestrator.commands.terminal import settings_or_exit as _settings
 
 if TYPE_CHECKING:
-    from bench.stream.record import Criterion
+    from bench.stream.criteria import Criterion
 
 bench_app = typer.Typer(help="Measure this machine.", no_args_is_help=True)
 bench_app.command("gpu")(bench_gpu)
@@ -69,6 +69,10 @@ def bench_stream(
     channels: Annotated[int, typer.Option(min=1, max=16, help="Channels at once.")] = 1,
     speeches: Annotated[int | None, typer.Option(min=1, help="Speeches; else 20 in 10 minutes.")] = None,
     faults: Annotated[bool, typer.Option(help="Kill the RTMP server and the encoder on the way.")] = True,
+    fault_minutes: Annotated[
+        float | None,
+        typer.Option(min=0.5, help="A fault each so many minutes, of all kinds in turn; else some kills on the way."),
+    ] = None,
     bitrate: Annotated[int, typer.Option(min=100, help="Bitrate of the video, kbit/s.")] = 2500,
     clip: Annotated[Path | None, typer.Option(help="Video that the avatar is; else the demo's.")] = None,
     keep: Annotated[Path | None, typer.Option(help="Folder in which what was received is kept.")] = None,
@@ -79,7 +83,9 @@ def bench_stream(
     from bench.stream.commands import measure_stream
 
     with _errors():
-        record = measure_stream(settings, duration, size, channels, speeches, faults, bitrate, clip, keep)
+        record = measure_stream(
+            settings, duration, size, channels, speeches, faults, fault_minutes, bitrate, clip, keep
+        )
     if as_json:
         typer.echo(record.to_json())
     else:

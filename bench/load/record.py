@@ -19,8 +19,8 @@ from bench.load.clients import Answers, Clients
 from bench.load.live import live_server
 from bench.load.usage import WholeServer
 from bench.machine import Machine, this_machine
+from bench.stream.criteria import Criterion
 from bench.stream.load import LoadMeter, Sample
-from bench.stream.record import Criterion
 from bench.stream.stand_ins import as_wav, voice
 
 _SAMPLE_S = 5.0

@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 
 from bench.stream.face_code import MAX_SPEECHES
+from bench.stream.plan import Plan
 from bench.stream.record import StreamBench, bench_stream
-from bench.stream.scenario import Plan
 from orchestrator.settings import Settings, SettingsError
 from speech.audio.decoder import ffmpeg_binary
 
@@ -22,6 +22,7 @@ def measure_stream(
     channels: int,
     speeches: int | None,
     faults: bool,
+    fault_minutes: float | None,
     bitrate_kbps: int,
     clip: Path | None,
     keep: Path | None,
@@ -33,6 +34,8 @@ def measure_stream(
     match = re.fullmatch(r"([0-9]{2,4})x([0-9]{2,4})", size)
     if match is None or int(match[1]) % 2 or int(match[2]) % 2 or int(match[1]) < 192:
         raise SettingsError(f"--size is {size!r} and must be even numbers from 192 on, such as 832x1248")
+    if fault_minutes is not None and not faults:
+        raise SettingsError("--fault-minutes and --no-faults exclude each other: give one of them")
     shares = duration_s / _TEN_MINUTES_S
     plan = Plan(
         duration_s=duration_s,
@@ -43,6 +46,7 @@ def measure_stream(
         late_chunks=max(1, round(2 * shares)),
         server_restarts=max(1, round(2 * shares)) if faults else 0,
         encoder_kills=max(1, round(shares)) if faults else 0,
+        fault_minutes=fault_minutes,
         video_bitrate_kbps=bitrate_kbps,
     )
     if keep is not None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.stream.epochs import in_epochs
+from bench.stream.plan import RESTARTING
 from bench.stream.reading import RATE_HZ, PartReading
 from bench.stream.stand_ins import voice
 from streaming.config import FPS, FRAME_SAMPLES, SAMPLE_RATE_HZ
@@ -22,7 +25,10 @@ _LONGEST_LAG_S = 0.1
 
 @dataclass(frozen=True)
 class Said:
-    """One accepted speech; the seconds are those of its sound. Times are monotonic."""
+    """One accepted speech; the seconds are those of its sound. Times are monotonic.
+
+    A chunk of it is `late` by plan; it `may_wait` for faces for that reason or for a fault.
+    """
 
     number: int
     channel: int
@@ -30,16 +36,26 @@ class Said:
     frames: int
     state: str
     late: bool = False
+    may_wait: bool = False
     interrupted_at: float | None = None
+
+
+def ordered(said: Sequence[Said], channel: int) -> list[Said]:
+    """What was said on a channel, in the order of acceptance."""
+    return sorted((each for each in said if each.channel == channel), key=lambda each: each.number)
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that was broken on purpose, and when it was whole again (for an encoder: the same moment)."""
+    """Something that was broken on purpose, and when it was taken back (the same moment where the product repairs it).
+
+    `speech` is the number of the one that played then, on the channel that was broken.
+    """
 
     kind: str
     at: float
     back_at: float
+    speech: int | None = None
 
 
 @dataclass(frozen=True)
@@ -77,9 +93,11 @@ class ChannelFindings:
 
 def find(parts: Sequence[PartReading], said: Sequence[Said], faults: Sequence[Fault], fade: int) -> ChannelFindings:
     """Judges the parts of one channel, in the order in which they came, against what was said on it."""
+    begins = [False, *(_restarted(before, part, faults) for before, part in pairwise(parts))]
+    parts = in_epochs(parts, begins)
     stream = _Stream(parts)
     outages = _outages(stream, faults)
-    speeches = [_Spoken(stream, each, fade) for each in said]
+    speeches = [_Spoken(stream, each, fade, epoch) for each in said for epoch in stream.epochs_of(each.number)]
     offsets, times = _av_offsets(parts)
     hidden = [each.number for each in said if _is_hidden(stream, each, outages)]
     wrong = [problem for speech in speeches if speech.number not in hidden for problem in speech.problems()]
@@ -104,7 +122,7 @@ def find(parts: Sequence[PartReading], said: Sequence[Said], faults: Sequence[Fa
         fades_wrong=[text for text in fades if text],
         speech_lag_ms=_spread(np.array(lags)),
         sound_without_lips_frames=_sound_without_lips(stream),
-        late_waits_seen=sum(speech.waits() for speech in speeches),
+        late_waits_seen=sum(speech.waits() for speech in speeches if speech.late),
         idle_after_interrupt_ms=[
             round(_idle_after(stream, each.interrupted_at), 1)
             for each in said
@@ -121,6 +139,7 @@ class _Stream:
         self.tick = np.concatenate([part.tick for part in parts])
         self.time_s = np.concatenate([part.time_s for part in parts])
         self.arrived_s = np.concatenate([part.arrived_s for part in parts])
+        self.epoch = np.concatenate([np.full(len(part.tick), part.epoch) for part in parts])
         self.speech = np.concatenate([part.speech for part in parts])
         self.frame = np.concatenate([part.frame for part in parts])
         valid = np.concatenate([part.valid for part in parts])
@@ -129,6 +148,11 @@ class _Stream:
         self.opacity = np.clip(contrast / whole, 0, None)
         self.valid = valid & (self.opacity > _READABLE)
         self.index = {int(tick): place for place, tick in enumerate(self.tick)}
+
+    def epochs_of(self, number: int) -> list[int]:
+        """In which epochs a speech is seen; the first one for a speech that is seen in none."""
+        seen = np.unique(self.epoch[self.valid & (self.speech == number)])
+        return [int(epoch) for epoch in seen] or [0]
 
     def samples(self, tick: int) -> NDArray[np.float32] | None:
         """What sounds during a frame; None where it was not received."""
@@ -142,13 +166,15 @@ class _Stream:
 
 
 class _Spoken:
-    """One speech as it came."""
+    """One speech as it came in one epoch; a later process says it again from its beginning."""
 
-    def __init__(self, stream: _Stream, said: Said, fade: int) -> None:
+    def __init__(self, stream: _Stream, said: Said, fade: int, epoch: int) -> None:
         self._stream = stream
         self._said = said
         self._fade = fade
-        self._places = np.flatnonzero(stream.valid & (stream.speech == said.number))
+        self._is_last = epoch == stream.epochs_of(said.number)[-1]
+        self._may_wait = said.may_wait or said.late
+        self._places = np.flatnonzero(stream.valid & (stream.speech == said.number) & (stream.epoch == epoch))
         self._ticks = stream.tick[self._places]
         self._frames = stream.frame[self._places]
 
@@ -156,6 +182,11 @@ class _Spoken:
     def number(self) -> int:
         """The speech's number."""
         return self._said.number
+
+    @property
+    def late(self) -> bool:
+        """Whether a chunk was late by plan."""
+        return self._said.late
 
     def problems(self) -> list[str]:
         """Frames that are missing, repeated or out of turn, and an end that does not fit the task's."""
@@ -171,9 +202,10 @@ class _Spoken:
         if wrong.any():
             at = int(np.flatnonzero(wrong)[0])
             found.append(f"{name}: frame {self._frames[at + 1]} follows {self._frames[at]} ({int(wrong.sum())} such)")
-        if (steps == 0).any() and not said.late:
+        if (steps == 0).any() and not self._may_wait:
             found.append(f"{name}: {int((steps == 0).sum())} frames are repeated")
-        if said.state == "done" and not self._cut_by_outage() and self._frames[-1] < said.frames - 1 - self._fade:
+        is_whole = said.state == "done" and self._is_last
+        if is_whole and not self._cut_by_outage() and self._frames[-1] < said.frames - 1 - self._fade:
             found.append(f"{name} ends with frame {self._frames[-1]} of {said.frames}")
         if self._frames[0] > self._fade and not self._cut_by_outage():
             found.append(f"{name} begins with frame {self._frames[0]}")
@@ -181,7 +213,7 @@ class _Spoken:
 
     def fades(self) -> list[str]:
         """For each fade that was received whole: what is wrong with it, or an empty text."""
-        if not len(self._ticks) or self._said.state != "done":
+        if not len(self._ticks) or self._said.state != "done" or not self._is_last:
             return []
         stream, fade = self._stream, self._fade
         first = int(self._ticks[0] - self._frames[0])
@@ -212,7 +244,7 @@ class _Spoken:
                 continue
             heard.append((int(stream.tick[place]), samples))
             expected.append(frames[frame * FRAME_SAMPLES : (frame + 1) * FRAME_SAMPLES])
-        if said.late or len(heard) < FPS:
+        if self._may_wait or len(heard) < FPS:
             return None
         length = round(RATE_HZ / FPS)
         base = heard[0][0]
@@ -232,7 +264,7 @@ class _Spoken:
 
     def _around_wait(self, steps: NDArray[np.int64], went_by: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Between a held face and the next one the face may be gone for a while."""
-        return (steps >= 0) & (steps <= 1) & (went_by > 1) & self._said.late
+        return (steps >= 0) & (steps <= 1) & (went_by > 1) & self._may_wait
 
     def _cut_by_outage(self) -> bool:
         stream = self._stream
@@ -240,15 +272,26 @@ class _Spoken:
         return any(tick not in stream.index for tick in range(low, high + 1))
 
 
+def _restarted(before: PartReading, part: PartReading, faults: Sequence[Fault]) -> bool:
+    """True when the channel's process was broken between two parts, and its numbers begin anew."""
+    gone, again = float(before.arrived_s[-1]), float(part.arrived_s[0])
+    broken = any(fault.kind in RESTARTING and _explains(fault, gone, again) for fault in faults)
+    return broken and int(part.tick[0]) < int(before.tick[-1])
+
+
+def _explains(fault: Fault, gone: float, again: float) -> bool:
+    return gone < fault.back_at + _EXPLAINED_S and fault.at < again
+
+
 def _outages(stream: _Stream, faults: Sequence[Fault]) -> list[Outage]:
     found = []
     for place in np.flatnonzero(np.diff(stream.tick) > 1):
         gone, again = float(stream.arrived_s[place]), float(stream.arrived_s[place + 1])
         # The latest that can be the cause: an earlier one may have just passed.
-        causes = [f for f in faults if gone < f.back_at + _EXPLAINED_S and f.at < again]
+        causes = [fault for fault in faults if _explains(fault, gone, again)]
         fault = max(causes, key=lambda cause: cause.at, default=None)
         frames = int(stream.tick[place + 1] - stream.tick[place] - 1)
-        back = again - fault.back_at if fault is not None else 0.0
+        back = max(0.0, again - fault.back_at) if fault is not None else 0.0
         found.append(Outage(fault.kind if fault is not None else None, frames, round(back, 3)))
     return found
 
@@ -313,8 +356,9 @@ def _breaks_off(stream: _Stream, requested: float) -> bool:
 def _latency(stream: _Stream) -> dict[str, float]:
     """How much later than the quickest pictures came; the frame clock's own origin is not in the stream."""
     behind = stream.arrived_s - stream.tick / FPS
-    quickest = float(np.quantile(behind, 0.01))
-    return {f"p{p}": round(1000 * (float(np.quantile(behind, p / 100)) - quickest), 1) for p in (50, 95, 99)}
+    for epoch in np.unique(stream.epoch):
+        behind[stream.epoch == epoch] -= np.quantile(behind[stream.epoch == epoch], 0.01)
+    return {f"p{p}": round(1000 * float(np.quantile(behind, p / 100)), 1) for p in (50, 95, 99)}
 
 
 def _lag_s(heard: NDArray[np.float32], sent: NDArray[np.float32]) -> float:

@@ -40,7 +40,10 @@ class Sound:
 
 @dataclass(frozen=True)
 class PartReading:
-    """One part: for each picture its number, time, arrival, flash, and the face's contrast and numbers."""
+    """One part: for each picture its number, time, arrival, flash, and the face's contrast and numbers.
+
+    `epoch` counts the processes that the channel had before, each of which numbers its frames from zero.
+    """
 
     tick: NDArray[np.int64]
     time_s: NDArray[np.float64]
@@ -53,6 +56,7 @@ class PartReading:
     sound_ms: NDArray[np.int64]
     beeps_s: NDArray[np.float64]
     sounds: tuple[Sound, ...]
+    epoch: int = 0
 
 
 def read_part(part: Part, size: tuple[int, int], ffmpeg: str) -> PartReading:

@@ -49,6 +49,11 @@ class Receiver:
             finished, self._finished = self._finished, []
         return finished
 
+    def reconnect(self) -> None:
+        """Leaves the present connection for a new one, whose times may begin at zero again."""
+        if self._process is not None:
+            self._process.kill()
+
     def close(self) -> None:
         """Ends the reception."""
         self._closing.set()

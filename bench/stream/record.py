@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 
 from bench.machine import Machine, this_machine
-from bench.stream.findings import ChannelFindings, find
+from bench.stream.criteria import Criterion, fault_criteria, load_criteria, stream_criteria
+from bench.stream.findings import ChannelFindings, find, ordered
 from bench.stream.load import LoadMeter, Sample
+from bench.stream.plan import Plan
 from bench.stream.reading import PartReading, read_part
 from bench.stream.receiver import Part, Receiver
-from bench.stream.scenario import Plan, Run, StreamScenario, ordered
+from bench.stream.scenario import Run, StreamScenario
 
 _ROLL_S = 600.0
 _LONG_RUN_S = 1500.0  # from here on parts are read and deleted while the run goes on
@@ -26,16 +28,6 @@ _STAND_IN = (
     "No network is run: a stand-in paints the number of its speech and frame on each face, at a fixed rate. HTTP, task "
     "store, channel processes, paste-back, ffmpeg and nginx-rtmp are the product's own or real."
 )
-
-
-@dataclass(frozen=True)
-class Criterion:
-    """One promise: what was measured, what is allowed, and whether it is kept."""
-
-    name: str
-    measured: float | list[float] | None
-    allowed: str
-    kept: bool
 
 
 @dataclass(frozen=True)
@@ -49,6 +41,8 @@ class StreamBench:
     elapsed_s: float
     load_average: tuple[float, float, float]
     faults: list[dict[str, Any]]
+    refusals: int
+    request_failures: list[str]
     tasks: dict[str, int]
     channels: list[ChannelFindings]
     counters: list[dict[str, Any]]
@@ -118,7 +112,11 @@ def _record(run: Run, channels: list[ChannelFindings], ffmpeg: str) -> StreamBen
     states = [said.state for said in run.said]
     memory, handles = _memory(run.load), _handles(run.load)
     cores = run.load.cores()
-    criteria = [*_stream_criteria(run, channels), *_load_criteria(run.plan, memory, handles, cores)]
+    criteria = [
+        *stream_criteria(run, channels),
+        *fault_criteria(run, channels),
+        *load_criteria(run.plan, memory, handles, cores),
+    ]
     return StreamBench(
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         machine=this_machine(ffmpeg),
@@ -127,9 +125,16 @@ def _record(run: Run, channels: list[ChannelFindings], ffmpeg: str) -> StreamBen
         elapsed_s=round(run.ended - run.began, 1),
         load_average=os.getloadavg(),
         faults=[
-            {"kind": fault.kind, "at_s": round(fault.at - run.began, 1), "lasted_s": round(fault.back_at - fault.at, 1)}
+            {
+                "kind": fault.kind,
+                "at_s": round(fault.at - run.began, 1),
+                "lasted_s": round(fault.back_at - fault.at, 1),
+                "speech": fault.speech,
+            }
             for fault in run.faults
         ],
+        refusals=run.refusals,
+        request_failures=run.request_failures,
         tasks={"accepted": len(states), **{state: states.count(state) for state in sorted(set(states))}},
         channels=channels,
         counters=[{"restarts": status["restarts"], **(status["stream"] or {})} for status in run.statuses],
@@ -138,60 +143,6 @@ def _record(run: Run, channels: list[ChannelFindings], ffmpeg: str) -> StreamBen
         files_and_threads=handles,
         criteria=criteria,
     )
-
-
-def _stream_criteria(run: Run, channels: list[ChannelFindings]) -> list[Criterion]:
-    def total(name: str) -> Criterion:
-        values = [getattr(channel, name) for channel in channels]
-        count = sum(value if isinstance(value, int) else len(value) for value in values)
-        return Criterion(name, count, "0", count == 0)
-
-    names = (
-        "frames_missing_outside_outages",
-        "frames_repeated_or_out_of_order",
-        "timestamps_not_monotonic",
-        "timestamps_off_the_frame_clock",
-        "speeches_wrong",
-        "fades_wrong",
-        "sound_without_lips_frames",
-    )
-    offset = max(max(abs(c.av_offset_ms.get("min", 99)), abs(c.av_offset_ms.get("max", 99))) for c in channels)
-    drift = max(abs(channel.av_drift_ms_per_min) for channel in channels)
-    back = [o.on_air_after_s for channel in channels for o in channel.outages if o.fault is not None]
-    idle = [value for channel in channels for value in channel.idle_after_interrupt_ms]
-    out_of_order = sum(
-        channel.speeches_in_order
-        != [said.number for said in ordered(run.said, number) if said.number not in channel.speeches_hidden_by_outages]
-        for number, channel in enumerate(channels)
-    )
-    accepted = sum(said.state in ("done", "cancelled") for said in run.said)
-    late_wanted, late_seen = run.plan.late_chunks, sum(channel.late_waits_seen for channel in channels)
-    return [
-        *map(total, names),
-        Criterion("av_offset_ms", offset, "<= 20", offset <= 20),
-        Criterion("av_drift_ms_per_min", drift, "<= 0.1 over 10 minutes", drift <= 0.1 or run.plan.duration_s < 300),
-        Criterion("on_air_after_outage_s", back, "<= 3", all(value <= 3 for value in back)),
-        Criterion("idle_after_interrupt_ms", idle, "<= 300", all(value <= 300 for value in idle)),
-        Criterion("channels_with_speeches_out_of_order", out_of_order, "0", out_of_order == 0),
-        Criterion("tasks_played", accepted, str(run.plan.speeches), accepted == run.plan.speeches),
-        Criterion("late_chunks_waited_for", late_seen, str(late_wanted), late_seen == late_wanted),
-    ]
-
-
-def _load_criteria(
-    plan: Plan, memory: dict[str, dict[str, float]], handles: dict[str, dict[str, float]], cores: dict[str, float]
-) -> list[Criterion]:
-    used = round(sum(value for role, value in cores.items() if role != "orchestrator") / plan.channels, 3)
-    found = [Criterion("cores_per_channel", used, "<= 1.0", used <= 1.0)]
-    for role, values in memory.items():
-        ratio = round(values["last_minute"] / values["second_minute"], 4)
-        found.append(Criterion(f"memory_growth_{role}", ratio, "<= 1.05", ratio <= 1.05))
-    for role, values in handles.items():
-        change = abs(values["files_last"] - values["files_second"]) + abs(
-            values["threads_last"] - values["threads_second"]
-        )
-        found.append(Criterion(f"files_and_threads_change_{role}", change, "0", change == 0))
-    return found
 
 
 def _memory(load: LoadMeter) -> dict[str, dict[str, float]]:

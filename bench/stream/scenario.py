@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import contextlib
 import os
-import signal
 import socket
 import time
-import urllib.request
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -19,8 +16,11 @@ from typing import Any
 import anyio
 
 from bench.rtmp_server import RtmpServer
+from bench.stream.client import StreamClient
+from bench.stream.faults import FaultInjector
 from bench.stream.findings import Fault, Said
 from bench.stream.load import LoadMeter
+from bench.stream.plan import RESTARTING, FaultKind, Plan, planned_faults
 from bench.stream.receiver import Receiver
 from bench.stream.stand_ins import NumberedModels, as_wav, numbered_avatar, voice
 from orchestrator.orchestrator import Orchestrator
@@ -32,28 +32,13 @@ _LENGTHS_S = (3.0, 6.0, 2.0, 9.0, 4.0, 12.0, 5.0)
 _LONG_S = 10.0
 _LATE_FRAME, _LATE_BY_S = 96, 6.0
 _INTERRUPT_AFTER_S = 2.0
+_SPEECH_COMES_S = 60.0
+_INTO_SPEECH_S = 1.0
 _TAIL_S = 4.0
 _SAMPLE_S = 5.0
 _POOL_THREADS = 64
+_CUTTING = (*RESTARTING, FaultKind.INTERRUPT)
 _FINAL = ("done", "failed", "cancelled")
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is to be run. `rate` is the frames/s that the stand-in for the models makes, for all channels together."""
-
-    duration_s: float
-    size: tuple[int, int]
-    channels: int = 1
-    speeches: int = 20
-    interrupts: int = 3
-    late_chunks: int = 2
-    server_restarts: int = 2
-    encoder_kills: int = 1
-    rate: float = 100.0
-    fade_frames: int = 5
-    video_bitrate_kbps: int = 2500
-    x264_preset: str = "veryfast"
 
 
 @dataclass(frozen=True)
@@ -63,6 +48,8 @@ class Run:
     plan: Plan
     said: list[Said]
     faults: list[Fault]
+    refusals: int
+    request_failures: list[str]
     load: LoadMeter
     statuses: list[dict[str, Any]]
     began: float
@@ -80,7 +67,13 @@ class StreamScenario:
         self._ffmpeg = ffmpeg
         self._said: list[Said] = []
         self._faults: list[Fault] = []
-        self._url = ""
+        self._client = StreamClient("")
+        self._models = NumberedModels(plan.speeches, plan.rate, self._late_chunks())
+        self._playing: dict[int, tuple[int, str]] = {}  # by channel: a speech's number and the id of its task
+        self._speaking = asyncio.Event()  # on the first channel, where faults strike
+        self._interrupted: dict[int, float] = {}
+        self._lives: dict[int, tuple[float, float]] = {}  # by speech: when it was accepted, and when it was over
+        self._store = folder
         self.receivers: list[Receiver] = []
 
     async def run(self, roll_s: float = float("inf")) -> Run:
@@ -97,7 +90,8 @@ class StreamScenario:
                     self.receivers.append(Receiver(rtmp.url(f"bench{channel}"), folder, self._ffmpeg, roll_s))
                 try:
                     sampling = asyncio.create_task(_sample(load))
-                    await asyncio.gather(self._speak(began), self._break(rtmp, load, began), _sleep_until(began, plan))
+                    injector = self._injector(rtmp, load)
+                    await asyncio.gather(self._speak(began), self._break(injector, began), _sleep_until(began, plan))
                     sampling.cancel()
                     await asyncio.gather(sampling, return_exceptions=True)
                     load.sample()
@@ -106,7 +100,9 @@ class StreamScenario:
                 finally:
                     for receiver in self.receivers:
                         await asyncio.to_thread(receiver.close)
-                return Run(plan, self._said, self._faults, load, statuses, began, time.monotonic())
+                ended, client = time.monotonic(), self._client
+                said = [self._with_waits(each) for each in self._said]
+                return Run(plan, said, self._faults, client.refusals, client.failures, load, statuses, began, ended)
         finally:
             await asyncio.to_thread(rtmp.stop)
 
@@ -127,17 +123,17 @@ class StreamScenario:
             queue_limit=200,
         )
         await asyncio.to_thread(numbered_avatar, self._clip, settings.avatars_dir / "bench", plan.size)
-        models = NumberedModels(plan.speeches, plan.rate, self._late_chunks())
-        orchestrator = Orchestrator(settings, client=models, test_pattern=True)  # type: ignore[arg-type]  # stands in for it
+        orchestrator = Orchestrator(settings, client=self._models, test_pattern=True)  # type: ignore[arg-type]  # stands in for it
         started = asyncio.Event()
         server = OrchestratorServer(orchestrator, started.set)
         serving = asyncio.create_task(server.serve())
-        self._url = f"http://{settings.http_host}:{settings.http_port}"
+        self._client = StreamClient(f"http://{settings.http_host}:{settings.http_port}")
+        self._store = settings.tasks_dir / "tasks.sqlite3"
         try:
             await asyncio.wait_for(started.wait(), 20)
             for number in range(1, plan.channels):
                 body = {"channel": f"bench{number}", "avatar": "bench", "targets": [rtmp.url(f"bench{number}")]}
-                await self._request("POST", "/v1/channels", json.dumps(body).encode(), "application/json")
+                await self._client.post("/v1/channels", body)
             for number in range(plan.channels):
                 await self._on_air(number)
             yield orchestrator
@@ -147,7 +143,7 @@ class StreamScenario:
 
     async def _on_air(self, number: int) -> None:
         for _ in range(150):
-            stream = (await self._request("GET", f"/v1/channels/bench{number}"))["stream"]
+            stream = (await self._client.get(f"/v1/channels/bench{number}"))["stream"]
             if stream and stream["publisher"] == "on_air":
                 return
             await asyncio.sleep(0.2)
@@ -177,63 +173,77 @@ class StreamScenario:
                 group.start_soon(self._follow, number, channel, seconds, task_id, number in late, number in interrupted)
 
     async def _submit(self, number: int, channel: int, seconds: float) -> str:
-        boundary = uuid.uuid4().hex
         fields = {"seed": str(number), "channel": f"bench{channel}"}
-        body = b"".join(
-            f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
-            for name, value in fields.items()
-        )
-        wav = as_wav(voice(seconds, number))
-        disposition = 'Content-Disposition: form-data; name="audio_file"; filename="speech.wav"'
-        body += f"--{boundary}\r\n{disposition}\r\n\r\n".encode() + wav + f"\r\n--{boundary}--\r\n".encode()
-        answer = await self._request("POST", "/generate_video", body, f"multipart/form-data; boundary={boundary}")
-        return str(answer["task_id"])
+        return await self._client.submit(fields, as_wav(voice(seconds, number)))
 
     async def _follow(
         self, number: int, channel: int, seconds: float, task_id: str, late: bool, interrupt: bool
     ) -> None:
-        interrupted_at = None
+        began = time.monotonic()
         while True:
-            task = await self._request("GET", f"/v1/tasks/{task_id}")
-            if interrupt and task["state"] == "streaming" and interrupted_at is None:
-                await asyncio.sleep(_INTERRUPT_AFTER_S)
-                interrupted_at = time.monotonic()
-                await self._request("POST", f"/v1/channels/bench{channel}/interrupt", b"")
+            task = await self._client.get(f"/v1/tasks/{task_id}")
+            if task["state"] == "streaming":
+                self._plays(channel, (number, task_id))
+                if interrupt and number not in self._interrupted:
+                    await asyncio.sleep(_INTERRUPT_AFTER_S)
+                    await self._interrupt(channel)
+            elif self._playing.get(channel) == (number, task_id):
+                self._plays(channel, None)
             if task["state"] in _FINAL:
                 break
             await asyncio.sleep(0.25)
-        said = Said(number, channel, seconds, task["frames"]["total"], task["state"], late, interrupted_at)
-        self._said.append(said)
+        self._lives[number] = (began, time.monotonic())
+        frames, state = task["frames"]["total"], task["state"]
+        self._said.append(Said(number, channel, seconds, frames, state, late, False, self._interrupted.get(number)))
 
-    async def _break(self, rtmp: RtmpServer, load: LoadMeter, began: float) -> None:
-        plan = self._plan
-        faults = [("server", (k + 1) / (plan.server_restarts + 1) - 0.03, k) for k in range(plan.server_restarts)]
-        faults += [("encoder", (k + 0.45) / plan.encoder_kills, k) for k in range(plan.encoder_kills)]
-        for kind, share, number in sorted(faults, key=lambda fault: fault[1]):
-            await _sleep_to(began + share * plan.duration_s)
-            at = time.monotonic()
-            if kind == "server":
-                await asyncio.to_thread(rtmp.stop)
-                await asyncio.sleep(3.0 + 12.0 * number)  # a short outage, then a longer one
-                await asyncio.to_thread(rtmp.start)
-            else:
-                encoders = [pid for role, pid in load.processes() if role == "encoder"]
-                os.kill(encoders[0], signal.SIGKILL)
-            self._faults.append(Fault(kind, at, time.monotonic()))
+    def _plays(self, channel: int, speech: tuple[int, str] | None) -> None:
+        if speech is None:
+            del self._playing[channel]
+        else:
+            self._playing[channel] = speech
+        if channel == 0:
+            (self._speaking.clear if speech is None else self._speaking.set)()
 
-    async def _request(self, method: str, path: str, body: bytes | None = None, kind: str = "") -> dict[str, Any]:
-        request = urllib.request.Request(self._url + path, body, {"Content-Type": kind} if kind else {}, method=method)
+    async def _interrupt(self, channel: int) -> None:
+        """Interrupts the speech that plays; a request that came too late for it counts for nothing."""
+        if channel not in self._playing:
+            return
+        number, task_id = self._playing[channel]
+        at = time.monotonic()
+        answer = await self._client.post(f"/v1/channels/bench{channel}/interrupt")
+        if task_id in answer["cancelled"]:
+            self._interrupted[number] = at
 
-        def send() -> dict[str, Any]:
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                return dict(json.load(answer))
+    def _injector(self, rtmp: RtmpServer, load: LoadMeter) -> FaultInjector:
+        return FaultInjector(
+            rtmp, load, self._store, self._models, self.receivers[0].reconnect, lambda: self._interrupt(0)
+        )
 
-        return await asyncio.to_thread(send)
+    async def _break(self, injector: FaultInjector, began: float) -> None:
+        for planned in planned_faults(self._plan):
+            await _sleep_to(began + planned.at_s)
+            if self._plan.fault_minutes is not None:
+                # What is broken while nobody speaks endangers nothing.
+                await self._until_speaking()
+            speech = self._playing.get(0, (None, ""))[0]
+            self._faults.append(await injector.strike(planned, speech))
 
+    async def _until_speaking(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_SPEECH_COMES_S):
+                await self._speaking.wait()
+                await asyncio.sleep(_INTO_SPEECH_S)
 
-def ordered(said: list[Said], channel: int) -> list[Said]:
-    """What was said on a channel, in the order of acceptance."""
-    return sorted((replace(each) for each in said if each.channel == channel), key=lambda each: each.number)
+    def _with_waits(self, said: Said) -> Said:
+        """Faces that couldn't be made come late to every speech that was made or waited meanwhile.
+
+        A speech that was said anew or broken off can't be expected to wait for the chunk that is late by plan.
+        """
+        began, ended = self._lives[said.number]
+        failures = [fault for fault in self._faults if fault.kind == FaultKind.MODELS_FAIL]
+        cut = any(fault.speech == said.number and fault.kind in _CUTTING for fault in self._faults)
+        may_wait = said.late or any(began < fault.back_at and fault.at < ended for fault in failures)
+        return replace(said, may_wait=may_wait, late=said.late and not cut)
 
 
 async def _sample(load: LoadMeter) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import io
+import math
+import time
 import wave
 from collections.abc import Callable
 from itertools import islice
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 from bench.stream.face_code import MAX_SPEECHES, RESOLUTION, FacePlace, draw_face
 from inference.capacity import Capacity
 from inference.client import CHUNK_FRAMES, WINDOW_FEATURES, FaceModel
-from inference.errors import InferenceError
+from inference.errors import InferenceError, InferenceFailed
 from latentsync.avatar import PreparedAvatar
 from latentsync.contract import CONTRACT
 from latentsync.scheduler import task_noise
@@ -34,16 +36,28 @@ class NumberedModels:
     """Stands where TritonClient stands: no network is run, every face says its speech and frame.
 
     A speech is known by its seed, which is its number. `rate` is the frames/s that it makes; `late` holds, by speech, a
-    frame and the seconds by which the chunk with that frame is late.
+    frame and the seconds by which the chunk with that frame is late. `clock` gives seconds.
     """
 
-    def __init__(self, speeches: int, rate: float, late: dict[int, tuple[int, float]]) -> None:
+    def __init__(
+        self,
+        speeches: int,
+        rate: float,
+        late: dict[int, tuple[int, float]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         if speeches >= MAX_SPEECHES:
             raise ValueError(f"at most {MAX_SPEECHES - 1} speeches have numbers, got {speeches}")
         self._numbers = {task_noise(number, _SIDE).tobytes(): number for number in range(1, speeches + 1)}
         self._rate = rate
         self._late = dict(late)
         self._busy = asyncio.Lock()
+        self._clock = clock
+        self._fails_until = -math.inf
+
+    def fail_for(self, seconds: float) -> None:
+        """From now on every request fails for so long, as with a model whose process was killed."""
+        self._fails_until = self._clock() + seconds
 
     async def __aenter__(self) -> NumberedModels:
         return self
@@ -52,7 +66,7 @@ class NumberedModels:
         """Nothing is open."""
 
     async def is_ready(self) -> bool:
-        """Always."""
+        """Always: a model that fails is loaded again, and Triton is there meanwhile."""
         return True
 
     async def face_model(self) -> FaceModel:
@@ -64,8 +78,9 @@ class NumberedModels:
         return Capacity(instances=1, batch=4)
 
     async def recover(self, error: InferenceError) -> bool:
-        """Nothing fails here."""
-        return False
+        """Waits until requests succeed again, as a model takes time to be loaded."""
+        await asyncio.sleep(max(0.0, self._fails_until - self._clock()))
+        return True
 
     async def each_server(self) -> dict[str, NumberedModels]:
         """One."""
@@ -79,7 +94,8 @@ class NumberedModels:
         """No model is loaded again."""
 
     async def features(self, window: NDArray[np.float32]) -> NDArray[np.float16]:
-        """Features that hold their own number in each place."""
+        """Features that hold their own number in each place; raises InferenceFailed during a fault."""
+        self._check()
         numbers = np.arange(WINDOW_FEATURES[0], dtype=np.float16)
         return np.broadcast_to(numbers[:, None, None], WINDOW_FEATURES).copy()
 
@@ -91,16 +107,24 @@ class NumberedModels:
         steps: int,
         guidance: float,
     ) -> NDArray[np.uint8]:
-        """Sixteen numbered faces, at the rate of one model that serves all channels."""
+        """Sixteen numbered faces, at the rate of one model that serves all channels.
+
+        Raises InferenceFailed during a fault.
+        """
         speech = self._numbers[noise.tobytes()]
         frames = [int(value) // 2 for value in audio[:, _CURRENT_FEATURE, 0]]
         async with self._busy:
             await asyncio.sleep(CHUNK_FRAMES / self._rate)
+        self._check()
         frame, delay_s = self._late.get(speech, (-1, 0.0))
         if frame in frames:
             del self._late[speech]
             await asyncio.sleep(delay_s)
         return await asyncio.to_thread(lambda: np.stack([draw_face(speech, frame) for frame in frames]))
+
+    def _check(self) -> None:
+        if self._clock() < self._fails_until:
+            raise InferenceFailed("the stand-in for the models fails on purpose", "unet")
 
 
 def numbered_avatar(clip: Path, directory: Path, size: tuple[int, int]) -> PreparedAvatar:

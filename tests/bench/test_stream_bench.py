@@ -7,8 +7,8 @@ import pytest
 
 from bench.rtmp_server import NGINX_MODULE
 from bench.stream import record
+from bench.stream.plan import Plan
 from bench.stream.record import bench_stream
-from bench.stream.scenario import Plan
 from orchestrator.settings import CHECKOUT
 from speech.audio.decoder import ffmpeg_binary
 
@@ -37,7 +37,7 @@ async def test_two_channels_play_every_speech_whole_and_in_order_through_a_resta
     assert [criterion for criterion in broken if criterion.name not in timed] == []
     assert bench.tasks == {"accepted": 4, "cancelled": 1, "done": 3}
     assert [channel.speeches_in_order for channel in bench.channels] == [[1, 3], [2, 4]]
-    assert {fault["kind"] for fault in bench.faults} == {"server", "encoder"}
+    assert {fault["kind"] for fault in bench.faults} == {"server_killed", "encoder_killed"}
     written = json.loads(bench.to_json())
     assert written["plan"] == json.loads(json.dumps(dataclasses.asdict(plan)))
     assert "No network is run" in written["generator"]

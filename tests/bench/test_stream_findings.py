@@ -200,3 +200,44 @@ def test_the_stamp_and_the_face_do_not_cover_each_other() -> None:
     stamp(picture, 123_450)
     assert FacePlace.within(320, 480).top >= 48
     assert read_stamp(picture[:, :, 0])[0] == 123_450 % (1 << 20)
+
+
+def said_anew() -> tuple[PartReading, PartReading, Fault]:
+    """A channel's process is killed in the middle of a speech, and the next one says it from its beginning."""
+    whole = without(received(), *range(200, TICKS))
+    sound = Sound(1.0, whole.sounds[0].samples[: 8 * RATE_HZ])
+    first = replace(whole, sound_ms=whole.sound_ms[whole.sound_ms < 9000], beeps_s=whole.beeps_s[:8], sounds=(sound,))
+    killed_at = 500 + 200 / 25
+    again = replace(received(), arrived_s=killed_at + 2.0 + np.arange(TICKS) / 25)
+    return first, again, Fault("channel_killed", killed_at, killed_at, SAID.number)
+
+
+def test_speech_that_another_process_says_anew_is_whole_and_its_gap_explained() -> None:
+    first, again, killed = said_anew()
+    found = judged(first, again, faults=(killed,))
+    assert found.speeches_wrong == found.fades_wrong == []
+    assert (found.speeches_in_order, found.fades_measured) == ([3], 2)
+    assert [(outage.fault, outage.on_air_after_s) for outage in found.outages] == [("channel_killed", 2.0)]
+    assert found.frames_repeated_or_out_of_order == found.timestamps_not_monotonic == 0
+    assert found.timestamps_off_the_frame_clock == found.sound_without_lips_frames == 0
+    assert found.av_offset_ms["max"] == 0 and found.latency_ms["p99"] < 1
+
+
+def test_numbers_that_begin_anew_without_a_broken_process_are_an_error() -> None:
+    first, again, killed = said_anew()
+    for faults in ((), (replace(killed, kind="encoder_killed"),)):
+        assert judged(first, again, faults=faults).frames_repeated_or_out_of_order > 0
+
+
+def test_faults_of_the_speech_that_is_said_anew_are_still_found() -> None:
+    first, again, killed = said_anew()
+    skipped = changed(again, "frame", lambda frame: frame.__setitem__(slice(150, None), frame[150:] + 1))
+    assert "frame 91 follows 89" in judged(first, skipped, faults=(killed,)).speeches_wrong[0]
+    cut = changed(again, "valid", lambda valid: valid.__setitem__(slice(200, None), False))
+    assert "ends with frame" in judged(first, cut, faults=(killed,)).speeches_wrong[0]
+
+
+def test_faces_may_wait_where_models_failed_and_count_as_no_late_chunk() -> None:
+    held = changed(received(), "frame", lambda frame: frame.__setitem__(slice(150, None), frame[150:] - 1))
+    found = judged(held, said=replace(SAID, may_wait=True))
+    assert (found.speeches_wrong, found.late_waits_seen) == ([], 0)
