@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from bench.stream.commands import StreamOptions, stream_plan
 from bench.stream.criteria import fault_criteria
 from bench.stream.findings import ChannelFindings, Fault, Outage, Said
 from bench.stream.load import LoadMeter
@@ -14,6 +15,7 @@ from bench.stream.plan import FaultKind, Plan, planned_faults
 from bench.stream.scenario import Run
 from bench.stream.stand_ins import NumberedModels
 from inference.errors import InferenceFailed
+from orchestrator.settings import SettingsError
 
 TWO_HOURS_S = 7200.0
 
@@ -112,3 +114,18 @@ def test_a_channel_that_restarts_unbroken_and_a_fault_that_was_left_out_are_name
     assert broken(run_with([fault], {}, restarts=1)) == ["channel_restarts"]
     run = run_with([fault], {})
     assert broken(replace(run, plan=replace(run.plan, server_restarts=2))) == ["faults_made"]
+
+
+def test_options_of_two_hours_repeat_the_usual_ten_minutes() -> None:
+    made = stream_plan(StreamOptions(duration=TWO_HOURS_S, fault_minutes=5))
+    assert (made.speeches, made.interrupts, made.late_chunks, made.fault_minutes) == (240, 36, 24, 5)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [StreamOptions(size="831x1248"), StreamOptions(fault_minutes=5, faults=False)],
+    ids=["an odd size", "faults and none"],
+)
+def test_options_that_cannot_be_are_refused_by_name(options: StreamOptions) -> None:
+    with pytest.raises(SettingsError, match="--size|--fault-minutes"):
+        stream_plan(options)
