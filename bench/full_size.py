@@ -65,7 +65,7 @@ async def bench_full_size(
     engine: str,
     steps: int,
     unet_batch: int | None = None,
-    say: Callable[[str], None] = lambda line: None,
+    report: Callable[[str], None] = lambda line: None,
 ) -> FullSizeBench:
     """Everything in `settings.data_dir`, with `settings.checkpoint_dir`, or where that is the demo's, drawn weights.
 
@@ -74,10 +74,10 @@ async def bench_full_size(
     """
     checkpoint_dir = settings.checkpoint_dir
     if checkpoint_dir.name == "demo":
-        say("drawing weights of the official size")
+        report("drawing weights of the official size")
         checkpoint_dir = recipe_checkpoint(settings.data_dir / "checkpoints")
     repository = settings.model_repository
-    say("exporting")
+    report("exporting")
     began = time.monotonic()
     export_repository(
         checkpoint_dir,
@@ -87,19 +87,19 @@ async def bench_full_size(
         engine=engine,
         unet_batch=unet_batch,
         cpu_threads=settings.cpu_threads,
-        report=say,
+        report=report,
     )
     exported = time.monotonic()
-    say("starting Triton")
+    report("starting Triton")
     server = await TritonServer.start(triton_options(settings))
     loaded = time.monotonic()
     try:
         async with TritonClient(triton_settings(settings)) as client:
-            say("preparing the avatar")
+            report("preparing the avatar")
             finder = FaceLandmarker(settings.checkpoint_dir.parent / "face")
             checkpoint = Checkpoint.open(checkpoint_dir)
             avatar = await prepare_avatar(video, _NAME, settings.avatars_dir, checkpoint, client, finder)
-            say("rendering")
+            report("rendering")
             record = await bench_render(avatar, audio, client, RenderOptions(steps=steps), date)
             served_gib = _children_gib(os.getpid())
     finally:

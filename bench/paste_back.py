@@ -106,8 +106,8 @@ def _drawn(size: tuple[int, int], crop_width: float) -> tuple[NDArray[np.uint8],
     frames = np.stack([cv2.resize(picture, size) for picture in noise])
     affines = []
     for index in range(_FRAMES):
-        scale, turn = CROP_SIZE[0] / crop_width, 0.01 * index
-        matrix = scale * np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+        scale, angle = CROP_SIZE[0] / crop_width, 0.01 * index
+        matrix = scale * np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
         corner = np.array([width / 2 - crop_width / 2 + index, height / 4])
         affines.append(face_matrix(np.column_stack([matrix, -matrix @ corner]), _RESOLUTION))
     return frames, np.stack(affines), _RESOLUTION

@@ -61,9 +61,9 @@ async def bench_render(
     date: datetime,
     progress: FrameProgress = lambda done, total: None,
 ) -> RenderBench:
-    """Render `audio` into a file that is thrown away, and say how fast that was and where.
+    """Render `audio` into a file that is thrown away, and measure how fast that was, stage by stage.
 
-    The times of the served models are Triton's own counters, so nobody else should use it meanwhile. Raises what
+    The times of the served models are Triton's own counters, so no other client may use it meanwhile. Raises what
     `render` raises.
     """
     before = await client.statistics()

@@ -72,7 +72,7 @@ class RtmpServer:
             self._process = None
 
     def hang(self) -> None:
-        """Stops the server's processes: connections stay open, and nobody answers on them."""
+        """Stops the server's processes: connections stay open, and nothing is answered on them."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:

@@ -44,8 +44,8 @@ def bench_pasting(settings: Settings, avatar: str | None) -> PasteBackBench:
 
 
 async def bench_official_size(
-    settings: Settings, video: Path | None, audio: Path, say: Callable[[str], None], **options: Any
+    settings: Settings, video: Path | None, audio: Path, report: Callable[[str], None], **options: Any
 ) -> FullSizeBench:
     """Measure the official size; `options` are those of `bench_full_size`, which says what is raised."""
     clip = video or CHECKOUT / "checkpoints" / "demo" / "avatar" / "idle.mp4"
-    return await bench_full_size(settings, clip, audio, datetime.now(UTC), say=say, **options)
+    return await bench_full_size(settings, clip, audio, datetime.now(UTC), report=report, **options)

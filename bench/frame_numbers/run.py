@@ -68,16 +68,16 @@ class FrameNumbersRecord:
 
 
 def run_frame_numbers(
-    plan: FrameNumbersPlan, date: datetime, say: Callable[[str], None] = lambda line: None
+    plan: FrameNumbersPlan, date: datetime, report: Callable[[str], None] = lambda line: None
 ) -> FrameNumbersRecord:
-    """Run the plan; `say` hears of each day."""
+    """Run the plan; `report` gets a line for each day."""
     began = time.monotonic()
     stream = _Stream(plan)
     ticks = round(plan.days * _DAY_TICKS)
     for tick in range(ticks):
         stream.tick(tick)
         if tick % _DAY_TICKS == _DAY_TICKS - 1:
-            say(f"day {(tick + 1) // _DAY_TICKS} of {plan.days:g} after {time.monotonic() - began:.0f} s")
+            report(f"day {(tick + 1) // _DAY_TICKS} of {plan.days:g} after {time.monotonic() - began:.0f} s")
     return stream.record(ticks, time.monotonic() - began, date)
 
 

@@ -26,7 +26,7 @@ class _Drawn:
 
 @dataclass
 class SpeechCounts:
-    """What has been said, and each promise that was broken, in words (the first hundred)."""
+    """Counts of speeches, and a description of each broken promise (the first hundred)."""
 
     completed: int = 0
     interrupted: int = 0
@@ -55,7 +55,7 @@ class DrawnSpeeches:
         self._position = mixer.position
 
     def before(self, tick: int) -> None:
-        """Say, make or interrupt what is due before this tick."""
+        """Accept, generate or interrupt the speeches that are due before this tick."""
         speech = self._current
         if speech is None:
             if tick >= self._next_at:

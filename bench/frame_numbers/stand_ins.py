@@ -40,7 +40,7 @@ class VirtualTime:
 class NumberingEncoder:
     """One run of the encoder: FLV whose picture packets hold the number of their frame.
 
-    Its times begin where ffmpeg is told to begin them, in the very command that a channel would run, and grow by
+    Its times begin where the command line has ffmpeg begin them, the very command that a channel would run, and grow by
     counting, as ffmpeg's do.
     """
 

@@ -41,7 +41,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class ChunkSet:
-    """Chunks, and what they are in words; `latent_size` is h."""
+    """Chunks, and a description of their origin; `latent_size` is h."""
 
     chunks: tuple[Chunk, ...]
     latent_size: int

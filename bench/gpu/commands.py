@@ -64,8 +64,8 @@ def bench_gpu(options: GpuOptions) -> None:
             emulation(options.emulated_gpus, options.emulated_like),
         )
         date, command = datetime.now(UTC), shlex.join(["latentsync-realtime", *sys.argv[1:]])
-        say = partial(typer.echo, err=True)
-        record = asyncio.run(run_bench(bench_settings(settings), sources, for_checkpoint, date, command, say))
+        report = partial(typer.echo, err=True)
+        record = asyncio.run(run_bench(bench_settings(settings), sources, for_checkpoint, date, command, report))
     if options.as_json:
         typer.echo(record.to_json())
     if not record.complete:

@@ -95,7 +95,7 @@ def times_between(before: dict[str, ModelCounters], after: dict[str, ModelCounte
 
 
 def inferences_by_gpu(host: str, metrics_port: int, model: str) -> dict[str, int]:
-    """Inferences of a model by the UUID of the GPU that made them, from Triton's metrics; empty where it tells none.
+    """Inferences of a model by the UUID of the GPU that made them, from Triton's metrics; empty where they have none.
 
     Raises OSError.
     """

@@ -25,8 +25,8 @@ class LoadPoint:
     """One model under one load. Times of a request in ms, as its client saw them; `models` are Triton's own counters.
 
     `gpu_shares` is each GPU's share of the UNet's chunks and `gpu_utilization` the percentage of time in which it ran
-    a kernel, both by UUID, None where nothing tells. `cores` is processor seconds a second of tritonserver and of each
-    model's processes.
+    a kernel, both by UUID, None where they are unknown. `cores` is processor seconds a second of tritonserver and of
+    each model's processes.
     """
 
     model: str
@@ -83,7 +83,7 @@ class ModelBench:
 
 
 class _Window:
-    """What the server tells of itself as the measured time begins and ends."""
+    """The server's own counters as the measured time begins and ends."""
 
     def __init__(self, server: TritonServer, client: Any, gpus: GpuWatch, counted: str) -> None:
         self._server = server
@@ -145,7 +145,7 @@ async def model_bench(server: TritonServer, gpus: GpuWatch, most_clients: int) -
 
 
 async def bench_models(bench: ModelBench, chunks: ChunkSet, plan: GpuPlan, found: Callable[[LoadPoint], None]) -> None:
-    """All loads of the plan, each told to `found` as it is measured; raises what the requests raise."""
+    """All loads of the plan, each passed to `found` as it is measured; raises what the requests raise."""
     for clients in plan.clients:
         found(await bench.ensemble(chunks, plan, clients))
     for model in (UNET, DECODER):

@@ -50,15 +50,15 @@ class GpuWatch:
 
     def see_gpu(self, line: str) -> None:
         """One line of `--query-gpu=uuid,utilization.gpu,memory.used`."""
-        uuid, busy, used = (word.strip() for word in line.split(","))
+        uuid, busy, used = (field.strip() for field in line.split(","))
         if busy.isdecimal():
             self._busy.setdefault(uuid, []).append(int(busy))
         if used.isdecimal():
             self.peak_mib[uuid] = max(self.peak_mib.get(uuid, 0), int(used))
 
     def see_process(self, line: str) -> None:
-        """One line of `--query-compute-apps=pid,used_memory`; in some containers the memory is not told."""
-        pid, used = (word.strip() for word in line.split(","))
+        """One line of `--query-compute-apps=pid,used_memory`; some containers hide the memory."""
+        pid, used = (field.strip() for field in line.split(","))
         if pid.isdecimal() and used.isdecimal():
             self.peak_process_mib[int(pid)] = max(self.peak_process_mib.get(int(pid), 0), int(used))
 
@@ -109,7 +109,7 @@ def _gpus() -> tuple[Gpu, ...]:
         text = _ask("--query-gpu=index,name,uuid,driver_version,memory.total")
     except subprocess.CalledProcessError:
         return ()  # the tool without a driver or a GPU
-    rows = [[word.strip() for word in line.split(",")] for line in text.splitlines()]
+    rows = [[field.strip() for field in line.split(",")] for line in text.splitlines()]
     return tuple(Gpu(int(index), name, uuid, driver, int(total)) for index, name, uuid, driver, total in rows)
 
 

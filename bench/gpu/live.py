@@ -27,7 +27,7 @@ class LivePoint:
     """So many channels, each speech followed by the next; counters are of all of them, in the measured time.
 
     `late_frames` are frames that a begun speech had to wait for. `spoken_frames` were played with a face; without any
-    delay between speeches they would be nearly `frames_due`; channels tell of them once a second, so the share is right
+    delay between speeches they would be nearly `frames_due`; channels report them once a second, so the share is right
     to a second in `seconds`. `cores` is processor seconds a second by role; the channel of the
     settings runs idle beside, at the avatar's own size.
     """
@@ -139,7 +139,7 @@ def _raise_failure(tasks: list[asyncio.Task[None]]) -> None:
 
 
 async def _counters(server: ProductServer, names: list[str]) -> dict[str, int]:
-    """Sums over the channels, which tell them once a second; a word that is under way is waited for."""
+    """Sums over the channels, which report once a second; a report that is under way is waited for."""
     await asyncio.sleep(_STATUS_EVERY_S)
     listed = (await server.call("GET", "/v1/channels"))["channels"]
     streams = [channel["stream"] for channel in listed if channel["channel"] in names]

@@ -40,7 +40,7 @@ Repository = Annotated[
 
 @dataclass(frozen=True)
 class GpuOptions:
-    """Everything that `bench gpu` may be told."""
+    """All options of `bench gpu`."""
 
     repository: Repository = None
     only: Annotated[str | None, typer.Option(help="Some of ensemble,product,live,gpu_memory; else all.")] = None

@@ -45,7 +45,7 @@ class PerfRun:
         arguments = ["-m", self.model, "-i", "grpc", "-u", self.url, "--input-data", str(self.data), "-b", "1"]
         arguments += ["--async", "--concurrency-range", self.concurrency, "--measurement-mode", "time_windows"]
         arguments += ["--measurement-interval", str(self.window_ms), "--percentile", "95"]
-        # Three windows whatever they say: a load that is not stable would end the whole run without a figure.
+        # Three windows, stable or not: an unstable load would end the whole run without a figure.
         arguments += ["--stability-percentage", "999", "--verbose-csv", "-f", str(self.csv)]
         if self.shared_memory:
             arguments += ["--shared-memory", "system", "--output-shared-memory-size", str(self.face_bytes)]

@@ -51,9 +51,9 @@ def perf_analyzer_data(
         plan = PerfPlan(
             steps, guidance, models=tuple(models.split(",")), concurrency=concurrency, shared_memory=shared_memory
         )
-        say = partial(typer.echo, err=True)
+        report = partial(typer.echo, err=True)
         url = settings.triton_grpc_url
-        for run in asyncio.run(perf_data(bench_settings(settings), sources, plan, url, output, say)):
+        for run in asyncio.run(perf_data(bench_settings(settings), sources, plan, url, output, report)):
             typer.echo(shlex.join(["perf_analyzer", *run.arguments()]))
 
 
@@ -93,8 +93,8 @@ def perf_analyzer(
             steps, guidance, models=tuple(models.split(",")), concurrency=concurrency, window_ms=window_ms,
             shared_memory=shared_memory, timeout_s=timeout,
         )  # fmt: skip
-        say = partial(typer.echo, err=True)
-        printed = asyncio.run(run_all(bench_settings(settings), sources, plan, binary, output, say))
+        report = partial(typer.echo, err=True)
+        printed = asyncio.run(run_all(bench_settings(settings), sources, plan, binary, output, report))
     for model, text in printed.items():
         typer.echo(text)
         typer.echo(f"{output / f'{model}.csv'} is written")

@@ -22,7 +22,7 @@ def data_file(folder: Path, model: str) -> Path:
 def write_perf_data(
     folder: Path, chunks: ChunkSet, latents: Sequence[Inputs], steps: int, guidance: float
 ) -> list[Path]:
-    """One file for each of `lipsync`, `unet` and `vae_decoder`, and what they hold in words; returns the files.
+    """One file for each of `lipsync`, `unet` and `vae_decoder`, and a text file that describes them; returns the files.
 
     `latents` are the decoder's requests, of one row each as all of them.
     """

@@ -16,7 +16,7 @@ from bench.gpu.perf_analyzer import PerfRun, find_perf_analyzer, run_perf_analyz
 from bench.gpu.perf_data import PERF_MODELS, data_file, write_perf_data
 from bench.gpu.served import (
     BenchSources,
-    Say,
+    Report,
     bench_avatar,
     bench_chunks,
     exported_repository,
@@ -54,18 +54,18 @@ class PerfPlan:
 
 
 async def perf_data(
-    settings: Settings, sources: BenchSources, plan: PerfPlan, url: str, folder: Path, say: Say
+    settings: Settings, sources: BenchSources, plan: PerfPlan, url: str, folder: Path, report: Report
 ) -> list[PerfRun]:
     """Writes the request files into `folder`; returns how perf_analyzer is called with them on the Triton at `url`.
 
     Raises what export, tritonserver and the requests raise.
     """
-    async with _served(settings, sources, plan, folder, say) as chunks:
+    async with _served(settings, sources, plan, folder, report) as chunks:
         return [perf_run(url, plan, model, chunks.faces().nbytes, folder) for model in plan.models]
 
 
 async def perf_analyzer(
-    settings: Settings, sources: BenchSources, plan: PerfPlan, binary: Path | None, folder: Path, say: Say
+    settings: Settings, sources: BenchSources, plan: PerfPlan, binary: Path | None, folder: Path, report: Report
 ) -> dict[str, str]:
     """Runs perf_analyzer on a tritonserver of its own, with a CSV for each model in `folder`; returns what it printed.
 
@@ -73,10 +73,10 @@ async def perf_analyzer(
     """
     found = find_perf_analyzer(binary, settings.run_dir)
     printed: dict[str, str] = {}
-    async with _served(settings, sources, plan, folder, say) as chunks:
+    async with _served(settings, sources, plan, folder, report) as chunks:
         for model in plan.models:
             run = perf_run(settings.triton_grpc_url, plan, model, chunks.faces().nbytes, folder)
-            say(shlex.join([str(found), *run.arguments()]))
+            report(shlex.join([str(found), *run.arguments()]))
             printed[model] = await asyncio.to_thread(run_perf_analyzer, found, run, settings.run_dir, plan.timeout_s)
             (folder / f"{model}.txt").write_text(printed[model], encoding="utf-8")
     return printed
@@ -98,21 +98,21 @@ def perf_run(url: str, plan: PerfPlan, model: str, face_bytes: int, folder: Path
 
 @asynccontextmanager
 async def _served(
-    settings: Settings, sources: BenchSources, plan: PerfPlan, folder: Path, say: Say
+    settings: Settings, sources: BenchSources, plan: PerfPlan, folder: Path, report: Report
 ) -> AsyncIterator[ChunkSet]:
     """A tritonserver, with the request files written."""
-    repository = sources.repository or exported_repository(settings, sources.export, say)
+    repository = sources.repository or exported_repository(settings, sources.export, report)
     checkpoint = served_checkpoint(repository)
     speech = await bench_speech(sources.audio, plan.speech_s)
-    say("starting Triton")
+    report("starting Triton")
     async with triton_on(settings, repository, _READY_LIMIT_S, protected=False):  # perf_analyzer sends no gRPC headers
-        avatar = await bench_avatar(settings, checkpoint, sources.faces_dir, sources.video, say)
+        avatar = await bench_avatar(settings, checkpoint, sources.faces_dir, sources.video, report)
         chunks = await bench_chunks(settings, checkpoint, avatar, speech)
         steps = plan.steps or checkpoint.scheduler.default_steps
         guidance = plan.guidance or checkpoint.scheduler.default_guidance
         latents = await _latents(settings, chunks, steps, guidance)
         write_perf_data(folder, chunks, latents, steps, guidance)
-        say(f"{folder}: {chunks.origin}")
+        report(f"{folder}: {chunks.origin}")
         yield chunks
 
 

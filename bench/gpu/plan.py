@@ -62,7 +62,7 @@ class GpuPlan:
 def counts(text: str, name: str) -> tuple[int, ...]:
     """The numbers of a list such as 1,2,8; raises SettingsError."""
     try:
-        return tuple(int(word) for word in text.split(","))
+        return tuple(int(field) for field in text.split(","))
     except ValueError:
         raise SettingsError(f"--{name} is {text!r} and must be whole numbers with commas, such as 1,2,8") from None
 
@@ -72,7 +72,7 @@ def stages(text: str | None) -> tuple[Stage, ...]:
     if text is None:
         return tuple(Stage)
     try:
-        wanted = {Stage(word.strip()) for word in text.split(",")} | {Stage.LOAD}
+        wanted = {Stage(field.strip()) for field in text.split(",")} | {Stage.LOAD}
     except ValueError:
         raise SettingsError(f"--only is {text!r} and must be some of {_names(Stage)}") from None
     return tuple(stage for stage in Stage if stage in wanted)

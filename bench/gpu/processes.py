@@ -1,4 +1,4 @@
-"""Processor time by kind of process, between two looks."""
+"""Processor time by kind of process, between two samples."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ class CpuMeter:
     def __init__(self, *processes: Processes) -> None:
         self._processes = processes
         self._began = time.monotonic()
-        self._before = {pid: used for _, pid, used in self._look()}
+        self._before = {pid: used for _, pid, used in self._sample()}
 
     def cores(self) -> dict[str, float]:
         """Processor seconds a second by role, until now."""
         wall = time.monotonic() - self._began
         totals: dict[str, float] = defaultdict(float)
-        for role, pid, used in self._look():
+        for role, pid, used in self._sample():
             totals[role] += (used - self._before.get(pid, 0.0)) / wall
         return {role: round(value, 3) for role, value in sorted(totals.items())}
 
-    def _look(self) -> list[tuple[str, int, float]]:
+    def _sample(self) -> list[tuple[str, int, float]]:
         listed = [found for processes in self._processes for found in processes()]
         return [(role, pid, used) for role, pid in listed if (used := _cpu_s(pid)) is not None]
 
@@ -40,7 +40,7 @@ def triton_processes(server_pid: int) -> list[tuple[str, int]]:
     found = [("tritonserver", server_pid)]
     for task in Path(f"/proc/{server_pid}/task").glob("*/children"):
         try:
-            children = [int(word) for word in task.read_text().split()]
+            children = [int(field) for field in task.read_text().split()]
         except OSError:
             continue  # that thread ended this moment
         found += [(model, child) for child in children if (model := _model(child)) is not None]
@@ -50,10 +50,10 @@ def triton_processes(server_pid: int) -> list[tuple[str, int]]:
 def _model(pid: int) -> str | None:
     """The model that a stub runs, from the model.py on its command line."""
     try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+        arguments = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
     except OSError:
         return None
-    paths = [Path(word) for word in words if word.endswith("/model.py")]
+    paths = [Path(part) for part in arguments if part.endswith("/model.py")]
     return paths[0].parent.parent.name if paths else None
 
 

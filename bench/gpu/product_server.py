@@ -1,4 +1,4 @@
-"""The orchestrator as its users have it: a `serve` process, spoken to over HTTP."""
+"""The orchestrator as its users run it: a `serve` process behind HTTP."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from bench.gpu.record import GpuBench, export_options
 from bench.gpu.served import (
     AVATAR,
     BenchSources,
-    Say,
+    Report,
     bench_avatar,
     bench_chunks,
     exported_repository,
@@ -50,7 +50,7 @@ async def bench_gpu(
     plan: Callable[[Checkpoint], GpuPlan],
     date: datetime,
     command: str,
-    say: Say,
+    report: Report,
 ) -> GpuBench:
     """Measures with a tritonserver and a service of its own, in `settings.data_dir`; `plan` may ask the checkpoint.
 
@@ -58,7 +58,7 @@ async def bench_gpu(
     start of tritonserver and the reading of the speech raise.
     """
     began = time.monotonic()
-    repository = sources.repository or exported_repository(settings, sources.export, say)
+    repository = sources.repository or exported_repository(settings, sources.export, report)
     checkpoint = served_checkpoint(repository)
     settings = settings.model_copy(update={"checkpoint_dir": checkpoint.directory})
     if sources.emulated is not None:
@@ -78,12 +78,12 @@ async def bench_gpu(
         )
         if sources.repository is None:
             record.export_s = round(time.monotonic() - began, 1)
-        say("starting Triton")
+        report("starting Triton")
         began = time.monotonic()
         async with triton_on(settings, repository, planned.limit_s(Stage.LOAD)) as server:
             record.load_s = round(time.monotonic() - began, 2)
             record.took_s[Stage.LOAD.value] = record.load_s
-            run = _Run(settings, sources, planned, checkpoint, speech, server, gpus, record, say)
+            run = _Run(settings, sources, planned, checkpoint, speech, server, gpus, record, report)
             await run.all_stages()
     return record
 
@@ -101,7 +101,7 @@ class _Run:
         server: TritonServer,
         gpus: GpuWatch,
         record: GpuBench,
-        say: Say,
+        report: Report,
     ) -> None:
         self._settings = settings
         self._sources = sources
@@ -111,7 +111,7 @@ class _Run:
         self._server = server
         self._gpus = gpus
         self._record = record
-        self._say = say
+        self._report = report
         self._avatar: PreparedAvatar | str = "no stage needed an avatar"
 
     async def all_stages(self) -> None:
@@ -120,7 +120,7 @@ class _Run:
         if set(self._plan.stages) - {Stage.LOAD, Stage.GPU_MEMORY}:
             sources = self._sources
             self._avatar = await bench_avatar(
-                self._settings, self._checkpoint, sources.faces_dir, sources.video, self._say
+                self._settings, self._checkpoint, sources.faces_dir, sources.video, self._report
             )
         await self._stage(Stage.ENSEMBLE, self._ensemble)
         if {Stage.PRODUCT, Stage.LIVE} & set(self._plan.stages):
@@ -135,14 +135,14 @@ class _Run:
             # Not anyio's scope, which would cancel what a stage awaits to clean up.
             async with asyncio.timeout(self._plan.limit_s(stage)) as limit:
                 await work()
-        except Exception as error:  # the figures of the other stages were dear, and stay
+        except Exception as error:  # the figures of the other stages took minutes, and are kept
             if limit.expired():
                 self._record.cut_off.append(stage.value)
-                self._say(f"{stage.value}: cut off after {self._plan.limit_s(stage):g} s")
+                self._report(f"{stage.value}: cut off after {self._plan.limit_s(stage):g} s")
             else:
                 logger.exception("stage %s", stage.value)
                 self._record.failures[stage.value] = f"{type(error).__name__}: {error}"
-                self._say(f"{stage.value}: {error}")
+                self._report(f"{stage.value}: {error}")
         self._record.took_s[stage.value] = round(time.monotonic() - began, 1)
 
     async def _ensemble(self) -> None:
@@ -157,7 +157,7 @@ class _Run:
             for stage in {Stage.PRODUCT, Stage.LIVE} & set(self._plan.stages):
                 self._record.failures[stage.value] = self._avatar
             return
-        self._say("starting the service")
+        self._report("starting the service")
         try:
             async with product_server(self._settings) as service:
 
@@ -189,7 +189,7 @@ class _Run:
 
     def _found_load(self, point: LoadPoint) -> None:
         self._record.ensemble.append(point)
-        self._say(
+        self._report(
             f"{point.model}, {point.clients} clients: {point.frames_per_s:.1f} frames/s, {point.p50_ms} ms, "
             f"batches of {point.average_batch}"
         )
@@ -200,11 +200,11 @@ class _Run:
             avatar, speech = self._avatar, self._speech.origin
             self._record.product = ProductBench(speech, AVATAR, avatar.frame_size, avatar.resolution, [])
         self._record.product.runs.append(run)
-        self._say(f"first spoken frame after {run.first_frame_ms} ms: {run.stages_ms}")
+        self._report(f"first spoken frame after {run.first_frame_ms} ms: {run.stages_ms}")
 
     def _found_live(self, point: LivePoint) -> None:
         self._record.live.append(point)
-        self._say(
+        self._report(
             f"{point.channels} channels: {point.late_frames} late frames, {point.spoken_share:.0%} of the time spoken, "
             f"cores {point.cores}"
         )

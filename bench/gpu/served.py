@@ -26,7 +26,7 @@ from orchestrator.triton_secret import triton_settings
 FOLDER = "bench-gpu"
 AVATAR = "bench"
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def bench_sources(
 
 
 def bench_settings(settings: Settings) -> Settings:
-    """The settings with a data folder of the bench's own, and ports that nobody listens on."""
+    """The settings with a data folder of the bench's own, and free ports."""
     probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
     ports = [probe.getsockname()[1] for probe in probes]
     for probe in probes:
@@ -83,13 +83,13 @@ def bench_settings(settings: Settings) -> Settings:
     return settings.model_copy(update={**changes, **hosts, "data_dir": settings.data_dir / FOLDER, "avatar": AVATAR})
 
 
-def exported_repository(settings: Settings, options: ExportOptions, say: Say) -> Path:
+def exported_repository(settings: Settings, options: ExportOptions, report: Report) -> Path:
     """The repository of these options in `settings.data_dir`; raises ExportError, CheckpointError, EngineError."""
     checkpoint_dir = settings.checkpoint_dir
     if options.full_size and checkpoint_dir.name == "demo":
-        say("drawing weights of the official size")
+        report("drawing weights of the official size")
         checkpoint_dir = recipe_checkpoint(settings.data_dir / "checkpoints")
-    say(f"exporting {checkpoint_dir.name}")
+    report(f"exporting {checkpoint_dir.name}")
     export_repository(
         checkpoint_dir,
         settings.model_repository,
@@ -100,7 +100,7 @@ def exported_repository(settings: Settings, options: ExportOptions, say: Say) ->
         reuse=options.reuse,
         unet_batch=options.unet_batch,
         cpu_threads=settings.cpu_threads,
-        report=say,
+        report=report,
     )
     return settings.model_repository
 
@@ -131,19 +131,19 @@ async def triton_on(
 
 
 async def bench_avatar(
-    settings: Settings, checkpoint: Checkpoint, faces_dir: Path, video: Path, say: Say
+    settings: Settings, checkpoint: Checkpoint, faces_dir: Path, video: Path, report: Report
 ) -> PreparedAvatar | str:
     """The avatar of a clip, with faces of the checkpoint's size, kept in `settings.avatars_dir`; or why there is none.
 
     Raises InferenceError.
     """
-    say(f"preparing an avatar from {video.name}")
+    report(f"preparing an avatar from {video.name}")
     try:
         finder = FaceLandmarker(faces_dir)
         async with TritonClient(triton_settings(settings)) as client:
             return await prepare_avatar(video, AVATAR, settings.avatars_dir, checkpoint, client, finder)
     except (AvatarError, LandmarkModelError) as error:
-        say(str(error))
+        report(str(error))
         return str(error)
 
 

@@ -1,4 +1,4 @@
-"""The speech that the bench has said: a file's, or a drawn one."""
+"""The speech that the bench uses: from a file, or drawn noise."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LOUDNESS = 0.1
 
 @dataclass(frozen=True)
 class Speech:
-    """PCM float32 [samples] at 16 kHz, and what it is in words."""
+    """PCM float32 [samples] at 16 kHz, and a description for the record."""
 
     pcm: NDArray[np.float32]
     origin: str
@@ -36,7 +36,7 @@ class Speech:
 
 
 async def bench_speech(audio: Path | None, seconds: float) -> Speech:
-    """So many seconds of the file, repeated where it is shorter, or of noise that swells and ebbs like syllables.
+    """So many seconds of the file, repeated where it is shorter, or of noise in the rhythm of syllables.
 
     The models take the same time for either. Raises AudioError for a file that can't be read.
     """

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import httpx
 
 REFUSALS = (429, 503)
-"""What a client may be told when there is too much to do; it comes back after the time in `Retry-After`."""
+"""Answers to a client when there is too much to do; it tries again after the time in `Retry-After`."""
 _POLL_S = 0.5
 _PATIENCE_S = 60.0
 _KEPT_EXAMPLES = 20
@@ -31,7 +31,7 @@ class Answers:
     examples: list[str] = field(default_factory=list)
 
     def note(self, answer: httpx.Response, taken_s: float) -> None:
-        """Count an answer; one that nobody promised is kept as an example."""
+        """Count an answer; one that is not promised is kept as an example."""
         code = "" if answer.is_success else f" {_code(answer)}"
         name = f"{answer.status_code}{code}"
         self.counts[name] += 1
@@ -87,10 +87,10 @@ class Clients:
 
     async def _poll(self, address: str, number: int) -> None:
         async with self._client(address) as http:
-            turn = number
+            request = number
             while time.monotonic() < self.until:
-                turn += 1
-                path = f"/v1/tasks/{self._latest[turn % len(self._latest)]}" if self._latest else "/v1/tasks"
+                request += 1
+                path = f"/v1/tasks/{self._latest[request % len(self._latest)]}" if self._latest else "/v1/tasks"
                 await self._timed(self.polls, http.get(path))
                 await self._pause(_POLL_S)
 

@@ -41,5 +41,5 @@ class WholeServer(LoadMeter):
                 command = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
             except OSError:
                 continue
-            found.append((next((role for word, role in _ROLES if word in command), "others"), pid))
+            found.append((next((role for text, role in _ROLES if text in command), "others"), pid))
         return found

@@ -24,7 +24,7 @@ _TEN_MINUTES_S = 600
 
 @dataclass(frozen=True)
 class StreamOptions:
-    """Everything that `bench stream` may be told."""
+    """All options of `bench stream`."""
 
     duration: Annotated[float, typer.Option(min=60, help="Seconds that the stream is watched.")] = 600
     size: Annotated[str, typer.Option(help="Width and height of the pictures.")] = "832x1248"

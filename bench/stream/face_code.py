@@ -1,4 +1,4 @@
-"""Faces that say which they are: speech and frame as cells of light and dark, read back from the received picture."""
+"""Faces that carry numbers: speech and frame as light and dark cells, read back from the received picture."""
 
 from __future__ import annotations
 

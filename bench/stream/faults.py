@@ -6,10 +6,9 @@ import asyncio
 import contextlib
 import os
 import signal
-import sqlite3
+import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from bench.rtmp_server import RtmpServer
@@ -19,6 +18,13 @@ from bench.stream.plan import FaultKind, PlannedFault
 from bench.stream.stand_ins import NumberedModels
 
 _LOCK_PATIENCE_S = 10.0
+_HOLD_WRITE_LOCK = """
+import sqlite3, sys, time
+store, patience_s, seconds = sys.argv[1], float(sys.argv[2]), float(sys.argv[3])
+database = sqlite3.connect(store, timeout=patience_s, isolation_level=None)
+database.execute("BEGIN IMMEDIATE")
+time.sleep(seconds)
+"""
 
 
 class FaultInjector:
@@ -70,7 +76,7 @@ class FaultInjector:
                 self._reconnect()
                 return Fault(kind, at, at, speech)  # to start another process is the product's own business
             case FaultKind.STORE_LOCKED:
-                await asyncio.to_thread(self._hold_store, planned.lasts_s)
+                await self._hold_store(planned.lasts_s)
             case FaultKind.MODELS_FAIL:
                 self._models.fail_for(planned.lasts_s)
                 await asyncio.sleep(planned.lasts_s)
@@ -83,14 +89,12 @@ class FaultInjector:
         os.kill(pid, number)
         return pid
 
-    def _hold_store(self, seconds: float) -> None:
-        with _write_lock(self._store):
-            time.sleep(seconds)
+    async def _hold_store(self, seconds: float) -> None:
+        """Another program holds the write lock, as a backup does.
 
-
-@contextmanager
-def _write_lock(store: Path) -> Iterator[None]:
-    with contextlib.closing(sqlite3.connect(store, timeout=_LOCK_PATIENCE_S, isolation_level=None)) as connection:
-        connection.execute("BEGIN IMMEDIATE")
-        yield
-        connection.execute("ROLLBACK")
+        SQLite keeps files open that two connections of one process have used, and the files are counted.
+        """
+        command = [sys.executable, "-c", _HOLD_WRITE_LOCK, str(self._store), str(_LOCK_PATIENCE_S), str(seconds)]
+        holder = await asyncio.create_subprocess_exec(*command)
+        if code := await holder.wait():
+            raise RuntimeError(f"{self._store} can't be locked: the program that was to do it ended with {code}")

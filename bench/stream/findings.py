@@ -17,7 +17,7 @@ from streaming.config import FPS, FRAME_SAMPLES, SAMPLE_RATE_HZ
 
 _START_S = 1.0  # stream time of frame 0
 _VISIBLE, _WHOLE = 0.09, 0.93  # opacities between which a face fades
-_READABLE = 0.75  # opacity below which the picture beneath a face can turn a bit of its number over
+_READABLE = 0.75  # opacity below which the picture beneath a face can flip a bit of its number
 _SILENT_RMS = 100.0
 _EXPLAINED_S = 4.0  # how long after the far end is back a gap still belongs to its outage
 _LONGEST_LAG_S = 0.1
@@ -189,7 +189,7 @@ class _Spoken:
         return self._said.late
 
     def problems(self) -> list[str]:
-        """Frames that are missing, repeated or out of turn, and an end that does not fit the task's."""
+        """Frames that are missing, repeated or out of order, and an end that does not fit the task's."""
         said, name = self._said, f"speech {self._said.number}"
         found = []
         if said.state not in ("done", "cancelled"):
@@ -297,7 +297,7 @@ def _outages(stream: _Stream, faults: Sequence[Fault]) -> list[Outage]:
 
 
 def _is_hidden(stream: _Stream, said: Said, outages: Sequence[Outage]) -> bool:
-    """True for a speech that was played to its end, or interrupted, where nobody could see it."""
+    """True for a speech that was played to its end, or interrupted, where no viewer could see it."""
     seen = bool((stream.valid & (stream.speech == said.number)).any())
     if not seen and said.interrupted_at is not None and _breaks_off(stream, said.interrupted_at):
         return True

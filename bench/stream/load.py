@@ -14,7 +14,7 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 @dataclass(frozen=True)
 class Sample:
-    """One look at all processes of one role."""
+    """All processes of one role at one moment."""
 
     at_s: float
     rss_bytes: int
@@ -23,7 +23,7 @@ class Sample:
 
 
 class LoadMeter:
-    """Looks at the processes of a server whose process id is given; `sample` it every few seconds."""
+    """Samples the processes of a server whose process id is given; call `sample` every few seconds."""
 
     def __init__(self, server_pid: int) -> None:
         self._server = server_pid
@@ -32,7 +32,7 @@ class LoadMeter:
         self._began = time.monotonic()
 
     def sample(self) -> None:
-        """Take a look."""
+        """Take a sample of every process."""
         now = time.monotonic()
         found: dict[str, list[tuple[int, int, int]]] = defaultdict(list)
         for role, pid in self.processes():
@@ -51,9 +51,9 @@ class LoadMeter:
             self.samples[role].append(Sample(now, rss_bytes, files, threads))
 
     def cores(self) -> dict[str, float]:
-        """Processor seconds a second by role, from the first look to the last."""
-        looks = [sample.at_s for samples in self.samples.values() for sample in samples]
-        wall = max(looks) - min(looks) if looks else 1.0
+        """Processor seconds a second by role, from the first sample to the last."""
+        times = [sample.at_s for samples in self.samples.values() for sample in samples]
+        wall = max(times) - min(times) if times else 1.0
         totals: dict[str, float] = defaultdict(float)
         for (role, _), (first, last) in self._cpu_s.items():
             totals[role] += (last - first) / wall
@@ -76,7 +76,7 @@ def _children(pid: int) -> list[int]:
     pids: set[int] = set()
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
         try:
-            pids |= {int(word) for word in task.read_text().split()}
+            pids |= {int(field) for field in task.read_text().split()}
         except OSError:
             continue
     return sorted(pids)

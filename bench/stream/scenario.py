@@ -163,7 +163,7 @@ class StreamScenario:
         spacing = (plan.duration_s - _FIRST_AT_S - _LAST_BEFORE_S) / plan.speeches
         async with anyio.create_task_group() as group:
             for number in range(1, plan.speeches + 1):
-                # Every fifth comes together with the one before it, and has to wait for its turn.
+                # Every fifth comes together with the one before it, and has to wait in the queue.
                 place = number - 2 if number % 5 == 0 else number - 1
                 await _sleep_to(began + _FIRST_AT_S + place * spacing)
                 special = number in late or number in interrupted
@@ -223,7 +223,7 @@ class StreamScenario:
         for planned in planned_faults(self._plan):
             await _sleep_to(began + planned.at_s)
             if self._plan.fault_minutes is not None:
-                # What is broken while nobody speaks endangers nothing.
+                # A fault during idle puts no speech at risk.
                 await self._until_speaking()
             speech = self._playing.get(0, (None, ""))[0]
             self._faults.append(await injector.strike(planned, speech))

@@ -27,7 +27,7 @@ from streaming.compositor import fitted
 
 _CLIP_FRAMES = 250
 _RATE_HZ = CONTRACT.sample_rate_hz
-_PEAK = 3000  # the beep is told from speech by its loudness
+_PEAK = 3000  # the beep is louder than any speech, which tells them apart
 _CURRENT_FEATURE = 4 * 5  # row of a frame's own first feature among its 10 features of 5 layers
 _SIDE = RESOLUTION // 8
 

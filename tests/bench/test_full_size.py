@@ -33,7 +33,7 @@ async def test_the_official_size_renders_on_a_cpu_within_twelve_gigabytes(tmp_pa
     date = datetime(2026, 1, 2, tzinfo=UTC)
     lines: list[str] = []
     record = await bench_full_size(
-        settings, clip, speech, date, device="cpu", dtype="bf16", engine="eager", steps=1, say=lines.append
+        settings, clip, speech, date, device="cpu", dtype="bf16", engine="eager", steps=1, report=lines.append
     )
     print(record.to_json())
     assert record.render.frames == 15

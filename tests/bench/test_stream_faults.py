@@ -1,17 +1,22 @@
 """Faults on a schedule, and what a run that was broken on purpose is judged by."""
 
 import asyncio
+import contextlib
+import sqlite3
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 
 from bench.stream.commands import StreamOptions, stream_plan
 from bench.stream.criteria import fault_criteria
+from bench.stream.faults import FaultInjector
 from bench.stream.findings import ChannelFindings, Fault, Outage, Said
 from bench.stream.load import LoadMeter
-from bench.stream.plan import FaultKind, Plan, planned_faults
+from bench.stream.plan import FaultKind, Plan, PlannedFault, planned_faults
 from bench.stream.scenario import Run
 from bench.stream.stand_ins import NumberedModels
 from inference.errors import InferenceFailed
@@ -116,6 +121,33 @@ def test_a_channel_that_restarts_unbroken_and_a_fault_that_was_left_out_are_name
     assert broken(replace(run, plan=replace(run.plan, server_restarts=2))) == ["faults_made"]
 
 
+def can_write(database: sqlite3.Connection) -> bool:
+    try:
+        database.execute("DELETE FROM tasks")
+    except sqlite3.OperationalError:
+        return False
+    return True
+
+
+async def test_a_locked_store_can_be_read_and_not_written_until_the_fault_ends(tmp_path: Path) -> None:
+    store = tmp_path / "tasks.sqlite3"
+    with contextlib.closing(sqlite3.connect(store, timeout=0, isolation_level=None)) as database:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("CREATE TABLE tasks (id TEXT)")
+        injector = FaultInjector(MagicMock(), LoadMeter(0), store, MagicMock(), MagicMock(), MagicMock())
+        striking = asyncio.create_task(injector.strike(PlannedFault(0.0, FaultKind.STORE_LOCKED, 0.5), speech=7))
+        refused = False
+        while not striking.done():
+            assert database.execute("SELECT count(*) FROM tasks").fetchone() == (0,)
+            refused |= not can_write(database)
+            await asyncio.sleep(0.01)
+        assert can_write(database)
+    fault = await striking
+    assert refused
+    assert (fault.kind, fault.speech) == ("store_locked", 7)
+    assert fault.back_at - fault.at >= 0.5
+
+
 def test_options_of_two_hours_repeat_the_usual_ten_minutes() -> None:
     made = stream_plan(StreamOptions(duration=TWO_HOURS_S, fault_minutes=5))
     assert (made.speeches, made.interrupts, made.late_chunks, made.fault_minutes) == (240, 36, 24, 5)
@@ -127,5 +159,5 @@ def test_options_of_two_hours_repeat_the_usual_ten_minutes() -> None:
     ids=["an odd size", "faults and none"],
 )
 def test_options_that_cannot_be_are_refused_by_name(options: StreamOptions) -> None:
-    with pytest.raises(SettingsError, match="--size|--fault-minutes"):
+    with pytest.raises(SettingsError, match=r"--size|--fault-minutes"):
         stream_plan(options)

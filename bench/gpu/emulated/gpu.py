@@ -1,4 +1,4 @@
-"""A GPU that processes share by turns, as a real one is shared: each works alone for a moment, then the next one."""
+"""A GPU that processes share in time slices, as a real one is shared: one process works at a time."""
 
 from __future__ import annotations
 
@@ -19,10 +19,21 @@ class EmulatedGpu:
         self._next = path.with_suffix(".next").open("w")
         self._busy = path.with_suffix(".busy").open("w")
 
+    def __enter__(self) -> EmulatedGpu:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the files of the locks."""
+        self._next.close()
+        self._busy.close()
+
     def work(self, seconds: float, stopped: Callable[[], bool] = lambda: False) -> bool:
         """Takes so much of the GPU's time, and as much longer as others work meanwhile; False when it was stopped."""
         while seconds > 0:
-            with self._turn():
+            with self._slice():
                 began = time.monotonic()
                 if stopped():
                     return False
@@ -31,8 +42,8 @@ class EmulatedGpu:
         return True
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
-        # Whoever waits holds `next`, so that the one who works can't take two turns in a row.
+    def _slice(self) -> Iterator[None]:
+        # Whoever waits holds `next`, so that the process that works can't take two slices in a row.
         with _locked(self._next):
             fcntl.flock(self._busy, fcntl.LOCK_EX)
         try:

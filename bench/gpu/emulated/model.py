@@ -33,12 +33,15 @@ class TritonPythonModel:
         self._blank = torch.zeros([1, *output["dims"]], dtype=_DTYPES[output["data_type"]])
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
-        # A question whether this process lives has too few frames, and is refused as the real models refuse it.
+        # The watchdog's request has too few frames, and is refused as the real models refuse it.
         taken = [self._tensor(request, self._framed).shape[1] == self._frames for request in requests]
         chunks = [request for request, is_chunk in zip(requests, taken, strict=True) if is_chunk]
         if chunks:
             self._work(chunks)
         return [self._answer(request, is_chunk) for request, is_chunk in zip(requests, taken, strict=True)]
+
+    def finalize(self) -> None:
+        self._gpu.close()
 
     def _work(self, chunks: Sequence[Any]) -> None:
         ms = self._batch_ms[len(chunks) - 1]

@@ -60,8 +60,8 @@ def test_how_many_and_like_which_belong_together(record: Any) -> None:
         emulation(8, None)
 
 
-def test_who_shares_a_gpu_works_by_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    turns: list[str] = []
+def test_processes_that_share_a_gpu_work_in_time_slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slices: list[str] = []
     at_work: set[str] = set()
     overlaps: list[set[str]] = []
     sleep = time.sleep
@@ -70,22 +70,25 @@ def test_who_shares_a_gpu_works_by_turns(tmp_path: Path, monkeypatch: pytest.Mon
         name = threading.current_thread().name
         at_work.add(name)
         overlaps.extend([set(at_work)] if len(at_work) > 1 else [])
-        turns.append(name)
+        slices.append(name)
         sleep(seconds)
         at_work.discard(name)
 
     monkeypatch.setattr(emulated_gpu.time, "sleep", recorded_sleep)
-    both = [threading.Thread(target=EmulatedGpu(tmp_path / "0").work, args=(0.15,), name=name) for name in "ab"]
-    for thread in both:
-        thread.start()
-    for thread in both:
-        thread.join()
+    with EmulatedGpu(tmp_path / "0") as one, EmulatedGpu(tmp_path / "0") as other:
+        named = {"a": one, "b": other}
+        both = [threading.Thread(target=gpu.work, args=(0.15,), name=name) for name, gpu in named.items()]
+        for thread in both:
+            thread.start()
+        for thread in both:
+            thread.join()
     assert overlaps == []
-    changes = sum(earlier != later for earlier, later in pairwise(turns))
-    assert changes > len(turns) / 2, "".join(turns)
+    changes = sum(earlier != later for earlier, later in pairwise(slices))
+    assert changes > len(slices) / 2, "".join(slices)
 
 
-def test_work_ends_when_it_is_told_to(tmp_path: Path) -> None:
+def test_work_ends_when_it_is_stopped(tmp_path: Path) -> None:
     asked = iter([False, True])
-    assert not EmulatedGpu(tmp_path / "0").work(3600, lambda: next(asked))
-    assert EmulatedGpu(tmp_path / "0").work(0.001)
+    with EmulatedGpu(tmp_path / "0") as gpu:
+        assert not gpu.work(3600, lambda: next(asked))
+        assert gpu.work(0.001)
