@@ -98,6 +98,7 @@ class AvatarWriter:
         self.folder = Path(self._temporary.name) / directory.name
         self.folder.mkdir()
         self._sealed = self._published = False
+        self._frame_writers: list[FrameWriter] = []
 
     def __enter__(self) -> AvatarWriter:
         return self
@@ -105,6 +106,8 @@ class AvatarWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for writer in self._frame_writers:
+            writer.close()
         if self._published:
             _sync(self._target.parent)  # the renaming itself
         os.close(self._alive)
@@ -114,7 +117,8 @@ class AvatarWriter:
         """A writer of the avatar's frames, or of those of the clip in the folder `name`."""
         folder = self.folder / name
         folder.mkdir(exist_ok=True)
-        return FrameWriter(folder / FRAMES_FILE)
+        self._frame_writers.append(FrameWriter(folder / FRAMES_FILE))
+        return self._frame_writers[-1]
 
     def finish(
         self,

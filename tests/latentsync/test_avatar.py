@@ -213,7 +213,7 @@ def test_prepared_masks_paste_as_fresh_ones_do(tmp_path):
 def resident_kib(path):
     """How much of a mapped file is in this process's memory."""
     kib, inside = 0, False
-    for line in open("/proc/self/smaps", encoding="utf-8"):  # noqa: SIM115, PTH123 - ends with the loop
+    for line in Path("/proc/self/smaps").read_text(encoding="utf-8").splitlines():
         if line[0] in "0123456789abcdef" and "-" in line.split(" ")[0]:
             inside = line.rstrip().endswith(str(path))
         elif inside and line.startswith("Rss:"):
@@ -265,6 +265,7 @@ def test_a_full_disk_is_named(tmp_path, monkeypatch):
 
     with AvatarWriter(tmp_path / "anna") as writer:
         file = writer.frames()
+        file.close()
         monkeypatch.setattr(file, "_file", FullDisk())
         with pytest.raises(AvatarError, match=r"disk of .* is full after 0 frames"):
             file.add(frames()[0])
