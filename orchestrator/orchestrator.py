@@ -15,6 +15,7 @@ import anyio
 
 from inference.capacity import Capacity
 from inference.client import TritonClient
+from inference.served_contract import served_contract
 from latentsync.avatar import AvatarError, PreparedAvatar
 from latentsync.checkpoint import Checkpoint
 from latentsync.landmarks import FaceLandmarker
@@ -68,7 +69,8 @@ class Orchestrator:
     ) -> None:
         """Checks that the avatar and the checkpoint are there. `test_pattern` numbers the frames of all channels.
 
-        Raises SettingsError, AvatarError, CheckpointError, NoKeys or KeyFileError, which say what to do.
+        Raises SettingsError, ContractMismatch, AvatarError, CheckpointError, NoKeys or KeyFileError; each says what to
+        do.
         """
         self.settings = settings
         self.clock = clock or anchored_clock()
@@ -98,6 +100,8 @@ class Orchestrator:
         self.listeners = Places(settings.event_listeners)
         self.accepting = True
         self.streams_open = True
+        if settings.triton_url is None:  # else Triton's repository may lie on another machine
+            served_contract(settings.model_repository)
         avatar = open_avatar(settings, settings.avatar)
         self._client = client or TritonClient(triton_settings(settings))
         self._urgent = UrgentFirst(settings.chunks_in_flight or 1)

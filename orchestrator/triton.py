@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 
 from export.repository import is_of_this_version
 from inference.launcher import TritonLaunchError, TritonOptions, require_repository
+from inference.served_contract import served_contract
 from inference.supervisor import TritonSupervisor
 from orchestrator.exclusive import running_triton
 from orchestrator.observability.metrics import triton_restarts
@@ -27,8 +28,9 @@ async def run_triton(
 ) -> None:
     """Run tritonserver until a signal, again when it exits or hangs; raises TritonLaunchError when it can't start.
 
-    What it counts itself is at /metrics of `triton_supervisor_port`; raises PortTaken where that is not free, and
-    LockRefused where the data folder has a `triton` already, or its model repository is being written.
+    What it counts itself is at /metrics of `triton_supervisor_port`. Raises PortTaken where that is not free,
+    ContractMismatch for models that expect other clients, and LockRefused where the data folder has a `triton` already,
+    or its model repository is being written.
     """
     options = triton_options(settings)
     if not protected:
@@ -40,6 +42,7 @@ async def run_triton(
             f"{options.model_repository} was exported by another version: run `latentsync-realtime export` again, "
             "with the options that it was made with"
         )
+    served_contract(options.model_repository)
     registry = CollectorRegistry()
     triton = TritonSupervisor(options, triton_restarts(registry).inc)
     with (

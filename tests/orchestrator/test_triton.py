@@ -11,7 +11,10 @@ import pytest
 
 from export.repository import RECORD, export_repository, is_of_this_version
 from inference.launcher import TritonLaunchError, TritonOptions
+from inference.served_contract import ContractMismatch, served_contract
 from latentsync.checkpoint import Checkpoint
+from latentsync.contract import CONTRACT_FILE
+from orchestrator.orchestrator import Orchestrator
 from orchestrator.triton import PortTaken, run_triton
 from processes.stop_signals import StopSignals
 from tests.support.model_processes import model_processes
@@ -74,3 +77,16 @@ async def test_repository_of_another_version_is_refused(checkpoint: Checkpoint, 
     path.write_text(json.dumps(record))
     with pytest.raises(TritonLaunchError, match=r"another version.*latentsync-realtime export"):
         await run_triton(settings, lambda: None, StopSignals())
+
+
+async def test_models_that_expect_other_numbers_are_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    export_repository(checkpoint.directory, settings.model_repository, device="cpu", cpu_threads=1)
+    served = served_contract(settings.model_repository)
+    assert served is not None and served.resolution == checkpoint.resolution
+    path = settings.model_repository / CONTRACT_FILE
+    path.write_text(path.read_text().replace('"chunk_frames": 16', '"chunk_frames": 24'))
+    with pytest.raises(ContractMismatch, match=r"chunk_frames 24 instead of 16.*latentsync-realtime export"):
+        await run_triton(settings, lambda: None, StopSignals())
+    with pytest.raises(ContractMismatch, match="chunk_frames 24 instead of 16"):
+        Orchestrator(settings)
