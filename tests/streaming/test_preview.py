@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -49,15 +50,19 @@ def feed(server: PreviewServer, *segments: bytes) -> int:
     source, sink = os.pipe()
     server.attach(source)
     for segment in segments:
-        before = server.fragments
+        served = server.fragments + (b"moov" not in segment[:200])
         view = memoryview(segment)
         while len(view):
             view = view[os.write(sink, view) :]
-        wait_for(lambda before=before, segment=segment: server.fragments > before or b"moov" in segment[:200])
+        wait_for_fragments(server, served)
     return sink
 
 
-def wait_for(condition) -> None:
+def wait_for_fragments(server: PreviewServer, count: int) -> None:
+    wait_for(lambda: server.fragments >= count)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 5
     while not condition():
         assert time.monotonic() < deadline
@@ -117,48 +122,47 @@ def test_a_reader_joins_at_the_latest_keyframe_and_goes_on_live(
 ) -> None:
     init, *fragments = [s.data for s in FragmentParser().feed(clip)]
     sink = feed(server, init, *fragments[:13])
-    reader = connect(tmp_path)
     joined = init + b"".join(fragments[10:13])
-    assert receive(reader, len(joined)) == joined
-    os.write(sink, fragments[13])
-    assert receive(reader, len(fragments[13])) == fragments[13]
+    with connect(tmp_path) as reader:
+        assert receive(reader, len(joined)) == joined
+        os.write(sink, fragments[13])
+        assert receive(reader, len(fragments[13])) == fragments[13]
     assert decoded_frames(joined + fragments[13], tmp_path / "joined.mp4") == 20
     os.close(sink)
 
 
 def test_readers_go_on_with_a_new_encoder(server: PreviewServer, clip: bytes, tmp_path: Path) -> None:
     init, *fragments = [s.data for s in FragmentParser().feed(clip)]
-    reader = connect(tmp_path)
-    os.close(feed(server, init, *fragments[:3]))
-    expected = init + b"".join(fragments[:3])
-    assert receive(reader, len(expected)) == expected
-    sink = feed(server, init, *fragments[:2])
-    expected = init + b"".join(fragments[:2])
-    assert receive(reader, len(expected)) == expected
-    os.close(sink)
+    with connect(tmp_path) as reader:
+        os.close(feed(server, init, *fragments[:3]))
+        expected = init + b"".join(fragments[:3])
+        assert receive(reader, len(expected)) == expected
+        sink = feed(server, init, *fragments[:2])
+        expected = init + b"".join(fragments[:2])
+        assert receive(reader, len(expected)) == expected
+        os.close(sink)
 
 
 def test_a_reader_that_does_not_read_is_dropped_and_holds_up_nobody(
     server: PreviewServer, clip: bytes, tmp_path: Path
 ) -> None:
     init, *fragments = [s.data for s in FragmentParser().feed(clip)]
-    lazy, eager = connect(tmp_path), connect(tmp_path)
-    wait_for(lambda: server.readers == 2)
-    source, sink = os.pipe()
-    server.attach(source)
-    os.write(sink, init)
-    receive(eager, len(init))
-    sent = 0
-    while server.readers == 2:
-        os.write(sink, fragments[0])
-        receive(eager, len(fragments[0]))
-        sent += len(fragments[0])
-        assert sent < 32 << 20
-    assert server.readers == 1
-    os.write(sink, fragments[1])
-    assert receive(eager, len(fragments[1])) == fragments[1]
-    lazy.close()
-    os.close(sink)
+    with connect(tmp_path), connect(tmp_path) as eager:
+        wait_for(lambda: server.readers == 2)
+        source, sink = os.pipe()
+        server.attach(source)
+        os.write(sink, init)
+        receive(eager, len(init))
+        sent = 0
+        while server.readers == 2:
+            os.write(sink, fragments[0])
+            receive(eager, len(fragments[0]))
+            sent += len(fragments[0])
+            assert sent < 32 << 20
+        assert server.readers == 1
+        os.write(sink, fragments[1])
+        assert receive(eager, len(fragments[1])) == fragments[1]
+        os.close(sink)
 
 
 def test_a_reader_that_takes_nothing_for_long_is_dropped_though_little_waits_for_it(
@@ -167,8 +171,7 @@ def test_a_reader_that_takes_nothing_for_long_is_dropped_though_little_waits_for
     init, *fragments = [s.data for s in FragmentParser().feed(clip)]
     now = 0.0
     server = PreviewServer(tmp_path / "preview.sock", lambda: now)
-    try:
-        lazy = connect(tmp_path)
+    with contextlib.closing(server), connect(tmp_path):
         wait_for(lambda: server.readers == 1)
         source, sink = os.pipe()
         server.attach(source)
@@ -183,7 +186,4 @@ def test_a_reader_that_takes_nothing_for_long_is_dropped_though_little_waits_for
         now = 11.0
         os.write(sink, fragments[0])
         wait_for(lambda: server.readers == 0)
-        lazy.close()
         os.close(sink)
-    finally:
-        server.close()
