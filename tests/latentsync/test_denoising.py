@@ -1,6 +1,7 @@
 """DDIM: against the original's trajectory, against diffusers, and the loop around it."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,13 +22,13 @@ from latentsync.denoising import (
 OFFICIAL = SchedulerConfig()
 
 
-def test_timesteps_match_the_original(shared):
+def test_timesteps_match_the_original(shared: Path) -> None:
     expected = json.loads((shared / "fixtures" / "ddim_timesteps.json").read_text())
     for steps, values in expected.items():
         assert timesteps(OFFICIAL, int(steps)) == values
 
 
-def test_a_whole_trajectory_matches_the_original(shared):
+def test_a_whole_trajectory_matches_the_original(shared: Path) -> None:
     reference = np.load(shared / "fixtures" / "ddim20.npz")
     latents = torch.from_numpy(reference["latents"])
     for timestep, prediction in zip(reference["timesteps"], reference["noise_pred"], strict=True):
@@ -39,7 +40,7 @@ def test_a_whole_trajectory_matches_the_original(shared):
 @pytest.mark.parametrize("spacing", list(TimestepSpacing))
 @pytest.mark.parametrize("to_one", [False, True])
 @pytest.mark.parametrize("steps", [2, 3, 4, 20])
-def test_steps_match_diffusers(prediction, spacing, to_one, steps):
+def test_steps_match_diffusers(prediction: PredictionType, spacing: TimestepSpacing, to_one: bool, steps: int) -> None:
     config = SchedulerConfig(prediction_type=prediction, timestep_spacing=spacing, set_alpha_to_one=to_one)
     theirs = DDIMScheduler(
         beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, steps_offset=1,
@@ -57,12 +58,12 @@ def test_steps_match_diffusers(prediction, spacing, to_one, steps):
 
 
 @pytest.mark.parametrize("spacing", list(TimestepSpacing))
-def test_one_step_starts_from_pure_noise(spacing):
+def test_one_step_starts_from_pure_noise(spacing: TimestepSpacing) -> None:
     assert timesteps(SchedulerConfig(timestep_spacing=spacing), 1) == [999]
 
 
 @pytest.mark.parametrize("steps", [0, -1, 1001])
-def test_impossible_numbers_of_steps_are_refused(steps):
+def test_impossible_numbers_of_steps_are_refused(steps: int) -> None:
     with pytest.raises(ValueError, match=str(steps)):
         timesteps(OFFICIAL, steps)
 
@@ -70,17 +71,19 @@ def test_impossible_numbers_of_steps_are_refused(steps):
 class RecordingUNet:
     """Answers with the mean of the audio, and keeps what it was asked."""
 
-    def __init__(self):
-        self.samples, self.times, self.audio = [], [], []
+    def __init__(self) -> None:
+        self.samples: list[torch.Tensor] = []
+        self.times: list[list[int]] = []
+        self.audio: list[torch.Tensor] = []
 
-    def __call__(self, sample, times, audio):
+    def __call__(self, sample: torch.Tensor, times: torch.Tensor, audio: torch.Tensor) -> torch.Tensor:
         self.samples.append(sample)
         self.times.append(times.tolist())
         self.audio.append(audio)
         return audio.mean(dim=(2, 3))[:, None, :, None, None].expand(-1, 4, -1, *sample.shape[-2:])
 
 
-def task(chunks=1, frames=16, side=4):
+def task(chunks: int = 1, frames: int = 16, side: int = 4) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(3)
     return (
         torch.randn(chunks, 4, side, side, generator=generator),
@@ -89,7 +92,7 @@ def task(chunks=1, frames=16, side=4):
     )
 
 
-def test_the_sample_is_noise_then_condition_and_noise_is_the_same_in_all_frames():
+def test_the_sample_is_noise_then_condition_and_noise_is_the_same_in_all_frames() -> None:
     unet = RecordingUNet()
     noise, condition, audio = task(chunks=2)
     latents = denoise(unet, noise, condition, audio, 2, 1.0, OFFICIAL)
@@ -102,13 +105,13 @@ def test_the_sample_is_noise_then_condition_and_noise_is_the_same_in_all_frames(
         assert torch.equal(first[:, 4:, frame], condition[:, frame])
 
 
-def test_guidance_of_one_runs_no_unconditional_pass():
+def test_guidance_of_one_runs_no_unconditional_pass() -> None:
     unet = RecordingUNet()
     denoise(unet, *task(), 2, 1.0, OFFICIAL)
     assert [len(sample) for sample in unet.samples] == [1, 1]
 
 
-def test_guidance_moves_away_from_silence():
+def test_guidance_moves_away_from_silence() -> None:
     noise, condition, audio = task()
     guided, plain = RecordingUNet(), RecordingUNet()
     config = SchedulerConfig(prediction_type=PredictionType.SAMPLE, set_alpha_to_one=True)
@@ -119,14 +122,14 @@ def test_guidance_moves_away_from_silence():
     torch.testing.assert_close(latents, 1.5 * denoise(plain, noise, condition, audio, 1, 1.0, config))
 
 
-def test_it_stops_between_steps_when_told():
+def test_it_stops_between_steps_when_told() -> None:
     unet = RecordingUNet()
     with pytest.raises(Cancelled):
         denoise(unet, *task(), 20, 1.0, OFFICIAL, should_stop=lambda: len(unet.samples) == 3)
     assert len(unet.samples) == 3
 
 
-def test_clean_latents_predicted_last_are_the_result():
+def test_clean_latents_predicted_last_are_the_result() -> None:
     config = SchedulerConfig(prediction_type=PredictionType.SAMPLE, set_alpha_to_one=True)
     noise, condition, audio = task()
     latents = denoise(RecordingUNet(), noise, condition, audio, 4, 1.0, config)
@@ -134,14 +137,14 @@ def test_clean_latents_predicted_last_are_the_result():
     torch.testing.assert_close(latents, expected)
 
 
-def test_noise_is_drawn_from_the_seed():
+def test_noise_is_drawn_from_the_seed() -> None:
     assert task_noise(7, 16).shape == (4, 16, 16)
     assert task_noise(7, 16).dtype == np.float32
     assert np.array_equal(task_noise(7, 16), task_noise(7, 16))
     assert not np.array_equal(task_noise(7, 16), task_noise(8, 16))
 
 
-def test_settings_that_make_no_sense_are_refused():
+def test_settings_that_make_no_sense_are_refused() -> None:
     with pytest.raises(ValueError, match="default_steps"):
         SchedulerConfig(default_steps=0)
     with pytest.raises(ValueError, match="betas"):

@@ -1,6 +1,8 @@
 """Which engine runs what, and what is refused."""
 
 import os
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -34,10 +36,17 @@ def test_a_predictor_is_the_function_again(unet: LatentSyncUNet) -> None:
         torch.testing.assert_close(run(sample, torch.tensor([501]), audio), unet(sample, 501, audio))
 
 
-def test_reuse_runs_the_deep_layers_in_each_nth_step_only(unet: LatentSyncUNet, monkeypatch) -> None:
-    deep = []
+def test_reuse_runs_the_deep_layers_in_each_nth_step_only(
+    unet: LatentSyncUNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep: list[int] = []
     plain = LatentSyncUNet._deep
-    monkeypatch.setattr(LatentSyncUNet, "_deep", lambda self, *rest: deep.append(1) or plain(self, *rest))
+
+    def counted(self: LatentSyncUNet, *rest: Any) -> Any:
+        deep.append(1)
+        return plain(self, *rest)
+
+    monkeypatch.setattr(LatentSyncUNet, "_deep", counted)
     scheduler = SchedulerConfig()
     whole = denoise(run_unet(unet, Engine.EAGER, None, [1]), *chunk(), 7, 1.0, scheduler)
     assert len(deep) == 7
@@ -47,7 +56,7 @@ def test_reuse_runs_the_deep_layers_in_each_nth_step_only(unet: LatentSyncUNet, 
     assert 0 < float((reused - whole).norm() / whole.norm()) < 0.5
 
 
-def test_what_can_not_run_here_is_refused_by_name(unet: LatentSyncUNet, tmp_path) -> None:
+def test_what_can_not_run_here_is_refused_by_name(unet: LatentSyncUNet, tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="fused engine runs on NVIDIA GPUs only"):
         run_unet(unet, Engine.FUSED, None, [1])
     vae = Vae(VaeType.TINY, 1.0, {})

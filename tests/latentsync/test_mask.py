@@ -1,5 +1,7 @@
 """The mask that LatentSync paints within, drawn anew at any size."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -8,14 +10,14 @@ from latentsync.mask import face_mask, latent_mask, paste_mask
 
 
 @pytest.mark.parametrize("value", [0, 1])
-def test_it_overlaps_the_original(shared, value):
+def test_it_overlaps_the_original(shared: Path, value: int) -> None:
     original = (cv2.imread(str(shared / "fixtures" / "mask_256.png"), cv2.IMREAD_GRAYSCALE) > 127) == value
     drawn = face_mask(256) == value
     assert (original & drawn).sum() / (original | drawn).sum() >= 0.995
 
 
 @pytest.mark.parametrize("size", [128, 256])
-def test_it_keeps_eyes_and_nose_and_repaints_the_mouth(size):
+def test_it_keeps_eyes_and_nose_and_repaints_the_mouth(size: int) -> None:
     mask = face_mask(size)
     assert mask.shape == (size, size)
     assert mask.dtype == np.float32
@@ -26,13 +28,13 @@ def test_it_keeps_eyes_and_nose_and_repaints_the_mouth(size):
     assert not mask[int(size * 0.45), size // 8]
 
 
-def test_the_latents_mask_is_the_nearest_pixel():
+def test_the_latents_mask_is_the_nearest_pixel() -> None:
     assert np.array_equal(latent_mask(256, 32), face_mask(256)[::8, ::8])
     assert (latent_mask(256, 16) != latent_mask(128, 16)).mean() < 0.02
 
 
 @pytest.mark.parametrize("size", [128, 160, 256])
-def test_pasting_covers_the_mouth_fades_out_and_leaves_the_crops_border(size):
+def test_pasting_covers_the_mouth_fades_out_and_leaves_the_crops_border(size: int) -> None:
     weight = paste_mask(size)
     assert weight.dtype == np.float32
     assert weight[int(size * 0.75), size // 2] == pytest.approx(1)
@@ -43,6 +45,6 @@ def test_pasting_covers_the_mouth_fades_out_and_leaves_the_crops_border(size):
     assert steps < 0.35
 
 
-def test_a_wide_feather_does_not_reach_the_border():
+def test_a_wide_feather_does_not_reach_the_border() -> None:
     weight = paste_mask(128, feather=0.2)
     assert not np.concatenate([weight[0], weight[-1], weight[:, 0], weight[:, -1]]).any()

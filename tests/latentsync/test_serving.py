@@ -3,6 +3,7 @@
 import gc
 import os
 import weakref
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,7 +74,9 @@ def fail(tensor: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("check", "forward"), [(refuse, fail), (lambda tensor: tensor, fail)])
-def test_inputs_of_failed_requests_are_let_go_at_once(check, forward):
+def test_inputs_of_failed_requests_are_let_go_at_once(
+    check: Callable[[Tensor], Tensor], forward: Callable[[Tensor], Tensor]
+) -> None:
     # They lie in shared memory, which is full long before Python's garbage collector has a reason to look.
     gc.disable()
     try:

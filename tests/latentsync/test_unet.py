@@ -1,6 +1,9 @@
 """The UNet against LatentSync 1.0's own output, and what it refuses to load."""
 
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +19,7 @@ def tiny_unet(seed: int = 0) -> LatentSyncUNet:
 
 
 @pytest.mark.parametrize("name", ["unet_chunk5.npz", "unet_chunk16.npz"])
-def test_output_matches_the_original(shared, name):
+def test_output_matches_the_original(shared: Path, name: str) -> None:
     reference = np.load(shared / "fixtures" / name)
     channels = tuple(reference["block_out_channels"].tolist())
     shapes = shapes_of(upstream_state_dict(LatentSyncUNet(UNetConfig(block_out_channels=channels))))
@@ -27,7 +30,7 @@ def test_output_matches_the_original(shared, name):
         assert np.abs(output - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
-def test_all_686_keys_of_the_full_checkpoint_load(shared):
+def test_all_686_keys_of_the_full_checkpoint_load(shared: Path) -> None:
     shapes = json.loads((shared / "fixtures" / "latentsync_unet_v1_state_dict_shapes.json").read_text())
     state = {key: torch.empty(shape, device="meta") for key, shape in shapes.items()}
     unet = LatentSyncUNet.from_upstream(state)
@@ -35,25 +38,16 @@ def test_all_686_keys_of_the_full_checkpoint_load(shared):
     assert len(shapes) == 686
 
 
-def test_the_demo_configuration_builds_and_runs():
-    unet = LatentSyncUNet.from_upstream(
-        recipe_weights(
-            shapes_of(
-                upstream_state_dict(
-                    LatentSyncUNet(
-                        UNetConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in DEMO_UNET.items()})
-                    )
-                )
-            )
-        ),
-        **DEMO_UNET,
-    )
+def test_the_demo_configuration_builds_and_runs() -> None:
+    config: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in DEMO_UNET.items()}
+    shapes = shapes_of(upstream_state_dict(LatentSyncUNet(UNetConfig(**config))))
+    unet = LatentSyncUNet.from_upstream(recipe_weights(shapes), **DEMO_UNET)
     output = unet(torch.randn(1, 13, 2, 16, 16), torch.tensor([501]), torch.randn(1, 2, 50, 384))
     assert output.shape == (1, 4, 2, 16, 16)
     assert output.isfinite().all()
 
 
-def test_a_frame_depends_on_the_other_frames_of_its_chunk_only():
+def test_a_frame_depends_on_the_other_frames_of_its_chunk_only() -> None:
     unet = tiny_unet()
     generator = torch.Generator().manual_seed(1)
     sample = torch.randn(2, 13, 3, 8, 8, generator=generator)
@@ -65,7 +59,7 @@ def test_a_frame_depends_on_the_other_frames_of_its_chunk_only():
     torch.testing.assert_close(before[1], after[1], rtol=0, atol=1e-6)
 
 
-def test_each_chunk_has_its_own_timestep():
+def test_each_chunk_has_its_own_timestep() -> None:
     unet = tiny_unet()
     sample, audio = torch.randn(2, 13, 2, 8, 8), torch.randn(2, 2, 50, 384)
     together = unet(sample, torch.tensor([951, 1]), audio)
@@ -73,7 +67,7 @@ def test_each_chunk_has_its_own_timestep():
     torch.testing.assert_close(together[1:], unet(sample[1:], 1, audio[1:]), rtol=0, atol=1e-5)
 
 
-def test_bfloat16_weights_give_a_float32_output_near_the_exact_one():
+def test_bfloat16_weights_give_a_float32_output_near_the_exact_one() -> None:
     exact = tiny_unet()
     sample, audio = torch.randn(1, 13, 2, 8, 8), torch.randn(1, 2, 50, 384)
     expected = exact(sample, 501, audio)
@@ -82,7 +76,7 @@ def test_bfloat16_weights_give_a_float32_output_near_the_exact_one():
     assert (output - expected).norm() < 0.05 * expected.norm()
 
 
-def test_upstream_state_dict_round_trips():
+def test_upstream_state_dict_round_trips() -> None:
     unet = tiny_unet()
     state = upstream_state_dict(unet)
     assert any(".audio_cross_attn.attn.to_k." in key for key in state)
@@ -99,13 +93,13 @@ def test_upstream_state_dict_round_trips():
         (lambda key: f"down_blocks.0.motion_modules.0.{key}" if key == "conv_in.bias" else key, "1.5 or 1.6"),
     ],
 )
-def test_weights_of_other_versions_are_refused_by_name(rename, named):
+def test_weights_of_other_versions_are_refused_by_name(rename: Callable[[str], str], named: str) -> None:
     state = {rename(key): value for key, value in upstream_state_dict(tiny_unet()).items()}
     with pytest.raises(UnsupportedUNetError, match=named):
         LatentSyncUNet.from_upstream(state, **vars(TINY_UNET))
 
 
-def test_missing_and_wrongly_sized_tensors_are_named():
+def test_missing_and_wrongly_sized_tensors_are_named() -> None:
     state = upstream_state_dict(tiny_unet())
     without = {key: value for key, value in state.items() if key != "conv_out.bias"}
     with pytest.raises(UnsupportedUNetError, match=r"conv_out\.bias"):

@@ -27,6 +27,7 @@ pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180
 @asynccontextmanager
 async def serving(settings: Settings) -> AsyncIterator[tuple[asyncio.subprocess.Process, httpx.AsyncClient]]:
     """`serve` in a process group of its own, ready, and a client for it; what runs at the end is killed."""
+    assert settings.triton_url
     environment = {
         **os.environ,
         "LATENTSYNC_DATA_DIR": str(settings.data_dir),

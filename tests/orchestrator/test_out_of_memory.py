@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import pytest_asyncio
+from numpy.typing import NDArray
 
 from export.repository import export_repository
 from inference.client import CHUNK_FRAMES, TritonClient
@@ -66,7 +68,7 @@ async def test_batch_that_does_not_fit_is_made_in_halves(triton: TritonServer) -
     settings = TritonSettings(f"127.0.0.1:{triton.options.grpc_port}", retry=RetryPolicy(attempts=1))
     async with TritonClient(settings) as client:
 
-        async def faces(value: float) -> np.ndarray:
+        async def faces(value: float) -> NDArray[Any]:
             return await client.faces(
                 np.full((4, size, size), value, np.float32),
                 np.zeros((CHUNK_FRAMES, 9, size, size), np.float16),

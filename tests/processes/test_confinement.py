@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -21,7 +22,7 @@ from speech.audio.errors import AudioError, NotAudio
 class Bait(http.server.BaseHTTPRequestHandler):
     """Serves a good file to whoever comes, and remembers that somebody came."""
 
-    visits: list[str]
+    visits: ClassVar[list[str]]
     content: bytes
 
     def do_GET(self) -> None:
@@ -45,11 +46,14 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def bait(clip: Path) -> Iterator[tuple[str, list[str]]]:
-    handler = type("Handler", (Bait,), {"visits": [], "content": clip.read_bytes()})
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    class Handler(Bait):
+        visits: ClassVar[list[str]] = []
+        content = clip.read_bytes()
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}/clip.ts", handler.visits
+        yield f"http://127.0.0.1:{server.server_address[1]}/clip.ts", Handler.visits
         server.shutdown()
         thread.join()
 

@@ -3,14 +3,16 @@
 import asyncio
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from inference.errors import InferenceFailed
 from latentsync.audio import frame_windows, join_features, split_windows
 from speech.features import SpeechFeatures
-from speech.generation import GenerationSettings, SpeechGeneration, SpeechRequest
+from speech.generation import GenerationSettings, SpeechChunk, SpeechGeneration, SpeechRequest
 
 RESOLUTION = 16
 
@@ -19,7 +21,7 @@ RESOLUTION = 16
 class Clip:
     """An avatar of ten frames played in a circle; a frame's condition holds its number."""
 
-    condition: np.ndarray
+    condition: NDArray[Any]
 
     def frame_index(self, position: int) -> int:
         return position % len(self.condition)
@@ -30,22 +32,22 @@ class Models:
 
     def __init__(self) -> None:
         self.windows: list[float] = []
-        self.noises: list[np.ndarray] = []
-        self.conditions: list[np.ndarray] = []
-        self.audios: list[np.ndarray] = []
+        self.noises: list[NDArray[Any]] = []
+        self.conditions: list[NDArray[Any]] = []
+        self.audios: list[NDArray[Any]] = []
         self.out = self.most_out = 0
         self.answer: asyncio.Event | None = None
         self.failures: dict[int, int] = {}
         self.reverse = False
 
-    async def features(self, window: np.ndarray) -> np.ndarray:
+    async def features(self, window: NDArray[Any]) -> NDArray[Any]:
         self.windows.append(float(window[0]))
         await asyncio.sleep(0)
         return np.random.default_rng(int(abs(window[0]) * 1e6)).random((1500, 5, 384)).astype(np.float16)
 
     async def faces(
-        self, noise: np.ndarray, condition: np.ndarray, audio: np.ndarray, steps: int, guidance: float
-    ) -> np.ndarray:
+        self, noise: NDArray[Any], condition: NDArray[Any], audio: NDArray[Any], steps: int, guidance: float
+    ) -> NDArray[Any]:
         number = len(self.conditions)
         self.noises.append(noise)
         self.conditions.append(condition)
@@ -78,7 +80,7 @@ def request(frames: float) -> SpeechRequest:
     return SpeechRequest(pcm, seed=7, steps=2, guidance=1.0)
 
 
-async def collect(generation: SpeechGeneration, first_position: int = 0) -> list:
+async def collect(generation: SpeechGeneration, first_position: int = 0) -> list[SpeechChunk]:
     return [chunk async for chunk in generation.chunks(first_position)]
 
 
@@ -233,7 +235,7 @@ class SlowModels(Models):
 
     now = 0.0
 
-    async def faces(self, *arguments: object) -> np.ndarray:
+    async def faces(self, *arguments: object) -> NDArray[Any]:
         self.now += 1.0
         return await super().faces(*arguments)  # type: ignore[arg-type]
 
@@ -262,4 +264,6 @@ async def test_measured_rate_counts_once_enough_is_made(clip: Clip) -> None:
     async with aclosing(generation.chunks()) as chunks:
         for _ in range(3):
             await anext(chunks)
-        assert generation.wait_before_start_s(expected_rate=100.0) == generation.wait_before_start_s() > 0
+        wait_s = generation.wait_before_start_s()
+        assert wait_s and wait_s > 0
+        assert generation.wait_before_start_s(expected_rate=100.0) == wait_s

@@ -6,9 +6,11 @@ import json
 import subprocess
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from latentsync.avatar import PreparedAvatar
 from latentsync.checkpoint import Checkpoint
@@ -33,7 +35,7 @@ RESOLUTION = 256
 @pytest.fixture(scope="module", params=CLIPS)
 def clip(request: pytest.FixtureRequest, shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The first three seconds of a clip of a real person."""
-    path = tmp_path_factory.mktemp("clip") / request.param
+    path = tmp_path_factory.mktemp("clip") / str(request.param)
     cut = ["-i", str(shared / "media" / request.param), "-t", "3", "-an", "-c", "copy", str(path)]
     subprocess.run([ffmpeg_binary(), "-v", "error", *cut], check=True)
     return path
@@ -45,12 +47,13 @@ def checkpoint_in(folder: Path) -> Checkpoint:
     return Checkpoint.open(folder)
 
 
-def in_the_face(avatar: PreparedAvatar, frame: int, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+def in_the_face(avatar: PreparedAvatar, frame: int, one: NDArray[Any], other: NDArray[Any]) -> NDArray[Any]:
     """Absolute differences of two pictures where the soft mask of `frame` is at least half."""
     left, top, width, height = avatar.paste_back().rectangle(frame)
     area = (slice(top, top + height), slice(left, left + width))
     mask = avatar.paste_back().weight(frame) >= 128
-    return np.abs(one[area].astype(int) - other[area])[mask]
+    difference: NDArray[Any] = np.abs(one[area].astype(int) - other[area])
+    return difference[mask]
 
 
 async def test_a_speech_that_changes_nothing_gives_the_frames_back(clip: Path, shared: Path, tmp_path: Path) -> None:
@@ -67,7 +70,7 @@ async def test_a_speech_that_changes_nothing_gives_the_frames_back(clip: Path, s
 
     originals = await asyncio.to_thread(lambda: list(read_frames(clip, 1000)))
     compositor, picture = Compositor(avatar), np.empty_like(originals[0])
-    seen: list[np.ndarray] = []
+    seen: list[NDArray[Any]] = []
     for position, rendered in enumerate(read_frames(output, 1000)):
         index = avatar.frame_index(position)
         # In the file, after it was encoded: geometry, colour, order.
@@ -78,9 +81,8 @@ async def test_a_speech_that_changes_nothing_gives_the_frames_back(clip: Path, s
 
     # Before it was encoded: exact outside the mask, near inside.
     for index, original in enumerate(islice(originals, 20)):
-        (crop,) = (await models.faces(np.zeros(0), np.repeat(avatar.condition[index][None], 16, 0), np.zeros(0), 1, 1))[
-            :1
-        ]
+        condition = np.repeat(avatar.condition[index][None], 16, 0)
+        crop = (await models.faces(np.zeros(0, np.float32), condition, np.zeros(0, np.float16), 1, 1))[0]
         compositor.speaking(index, index, crop, 1.0, picture)
         left, top, width, height = avatar.paste_back().rectangle(index)
         difference = in_the_face(avatar, index, picture, original)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from bench.gpu.emulated.times import GpuTimes
 from inference.capacity import Capacity
@@ -56,11 +57,11 @@ class Gpus:
         self._free = {model: list(gpus) for model in self._queues}
         self._batches: set[asyncio.Task[None]] = set()
 
-    async def features(self, window: object) -> np.ndarray:
+    async def features(self, window: object) -> NDArray[Any]:
         await asyncio.sleep(0.02)
         return np.zeros((1500, 5, 384), np.float16)
 
-    async def faces(self, *_: object) -> np.ndarray:
+    async def faces(self, *_: object) -> NDArray[Any]:
         for model in self._queues:
             answered = asyncio.get_running_loop().create_future()
             self._queues[model].append(answered)
@@ -109,7 +110,7 @@ class Channel:
         position = self.mixer.reserve(speech, frames, math.ceil(lead_s * FPS), start_after)
         return Reservation(position, self.mixer.position)
 
-    async def push(self, speech: str, first: int, faces: np.ndarray, audio: object) -> None:
+    async def push(self, speech: str, first: int, faces: NDArray[Any], audio: object) -> None:
         while sum(each.available - each.played for each in self.mixer._all()) + len(faces) > 64:
             self._ticked.clear()
             await self._ticked.wait()

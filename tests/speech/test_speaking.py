@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from speech.events import FacesMade, SpeechEvent
 from speech.generation import GenerationSettings
@@ -35,7 +37,7 @@ class SlowModels(ControlledModels):
         self._time = time
         self._chunk_s = chunk_s
 
-    async def faces(self, *_: object) -> np.ndarray:
+    async def faces(self, *_: object) -> NDArray[Any]:
         await asyncio.sleep(0)
         self._time.now += self._chunk_s
         return np.zeros((16, RESOLUTION, RESOLUTION, 3), np.uint8)
@@ -53,7 +55,7 @@ class Channel:
     async def reserve(self, *_: object, **__: object) -> Reservation:
         return self.place
 
-    async def push(self, speech_id: str, first: int, faces: np.ndarray, audio: np.ndarray) -> None:
+    async def push(self, speech_id: str, first: int, faces: NDArray[Any], audio: NDArray[Any]) -> None:
         if self.made_at_start is None:
             self.made_at_start = self.generated
         self.pushed.append(first)
@@ -91,9 +93,9 @@ async def said(
             channel.generated = event.frames
 
     avatar = write_avatar(folder / "avatars")
-    maker = SpeechMaker(models, avatar, listener, 5, time, GenerationSettings(), slots, Pace())  # type: ignore[arg-type]
+    maker = SpeechMaker(models, avatar, listener, 5, time, GenerationSettings(), slots, Pace())
     samples = np.ones(round(seconds * 16_000), np.int16)
-    await maker.say(task("a"), samples, channel)  # type: ignore[arg-type]
+    await maker.say(task("a"), samples, channel)
     return channel, slots
 
 
@@ -126,7 +128,7 @@ class Listening(SlowModels):
         super().__init__(Time(), chunk_s=0.1)
         self.heard = asyncio.Event()
 
-    async def features(self, window: np.ndarray) -> np.ndarray:
+    async def features(self, window: NDArray[Any]) -> NDArray[Any]:
         self.heard.set()
         return await super().features(window)
 

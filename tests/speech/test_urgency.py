@@ -15,7 +15,8 @@ async def made(gate: UrgentFirst, name: str, due: float, log: list[str], hold: a
 
 
 async def test_the_most_urgent_of_all_channels_goes_first() -> None:
-    gate, log, hold = UrgentFirst(1), [], asyncio.Event()
+    gate, hold = UrgentFirst(1), asyncio.Event()
+    log: list[str] = []
     first = asyncio.create_task(made(gate, "out already", 9.0, log, hold))
     await asyncio.sleep(0)
     dues = {"a later": 5.0, "b now": 1.0, "a last": 8.0, "c soon": 2.0}
@@ -28,7 +29,8 @@ async def test_the_most_urgent_of_all_channels_goes_first() -> None:
 
 
 async def test_no_more_are_out_than_there_are_slots() -> None:
-    gate, log, hold = UrgentFirst(2), [], asyncio.Event()
+    gate, hold = UrgentFirst(2), asyncio.Event()
+    log: list[str] = []
     tasks = [asyncio.create_task(made(gate, str(n), float(n), log, hold)) for n in range(5)]
     await asyncio.sleep(0.01)
     assert log == ["0", "1"]
@@ -38,7 +40,8 @@ async def test_no_more_are_out_than_there_are_slots() -> None:
 
 
 async def test_who_is_cancelled_leaves_its_slot_to_the_next() -> None:
-    gate, log, hold = UrgentFirst(1), [], asyncio.Event()
+    gate, hold = UrgentFirst(1), asyncio.Event()
+    log: list[str] = []
     tasks = [asyncio.create_task(made(gate, str(n), float(n), log, hold)) for n in range(4)]
     await asyncio.sleep(0)
     tasks[1].cancel()
@@ -52,7 +55,8 @@ async def test_who_is_cancelled_leaves_its_slot_to_the_next() -> None:
 
 
 async def test_more_and_fewer_slots_take_effect_at_once() -> None:
-    gate, log, hold = UrgentFirst(1), [], asyncio.Event()
+    gate, hold = UrgentFirst(1), asyncio.Event()
+    log: list[str] = []
     tasks = [asyncio.create_task(made(gate, str(n), float(n), log, hold)) for n in range(4)]
     await asyncio.sleep(0.01)
     assert log == ["0"]
@@ -86,7 +90,8 @@ async def test_a_speech_knows_when_its_next_chunk_comes_by_what_others_have_befo
         now = 1.5
     assert mine.next_chunk_s(due=3.0, together=3) == 0.5 * 3, "alone: its own, by the shortest that was seen"
     assert mine.next_chunk_s(due=3.0, together=9) == 0.5 * 4, "no more than a batch"
-    hold, log = asyncio.Event(), []
+    hold = asyncio.Event()
+    log: list[str] = []
     dues = [1.0, 2.0, 3.0, 4.0, 5.0, 2.5, 3.5]  # five are out, the last two wait
     others = [asyncio.create_task(made(gate, str(due), due, log, hold)) for due in dues]
     await asyncio.sleep(0)

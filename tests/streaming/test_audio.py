@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from streaming.audio import AudioMixer
 from streaming.config import FRAME_SAMPLES
 
 
-def samples(data: bytes) -> np.ndarray:
+def samples(data: bytes) -> NDArray[Any]:
     return np.frombuffer(data, np.int16).astype(int)
 
 

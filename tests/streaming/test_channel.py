@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -18,6 +19,7 @@ from latentsync.avatar import PreparedAvatar
 from streaming.config import ChannelConfig
 from streaming.events import (
     ChannelDied,
+    ChannelEvent,
     EndReason,
     MixerState,
     PublisherState,
@@ -33,6 +35,10 @@ from tests.support.watched import children, encoder_of, is_kind, is_state, runni
 SYSTEM_FFMPEG = "ffmpeg"
 _MALLOC_HEAP = 64 << 20  # what glibc reserves for a thread's heap, at a multiple of its size
 STATIC_FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
+
+
+def has_restarted(times: int) -> Callable[[ChannelEvent], bool]:
+    return lambda event: isinstance(event, Status) and event.encoder_restarts == times
 
 
 @pytest.mark.parametrize("ffmpeg", [SYSTEM_FFMPEG, STATIC_FFMPEG], ids=["system", "static"])
@@ -86,7 +92,7 @@ async def test_threads_of_one_encoder_after_another_share_one_heap(avatar: Prepa
         await watched.until(is_state(PublisherState.ON_AIR))
         for restarts in (1, 2):
             os.kill(encoder_of(watched.channel), signal.SIGKILL)
-            await watched.until(lambda e, n=restarts: isinstance(e, Status) and e.encoder_restarts == n)
+            await watched.until(has_restarted(restarts))
         maps = Path(f"/proc/{watched.channel.pid}/maps").read_text().splitlines()
     ranges = [tuple(int(end, 16) for end in line.split()[0].split("-")) for line in maps]
     heaps = [first for first, last in ranges if first % _MALLOC_HEAP == 0 and (last, first + _MALLOC_HEAP) in ranges]
@@ -158,6 +164,7 @@ async def test_an_interrupt_ends_the_speech_and_frees_a_waiting_push(avatar: Pre
         assert 0 < ended.played_frames < 60
         await say(channel, "c", 40)
         again = await watched.until(is_kind(SpeechEnded))
+    assert isinstance(again, SpeechEnded)
     assert again == SpeechEnded("c", 40, EndReason.COMPLETED, again.tick)
 
 

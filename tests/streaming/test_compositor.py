@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from latentsync.avatar import PreparedAvatar
 from streaming.compositor import Compositor, fitted
@@ -30,7 +32,7 @@ def avatar(tmp_path_factory: pytest.TempPathFactory) -> PreparedAvatar:
 FACE = np.full((RESOLUTION, RESOLUTION, 3), 255, np.uint8)
 
 
-def picture(compositor: Compositor, tick: int, opacity: float, position: int = 3) -> np.ndarray:
+def picture(compositor: Compositor, tick: int, opacity: float, position: int = 3) -> NDArray[Any]:
     out = np.empty((240, 320, 3), np.uint8)
     return compositor.speaking(position, tick, FACE, opacity, out)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import TypeVar
 
 import pytest
 
@@ -10,6 +11,7 @@ from streaming.events import EndReason, MixerState, SpeechEnded, SpeechResumed, 
 from streaming.mixer import Mixer, Tick
 
 PERIOD = 500
+E = TypeVar("E")
 
 
 def make_mixer(fade_frames: int = 5, position: int = 0) -> Mixer:
@@ -21,7 +23,7 @@ def run(mixer: Mixer, frames: int) -> list[Tick]:
 
 
 def run_until(mixer: Mixer, state: MixerState, limit: int = 400) -> list[Tick]:
-    ticks = []
+    ticks: list[Tick] = []
     while not ticks or ticks[-1].state is not state:
         ticks.append(mixer.tick())
         assert len(ticks) < limit, f"never {state}"
@@ -40,7 +42,7 @@ def played(ticks: list[Tick], speech: str) -> list[int]:
     return [t.audio for t in ticks if t.audio is not None and t.speech == speech]
 
 
-def events(ticks: list[Tick], kind: type) -> list:
+def events(ticks: list[Tick], kind: type[E]) -> list[E]:
     return [e for t in ticks for e in t.events if isinstance(e, kind)]
 
 

@@ -24,20 +24,34 @@ def pair(
     return Pair(tick, picture, sound, pooled, speech)
 
 
+def begun(queue: PairQueue) -> tuple[int, int]:
+    """The run that begins with the pairs that wait, and the tick of its first pair."""
+    run = queue.begin_run(0.1)
+    assert run is not None, "no pair waits"
+    return run
+
+
+def taken(queue: PairQueue, lane: Lane, run: int) -> Pair:
+    """The next pair of a run that goes on."""
+    found = queue.take(lane, run)
+    assert found is not None, "the run is over"
+    return found
+
+
 def test_both_lanes_see_the_same_pairs_each_at_its_own_pace() -> None:
     queue = PairQueue(10, FramePool(2, 2), TIMELINE)
     for tick in range(5):
         queue.put(pair(tick))
-    run, first = queue.begin_run(0.1)
+    run, first = begun(queue)
     assert first == 0
-    assert [queue.take(Lane.AUDIO, run).tick for _ in range(4)] == [0, 1, 2, 3]
-    assert [queue.take(Lane.VIDEO, run).tick for _ in range(2)] == [0, 1]
+    assert [taken(queue, Lane.AUDIO, run).tick for _ in range(4)] == [0, 1, 2, 3]
+    assert [taken(queue, Lane.VIDEO, run).tick for _ in range(2)] == [0, 1]
     assert len(queue) == 3
 
 
 def kept(queue: PairQueue) -> list[int]:
     """Ticks of the pairs that are in the queue and were not dropped, taken out of it."""
-    run, _ = queue.begin_run(0.1)
+    run, _ = begun(queue)
     queue.close()
     found: list[Pair] = []
     while (taken := queue.take(Lane.VIDEO, run)) is not None:
@@ -75,13 +89,13 @@ def test_in_the_place_of_a_dropped_pair_the_last_picture_is_repeated_in_silence(
     queue = PairQueue(3, FramePool(2, 2), TIMELINE)
     for tick in range(3):
         queue.put(pair(tick, speech="a", sound=b"\1" * 1280))
-    run, _ = queue.begin_run(0.1)
-    shown, heard = queue.take(Lane.VIDEO, run), queue.take(Lane.AUDIO, run)
+    run, _ = begun(queue)
+    shown, heard = taken(queue, Lane.VIDEO, run), taken(queue, Lane.AUDIO, run)
     assert (shown.tick, heard.tick) == (0, 0)
     queue.put(pair(3, speech="a", sound=b"\1" * 1280))
     assert queue.dropped == 1
-    pictures = [queue.take(Lane.VIDEO, run) for _ in range(3)]
-    sounds = [queue.take(Lane.AUDIO, run) for _ in range(3)]
+    pictures = [taken(queue, Lane.VIDEO, run) for _ in range(3)]
+    sounds = [taken(queue, Lane.AUDIO, run) for _ in range(3)]
     assert [p.tick for p in pictures] == [s.tick for s in sounds] == [1, 2, 3]
     assert [p.picture is shown.picture for p in pictures] == [True, False, False]
     assert [any(s.sound) for s in sounds] == [False, True, True]
@@ -92,61 +106,61 @@ def test_a_picture_that_is_repeated_is_not_reused_meanwhile() -> None:
     queue = PairQueue(2, pool, TIMELINE)
     first = pair(0, pooled=True, pool=pool)
     queue.put(first)
-    run, _ = queue.begin_run(0.1)
+    run, _ = begun(queue)
     for lane in Lane:
         queue.take(lane, run)
     for tick in range(1, 3):
         queue.put(pair(tick))
     assert queue.dropped == 1
     for lane in Lane:
-        assert queue.take(lane, run).tick == 1
+        assert taken(queue, lane, run).tick == 1
     assert all(pool.take() is not first.picture for _ in range(8))
 
 
 def test_a_run_ends_for_both_lanes_before_a_long_row_of_dropped_pairs_and_the_next_begins_behind_it() -> None:
     queue = PairQueue(3, FramePool(2, 2), TIMELINE)
     queue.put(pair(0))
-    run, _ = queue.begin_run(0.1)
+    run, _ = begun(queue)
     queue.put(pair(1))
-    assert [queue.take(Lane.AUDIO, run).tick for _ in range(2)] == [0, 1]
+    assert [taken(queue, Lane.AUDIO, run).tick for _ in range(2)] == [0, 1]
     for tick in range(2, 100):
         queue.put(pair(tick))
-    assert [queue.take(Lane.VIDEO, run).tick for _ in range(2)] == [0, 1], "what the sound has got the picture gets too"
+    assert [taken(queue, Lane.VIDEO, run).tick for _ in range(2)] == [0, 1], "what is heard is seen too"
     assert queue.take(Lane.VIDEO, run) is queue.take(Lane.AUDIO, run) is None
-    assert queue.begin_run(0.1)[1] == 99
+    assert begun(queue)[1] == 99
 
 
 def test_a_run_that_is_finished_loses_no_pair() -> None:
     queue = PairQueue(20, FramePool(2, 2), TIMELINE)
     for tick in range(10):
         queue.put(pair(tick))
-    run, _ = queue.begin_run(0.1)
-    assert [queue.take(Lane.AUDIO, run).tick for _ in range(4)] == [0, 1, 2, 3]
-    assert queue.take(Lane.VIDEO, run).tick == 0
+    run, _ = begun(queue)
+    assert [taken(queue, Lane.AUDIO, run).tick for _ in range(4)] == [0, 1, 2, 3]
+    assert taken(queue, Lane.VIDEO, run).tick == 0
     queue.finish_run(run)
     assert queue.take(Lane.AUDIO, run) is None
-    assert [queue.take(Lane.VIDEO, run).tick for _ in range(3)] == [1, 2, 3]
+    assert [taken(queue, Lane.VIDEO, run).tick for _ in range(3)] == [1, 2, 3]
     assert queue.take(Lane.VIDEO, run) is None
-    again, first = queue.begin_run(0.1)
+    again, first = begun(queue)
     assert first == 4 and queue.dropped == 0
-    assert queue.take(Lane.VIDEO, again).tick == queue.take(Lane.AUDIO, again).tick == 4
+    assert taken(queue, Lane.VIDEO, again).tick == taken(queue, Lane.AUDIO, again).tick == 4
 
 
 def test_sound_waits_for_its_pictures_so_that_little_is_lost_with_an_encoder() -> None:
     queue = PairQueue(20, FramePool(2, 2), TIMELINE)
     for tick in range(10):
         queue.put(pair(tick, speech="a"))
-    run, _ = queue.begin_run(0.1)
+    run, _ = begun(queue)
     heard: list[Pair | None] = []
     lane = threading.Thread(target=lambda: heard.extend(iter(lambda: queue.take(Lane.AUDIO, run), None)))
     lane.start()
     while len(heard) < 4:
         pass
     lane.join(0.2)
-    assert [p.tick for p in heard] == [0, 1, 2, 3]
+    assert [p.tick for p in heard if p] == [0, 1, 2, 3]
     queue.end_run(run)
     lane.join(5)
-    assert queue.begin_run(0.1)[1] == 4
+    assert begun(queue)[1] == 4
     assert queue.dropped_of("a") == 4, "their sound went to the encoder that is gone"
 
 
@@ -154,7 +168,7 @@ def test_a_tick_has_passed_once_nothing_up_to_it_waits() -> None:
     queue = PairQueue(2, FramePool(2, 2), TIMELINE)
     for tick in range(2):
         queue.put(pair(tick))
-    run, _ = queue.begin_run(0.1)
+    run, _ = begun(queue)
     assert not queue.has_passed(0)
     queue.take(Lane.VIDEO, run)
     assert queue.has_passed(0) and not queue.has_passed(1)
@@ -166,22 +180,22 @@ def test_a_new_run_starts_both_lanes_at_the_same_pair() -> None:
     queue = PairQueue(20, FramePool(2, 2), TIMELINE)
     for tick in range(10):
         queue.put(pair(tick))
-    run, _ = queue.begin_run(0.1)
+    run, _ = begun(queue)
     for _ in range(2):
         queue.take(Lane.VIDEO, run)
     for _ in range(5):
         queue.take(Lane.AUDIO, run)
-    again, first = queue.begin_run(0.1)
+    again, first = begun(queue)
     assert first == 5
     assert queue.take(Lane.VIDEO, run) is None, "the old run is over"
-    assert queue.take(Lane.VIDEO, again).tick == queue.take(Lane.AUDIO, again).tick == 5
+    assert taken(queue, Lane.VIDEO, again).tick == taken(queue, Lane.AUDIO, again).tick == 5
 
 
 def test_a_run_begins_only_with_a_pair_to_begin_with() -> None:
     queue = PairQueue(20, FramePool(2, 2), TIMELINE)
     assert queue.begin_run(0.01) is None
     queue.put(pair(5))
-    run, first = queue.begin_run(0.01)
+    run, first = begun(queue)
     queue.take(Lane.VIDEO, run)
     assert first == 5
     assert queue.begin_run(0.01) is None, "a pair that was taken is not a beginning"
@@ -193,7 +207,7 @@ def test_picture_buffers_are_reused_but_not_while_they_are_written() -> None:
     first = pair(0, pooled=True, pool=pool)
     queue.put(first)
     queue.put(pair(1, pooled=True, pool=pool))
-    run, _ = queue.begin_run(0.1)
+    run, _ = begun(queue)
     queue.take(Lane.VIDEO, run)
     queue.take(Lane.AUDIO, run)
     queue.take(Lane.AUDIO, run)
@@ -247,7 +261,7 @@ def test_memory_of_an_outage_goes_back_whatever_was_allocated_meanwhile() -> Non
 def test_closing_lets_the_lanes_drain() -> None:
     queue = PairQueue(10, FramePool(2, 2), TIMELINE)
     queue.put(pair(0))
-    run, _ = queue.begin_run(0.1)
+    run, _ = begun(queue)
     taken: list[Pair | None] = []
     lane = threading.Thread(target=lambda: taken.extend(queue.take(Lane.VIDEO, run) for _ in range(2)))
     lane.start()
@@ -260,10 +274,10 @@ def test_a_run_ends_where_time_begins_anew() -> None:
     queue = PairQueue(10, FramePool(2, 2), TIMELINE)
     for tick in range(998, 1003):
         queue.put(pair(tick))
-    run, _ = queue.begin_run(0.1)
+    run, _ = begun(queue)
     for lane in Lane:
-        assert [queue.take(lane, run).tick for _ in range(2)] == [998, 999]
+        assert [taken(queue, lane, run).tick for _ in range(2)] == [998, 999]
         assert queue.take(lane, run) is None
-    again, first = queue.begin_run(0.1)
+    again, first = begun(queue)
     assert first == 1000
-    assert [queue.take(Lane.VIDEO, again).tick for _ in range(3)] == [1000, 1001, 1002]
+    assert [taken(queue, Lane.VIDEO, again).tick for _ in range(3)] == [1000, 1001, 1002]

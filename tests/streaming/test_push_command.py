@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import imageio_ffmpeg
 import pytest
@@ -26,11 +27,11 @@ STATIC_FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 KEY = "s3cr3t"
 
 
-def config(**values: object) -> ChannelConfig:
+def config(**values: Any) -> ChannelConfig:
     return ChannelConfig(**{"id": "c", "avatar_dir": "a", "preview_socket": "p", **values})
 
 
-def options(target: str, **values: object) -> list[str]:
+def options(target: str, **values: Any) -> list[str]:
     with push_command(target, config(**values)) as (command, _):
         return command
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from streaming.config import FRAME_SAMPLES
 from streaming.ring import FrameRing
@@ -15,11 +17,11 @@ from streaming.ring import FrameRing
 R = 16
 
 
-def frame(n: int) -> tuple[np.ndarray, np.ndarray]:
+def frame(n: int) -> tuple[NDArray[Any], NDArray[Any]]:
     return np.full((R, R, 3), n % 251, np.uint8), np.full(FRAME_SAMPLES, n, np.int16)
 
 
-def consume(fd: int, slots: int, count: int, result: multiprocessing.Queue) -> None:
+def consume(fd: int, slots: int, count: int, result: multiprocessing.Queue[int]) -> None:
     ring = FrameRing(fd, slots, R)
     wrong = 0
     for n in range(count):
@@ -52,7 +54,7 @@ def test_a_full_ring_refuses_and_loses_nothing() -> None:
     assert (len(ring), ring.free) == (4, 0)
     ring.release()
     assert ring.push(1, 4, *frame(4))
-    assert [ring.peek(i).frame for i in range(4)] == [1, 2, 3, 4]
+    assert [slot and slot.frame for slot in map(ring.peek, range(4))] == [1, 2, 3, 4]
     assert ring.peek(4) is None
     ring.close()
 

@@ -8,9 +8,11 @@ import signal
 import socket
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from bench.rtmp_server import RtmpServer
 from latentsync.avatar import PreparedAvatar
@@ -232,7 +234,7 @@ async def test_the_picture_has_the_size_that_was_asked_for(avatar: PreparedAvata
     assert luma[:, 240, 240].min() > 20
 
 
-def luma_of(path: Path, width: int, height: int) -> np.ndarray:
+def luma_of(path: Path, width: int, height: int) -> NDArray[Any]:
     command = ["ffmpeg", "-v", "error", "-i", str(path), "-f", "rawvideo", "-pix_fmt", "gray", "-"]
     data = subprocess.run(command, check=True, capture_output=True).stdout
     return np.frombuffer(data, np.uint8).reshape(-1, height, width)

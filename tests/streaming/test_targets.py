@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,7 +80,8 @@ def test_filters_and_codec_take_as_many_threads_as_the_channel_may_have(threads:
 def test_a_configuration_out_of_range_is_refused_by_name(name: str, value: object) -> None:
     field = "targets" if name == "target" else name
     with pytest.raises(ValueError, match=name):
-        ChannelConfig(**{"id": "c", "avatar_dir": "a", "preview_socket": "p", field: value})
+        values: dict[str, Any] = {"id": "c", "avatar_dir": "a", "preview_socket": "p", field: value}
+        ChannelConfig(**values)
 
 
 def test_a_configuration_survives_json() -> None:

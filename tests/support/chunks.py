@@ -1,6 +1,7 @@
 """Inputs for the served models, and their requests."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,6 +10,7 @@ from tritonclient.grpc import InferInput, InferResult
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import np_to_triton_dtype
 
+from latentsync.checkpoint import Checkpoint
 from latentsync.denoising import denoise
 from tests.support.tiny_checkpoint import LATENT_SIZE
 
@@ -26,7 +28,7 @@ class Chunk:
     def with_settings(self, steps: int, guidance: float = 1.0) -> "Chunk":
         return replace(self, steps=steps, guidance=guidance)
 
-    def arrays(self) -> dict[str, NDArray]:
+    def arrays(self) -> dict[str, NDArray[Any]]:
         return {
             "NOISE": self.noise,
             "CONDITION": self.condition,
@@ -51,7 +53,7 @@ def random_chunk(seed: int, steps: int = 2, guidance: float = 1.0) -> Chunk:
     )
 
 
-def infer_inputs(arrays: dict[str, NDArray]) -> list[InferInput]:
+def infer_inputs(arrays: dict[str, NDArray[Any]]) -> list[InferInput]:
     """Tensors of one request, each given the leading row axis that batching needs."""
     inputs = []
     for name, array in arrays.items():
@@ -61,14 +63,17 @@ def infer_inputs(arrays: dict[str, NDArray]) -> list[InferInput]:
     return inputs
 
 
-async def infer(client: InferenceServerClient, model: str, arrays: dict[str, NDArray]) -> NDArray:
+async def infer(client: InferenceServerClient, model: str, arrays: dict[str, NDArray[Any]]) -> NDArray[Any]:
     """The one output of a model for one row."""
     result: InferResult = await client.infer(model, infer_inputs(arrays))
     (output,) = result.get_response().outputs
-    return result.as_numpy(output.name)[0]
+    row: NDArray[Any] = result.as_numpy(output.name)[0]
+    return row
 
 
-def denoised(checkpoint, chunk: Chunk) -> torch.Tensor:
-    tensors = (torch.from_numpy(array)[None] for array in (chunk.noise, chunk.condition, chunk.audio))
+def denoised(checkpoint: Checkpoint, chunk: Chunk) -> torch.Tensor:
+    noise, condition, audio = (torch.from_numpy(array)[None] for array in (chunk.noise, chunk.condition, chunk.audio))
     with torch.inference_mode():
-        return denoise(checkpoint.load_unet(), *tensors, chunk.steps, chunk.guidance, checkpoint.scheduler)[0]
+        return denoise(
+            checkpoint.load_unet(), noise, condition, audio, chunk.steps, chunk.guidance, checkpoint.scheduler
+        )[0]

@@ -2,15 +2,19 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.avatars.faces import FoundFace
 
 
 @dataclass(eq=False)
 class DrawnFace:
     """A face as a detector would give it: 68 landmarks [68, 2] in pixels."""
 
-    landmarks: np.ndarray
+    landmarks: NDArray[Any]
 
 
 def drawn_face(x: float, y: float, width: float = 100.0, turn: float = 0.0) -> DrawnFace:
@@ -36,20 +40,20 @@ class Script:
         self._faces = faces
         self._frame = -1
 
-    def detect(self, frame: np.ndarray) -> Sequence[DrawnFace]:
+    def detect(self, frame: NDArray[Any]) -> Sequence[DrawnFace]:
         self._frame += 1
         return self._faces(self._frame)
 
-    def follow(self, frame: np.ndarray, face: DrawnFace) -> DrawnFace | None:
+    def follow(self, frame: NDArray[Any], face: FoundFace) -> FoundFace | None:
         return None
 
 
 class FollowsSquare:
     """Stands in for the detector where no real face is at hand: a face is where the red square is."""
 
-    def detect(self, frame: np.ndarray) -> list[DrawnFace]:
+    def detect(self, frame: NDArray[Any]) -> list[DrawnFace]:
         rows, columns = np.nonzero((frame[..., 0] > 180) & (frame[..., 1] < 90))
         return [drawn_face(columns.mean(), rows.mean(), 60)] if len(rows) else []
 
-    def follow(self, frame: np.ndarray, face: DrawnFace) -> DrawnFace | None:
+    def follow(self, frame: NDArray[Any], face: FoundFace) -> FoundFace | None:
         return None

@@ -62,9 +62,7 @@ class FailingOnce:
         self.seen = False
         self.failed = False
 
-    def __call__(
-        self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **options: Any
-    ) -> "asyncio.Task[Any]":
+    def __call__(self, loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> "asyncio.Task[Any]":
         if not self._is_here():
             return asyncio.Task(coroutine, loop=loop, **options)
         self.seen = True

@@ -11,6 +11,7 @@ import torch
 
 from latentsync.fused import blocks, convolutions, operators
 from latentsync.fused.decoder import FusedDecoder
+from latentsync.fused.kernels import products
 from latentsync.fused.unet import FusedUNet
 from latentsync.unet import LatentSyncUNet, UNetConfig
 from latentsync.vae import Vae, VaeType
@@ -54,7 +55,7 @@ def unet_errors() -> dict[str, float]:
     deep_rows = fused.deep_rows(CHUNKS * FRAMES, SIDE, SIDE)
 
     def chunks(prediction: torch.Tensor) -> torch.Tensor:
-        return prediction.unflatten(0, (CHUNKS, FRAMES)).transpose(1, 2)
+        return prediction.reshape(CHUNKS, FRAMES, *prediction.shape[1:]).transpose(1, 2)
 
     whole = fused.forward(pictures, fused.shifts(501), keys_values, FRAMES, deep_rows)
     shallow = fused.shallow(pictures, fused.shifts(301), keys_values, FRAMES, deep_rows)
@@ -100,8 +101,8 @@ def errors_by_way() -> Iterator[tuple[str, dict[str, float]]]:
     convolutions.LEAST_PROGRAMS, convolutions.WINOGRAD[4] = 1, replace(convolutions.WINOGRAD[4], output_launch=(2, 4))
     blocks.LEAST_TILES = WAYS["tiles of 4×4"]
     yield "several blocks of tiles", errors()
-    operators.reads_by_descriptors = lambda device: False  # type: ignore[assignment]
-    del operators.products.gated_product
+    operators.reads_by_descriptors = lambda device: False  # type: ignore[attr-defined]  # imported there
+    del products.gated_product
     blocks.LEAST_TILES = WAYS["direct"]
     yield "without descriptors", errors()
 

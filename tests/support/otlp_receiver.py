@@ -85,11 +85,13 @@ def collecting() -> Iterator[Collector]:
 
 def _parsed(body: bytes, kind: str) -> ExportTraceServiceRequest:
     if kind == "application/x-protobuf":
-        return ExportTraceServiceRequest.FromString(body)
+        request: ExportTraceServiceRequest = ExportTraceServiceRequest.FromString(body)
+        return request
     assert kind == "application/json", kind
     # OTLP's JSON has ids in hexadecimal, and protobuf's own has bytes in base64.
-    request = json.loads(body, object_hook=_with_base64_ids)
-    return json_format.ParseDict(request, ExportTraceServiceRequest())
+    request = ExportTraceServiceRequest()
+    json_format.ParseDict(json.loads(body, object_hook=_with_base64_ids), request)
+    return request
 
 
 def _with_base64_ids(entries: dict[str, Any]) -> dict[str, Any]:

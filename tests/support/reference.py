@@ -1,6 +1,7 @@
 """Weights that both the reference implementation and these tests draw from a tensor's name."""
 
 import zlib
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 
 from latentsync.unet import UNetConfig
 
-DEMO_UNET = {
+DEMO_UNET: dict[str, Any] = {
     "block_out_channels": [32, 64, 96],
     "layers_per_block": 1,
     "attention_head_dim": 8,

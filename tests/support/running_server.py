@@ -41,7 +41,7 @@ class RunningServer:
     async def task(self, task_id: str, *states: str) -> dict[str, Any]:
         """The task, once it is in one of the states."""
         while True:
-            task = (await self.http.get(f"/v1/tasks/{task_id}")).json()
+            task: dict[str, Any] = (await self.http.get(f"/v1/tasks/{task_id}")).json()
             if task["state"] in states:
                 return task
             assert task["state"] not in ("done", "failed", "cancelled"), task

@@ -3,6 +3,7 @@
 import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -17,7 +18,7 @@ from tests.support.tiny_checkpoint import write_tiny_checkpoint
 def options_for(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., TritonOptions]:
     """Launch options on free ports of this machine, with folders of their own."""
 
-    def options(model_repository: Path, **others: object) -> TritonOptions:
+    def options(model_repository: Path, **others: Any) -> TritonOptions:
         probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
         grpc, metrics = (probe.getsockname()[1] for probe in probes)
         for probe in probes:

@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from latentsync.avatar import PreparedAvatar
 from streaming.config import FRAME_SAMPLES, ChannelConfig
@@ -52,7 +54,7 @@ class Watched:
 
 
 @contextlib.asynccontextmanager
-async def running(avatar: PreparedAvatar, folder: Path, **settings: object) -> AsyncIterator[Watched]:
+async def running(avatar: PreparedAvatar, folder: Path, **settings: Any) -> AsyncIterator[Watched]:
     config = ChannelConfig(
         **{
             "id": "c", "avatar_dir": str(avatar.directory), "preview_socket": str(folder / "preview.sock"),
@@ -74,7 +76,7 @@ def is_kind(kind: type) -> Callable[[ChannelEvent], bool]:
     return lambda event: isinstance(event, kind)
 
 
-def speech(frames: int) -> tuple[np.ndarray, np.ndarray]:
+def speech(frames: int) -> tuple[NDArray[Any], NDArray[Any]]:
     return (
         np.full((frames, RESOLUTION, RESOLUTION, 3), 250, np.uint8),
         np.full((frames, FRAME_SAMPLES), 700, np.int16),

@@ -1,5 +1,8 @@
 """Emulated GPUs in a real tritonserver: the product's own client takes them for the models."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
 from tritonclient.grpc.aio import InferenceServerClient
@@ -9,7 +12,7 @@ from bench.gpu.emulated.repository import Emulation, write_emulated
 from bench.gpu.emulated.times import GpuTimes
 from inference.capacity import Capacity
 from inference.client import TritonClient
-from inference.launcher import TritonServer
+from inference.launcher import TritonOptions, TritonServer
 from inference.liveness import refused_inputs
 from inference.transport import TritonSettings
 from orchestrator.settings import SettingsError
@@ -21,7 +24,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 QUICK = GpuTimes((0.1, 0.2, 0.3, 0.4), 0.1)
 
 
-async def test_chunks_are_answered_blank_and_signs_of_life_as_by_the_models(server, options_for, tmp_path):
+async def test_chunks_are_answered_blank_and_signs_of_life_as_by_the_models(
+    server: TritonServer, options_for: Callable[..., TritonOptions], tmp_path: Path
+) -> None:
     exported = server.options.model_repository
     repository = write_emulated(exported, tmp_path / "emulated", Emulation(3, "a record", QUICK))
     emulated = await TritonServer.start(options_for(repository, exit_timeout_s=5))
@@ -44,7 +49,7 @@ async def test_chunks_are_answered_blank_and_signs_of_life_as_by_the_models(serv
         await emulated.aclose()
 
 
-async def test_batches_that_were_not_measured_are_refused(server, tmp_path):
+async def test_batches_that_were_not_measured_are_refused(server: TritonServer, tmp_path: Path) -> None:
     exported = server.options.model_repository
     with pytest.raises(SettingsError, match=r"batches of 4, and a record has none above 2: export with --unet-batch 2"):
         write_emulated(exported, tmp_path / "emulated", Emulation(1, "a record", GpuTimes((1.0, 2.0), 1.0)))

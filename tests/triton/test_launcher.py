@@ -6,12 +6,13 @@ import signal
 import socket
 import sys
 import sysconfig
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from inference import embedded_triton
-from inference.launcher import TritonLaunchError, TritonServer, launch_command
+from inference.launcher import TritonLaunchError, TritonOptions, TritonServer, launch_command
 from tests.support.processes import descendants, is_running
 
 BROKEN_MODEL = """
@@ -69,28 +70,34 @@ def children() -> set[str]:
 
 
 @pytest.fixture
-def no_server_is_left():
+def no_server_is_left() -> Iterator[None]:
     """Fails when a test leaves a tritonserver more than it found (the session's own may run)."""
     before = sum(name == "tritonserver" for name in children())
     yield
     assert sum(name == "tritonserver" for name in children()) == before
 
 
-async def test_a_model_that_fails_to_load_shows_its_error_from_the_log(tmp_path, options_for, no_server_is_left):
+async def test_a_model_that_fails_to_load_shows_its_error_from_the_log(
+    tmp_path: Path, options_for: Callable[..., TritonOptions], no_server_is_left: None
+) -> None:
     repository = write_model(tmp_path / "models", BROKEN_MODEL)
 
     with pytest.raises(TritonLaunchError, match=r"(?s)before it was ready.*the weights are not there"):
         await TritonServer.start(options_for(repository))
 
 
-async def test_a_server_that_is_not_ready_in_time_is_stopped(tmp_path, options_for, no_server_is_left):
+async def test_a_server_that_is_not_ready_in_time_is_stopped(
+    tmp_path: Path, options_for: Callable[..., TritonOptions], no_server_is_left: None
+) -> None:
     repository = write_model(tmp_path / "models", SLEEPING_MODEL)
 
     with pytest.raises(TritonLaunchError, match=r"not ready after 2 s; the end of .*tritonserver\.log"):
         await TritonServer.start(options_for(repository, ready_timeout_s=2))
 
 
-async def test_a_start_that_is_cancelled_leaves_no_process(tmp_path, options_for, no_server_is_left):
+async def test_a_start_that_is_cancelled_leaves_no_process(
+    tmp_path: Path, options_for: Callable[..., TritonOptions], no_server_is_left: None
+) -> None:
     options = options_for(write_model(tmp_path / "models", SLEEPING_MODEL))
     starting = asyncio.create_task(TritonServer.start(options))
     while not options.log_path.exists() or not options.log_path.stat().st_size:
@@ -102,7 +109,9 @@ async def test_a_start_that_is_cancelled_leaves_no_process(tmp_path, options_for
         await starting
 
 
-async def test_a_killed_server_leaves_no_shared_memory(tmp_path, options_for):
+async def test_a_killed_server_leaves_no_shared_memory(
+    tmp_path: Path, options_for: Callable[..., TritonOptions]
+) -> None:
     options = options_for(write_model(tmp_path / "models", WORKING_MODEL))
     server = await TritonServer.start(options)
     assert list(Path("/dev/shm").glob(f"{options.shared_memory_prefix}*"))
@@ -113,7 +122,9 @@ async def test_a_killed_server_leaves_no_shared_memory(tmp_path, options_for):
 
 
 @pytest.mark.parametrize("stopped", [False, True])
-async def test_the_server_and_its_models_end_with_a_parent_that_is_killed(tmp_path, options_for, stopped):
+async def test_the_server_and_its_models_end_with_a_parent_that_is_killed(
+    tmp_path: Path, options_for: Callable[..., TritonOptions], stopped: bool
+) -> None:
     options = options_for(write_model(tmp_path / "models", WORKING_MODEL))
     ports = map(str, (options.grpc_port, options.metrics_port))
     parent = await asyncio.create_subprocess_exec(
@@ -135,7 +146,7 @@ async def test_the_server_and_its_models_end_with_a_parent_that_is_killed(tmp_pa
         await asyncio.sleep(0.1)
 
 
-async def test_a_port_in_use_is_named(tmp_path, options_for):
+async def test_a_port_in_use_is_named(tmp_path: Path, options_for: Callable[..., TritonOptions]) -> None:
     options = options_for(tmp_path)
     with (
         socket.create_server((options.host, options.grpc_port)),
@@ -144,12 +155,14 @@ async def test_a_port_in_use_is_named(tmp_path, options_for):
         await TritonServer.start(options)
 
 
-def test_a_missing_repository_says_which_command_writes_it(tmp_path, options_for):
+def test_a_missing_repository_says_which_command_writes_it(
+    tmp_path: Path, options_for: Callable[..., TritonOptions]
+) -> None:
     with pytest.raises(TritonLaunchError, match="`latentsync-realtime export` writes"):
         launch_command(options_for(tmp_path / "none"))
 
 
-def test_a_given_binary_runs_with_its_own_backends(tmp_path, options_for):
+def test_a_given_binary_runs_with_its_own_backends(tmp_path: Path, options_for: Callable[..., TritonOptions]) -> None:
     binary = tmp_path / "tritonserver"
     binary.touch(mode=0o755)
 
@@ -159,7 +172,9 @@ def test_a_given_binary_runs_with_its_own_backends(tmp_path, options_for):
     assert not [argument for argument in command if argument.startswith("--backend-directory")]
 
 
-def test_the_one_on_path_goes_before_the_embedded_one(tmp_path, options_for, monkeypatch):
+def test_the_one_on_path_goes_before_the_embedded_one(
+    tmp_path: Path, options_for: Callable[..., TritonOptions], monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "tritonserver").touch(mode=0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
 
@@ -168,7 +183,9 @@ def test_the_one_on_path_goes_before_the_embedded_one(tmp_path, options_for, mon
     assert command[0] == str(tmp_path / "tritonserver")
 
 
-def test_a_python_without_shared_library_gets_one_line_that_says_what_to_do(monkeypatch, tmp_path):
+def test_a_python_without_shared_library_gets_one_line_that_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(sysconfig, "get_config_var", lambda name: str(tmp_path))
     monkeypatch.setattr(sys, "base_prefix", str(tmp_path))
     monkeypatch.setattr(embedded_triton, "_VERSION", "3.99")

@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose
+from tritonclient.grpc.aio import InferenceServerClient
 
+from inference.launcher import TritonServer
+from latentsync.checkpoint import Checkpoint
 from latentsync.contract import read_contract
 from latentsync.vae import pixels_to_uint8
 from latentsync.whisper import split_windows
@@ -14,7 +17,9 @@ from tests.support.tiny_checkpoint import RESOLUTION
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-async def test_contract_beside_the_models_tells_their_shapes(server, client):
+async def test_contract_beside_the_models_tells_their_shapes(
+    server: TritonServer, client: InferenceServerClient
+) -> None:
     served = read_contract(server.options.model_repository)
     contract, side, size = served.contract, served.resolution, served.latent_size
     chunk, latents = contract.chunk_frames, contract.latent_channels
@@ -38,7 +43,9 @@ async def test_contract_beside_the_models_tells_their_shapes(server, client):
     assert {model.name for model in index.models} == {*expected, "unet"}, "only folders are models"
 
 
-async def test_whisper_gives_the_features_of_a_window_that_ends_early(client, checkpoint):
+async def test_whisper_gives_the_features_of_a_window_that_ends_early(
+    client: InferenceServerClient, checkpoint: Checkpoint
+) -> None:
     speech = np.random.default_rng(0).uniform(-0.3, 0.3, 50_000).astype(np.float32)
     windows, _ = split_windows(speech)
     with torch.inference_mode():
@@ -50,7 +57,7 @@ async def test_whisper_gives_the_features_of_a_window_that_ends_early(client, ch
     assert_allclose(features, expected, rtol=2e-3, atol=2e-3)
 
 
-async def test_vae_encoder_gives_scaled_latents(client, checkpoint):
+async def test_vae_encoder_gives_scaled_latents(client: InferenceServerClient, checkpoint: Checkpoint) -> None:
     pixels = np.random.default_rng(1).uniform(-1, 1, (3, RESOLUTION, RESOLUTION)).astype(np.float16)
     with torch.inference_mode():
         expected = checkpoint.load_vae().encode(torch.from_numpy(pixels)[None])[0]
@@ -61,7 +68,9 @@ async def test_vae_encoder_gives_scaled_latents(client, checkpoint):
 
 
 @pytest.mark.parametrize(("steps", "guidance"), [(1, 1.0), (3, 1.0), (2, 1.5)])
-async def test_unet_gives_the_latents_of_a_chunk(client, checkpoint, steps, guidance):
+async def test_unet_gives_the_latents_of_a_chunk(
+    client: InferenceServerClient, checkpoint: Checkpoint, steps: int, guidance: float
+) -> None:
     chunk = random_chunk(seed=2, steps=steps, guidance=guidance)
 
     latents = await infer(client, "unet", chunk.arrays())
@@ -69,7 +78,7 @@ async def test_unet_gives_the_latents_of_a_chunk(client, checkpoint, steps, guid
     assert_allclose(latents, denoised(checkpoint, chunk), rtol=5e-3, atol=5e-3)
 
 
-async def test_lipsync_gives_the_faces_of_a_chunk(client, checkpoint):
+async def test_lipsync_gives_the_faces_of_a_chunk(client: InferenceServerClient, checkpoint: Checkpoint) -> None:
     chunk = random_chunk(seed=3)
     with torch.inference_mode():
         expected = pixels_to_uint8(checkpoint.load_vae().decode(denoised(checkpoint, chunk).half()))

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from bench.gpu.emulated import gpu as emulated_gpu
 from bench.gpu.emulated.gpu import EmulatedGpu
 from bench.gpu.emulated.repository import emulation
 from bench.gpu.emulated.times import GpuTimes
@@ -74,7 +73,7 @@ def test_processes_that_share_a_gpu_work_in_time_slices(tmp_path: Path, monkeypa
         sleep(seconds)
         at_work.discard(name)
 
-    monkeypatch.setattr(emulated_gpu.time, "sleep", recorded_sleep)
+    monkeypatch.setattr(time, "sleep", recorded_sleep)
     with EmulatedGpu(tmp_path / "0") as one, EmulatedGpu(tmp_path / "0") as other:
         named = {"a": one, "b": other}
         both = [threading.Thread(target=gpu.work, args=(0.15,), name=name) for name, gpu in named.items()]

@@ -1,13 +1,16 @@
 """Whether a clip leads from its last frame to its first."""
 
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from latentsync.avatar import Loop
 from orchestrator.avatars.looping import detect_loop, thumbnail
 
 
-def clip(phases: np.ndarray) -> list[np.ndarray]:
+def clip(phases: NDArray[Any]) -> list[NDArray[Any]]:
     """A bright spot on a circle, one picture per phase (1 = once around)."""
     y, x = np.mgrid[0:120, 0:160]
     pictures = []

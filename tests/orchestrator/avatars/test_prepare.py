@@ -4,9 +4,11 @@ import asyncio
 import subprocess
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from inference.client import TritonClient
 from inference.errors import InferenceFailed
@@ -48,7 +50,7 @@ class CountingEncoder:
     async def encoder_batch(self) -> int:
         return 4
 
-    async def encode(self, pixels: np.ndarray) -> np.ndarray:
+    async def encode(self, pixels: NDArray[Any]) -> NDArray[Any]:
         assert len(pixels) <= 4
         self.pictures += len(pixels)
         if self.failing:
@@ -251,7 +253,7 @@ async def test_idle_clip_counts_with_the_speaking_clip(clip: Path, tmp_path: Pat
 
 async def test_cancelling_leaves_nothing(clip: Path, tmp_path: Path, checkpoint: Checkpoint) -> None:
     class Waiting(CountingEncoder):
-        async def encode(self, pixels: np.ndarray) -> np.ndarray:
+        async def encode(self, pixels: NDArray[Any]) -> NDArray[Any]:
             self.pictures += len(pixels)
             await asyncio.Event().wait()
             raise AssertionError

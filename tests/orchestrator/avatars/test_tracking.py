@@ -1,12 +1,14 @@
 """Which face speaks, on which frames, and what the errors name."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from orchestrator.avatars.errors import FaceTooSmall, FaceTurned, NoFace, named_frames
-from orchestrator.avatars.faces import face_turn
+from orchestrator.avatars.faces import FoundFace, face_turn
 from orchestrator.avatars.tracking import FaceTracker, Track
 from tests.support.drawn_face import DrawnFace, Script, drawn_face
 
@@ -24,7 +26,7 @@ def track(
 
 
 def speakable(found: Track) -> list[int]:
-    return np.flatnonzero(np.isfinite(found.affines).all(axis=(1, 2))).tolist()
+    return [int(place) for place in np.flatnonzero(np.isfinite(found.affines).all(axis=(1, 2)))]
 
 
 def walking(frame: int) -> DrawnFace:
@@ -98,7 +100,7 @@ def test_false_detections_of_a_moment_are_not_taken_for_the_named_face() -> None
 
 def test_face_that_the_detector_misses_is_looked_for_where_it_was() -> None:
     class Follows(Script):
-        def follow(self, frame: np.ndarray, face: DrawnFace) -> DrawnFace | None:
+        def follow(self, frame: NDArray[Any], face: FoundFace) -> FoundFace | None:
             return DrawnFace(face.landmarks + 1)
 
     tracker = FaceTracker(Follows(lambda frame: [] if 40 <= frame < 60 else [walking(frame)]))

@@ -5,9 +5,11 @@ import struct
 import subprocess
 from itertools import islice, pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from orchestrator.avatars.errors import VideoError
 from orchestrator.avatars.video import read_frames, video_info, without_still_ends
@@ -146,7 +148,7 @@ def test_a_script_that_names_other_files_is_not_followed(tmp_path: Path) -> None
         list(read_frames(script, 100))
 
 
-def numbered(*values: int) -> list[np.ndarray]:
+def numbered(*values: int) -> list[NDArray[Any]]:
     return [np.full((2, 2, 3), value, np.uint8) for value in values]
 
 

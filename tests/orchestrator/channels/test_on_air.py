@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.channels.definition import ChannelDefinition
 from orchestrator.channels.on_air import OnAirWatch
 from orchestrator.channels.view import ChannelState, ChannelView
 from processes.service_manager import ServiceManager
@@ -32,7 +33,10 @@ class Told(ServiceManager):
 
 
 def view(name: str, state: ChannelState = ChannelState.RUNNING, frames: int | None = 0, **changes: Any) -> ChannelView:
-    found = ChannelView(name, {}, state, None, (), 0, 0, None, None if frames is None else status(frames_sent=frames))
+    definition = ChannelDefinition(channel=name, avatar="grey", targets=()).as_json()
+    found = ChannelView(
+        name, definition, state, None, (), 0, 0, None, None if frames is None else status(frames_sent=frames)
+    )
     return replace(found, **changes)
 
 

@@ -25,7 +25,7 @@ def on_air(reconnects: int = 0) -> TargetStatus:
 def lines() -> Iterator[list[logging.LogRecord]]:
     records: list[logging.LogRecord] = []
     handler = logging.Handler()
-    handler.emit = records.append  # type: ignore[method-assign]
+    handler.emit = records.append  # type: ignore[method-assign,assignment]  # append has its argument by position only
     logger = logging.getLogger("orchestrator.channels.target_log")
     level = logger.level
     logger.setLevel(logging.INFO)

@@ -37,6 +37,12 @@ async def say(server: RunningServer, seconds: float = 0.5, **fields: int) -> str
     return task_id
 
 
+def channel_pid(server: RunningServer) -> int:
+    pid = server.orchestrator.channels["main"].pid
+    assert pid is not None, "the channel's process doesn't run"
+    return pid
+
+
 async def events(server: RunningServer, task_id: str) -> list[dict[str, Any]]:
     """All events of a task, to the end of its stream."""
     found = []
@@ -220,8 +226,7 @@ async def test_lost_channel_process_comes_back_and_says_the_speech_again(
 ) -> None:
     task_id = await say(server, seconds=3.0)
     await server.task(task_id, "streaming")
-    channel = server.orchestrator.channels["main"]
-    os.kill(channel.pid, number)
+    os.kill(channel_pid(server), number)
     task = await server.task(task_id, "done")
     assert task["attempts"] == 2
     assert (await server.http.get("/v1/channels/main")).json()["restarts"] == 1
@@ -232,9 +237,10 @@ async def test_fault_of_ours_at_a_channels_start_is_told_and_tried_again(
 ) -> None:
     task_id = await say(server, seconds=3.0)
     await server.task(task_id, "streaming")
+    settings: dict[str, object] = {}
     with monkeypatch.context() as broken:
-        broken.setattr(ChannelSetup, "config", lambda self, definition: {}["nothing of that name"])
-        os.kill(server.orchestrator.channels["main"].pid, signal.SIGKILL)
+        broken.setattr(ChannelSetup, "config", lambda self, definition: settings["nothing of that name"])
+        os.kill(channel_pid(server), signal.SIGKILL)
         while "the server failed" not in ((await server.http.get("/v1/channels/main")).json()["problem"] or ""):
             await asyncio.sleep(0.05)
     assert (await server.task(task_id, "done"))["attempts"] == 2

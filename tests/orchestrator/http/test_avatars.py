@@ -67,10 +67,10 @@ async def add(server: RunningServer, clip: Path, name: str, **fields: str) -> st
 async def test_video_becomes_an_avatar_with_progress(server: RunningServer, clip: Path) -> None:
     with server.orchestrator.notices.subscribe() as subscription:
         task_id = await add(server, clip, "person", loop="pingpong", max_height="320")
-        seen = []
+        seen: list[dict[str, Any]] = []
         while not seen or seen[-1]["state"] != "done":
             notices = await subscription.next()
-            seen += [n.as_json() for n in notices or () if n.kind == "avatar_task"]
+            seen += [dict(n.as_json()) for n in notices or () if n.kind == "avatar_task"]
             assert seen[-1]["state"] != "failed", seen[-1]
     assert [task["progress"] for task in seen] == sorted(task["progress"] for task in seen)
     assert seen[-1] == await finished(server, task_id)

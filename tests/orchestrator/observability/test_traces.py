@@ -77,13 +77,13 @@ async def test_one_trace_from_the_callers_request_to_the_played_frames_with_trit
     assert due == sorted(due)
 
     for model, parent, count in (("whisper", "features", 1), ("unet", "chunk", len(chunks))):
-        calls = collector.named(f"infer {model}")
-        assert [collector.parent(call).name for call in calls] == [parent] * count
+        requests = collector.named(f"infer {model}")
+        assert [collector.parent(request).name for request in requests] == [parent] * count
         # Triton's own: the request over gRPC → the model → its computation.
         served = [span for span in collector.named(model) if span.service == "triton"]
         assert {collector.parent(span).name for span in served} == {"InferRequest"}
         assert sorted(collector.parent(collector.parent(span)).span.span_id for span in served) == sorted(
-            call.span.span_id for call in calls
+            request.span.span_id for request in requests
         )
 
 

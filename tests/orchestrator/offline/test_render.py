@@ -98,8 +98,12 @@ async def test_cancelled_render_leaves_no_file_and_no_child(
     output = tmp_path / "videos" / "out.mp4"
     output.parent.mkdir()
     begun = asyncio.Event()
-    work = render(avatar, speech, output, models, OPTIONS, lambda done, total: (begun.set(), models.gate.clear())[0])
-    task = asyncio.create_task(work)
+
+    def hold(done: int, total: int) -> None:
+        begun.set()
+        models.gate.clear()
+
+    task = asyncio.create_task(render(avatar, speech, output, models, OPTIONS, hold))
     await begun.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

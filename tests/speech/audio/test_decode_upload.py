@@ -5,10 +5,13 @@ import os
 import subprocess
 import wave
 from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from speech.audio.decoder import DecodeLimits, _end, decode_upload, ffmpeg_binary
 from speech.audio.errors import (
@@ -25,7 +28,7 @@ from speech.audio.spool import spool_upload
 from tests.support.processes import descendants
 
 
-def write_wav(path: Path, samples: np.ndarray, rate: int = 16_000, channels: int = 1) -> Path:
+def write_wav(path: Path, samples: NDArray[Any], rate: int = 16_000, channels: int = 1) -> Path:
     with wave.open(str(path), "wb") as file:
         file.setnchannels(channels)
         file.setsampwidth(2)
@@ -34,8 +37,9 @@ def write_wav(path: Path, samples: np.ndarray, rate: int = 16_000, channels: int
     return path
 
 
-def tone(seconds: float, rate: int = 16_000) -> np.ndarray:
-    return 8000 * np.sin(2 * np.pi * 440 * np.arange(round(seconds * rate)) / rate)
+def tone(seconds: float, rate: int = 16_000) -> NDArray[Any]:
+    wave: NDArray[np.float64] = 8000 * np.sin(2 * np.pi * 440 * np.arange(round(seconds * rate)) / rate)
+    return wave
 
 
 def convert(source: Path, target: Path, *options: str) -> Path:
@@ -94,7 +98,7 @@ async def test_not_audio_is_named(tmp_path: Path) -> None:
 
 async def test_video_without_sound_is_not_audio(tmp_path: Path) -> None:
     clip = tmp_path / "mute.mp4"
-    command = [ffmpeg_binary(), "-v", "error", "-f", "lavfi", "-i", "color=s=64x64:d=1", "-c:v", "libx264", clip]
+    command = [ffmpeg_binary(), "-v", "error", "-f", "lavfi", "-i", "color=s=64x64:d=1", "-c:v", "libx264", str(clip)]
     subprocess.run(command, check=True)
     with pytest.raises(NotAudio, match="no audio"):
         await decode_upload(clip)
@@ -174,7 +178,7 @@ def test_every_error_has_a_code_of_its_own() -> None:
     assert len({kind.code for kind in kinds}) == len(kinds)
 
 
-async def blocks(*parts: bytes):  # type: ignore[no-untyped-def]
+async def blocks(*parts: bytes) -> AsyncIterator[bytes]:
     for part in parts:
         yield part
 
