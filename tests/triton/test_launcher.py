@@ -14,6 +14,7 @@ import pytest
 from inference import embedded_triton
 from inference.launcher import TritonLaunchError, TritonOptions, TritonServer, launch_command
 from tests.support.processes import descendants, is_running
+from tests.support.toy_model import WORKING_MODEL, write_model
 
 BROKEN_MODEL = """
 class TritonPythonModel:
@@ -26,11 +27,6 @@ import time
 class TritonPythonModel:
     def initialize(self, args):
         time.sleep(60)
-"""
-WORKING_MODEL = """
-class TritonPythonModel:
-    def execute(self, requests):
-        return []
 """
 START_AND_STAY = """
 import asyncio, sys
@@ -48,19 +44,6 @@ async def main(repository, folder, *ports):
 
 asyncio.run(main(*sys.argv[1:]))
 """
-CONFIG = """
-backend: "python"
-output [ { name: "OUT" data_type: TYPE_INT32 dims: [ 1 ] } ]
-instance_group [ { kind: KIND_CPU } ]
-"""
-
-
-def write_model(repository: Path, source: str) -> Path:
-    version = repository / "toy" / "1"
-    version.mkdir(parents=True)
-    (version / "model.py").write_text(source)
-    (repository / "toy" / "config.pbtxt").write_text(CONFIG)
-    return repository
 
 
 def children() -> set[str]:

@@ -17,7 +17,7 @@ from inference.launcher import TritonOptions, TritonServer
 from inference.secret import GRPC_HEADER, HTTP_HEADER, new_secret
 from inference.transport import TritonSettings, connect
 from tests.support.running_server import free_port
-from tests.triton.test_launcher import WORKING_MODEL, write_model
+from tests.support.toy_model import WORKING_MODEL, write_model
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
