@@ -33,6 +33,11 @@ def test_nginx_accepts_the_configuration(tmp_path: Path) -> None:
     assert tested.returncode == 0, tested.stderr
 
 
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
     """The address of a stream at the example's nginx, moved to a free port."""
@@ -43,7 +48,7 @@ def address(tmp_path: Path) -> Iterator[str]:
     config.write_text(text)
     process = subprocess.Popen(command(tmp_path, config))
     try:
-        while socket.socket().connect_ex(("127.0.0.1", port)) != 0:
+        while not listens(port):
             assert process.poll() is None, "nginx has ended"
             time.sleep(0.05)
         yield f"rtmp://127.0.0.1:{port}/live/main"
