@@ -14,7 +14,7 @@ from inference.supervisor import TritonSupervisor
 from orchestrator.avatars.adding import add_avatar
 from orchestrator.exclusive import replacing_repository, running_triton, serving
 from orchestrator.observability.metrics import triton_restarts
-from orchestrator.orchestrator import Orchestrator
+from orchestrator.orchestrator import Orchestrator, open_gate
 from orchestrator.server import run_server
 from orchestrator.settings import Settings
 from orchestrator.triton import triton_options
@@ -27,8 +27,9 @@ async def demo(settings: Settings, tell: Tell, signals: StopSignals) -> None:
     """Fetch, export, start Triton, prepare the avatar, serve; returns after a signal, with everything stopped.
 
     Each step is done once: a second start finds its results. Raises what the steps raise, with nothing left running,
-    and LockRefused where another process works in the data folder.
+    NoKeys before all of them, and LockRefused where another process works in the data folder.
     """
+    open_gate(settings)  # a key that is missing is told now, and not after a minute of preparing
     with serving(settings, "demo"):
         await _prepare_files(settings, tell)
         with running_triton(settings, "demo"):

@@ -92,7 +92,7 @@ class Orchestrator:
         )
         self.defaults = _speech_defaults(settings)
         self.decode_limits = DecodeLimits(max_duration_s=settings.speech_limit_s)
-        self.gate = Gate(settings.keys_path, settings.key_required, settings.http_host)
+        self.gate = open_gate(settings)
         self.requests = RateLimit(settings.requests_per_minute)
         self.upload_rate = RateLimit(settings.uploads_per_minute)
         self.uploads = Places(settings.uploads_at_once)
@@ -250,6 +250,11 @@ def _configured_channel(settings: Settings) -> ChannelDefinition:
         return ChannelDefinition.parse(values)
     except DefinitionError as error:
         raise SettingsError(str(error)) from None
+
+
+def open_gate(settings: Settings) -> Gate:
+    """The keys of a server with these settings; raises NoKeys where one is required and there is none."""
+    return Gate(settings.keys_path, settings.key_required, settings.http_host)
 
 
 def _speech_defaults(settings: Settings) -> SpeechDefaults:

@@ -46,6 +46,13 @@ def test_config_prints_a_file_that_can_be_read_again(tmp_path: Path) -> None:
     assert "fade_frames = 3\n" in printed.stdout
 
 
+def test_demo_says_that_a_key_is_missing_before_it_prepares_anything(tmp_path: Path) -> None:
+    answer = cli("demo", "--host", "0.0.0.0", LATENTSYNC_DATA_DIR=str(tmp_path))
+    assert answer.returncode == 1
+    assert "latentsync-realtime key add NAME --scope administer" in answer.stderr
+    assert answer.stdout == "" and list(tmp_path.iterdir()) == []
+
+
 def test_config_hides_the_stream_key() -> None:
     assert "s3cret" not in cli("config", LATENTSYNC_RTMP_URL="rtmp://live.example/app/s3cret").stdout
 
