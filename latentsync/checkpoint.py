@@ -5,6 +5,7 @@ Opening one reads the configuration only; torch and diffusers are imported when 
 
 from __future__ import annotations
 
+import filecmp
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -31,7 +32,10 @@ class CheckpointError(ValueError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """An opened checkpoint: its settings, and loaders for its three models."""
+    """An opened checkpoint: its settings, and loaders for its three models.
+
+    `made_for` are the videos of the people that it was trained for, where it can speak as nobody else.
+    """
 
     directory: Path
     name: str
@@ -40,6 +44,7 @@ class Checkpoint:
     unet: Mapping[str, Any]
     vae: Mapping[str, Any]
     whisper: Mapping[str, Any]
+    made_for: tuple[Path, ...] = ()
 
     @property
     def latent_size(self) -> int:
@@ -50,6 +55,12 @@ class Checkpoint:
     def whisper_directory(self) -> Path:
         """Where Whisper's `encoder.safetensors` (or `tiny.pt`) lies."""
         return self.directory.parent / str(self.whisper["path"])
+
+    def is_made_for(self, video: Path) -> bool:
+        """Whether it can speak as the person of this video, which is compared byte by byte with those of `made_for`."""
+        return not self.made_for or any(
+            filecmp.cmp(video, own, shallow=False) for own in self.made_for if own.is_file()
+        )
 
     @classmethod
     def open(cls, directory: Path | str) -> Checkpoint:
@@ -71,6 +82,7 @@ class Checkpoint:
                 unet=dict(values["unet"]),
                 vae=dict(values["vae"]),
                 whisper=dict(values["whisper"]),
+                made_for=_made_for(folder, values.get("made_for", [])),
             )
         except KeyError as error:
             raise CheckpointError(f"{path} lacks the setting {error}") from error
@@ -115,6 +127,12 @@ class Checkpoint:
         _require_whisper(path, state, WhisperConfig(**sizes))
         encoder = _built(path, lambda: AudioEncoder.from_state_dict(state, WhisperConfig(**sizes)))
         return encoder.to(device, dtype or torch.float32)
+
+
+def _made_for(folder: Path, values: Any) -> tuple[Path, ...]:
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise ValueError(f"made_for must be a list of videos in the checkpoint's folder, not {values!r}")
+    return tuple(folder / value for value in values)
 
 
 def _scheduler(values: Mapping[str, Any]) -> SchedulerConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -14,10 +15,12 @@ from latentsync.avatar import AvatarError, PreparedAvatar
 from latentsync.checkpoint import Checkpoint
 from latentsync.landmarks import FaceLandmarker
 from orchestrator.avatars.errors import named_frames
+from orchestrator.avatars.made_for import unfitting
 from orchestrator.avatars.overlay import overlay
 from orchestrator.avatars.prepare import PrepareOptions, Progress, Step, prepare_avatar
-from orchestrator.avatars.room import DiskRoom
+from orchestrator.avatars.room import DiskRoom, expected_bytes
 from orchestrator.avatars.store import find_avatar
+from orchestrator.avatars.video import video_info
 from orchestrator.settings import Settings
 from orchestrator.triton_secret import triton_settings
 
@@ -59,10 +62,25 @@ async def add_avatar_in_terminal(
         return await add_avatar(settings, video, name, options, progress)
 
 
-def summary(avatar: PreparedAvatar) -> str:
-    """What was made, in a line; and a second one that names the frames on which nobody will speak."""
+def foreseen(settings: Settings, video: Path, options: PrepareOptions) -> list[str]:
+    """What there is to say before minutes of preparing: how much disk it takes, and whether the checkpoint fits.
+
+    Raises VideoError and CheckpointError.
+    """
+    idle = None if options.idle is None else video_info(options.idle)
+    needed = expected_bytes(video_info(video), idle, options.max_frames, options.max_height)
+    free = shutil.disk_usage(next(each for each in settings.avatars_dir.parents if each.exists())).free
+    lines = [f"its frames will take about {needed / 1e9:.2g} GB of the disk, which has {free / 1e9:.3g} GB free"]
+    warning = unfitting(settings.checkpoint_dir, video)
+    return lines if warning is None else [*lines, f"WARNING: {warning}"]
+
+
+def summary(avatar: PreparedAvatar, took_s: float) -> str:
+    """What was made, and what it took; and a second line that names the frames on which nobody will speak."""
     size = "×".join(map(str, avatar.frame_size))
+    used = sum(file.stat().st_size for file in avatar.directory.rglob("*") if file.is_file())
     line = f"{avatar.directory}: {avatar.frame_count} frames of {size}, {avatar.settings.loop.value}"
+    line += f", {used / 1e9:.2g} GB, in {took_s:.0f} s"
     if avatar.idle is not None:
         line += f", idle clip of {avatar.idle.settings.frame_count} frames"
     silent = [frame for frame, speaks in enumerate(avatar.speakable.tolist()) if not speaks]

@@ -64,16 +64,21 @@ class AvatarTaskJson(TypedDict):
     frames: PreparedFramesJson
     progress: Share
     created_at: Moment
+    warning: str | None
     error: FailureJson | None
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """One avatar in the making; `created_at` is Unix seconds, `error` a stable code and a sentence."""
+    """One avatar in the making; `created_at` is Unix seconds, `error` a stable code and a sentence.
+
+    `warning` says why the avatar will speak badly, although it can be prepared.
+    """
 
     id: str
     avatar: str
     created_at: float
+    warning: str | None = None
     state: PreparationState = PreparationState.QUEUED
     step: Step | None = None
     done: int = 0
@@ -105,6 +110,7 @@ class Preparation:
             "frames": {"done": self.done, "total": self.total},
             "progress": round(self.progress, 3),
             "created_at": datetime.fromtimestamp(self.created_at, UTC).isoformat(timespec="milliseconds"),
+            "warning": self.warning,
             "error": None if self.error is None else {"code": self.error[0], "message": self.error[1]},
         }
 
@@ -143,15 +149,20 @@ class Preparations:
         self._arrived = asyncio.Event()
 
     def submit(
-        self, avatar: str, video: Path, options: PrepareOptions, upload: tempfile.TemporaryDirectory[str]
+        self,
+        avatar: str,
+        video: Path,
+        options: PrepareOptions,
+        upload: tempfile.TemporaryDirectory[str],
+        warning: str | None = None,
     ) -> Preparation:
-        """Queue a video; `upload` is the folder that holds it, and is removed afterwards.
+        """Queue a video; `upload` is the folder that holds it, and is removed afterwards. `warning` is shown with it.
 
         Raises PreparationsFull when too many are waiting.
         """
         if len(self._jobs) >= self._limit:
             raise PreparationsFull
-        preparation = Preparation(str(uuid.uuid4()), avatar, self._clock())
+        preparation = Preparation(str(uuid.uuid4()), avatar, self._clock(), warning)
         self._preparations[preparation.id] = preparation
         self._jobs[preparation.id] = _Job(upload, video, options)
         self._arrived.set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -38,7 +39,7 @@ def avatar_add(
     from rich.console import Console
 
     from latentsync.avatar import Loop
-    from orchestrator.avatars.adding import add_avatar_in_terminal, face_point, summary
+    from orchestrator.avatars.adding import add_avatar_in_terminal, face_point, foreseen, summary
     from orchestrator.avatars.prepare import PrepareOptions
     from orchestrator.encoder_costs import EncoderCosts
     from orchestrator.exclusive import changing_avatar
@@ -50,8 +51,11 @@ def avatar_add(
             fail(f"--loop is {loop!r} and must be cycle or pingpong")
         options = PrepareOptions(max_height=max_height, loop=repeats, face_at=face_point(face), idle=idle)
         with changing_avatar(settings, name):
+            for line in foreseen(settings, video, options):
+                typer.echo(line, err=True)
+            began = time.monotonic()
             avatar = asyncio.run(add_avatar_in_terminal(settings, video, name, options, Console(stderr=True)))
-    typer.echo(summary(avatar))
+    typer.echo(summary(avatar, time.monotonic() - began))
     if (cost := EncoderCosts(settings).measure()) is not None:
         typer.echo(cost.sentence(settings.x264_preset, avatar.frame_size))
 

@@ -14,7 +14,9 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 
 from latentsync.avatar import AvatarError, PreparedAvatar
+from latentsync.checkpoint import CheckpointError
 from orchestrator.avatars.errors import AvatarExists, AvatarInUse, AvatarNotFound, AvatarTooLarge, NoRoomForAvatar
+from orchestrator.avatars.made_for import unfitting
 from orchestrator.avatars.preparations import AvatarTaskJson, Preparation, PreparationsFull
 from orchestrator.avatars.prepare import PrepareOptions, require_room
 from orchestrator.avatars.room import DiskRoom
@@ -25,7 +27,7 @@ from orchestrator.http.forms import UploadForm
 from orchestrator.http.operations import Answer, operation
 from orchestrator.http.parameters import checked, checked_body
 from orchestrator.http.request_models import AvatarFields, AvatarForm, NewName
-from orchestrator.http.response_models import AcceptedJson, AvatarJson, AvatarsJson, AvatarTasksJson
+from orchestrator.http.response_models import AcceptedAvatarJson, AvatarJson, AvatarsJson, AvatarTasksJson
 from orchestrator.http.task_routes import require_ready
 from orchestrator.http.unread import read_rest
 from orchestrator.orchestrator import Orchestrator
@@ -47,7 +49,7 @@ async def list_avatars(request: Request) -> Response:
 
 @operation(
     "Prepare an avatar from a video",
-    Answer("The video is taken and will be prepared", AcceptedJson),
+    Answer("The video is taken and will be prepared", AcceptedAvatarJson),
     *(400, 408, 409, 413, 415, 422, 503, 507),
     status=202,
     form=AvatarForm,
@@ -61,7 +63,11 @@ async def add_avatar(request: Request) -> Response:
         refusal = refusal_of(error)
         refusal.closes = not await read_rest(request, _UNREAD_BYTES)
         raise refusal from None
-    body: AcceptedJson = {"status": "processing_started", "task_id": preparation.id}
+    body: AcceptedAvatarJson = {
+        "status": "processing_started",
+        "task_id": preparation.id,
+        "warning": preparation.warning,
+    }
     return JSONResponse(body, HTTPStatus.ACCEPTED, headers={"Location": f"/v1/avatar-tasks/{preparation.id}"})
 
 
@@ -165,7 +171,8 @@ async def _accepted(request: Request, orchestrator: Orchestrator) -> Preparation
             room = DiskRoom(settings.avatar_limit_bytes, settings.avatar_reserve_bytes)
             await asyncio.to_thread(require_room, files[VIDEO_FIELD], options, settings.avatars_dir, room)
         _require_unused(orchestrator, name)
-        return orchestrator.preparations.submit(name, files[VIDEO_FIELD], options, upload)
+        warning = await asyncio.to_thread(_warning, settings.checkpoint_dir, files[VIDEO_FIELD])
+        return orchestrator.preparations.submit(name, files[VIDEO_FIELD], options, upload, warning)
     except PreparationsFull:
         await asyncio.to_thread(shutil.rmtree, upload.name)
         message = "Too many avatars are waiting to be prepared. Try again later."
@@ -173,6 +180,14 @@ async def _accepted(request: Request, orchestrator: Orchestrator) -> Preparation
     except BaseException:
         await asyncio.to_thread(upload.cleanup)
         raise
+
+
+def _warning(checkpoint_dir: Path, video: Path) -> str | None:
+    try:
+        said = unfitting(checkpoint_dir, video)
+    except CheckpointError:
+        return None  # the task fails with it, and says it
+    return said and f"{said[:1].upper()}{said[1:]}."
 
 
 async def _spooled(form: UploadForm, folder: Path) -> dict[str, Path]:

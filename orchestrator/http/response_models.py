@@ -15,10 +15,16 @@ from orchestrator.tasks.task import TaskJson
 
 
 class AcceptedJson(TypedDict):
-    """A speech or a video was taken; `task_id` tells what becomes of it."""
+    """A speech was taken; `task_id` tells what becomes of it."""
 
     status: Literal["processing_started"]
     task_id: str
+
+
+class AcceptedAvatarJson(AcceptedJson):
+    """A video was taken; `warning` says why the avatar will speak badly, or is null."""
+
+    warning: str | None
 
 
 class TasksJson(TypedDict):

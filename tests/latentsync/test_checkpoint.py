@@ -49,6 +49,28 @@ def rewrite_config(folder: Path, **changes: Any) -> None:
     (folder / "config.json").write_text(json.dumps(CONFIG | changes))
 
 
+def test_a_checkpoint_that_names_nobody_is_made_for_everybody(folder, tmp_path):
+    assert Checkpoint.open(folder).is_made_for(tmp_path / "anybody.mp4")
+
+
+def test_a_checkpoint_knows_the_videos_that_it_was_made_for_by_their_bytes(folder, tmp_path):
+    rewrite_config(folder, made_for=["avatar/lost.mp4", "avatar/idle.mp4"])
+    (folder / "avatar").mkdir()
+    (folder / "avatar" / "idle.mp4").write_bytes(b"the presenter")
+    renamed, other = tmp_path / "renamed.mp4", tmp_path / "idle.mp4"
+    renamed.write_bytes(b"the presenter")
+    other.write_bytes(b"another woman")
+    assert Checkpoint.open(folder).is_made_for(renamed)
+    assert not Checkpoint.open(folder).is_made_for(other)
+
+
+@pytest.mark.parametrize("made_for", ["avatar/idle.mp4", [1], {"idle": 1}])
+def test_a_list_of_videos_that_is_none_is_refused(folder, made_for):
+    rewrite_config(folder, made_for=made_for)
+    with pytest.raises(CheckpointError, match=r"config\.json: made_for must be a list of videos"):
+        Checkpoint.open(folder)
+
+
 @torch.inference_mode()
 def test_a_saved_checkpoint_opens_and_its_models_run(folder: Path) -> None:
     checkpoint = Checkpoint.open(folder)

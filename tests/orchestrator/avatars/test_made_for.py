@@ -1,0 +1,71 @@
+"""Who adds a video of a person that the checkpoint can't speak as is told so before it is prepared."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from orchestrator.avatars.made_for import unfitting
+from orchestrator.settings import Settings
+from speech.audio.decoder import ffmpeg_binary
+from tests.support.checkout import ROOT
+from tests.support.command_line import cli
+from tests.support.running_server import free_port, running, settings_in
+from tests.support.tiny_checkpoint import CONFIG
+
+DEMO = ROOT / "checkpoints" / "demo"
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    """Two seconds of somebody at 320×240."""
+    path = tmp_path / "person.mp4"
+    pattern = ["-f", "lavfi", "-i", "testsrc2=s=320x240:r=25:d=2", str(path)]
+    subprocess.run([ffmpeg_binary(), "-v", "error", *pattern], check=True)
+    return path
+
+
+def settings_for_one_person(folder: Path) -> Settings:
+    """Settings with a checkpoint that was made for a presenter whose video is not the test's."""
+    settings = settings_in(folder, triton_grpc_port=free_port())
+    (settings.checkpoint_dir / "config.json").write_text(json.dumps({**CONFIG, "made_for": ["avatar/idle.mp4"]}))
+    return settings
+
+
+def test_the_demo_speaks_as_its_own_presenter_only(video: Path) -> None:
+    assert unfitting(DEMO, DEMO / "avatar" / "idle.mp4") is None
+    warning = unfitting(DEMO, video)
+    assert warning is not None and "'demo'" in warning and "docs/checkpoints.md" in warning
+
+
+def test_the_official_checkpoint_is_for_everybody(video: Path) -> None:
+    assert unfitting(ROOT / "checkpoints" / "latentsync-1.0", video) is None
+
+
+async def test_the_answer_and_the_task_carry_the_warning(tmp_path: Path, video: Path) -> None:
+    files = {"video": ("person.mp4", video.read_bytes())}
+    async with running(settings_for_one_person(tmp_path)) as server:
+        await server.ready()
+        answer = (await server.http.post("/v1/avatars", data={"name": "person"}, files=files)).json()
+        assert "blurred mouth" in answer["warning"]
+        task = (await server.http.get(f"/v1/avatar-tasks/{answer['task_id']}")).json()
+        assert task["warning"] == answer["warning"]
+
+
+async def test_a_checkpoint_for_everybody_warns_of_nothing(tmp_path: Path, video: Path) -> None:
+    files = {"video": ("person.mp4", video.read_bytes())}
+    async with running(settings_in(tmp_path)) as server:
+        await server.ready()
+        answer = (await server.http.post("/v1/avatars", data={"name": "person"}, files=files)).json()
+        assert answer["warning"] is None
+
+
+def test_the_command_says_first_what_it_takes_and_that_the_face_will_be_bad(tmp_path: Path, video: Path) -> None:
+    settings = settings_for_one_person(tmp_path)
+    values = {"DATA_DIR": settings.data_dir, "CHECKPOINT_DIR": settings.checkpoint_dir}
+    values["TRITON_URL"] = f"127.0.0.1:{settings.triton_grpc_port}"  # type: ignore[assignment]
+    said = cli("avatar", "add", str(video), "--name", "x", **{f"LATENTSYNC_{k}": str(v) for k, v in values.items()})
+    assert said.returncode == 1  # no Triton runs
+    assert "its frames will take about 0.012 GB of the disk, which has" in said.stderr
+    assert "WARNING: the checkpoint 'tiny' was trained for the person of its avatar/idle.mp4 alone" in said.stderr
