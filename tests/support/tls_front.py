@@ -10,16 +10,22 @@ import threading
 from pathlib import Path
 
 
+def self_signed(folder: Path, name: str = "IP:127.0.0.1") -> tuple[Path, Path]:
+    """A certificate for `name` (IP:… or DNS:…) and its key, both in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    key, certificate = folder / "tls.key", folder / "tls.crt"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=front"]
+    command += ["-addext", f"subjectAltName={name}", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(command, check=True, capture_output=True)
+    return certificate, key
+
+
 class TlsFront:
     """Listens with a certificate of its own and passes everything on; use it as a context manager."""
 
     def __init__(self, folder: Path, inner_port: int, name: str = "IP:127.0.0.1") -> None:
         """`name` is the subject's alternative name in the self-signed `certificate`: IP:… or DNS:…"""
-        folder.mkdir(parents=True, exist_ok=True)
-        key, self.certificate = folder / "tls.key", folder / "tls.crt"
-        command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=front"]
-        command += ["-addext", f"subjectAltName={name}", "-keyout", str(key), "-out", str(self.certificate)]
-        subprocess.run(command, check=True, capture_output=True)
+        self.certificate, key = self_signed(folder, name)
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(self.certificate, key)
         self._inner_port = inner_port
