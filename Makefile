@@ -3,7 +3,8 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Not quiet: some GB take minutes, and pip's bars show that it goes on.
+PIP := $(BIN)/python -m pip install --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test soak fuzz lint coverage constraints audit sbom clean
@@ -79,6 +80,7 @@ $(VENV)/.installed-for-supply-chain: pyproject.toml | $(BIN)/python
 	@touch $@ $(VENV)/.installed
 
 $(BIN)/python:
+	@tools/check_machine.sh
 	@python=$$(tools/find_python.sh) && echo "setting up $(VENV) with $$python, this takes some minutes" && $$python -m venv $(VENV)
 
 clean:
