@@ -26,5 +26,5 @@ fi
 
 memory_kb=$(awk '/^MemTotal:/ {print $2}' "${MEMINFO:-/proc/meminfo}" 2>/dev/null || echo 0)
 [ "$((memory_kb / 1000))" -ge "$memory_mb" ] || \
-  echo "This machine has $((memory_kb / 1000)) MB of memory: the demo was measured to need about $memory_mb MB." >&2
+  echo "This machine has $((memory_kb / 1000)) MB of memory: the demo alone takes 2200 MB while it speaks, $memory_mb MB are advised." >&2
 exit $missing
