@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ MEMORY = "MemTotal:       16000000 kB\n"
 
 
 def checked(
-    folder: Path, meminfo: str = MEMORY, installed: bool = False, **programs: str
+    folder: Path, programs: Mapping[str, str] | None = None, meminfo: str = MEMORY, installed: bool = False
 ) -> subprocess.CompletedProcess[str]:
     """The script in a checkout on a machine whose programs answer so."""
     checkout, bin_folder = folder / "checkout", folder / "bin"
@@ -28,7 +29,7 @@ def checked(
         (checkout / ".venv" / ".installed").touch()
     shutil.copy(ROOT / "tools" / "check_machine.sh", checkout / "tools")
     (folder / "meminfo").write_text(meminfo)
-    for name, script in {**FITTING, **programs}.items():
+    for name, script in {**FITTING, **(programs or {})}.items():
         (bin_folder / name).write_text(f"#!/bin/sh\n{script}\n")
         (bin_folder / name).chmod(0o755)
     environment = {"PATH": f"{bin_folder}:{os.environ['PATH']}", "MEMINFO": str(folder / "meminfo")}
@@ -55,19 +56,19 @@ def test_a_machine_that_fits_is_told_nothing(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_missing_is_said_in_a_line(tmp_path: Path, program: str, answers: str, said: str) -> None:
-    answer = checked(tmp_path, **{program: answers})
+    answer = checked(tmp_path, {program: answers})
     assert answer.returncode == 1
     assert said in answer.stderr and answer.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("version", ["2.36", "2.100", "3.0"])
 def test_a_newer_glibc_will_do(tmp_path: Path, version: str) -> None:
-    assert checked(tmp_path, getconf=f"echo glibc {version}").returncode == 0
+    assert checked(tmp_path, {"getconf": f"echo glibc {version}"}).returncode == 0
 
 
 def test_a_second_setup_asks_for_no_space(tmp_path: Path) -> None:
     full = "echo header; echo /dev/disk 99 0 5 100% /"
-    assert checked(tmp_path, installed=True, df=full).returncode == 0
+    assert checked(tmp_path, {"df": full}, installed=True).returncode == 0
 
 
 def test_little_memory_is_a_warning(tmp_path: Path) -> None:

@@ -49,11 +49,11 @@ def rewrite_config(folder: Path, **changes: Any) -> None:
     (folder / "config.json").write_text(json.dumps(CONFIG | changes))
 
 
-def test_a_checkpoint_that_names_nobody_is_made_for_everybody(folder, tmp_path):
+def test_a_checkpoint_that_names_nobody_is_made_for_everybody(folder: Path, tmp_path: Path) -> None:
     assert Checkpoint.open(folder).is_made_for(tmp_path / "anybody.mp4")
 
 
-def test_a_checkpoint_knows_the_videos_that_it_was_made_for_by_their_bytes(folder, tmp_path):
+def test_a_checkpoint_knows_the_videos_that_it_was_made_for_by_their_bytes(folder: Path, tmp_path: Path) -> None:
     rewrite_config(folder, made_for=["avatar/lost.mp4", "avatar/idle.mp4"])
     (folder / "avatar").mkdir()
     (folder / "avatar" / "idle.mp4").write_bytes(b"the presenter")
@@ -65,7 +65,7 @@ def test_a_checkpoint_knows_the_videos_that_it_was_made_for_by_their_bytes(folde
 
 
 @pytest.mark.parametrize("made_for", ["avatar/idle.mp4", [1], {"idle": 1}])
-def test_a_list_of_videos_that_is_none_is_refused(folder, made_for):
+def test_a_list_of_videos_that_is_none_is_refused(folder: Path, made_for: object) -> None:
     rewrite_config(folder, made_for=made_for)
     with pytest.raises(CheckpointError, match=r"config\.json: made_for must be a list of videos"):
         Checkpoint.open(folder)
