@@ -53,12 +53,10 @@ def test_a_page_with_our_commands_says_how_they_are_found(page: Path) -> None:
         assert ". .venv/bin/activate" in page.read_text(), "without it the command is not found"
 
 
-@pytest.mark.parametrize(
-    "page", ["README.md", "docs/production.md", "docs/avatars.md", "docs/api.md", "examples/README.md"]
-)
-def test_commands_for_new_users_run_in_bash_and_in_zsh(page: str) -> None:
+@pytest.mark.parametrize("page", GUIDES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_run_in_bash_and_in_zsh(page: Path) -> None:
     """An interactive zsh takes `#` as an argument, and refuses a line with a pattern that matches no file."""
-    fenced = _FENCED_CODE.findall((ROOT / page).read_text())
+    fenced = _FENCED_CODE.findall(page.read_text())
     for block in (block for block in fenced if block.startswith("```\n")):  # others name their language
         bare = re.sub(r"'[^']*'|\"[^\"]*\"", "", block)
         assert not re.search(r"(^|\s)#", bare), f"a comment: {block}"
