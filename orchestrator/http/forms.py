@@ -47,6 +47,7 @@ class UploadForm:
                 f"Send a multipart form with the file in {required}: {self._hint}",
             )
         self.fields: dict[str, str] = {}
+        self.file_names: dict[str, str] = {}
         self._max_bytes = max_bytes
         self._limit_s = settings.upload_timeout_s
         self._least_bytes_per_s = settings.upload_least_bytes_per_s
@@ -64,6 +65,8 @@ class UploadForm:
 
     async def file_blocks(self) -> AsyncIterator[tuple[str, bytes]]:
         """The files' bytes, each block with its field's name; after the last one `fields` holds all text fields.
+
+        `file_names` holds the names that the client gave its files: texts that anybody may have written, never paths.
 
         Raises ApiError for a broken form and for one without the file, `TooLarge` as soon as the limit is passed.
         """
@@ -118,6 +121,9 @@ class UploadForm:
         _, options = parse_options_header(self._disposition)
         self._name = options.get(b"name", b"").decode(errors="replace")[:64]
         self._is_file = b"filename" in options
+        if self._is_file and self._name in self._file_fields:
+            # Browsers and curl write a quotation mark of the name as %22.
+            self.file_names[self._name] = options[b"filename"].decode(errors="replace").replace("%22", '"')
         self._parts.append(f"{self._name} (file)" if self._is_file else self._name)
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
@@ -141,6 +147,11 @@ class UploadForm:
 
 class SpeechUpload(UploadForm):
     """The form of a speech: one file, `audio_file`, and text fields."""
+
+    @property
+    def audio_name(self) -> str:
+        """The name that the client gave the audio file."""
+        return self.file_names.get(AUDIO_FIELD, "")
 
     def __init__(self, request: Request, max_bytes: int, settings: Settings) -> None:
         super().__init__(request, max_bytes, settings, AUDIO_FIELD, example="speech.wav")

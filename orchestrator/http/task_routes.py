@@ -26,6 +26,7 @@ from orchestrator.http.unread import read_rest
 from orchestrator.observability import logs
 from orchestrator.orchestrator import Orchestrator
 from orchestrator.tasks.board import ChannelGone, QueueFull
+from orchestrator.tasks.file_name import shown_name
 from orchestrator.tasks.parameters import SpeechDefaults, SpeechParameters
 from orchestrator.tasks.task import Stage, Task, TaskJson, TaskState
 from speech.audio.decoder import SAMPLE_RATE_HZ, decode_upload
@@ -116,7 +117,7 @@ async def _accepted(request: Request, orchestrator: Orchestrator) -> Task:
                 raise _queue_full(full)  # before decoding what would be refused anyway
             with span.child("decode"):
                 pcm = await decode_upload(path, orchestrator.decode_limits)
-    task = _task(parameters, pcm, arrived_at, orchestrator)
+    task = _task(parameters, pcm, arrived_at, shown_name(form.audio_name), orchestrator)
     logs.task_id.set(task.id)
     try:
         await orchestrator.board.submit(task, np.rint(pcm * 32768).astype(np.int16))
@@ -176,7 +177,11 @@ def require_ready(orchestrator: Orchestrator) -> None:
 
 
 def _task(
-    parameters: SpeechParameters, pcm: NDArray[np.float32], arrived_at: float, orchestrator: Orchestrator
+    parameters: SpeechParameters,
+    pcm: NDArray[np.float32],
+    arrived_at: float,
+    file_name: str | None,
+    orchestrator: Orchestrator,
 ) -> Task:
     return Task(
         id=str(uuid.uuid4()),
@@ -187,4 +192,5 @@ def _task(
         duration_s=len(pcm) / SAMPLE_RATE_HZ,
         created_at=arrived_at,
         stamps={Stage.DECODED.value: orchestrator.clock()},
+        file_name=file_name,
     )

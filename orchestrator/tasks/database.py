@@ -20,7 +20,7 @@ _BUSY_TIMEOUT_S = 1.0
 _COMPANIONS = ("-wal", "-shm")
 _COLUMNS = (
     "id, channel, state, steps, guidance, seed, duration_s, created_at, attempts, "
-    "frames_total, frames_generated, frames_played, frames_dropped, failure_code, failure_message, stamps"
+    "frames_total, frames_generated, frames_played, frames_dropped, failure_code, failure_message, stamps, file_name"
 )
 _FINAL = tuple(state.value for state in TaskState if state.final)
 _FINAL_MARKS = ", ".join("?" * len(_FINAL))
@@ -190,6 +190,7 @@ def _row(task: Task) -> tuple[object, ...]:
         # A message may quote another program, whose bytes need not be UTF-8.
         task.failure.message.encode("utf-8", "replace").decode() if task.failure else None,
         json.dumps(dict(task.stamps)),
+        task.file_name,
     )
 
 

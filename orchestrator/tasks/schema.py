@@ -29,9 +29,12 @@ CREATE INDEX tasks_by_state ON tasks (state, number);
 # Frames that an overloaded encoder didn't show.
 _VERSION_2 = "ALTER TABLE tasks ADD COLUMN frames_dropped INTEGER NOT NULL DEFAULT 0;"
 
+# The name of the file that was uploaded; tasks of earlier versions have none.
+_VERSION_3 = "ALTER TABLE tasks ADD COLUMN file_name TEXT;"
+
 # Step n brings a store of version n to version n + 1; an empty file has version 0. A released step is never changed:
 # append another one, and add a file of the version before it to tests/orchestrator/tasks/versions.
-STEPS: tuple[str, ...] = (_VERSION_1, _VERSION_2)
+STEPS: tuple[str, ...] = (_VERSION_1, _VERSION_2, _VERSION_3)
 
 
 class UnknownVersion(RuntimeError):

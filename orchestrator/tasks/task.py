@@ -73,6 +73,7 @@ class TaskJson(TypedDict):
 
     task_id: str
     channel: str
+    file_name: str | None
     state: TaskState
     progress: Share
     duration_s: float
@@ -88,7 +89,10 @@ class TaskJson(TypedDict):
 
 @dataclass(frozen=True)
 class Task:
-    """One speech; `created_at` and `stamps` are Unix seconds, `created_at` is when the upload had arrived whole."""
+    """One speech; `created_at` and `stamps` are Unix seconds, `created_at` is when the upload had arrived whole.
+
+    `file_name` is a text for people (`shown_name`), never a path.
+    """
 
     id: str
     channel: str
@@ -105,6 +109,7 @@ class Task:
     frames_dropped: int = 0
     failure: Failure | None = None
     stamps: Mapping[str, float] = field(default_factory=dict)
+    file_name: str | None = None
 
     @property
     def kind(self) -> str:
@@ -123,6 +128,7 @@ class Task:
         return {
             "task_id": self.id,
             "channel": self.channel,
+            "file_name": self.file_name,
             "state": self.state,
             "progress": round(self.progress, 3),
             "duration_s": round(self.duration_s, 3),

@@ -1,5 +1,6 @@
 """A store of each earlier version is brought to the present one, and what waited in it is said."""
 
+import dataclasses
 import sqlite3
 from pathlib import Path
 
@@ -59,8 +60,11 @@ async def test_store_of_an_earlier_version_is_read_and_what_waited_is_given_out(
         ("playing", 2, len(SPEECH)),
         ("waiting", 1, len(SPEECH)),
     ]
-    await board.submit(task("new"), SPEECH)
-    assert (await board.newest(1))[0].id == "new"
+    done = await board.get("done")
+    assert done is not None and done.file_name == (None if version < 3 else "greeting.wav")
+    await board.submit(dataclasses.replace(task("new"), file_name="new.wav"), SPEECH)
+    (new,) = await board.newest(1)
+    assert (new.id, new.file_name) == ("new", "new.wav")
     await board.aclose()
 
 
