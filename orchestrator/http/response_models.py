@@ -85,11 +85,29 @@ class AvatarTasksJson(TypedDict):
     avatar_tasks: list[AvatarTaskJson]
 
 
+class NumberJson(TypedDict):
+    """A number of a form: what is taken where it is left out, and the largest that this server accepts."""
+
+    default: float
+    maximum: float
+
+
+class SpeechLimitsJson(TypedDict):
+    """What a speech's form may hold on this server, and what is taken for what it leaves out."""
+
+    channel: str
+    num_inference_steps: NumberJson
+    guidance_scale: NumberJson
+    longest_s: float
+    largest_bytes: int
+
+
 class SessionJson(TypedDict):
-    """Whether a key is needed, and what the one that was sent allows."""
+    """Whether a key is needed, and what the one that was sent allows; `speech` is null where it allows nothing."""
 
     key_required: bool
     scope: Scope | None
+    speech: SpeechLimitsJson | None
 
 
 class LiveJson(TypedDict):

@@ -7,23 +7,22 @@ from http import HTTPStatus
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from orchestrator.access.keys import Scope
 from orchestrator.access.sessions import LASTS_S
 from orchestrator.http.errors import ApiError
 from orchestrator.http.guard import caller_of, is_secure, session_cookie
 from orchestrator.http.operations import Answer, operation
 from orchestrator.http.parameters import checked_body
 from orchestrator.http.request_models import KeyBody
-from orchestrator.http.response_models import SessionJson
+from orchestrator.http.response_models import SessionJson, SpeechLimitsJson
 from orchestrator.orchestrator import Orchestrator
 
 
 @operation("Is a key asked for, and what may mine do?", Answer("The caller's scope", SessionJson))
 async def show(request: Request) -> Response:
-    """Whether a key is asked for, and what the one that was sent may do."""
+    """Whether a key is asked for, what the one that was sent may do, and what a speech may hold."""
     orchestrator: Orchestrator = request.app.state.orchestrator
-    scope = caller_of(request).scope
-    body: SessionJson = {"key_required": orchestrator.gate.required, "scope": scope}
-    return JSONResponse(body)
+    return JSONResponse(_session(orchestrator, caller_of(request).scope))
 
 
 @operation("Begin a session, for the page", Answer("The key's scope", SessionJson), 400, 408, 413, body=KeyBody)
@@ -35,8 +34,7 @@ async def begin(request: Request) -> Response:
     caller = orchestrator.gate.caller(key, request.client.host if request.client else "unknown")
     if caller.scope is None:
         raise ApiError(HTTPStatus.UNAUTHORIZED, "unknown_key", "There is no such key. Ask whoever runs the server.")
-    begun: SessionJson = {"key_required": orchestrator.gate.required, "scope": caller.scope}
-    answer = JSONResponse(begun)
+    answer = JSONResponse(_session(orchestrator, caller.scope))
     token = orchestrator.gate.begin_session(key) if orchestrator.gate.required else None
     if token is not None:
         _end_session(request)  # that of a key that was used before
@@ -58,6 +56,18 @@ async def end(request: Request) -> Response:
     answer = Response(status_code=HTTPStatus.NO_CONTENT)
     answer.delete_cookie(session_cookie(request), secure=is_secure(request), httponly=True, samesite="strict")
     return answer
+
+
+def _session(orchestrator: Orchestrator, scope: Scope | None) -> SessionJson:
+    defaults, settings = orchestrator.defaults, orchestrator.settings
+    speech: SpeechLimitsJson = {
+        "channel": defaults.channel,
+        "num_inference_steps": {"default": defaults.steps, "maximum": defaults.max_steps},
+        "guidance_scale": {"default": defaults.guidance, "maximum": defaults.max_guidance},
+        "longest_s": settings.speech_limit_s,
+        "largest_bytes": settings.upload_limit_bytes,
+    }
+    return {"key_required": orchestrator.gate.required, "scope": scope, "speech": None if scope is None else speech}
 
 
 def _end_session(request: Request) -> None:

@@ -94,12 +94,12 @@ async def test_speech_with_a_key_is_said(server: RunningServer) -> None:
 
 
 async def test_session_stands_for_the_key_where_no_script_reads_it(server: RunningServer) -> None:
-    assert (await server.http.get("/v1/session")).json() == {"key_required": True, "scope": None}
+    assert (await server.http.get("/v1/session")).json() == {"key_required": True, "scope": None, "speech": None}
     assert (await server.http.post("/v1/session", json={"key": "lsr_wrong"})).status_code == 401
     key = bearer(server, Scope.VIEW)["Authorization"].removeprefix("Bearer ")
     async with httpx.AsyncClient(base_url=server.http.base_url) as page:
         begun = await page.post("/v1/session", json={"key": key})
-        assert begun.json() == {"key_required": True, "scope": "view"}
+        assert (begun.json()["key_required"], begun.json()["scope"]) == (True, "view")
         cookie = begun.headers["Set-Cookie"]
         assert "HttpOnly" in cookie and "SameSite=strict" in cookie and "Secure" not in cookie
         assert key not in cookie and key.removeprefix("lsr_") not in cookie

@@ -45,7 +45,8 @@ async def test_every_route_is_described_and_answers_look_as_they_are_described(t
 
 async def test_ranges_that_are_described_are_those_that_are_checked(tmp_path: Path) -> None:
     form = described(ROUTES)["components"]["schemas"]["SpeechForm"]["properties"]
-    (limit,) = described(ROUTES)["paths"]["/v1/tasks"]["get"]["parameters"]
+    parameters = described(ROUTES)["paths"]["/v1/tasks"]["get"]["parameters"]
+    (limit,) = (each for each in parameters if each["name"] == "limit")
     beyond = [
         (name, schema[bound] + step)
         for name, schema in {**form, "limit": limit["schema"]}.items()
@@ -63,6 +64,22 @@ async def test_ranges_that_are_described_are_those_that_are_checked(tmp_path: Pa
                 answer = await server.http.post("/v1/tasks", data={name: str(value)}, files=files)
             assert (answer.status_code, answer.json()["error"]["code"]) == (422, f"bad_{name}")
             assert f"{value}" in answer.json()["error"]["message"]
+
+
+async def test_session_tells_the_limits_that_are_checked(tmp_path: Path) -> None:
+    async with running(settings_in(tmp_path, max_steps=7, max_guidance=2.5, channel_id="studio")) as server:
+        await server.ready()
+        speech = (await server.http.get("/v1/session")).json()["speech"]
+        assert speech["channel"] == "studio"
+        for name in ("num_inference_steps", "guidance_scale"):
+            for value, status in ((speech[name]["maximum"], 200), (speech[name]["maximum"] + 1, 422)):
+                files = {"audio_file": ("a.wav", wav(0.2))}
+                answer = await server.http.post("/v1/tasks", data={name: f"{value:g}"}, files=files)
+                assert answer.status_code == status, answer.text
+        unset = await server.http.post("/v1/tasks", files={"audio_file": ("a.wav", wav(0.2))})
+        task = (await server.http.get(unset.headers["Location"])).json()
+        for name in ("num_inference_steps", "guidance_scale"):
+            assert task[name] == speech[name]["default"]
 
 
 def test_endpoint_that_declares_nothing_is_not_described() -> None:
