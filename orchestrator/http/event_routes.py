@@ -9,8 +9,11 @@ import anyio
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from orchestrator.channels.view import ChannelView
 from orchestrator.http.guard import busy
 from orchestrator.http.operations import Answer, operation
+from orchestrator.http.parameters import checked
+from orchestrator.http.request_models import EventsQuery
 from orchestrator.http.task_routes import find_task
 from orchestrator.observability.notices import Notice, Subscription
 from orchestrator.orchestrator import Orchestrator
@@ -48,17 +51,33 @@ async def task_events(request: Request) -> Response:
     return StreamingResponse(messages(), media_type="text/event-stream", headers=_HEADERS)
 
 
-@operation("All changes", Answer("Events named task, avatar_task and channel", media="text/event-stream"), 503)
+@operation(
+    "All changes, or those of one channel",
+    Answer("Events named task, avatar_task and channel", media="text/event-stream"),
+    503,
+    query=EventsQuery,
+)
 async def all_events(request: Request) -> Response:
-    """Changes of all tasks and channels, beginning with the channels and the latest tasks as they are."""
+    """Changes of all tasks and channels, beginning with the channels and the latest tasks as they are.
+
+    With `?channel=` those of one channel alone, which need not exist yet.
+    """
     orchestrator: Orchestrator = request.app.state.orchestrator
+    only = checked(EventsQuery, request.query_params).channel
     caller = _with_place(request)
 
+    def is_of_channel(notice: Notice) -> bool:
+        return (isinstance(notice, Task) and notice.channel == only) or (
+            isinstance(notice, ChannelView) and notice.id == only
+        )
+
     async def messages() -> AsyncIterator[bytes]:
-        with orchestrator.listeners.one(caller), orchestrator.notices.subscribe() as subscription:
+        wanted = orchestrator.notices.subscribe() if only is None else orchestrator.notices.subscribe(is_of_channel)
+        with orchestrator.listeners.one(caller), wanted as subscription:
             for channel in orchestrator.channels.values():
-                yield _message(channel.view)
-            for task in reversed(await orchestrator.board.newest(_BACKLOG)):
+                if only in (None, channel.id):
+                    yield _message(channel.view)
+            for task in reversed(await orchestrator.board.newest(_BACKLOG, only)):
                 yield _message(task)
             async for notice in _with_keepalive(subscription):
                 yield b": still here\n\n" if notice is None else _message(notice)

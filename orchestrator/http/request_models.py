@@ -72,9 +72,16 @@ class ChannelChange(ChannelDefinition):
     avatar: AvatarName = Field(default_factory=str)
 
 
-class ListQuery(BaseModel):
-    """How many of the newest tasks are listed, 50 where nothing is said."""
+class EventsQuery(BaseModel):
+    """The channel whose tasks and changes are sent, all where nothing is said."""
 
+    channel: str | _Absent = None
+
+
+class TasksQuery(BaseModel):
+    """The channel whose tasks are listed, all where nothing is said, and how many of the newest: 50 else."""
+
+    channel: str | _Absent = None
     limit: Annotated[int, Field(ge=1, le=LIST_LIMIT), DIGITS] = 50
 
 

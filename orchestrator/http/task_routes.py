@@ -20,7 +20,7 @@ from orchestrator.http.forms import SpeechUpload
 from orchestrator.http.guard import busy
 from orchestrator.http.operations import Answer, operation
 from orchestrator.http.parameters import checked
-from orchestrator.http.request_models import ListQuery, SpeechFields, SpeechForm
+from orchestrator.http.request_models import SpeechFields, SpeechForm, TasksQuery
 from orchestrator.http.response_models import AcceptedJson, TasksJson
 from orchestrator.http.unread import read_rest
 from orchestrator.observability import logs
@@ -60,11 +60,12 @@ async def submit(request: Request) -> Response:
     return JSONResponse(body, headers={"Location": f"/v1/tasks/{task.id}"})
 
 
-@operation("The latest tasks", Answer("Newest first", TasksJson), 422, query=ListQuery)
+@operation("The latest tasks", Answer("Newest first", TasksJson), 422, query=TasksQuery)
 async def list_tasks(request: Request) -> Response:
-    """The newest tasks, newest first."""
+    """The newest tasks, newest first; a channel that was removed may still have some."""
     orchestrator: Orchestrator = request.app.state.orchestrator
-    tasks = await orchestrator.board.newest(checked(ListQuery, request.query_params).limit)
+    asked = checked(TasksQuery, request.query_params)
+    tasks = await orchestrator.board.newest(asked.limit, asked.channel)
     body: TasksJson = {"tasks": [task.as_json() for task in tasks]}
     return JSONResponse(body)
 

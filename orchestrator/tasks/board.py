@@ -217,9 +217,9 @@ class TaskBoard:
         """The task, live or finished, or None."""
         return self._live.get(task_id) or await self._store.get(task_id)
 
-    async def newest(self, limit: int) -> list[Task]:
-        """The last tasks, newest first, with their present progress."""
-        return [self._live.get(task.id, task) for task in await self._store.newest(limit)]
+    async def newest(self, limit: int, channel: str | None = None) -> list[Task]:
+        """The last tasks, of all channels or of one, newest first, with their present progress."""
+        return [self._live.get(task.id, task) for task in await self._store.newest(limit, channel)]
 
     def waiting(self, channel: str) -> int:
         """How many tasks are queued for the channel."""

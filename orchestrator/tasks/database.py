@@ -108,9 +108,11 @@ class TaskDatabase:
         """All tasks without a final state, oldest first."""
         return self._read(f"WHERE state NOT IN ({_FINAL_MARKS}) ORDER BY number", _FINAL)
 
-    def newest(self, limit: int) -> list[Task]:
-        """The last `limit` tasks, newest first."""
-        return self._read("ORDER BY number DESC LIMIT ?", (limit,))
+    def newest(self, limit: int, channel: str | None = None) -> list[Task]:
+        """The last `limit` tasks, of all channels or of one, newest first."""
+        if channel is None:
+            return self._read("ORDER BY number DESC LIMIT ?", (limit,))
+        return self._read("WHERE channel = ? ORDER BY number DESC LIMIT ?", (channel, limit))
 
     def close(self) -> None:
         """Close the file; may be called twice, and never fails."""

@@ -95,9 +95,9 @@ class TaskStore:
         """All tasks without a final state, oldest first; raises StoreUnavailable."""
         return await self._retried(self._database.unfinished)
 
-    async def newest(self, limit: int) -> list[Task]:
-        """The last `limit` tasks, newest first; raises StoreUnavailable."""
-        tasks = await self._retried(lambda: self._database.newest(limit))
+    async def newest(self, limit: int, channel: str | None = None) -> list[Task]:
+        """The last `limit` tasks, of all channels or of one, newest first; raises StoreUnavailable."""
+        tasks = await self._retried(lambda: self._database.newest(limit, channel))
         return [self._unwritten.get(task.id, task) for task in tasks]
 
     async def forget_finished(self, keep: int) -> None:
