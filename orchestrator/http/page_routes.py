@@ -1,4 +1,4 @@
-"""The page at /: three static files beside this package."""
+"""The page at /: static files beside this package."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ const element = (id) => document.getElementById(id);
 
 let entering = null;
 
-// Resolves once the server accepts this page; all callers share one dialog.
+// Resolves with the session (GET /v1/session) once the server accepts this page; all callers share one dialog.
 export function letIn() {
   entering ??= enter().finally(() => { entering = null; });
   return entering;
@@ -22,7 +22,7 @@ export async function request(url, options) {
 async function enter() {
   for (;;) {
     const session = await fetch("/v1/session", { cache: "no-store" }).then((response) => response.json()).catch(() => null);
-    if (session?.scope) return;
+    if (session?.scope) return session;
     if (session?.key_required) return ask();
     await new Promise((resolve) => setTimeout(resolve, 2000));
   }
@@ -34,25 +34,25 @@ function ask() {
   return new Promise((resolve) => {
     element("key-form").onsubmit = async (event) => {
       event.preventDefault();
-      const reason = await begin(element("key-input").value.trim());
+      const { session, reason } = await begin(element("key-input").value.trim());
       element("key-message").hidden = !reason;
       element("key-message").textContent = reason ?? "";
       if (reason) return;
       element("key-input").value = "";
       dialog.close();
-      resolve();
+      resolve(session);
     };
     dialog.oncancel = (event) => event.preventDefault();  // without a key the page can show nothing
   });
 }
 
-// What was wrong with the key, or null.
+// The session that the key begins, or what was wrong with it.
 async function begin(key) {
   try {
     const response = await fetch("/v1/session", { method: "POST", body: JSON.stringify({ key }) });
     const answer = await response.json();
-    return response.ok ? null : answer.error.message;
+    return response.ok ? { session: answer } : { reason: answer.error.message };
   } catch {
-    return "The server does not answer. Is it still running?";
+    return { reason: "The server does not answer. Is it still running?" };
   }
 }

@@ -1,7 +1,10 @@
 // Puts the page together: the player, the upload, the list of tasks, and the server's events.
 
+import { ChannelMenu } from "./channels.js";
 import { letIn, request } from "./key.js";
 import { LivePlayer } from "./player.js";
+import { Quality } from "./quality.js";
+import { Recorder } from "./record.js";
 import { Speaker } from "./speak.js";
 import { TaskList } from "./tasks.js";
 
@@ -13,8 +16,6 @@ const STATES = {
   fading_out: "falling silent",
 };
 
-const channelId = new URLSearchParams(location.search).get("channel") ?? "main";
-const channelUrl = `/v1/channels/${encodeURIComponent(channelId)}`;
 const element = (id) => document.getElementById(id);
 
 function say(text, fine = false) {
@@ -53,7 +54,6 @@ function showPlayer(live, reason) {
 }
 
 function showChannel(channel) {
-  if (channel.channel !== channelId) return;
   const { stream } = channel;
   const mood = element("mood");
   mood.hidden = !stream;
@@ -80,7 +80,7 @@ function figure(name, value) {
 }
 
 function listen(tasks) {
-  const events = new EventSource("/v1/events");
+  const events = new EventSource(`/v1/events?channel=${encodeURIComponent(channelId)}`);
   events.addEventListener("task", (event) => tasks.show(JSON.parse(event.data)));
   events.addEventListener("channel", (event) => showChannel(JSON.parse(event.data)));
   events.onopen = () => { element("connection").textContent = ""; };
@@ -91,7 +91,9 @@ function listen(tasks) {
   };
 }
 
-await letIn();
+const { speech } = await letIn();
+const channelId = new URLSearchParams(location.search).get("channel") || speech.channel;
+const channelUrl = `/v1/channels/${encodeURIComponent(channelId)}`;
 const video = element("video");
 element("sound").addEventListener("click", () => {
   video.muted = !video.muted;
@@ -99,6 +101,8 @@ element("sound").addEventListener("click", () => {
   element("sound").setAttribute("aria-pressed", String(!video.muted));
 });
 element("interrupt").addEventListener("click", () => ask(`${channelUrl}/interrupt`, "POST"));
-new Speaker(say);
+const speaker = new Speaker(channelId, new Quality(speech), say);
+new Recorder(say, (file) => speaker.send([file]), speech.longest_s);
+new ChannelMenu(channelId).run();
 listen(new TaskList((taskId) => ask(`/v1/tasks/${encodeURIComponent(taskId)}`, "DELETE")));
 new LivePlayer(video, `${channelUrl}/preview.mp4`, codecs, showPlayer).run();

@@ -1,45 +1,70 @@
-// Sends speech: a chosen or dropped file, or a recording from the microphone.
+// Sends speech to a channel: chosen, dropped and recorded files, one after another.
 
 import { request } from "./key.js";
 
-const LONGEST_RECORDING_S = 120;
+// Refusals of one file; after any other the next file would be refused too.
+const OF_THIS_FILE = [413, 422];
 
 export class Speaker {
   // `say(message, fine)` shows a line to the person; null takes it away.
-  constructor(say) {
-    this.say = say;
-    this.recorder = null;
+  constructor(channelId, quality, say) {
+    Object.assign(this, { channelId, quality, say });
+    this.sending = Promise.resolve();
     this.drop = document.getElementById("drop");
-    this.button = document.getElementById("record");
     const input = document.getElementById("file");
     input.addEventListener("change", async () => {
-      const file = input.files[0];
+      const files = [...input.files];
       input.value = "";  // so that the same file can be sent again
-      if (file) await this.send(file, file.name);
+      await this.send(files);
     });
     document.getElementById("speak").addEventListener("submit", (event) => event.preventDefault());
     this.#takeDrops();
-    this.button.addEventListener("click", () => this.#record());
   }
 
-  async send(blob, name) {
-    const form = new FormData();
-    for (const [field, id] of [["num_inference_steps", "steps"], ["guidance_scale", "guidance"]]) {
-      const value = document.getElementById(id).value.trim();
-      if (value) form.append(field, value);
+  // Sends the files in their order, after those that are being sent.
+  send(files) {
+    this.sending = this.sending.then(() => this.#sendAll(files));
+    return this.sending;
+  }
+
+  async #sendAll(files) {
+    let values;
+    try {
+      values = this.quality.entered();
+    } catch (error) {
+      this.say(error.message);
+      return;
     }
-    form.append("audio_file", blob, name);
+    const refused = [];
     this.drop.classList.add("busy");
-    this.say(`Sending ${name} …`, true);
+    for (const [index, file] of files.entries()) {
+      this.say(`Sending ${files.length > 1 ? `${index + 1} of ${files.length}: ` : ""}${file.name} …`, true);
+      const refusal = await this.#post(file, values);
+      if (!refusal) continue;
+      refused.push(files.length > 1 ? `${file.name}: ${refusal.message}` : refusal.message);
+      const left = files.length - index - 1;
+      if (refusal.ofThisFile || !left) continue;
+      refused.push(left > 1 ? `The other ${left} files were not sent.` : "The last file was not sent.");
+      break;
+    }
+    this.drop.classList.remove("busy");
+    this.say(refused.join("\n") || null);
+  }
+
+  // Why the server did not take the file, or null.
+  async #post(file, values) {
+    const form = new FormData();
+    for (const [field, value] of values) form.append(field, value);
+    form.append("channel", this.channelId);
+    form.append("audio_file", file, file.name);
     try {
       const response = await request("/v1/tasks", { method: "POST", body: form });
+      if (response.ok) return null;
       const answer = await response.json().catch(() => null);
-      if (!response.ok) throw new Error(answer?.error?.message ?? `The server answered ${response.status}.`);
-      this.say(null);
-    } catch (error) {
-      this.say(error instanceof TypeError ? "The server does not answer. Is it still running?" : error.message);
-    } finally {
-      this.drop.classList.remove("busy");
+      const message = this.quality.worded(answer?.error?.message ?? `The server answered ${response.status}.`);
+      return { message, ofThisFile: OF_THIS_FILE.includes(response.status) };
+    } catch {
+      return { message: "The server does not answer. Is it still running?", ofThisFile: false };
     }
   }
 
@@ -56,56 +81,7 @@ export class Speaker {
     window.addEventListener("drop", async (event) => {
       event.preventDefault();
       this.drop.classList.remove("over");
-      const file = event.dataTransfer.files[0];
-      if (file) await this.send(file, file.name);
+      await this.send([...event.dataTransfer.files]);
     });
-  }
-
-  async #record() {
-    if (this.recorder) {
-      this.recorder.stop();
-      return;
-    }
-    if (!navigator.mediaDevices?.getUserMedia || !window.MediaRecorder) {
-      this.say("Recording needs https, or the address http://127.0.0.1.");
-      return;
-    }
-    this.button.disabled = true;
-    try {
-      const stream = await navigator.mediaDevices.getUserMedia({ audio: true });
-      this.#start(stream);
-    } catch (error) {
-      this.say(error.name === "NotAllowedError" ? "The microphone is not allowed for this page." : "There is no microphone.");
-    } finally {
-      this.button.disabled = false;
-    }
-  }
-
-  #start(stream) {
-    const type = ["audio/webm;codecs=opus", "audio/mp4"].find((each) => MediaRecorder.isTypeSupported(each));
-    const recorder = new MediaRecorder(stream, type ? { mimeType: type } : {});
-    const parts = [];
-    const began = performance.now();
-    const label = this.button.querySelector("span");
-    const timer = setInterval(() => {
-      const seconds = (performance.now() - began) / 1000;
-      label.textContent = `Stop and send · ${seconds.toFixed(0)} s`;
-      if (seconds > LONGEST_RECORDING_S) recorder.stop();
-    }, 200);
-    recorder.ondataavailable = (event) => parts.push(event.data);
-    recorder.onstop = async () => {
-      clearInterval(timer);
-      stream.getTracks().forEach((track) => track.stop());
-      this.recorder = null;
-      this.button.classList.remove("on");
-      label.textContent = "Record";
-      const extension = recorder.mimeType.includes("mp4") ? "m4a" : "webm";
-      await this.send(new Blob(parts, { type: recorder.mimeType }), `recording.${extension}`);
-    };
-    recorder.start(250);
-    this.recorder = recorder;
-    this.button.classList.add("on");
-    label.textContent = "Stop and send";
-    this.say(null);
   }
 }

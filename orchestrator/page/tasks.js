@@ -16,7 +16,8 @@ export class TaskList {
     const item = this.items.get(task.task_id) ?? this.#add(task);
     item.className = `task ${task.state}`;
     item.querySelector(".state").textContent = task.state;
-    item.querySelector(".what").textContent = `${task.duration_s.toFixed(1)} s of speech`;
+    const name = item.querySelector(".what");
+    name.textContent = name.title = task.file_name ?? "speech";
     item.querySelector("progress").value = task.progress;
     item.querySelector(".detail").textContent = detail(task);
     item.querySelector(".cancel").hidden = FINAL.has(task.state);
@@ -40,7 +41,7 @@ export class TaskList {
 function detail(task) {
   if (task.error) return task.error.message;
   const { first_frame: firstFrame } = task.timings_s;
-  const parts = [];
+  const parts = [`${task.duration_s.toFixed(1)} s`];
   if (task.state === "inferring" && task.frames.total) parts.push(`${task.frames.generated} of ${task.frames.total} frames`);
   if (firstFrame !== undefined) parts.push(`on the stream after ${firstFrame.toFixed(1)} s`);
   parts.push(new Date(task.created_at).toLocaleTimeString());

@@ -71,7 +71,8 @@ async def test_chosen_file_is_said_and_shown(page: Page, tmp_path: Path) -> None
     await page.set_input_files("#file", {"name": "speech.wav", "mimeType": "audio/wav", "buffer": wav(1)})
     task = page.locator("#tasks .task").first
     await expect(task.locator(".state")).to_have_text("done", timeout=WAIT_MS)
-    await expect(task.locator(".detail")).to_contain_text("on the stream after")
+    await expect(task.locator(".what")).to_have_text("speech.wav")
+    await expect(task.locator(".detail")).to_contain_text("1.0 s · on the stream after")
     await page.screenshot(path=tmp_path / "page.png")
     assert (tmp_path / "page.png").stat().st_size > 10_000
 
@@ -85,6 +86,131 @@ async def test_recording_of_the_microphone_is_said(page: Page, server: RunningSe
     await expect(page.locator("#tasks .task").first.locator(".state")).to_have_text("done", timeout=WAIT_MS)
     newest = (await server.http.get("/v1/tasks", params={"limit": 1})).json()["tasks"][0]
     assert newest["duration_s"] > 0.5
+
+
+async def test_recording_is_discarded(page: Page, server: RunningServer) -> None:
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.url) if request.method == "POST" else None)
+    await expect(page.locator("#discard")).to_be_hidden()
+    await page.click("#record")
+    await expect(page.locator("#record span")).to_contain_text("1 s", timeout=WAIT_MS)
+    await page.click("#discard")
+    await expect(page.locator("#record span")).to_have_text("Record", timeout=WAIT_MS)
+    await expect(page.locator("#discard")).to_be_hidden()
+    assert sent == []
+    await page.click("#record")
+    await expect(page.locator("#record span")).to_contain_text("1 s", timeout=WAIT_MS)
+    async with page.expect_request(lambda request: request.method == "POST"):
+        await page.click("#record")
+
+
+async def test_all_chosen_files_are_said_in_their_order_and_told_apart(page: Page, server: RunningServer) -> None:
+    names = ["first.wav", "notes.txt", "<b>second</b>.wav", "third.wav"]
+    await page.set_input_files(
+        "#file",
+        [
+            {"name": name, "mimeType": "audio/wav", "buffer": b"no audio" * 99 if name.endswith("txt") else wav(0.2)}
+            for name in names
+        ],
+    )
+    await expect(page.locator("#message")).to_contain_text("notes.txt: ", timeout=WAIT_MS)
+    for place, name in enumerate(["third.wav", "b>.wav", "first.wav"]):
+        await expect(page.locator("#tasks .task").nth(place).locator(".what")).to_have_text(name)
+    newest = (await server.http.get("/v1/tasks", params={"limit": 3})).json()["tasks"]
+    assert [task["file_name"] for task in newest] == ["third.wav", "b>.wav", "first.wav"]
+
+
+async def test_dropped_files_are_all_sent(page: Page, server: RunningServer) -> None:
+    data = await page.evaluate_handle(
+        """sound => {
+            const data = new DataTransfer();
+            const bytes = Uint8Array.from(sound);
+            for (const name of ["left.wav", "right.wav"]) data.items.add(new File([bytes], name));
+            return data;
+        }""",
+        list(wav(0.2)),
+    )
+    await page.dispatch_event("#drop", "drop", {"dataTransfer": data})
+    for place, name in enumerate(["right.wav", "left.wav"]):
+        await expect(page.locator("#tasks .task").nth(place).locator(".what")).to_have_text(name, timeout=WAIT_MS)
+
+
+async def test_files_after_one_that_finds_the_queue_full_are_not_sent(page: Page, server: RunningServer) -> None:
+    server.models.gate.clear()
+    try:
+        limit = server.orchestrator.settings.queue_limit
+        many = [{"name": f"{n}.wav", "mimeType": "audio/wav", "buffer": wav(0.2)} for n in range(limit + 4)]
+        await page.set_input_files("#file", many)
+        message = page.locator("#message")
+        await expect(message).to_contain_text("Too much is waiting", timeout=WAIT_MS)
+        await expect(message).to_contain_text("not sent")
+    finally:
+        server.models.gate.set()
+        await server.http.post("/v1/channels/main/interrupt", params={"queue": "true"})
+
+
+async def test_quality_has_the_limits_of_the_server_and_errors_use_its_words(page: Page, server: RunningServer) -> None:
+    defaults = server.orchestrator.defaults
+    await page.click("summary")
+    steps = page.get_by_label("Steps")
+    await expect(steps).to_have_attribute("max", str(defaults.max_steps))
+    await expect(steps).to_have_attribute("placeholder", f"default {defaults.steps}")
+    await expect(page.get_by_label("Guidance")).to_have_attribute("max", f"{defaults.max_guidance:g}")
+    await expect(page.locator("#cost")).to_contain_text("starts later")
+    file = {"name": "speech.wav", "mimeType": "audio/wav", "buffer": wav(0.2)}
+    message = page.locator("#message")
+    for wrong in (str(defaults.max_steps + 1), "2.5", "0"):
+        await steps.fill(wrong)
+        await page.set_input_files("#file", file)
+        await expect(message).to_have_text(f"Steps must be a whole number from 1 to {defaults.max_steps}.")
+        await expect(steps).to_be_focused()
+        await steps.fill("")
+    await page.evaluate("document.getElementById('steps').removeAttribute('max')")
+    await steps.fill("9999")
+    await page.set_input_files("#file", file)
+    await expect(message).to_have_text(f"Steps is '9999' and must be a whole number from 1 to {defaults.max_steps}.")
+
+
+async def test_page_of_a_channel_speaks_there_and_shows_its_tasks_alone(page: Page, server: RunningServer) -> None:
+    await expect(page.locator("#channel")).to_be_hidden()
+    created = await server.http.post("/v1/channels", json={"channel": "news", "avatar": "demo", "targets": []})
+    assert created.status_code == 201, created.text
+    try:
+        await server.ready()
+        await page.reload()
+        await expect(page.locator("#channel option")).to_have_text(["main", "news"])
+        await page.select_option("#channel", "news")
+        await page.wait_for_url("**/?channel=news")
+        await plays(page)
+        await expect(page.locator("#channel")).to_have_value("news")
+        await expect(page.locator("#none")).to_be_visible()
+        await page.set_input_files("#file", {"name": "news.wav", "mimeType": "audio/wav", "buffer": wav(1)})
+        await expect(page.locator("#tasks .task .state")).to_have_text("done", timeout=WAIT_MS)
+        (task,) = (await server.http.get("/v1/tasks", params={"channel": "news"})).json()["tasks"]
+        assert task["file_name"] == "news.wav"
+        await server.http.post("/v1/tasks", files={"audio_file": ("main.wav", wav(0.2))})
+        await server.http.post("/v1/tasks", files={"audio_file": ("2.wav", wav(0.2))}, data={"channel": "news"})
+        await expect(page.locator("#tasks .task .what")).to_have_text(["2.wav", "news.wav"], timeout=WAIT_MS)
+    finally:
+        await server.http.delete("/v1/channels/news")
+
+
+async def test_page_on_a_phone_asks_for_a_choice_and_fits(server: RunningServer) -> None:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        page = await browser.new_page(**playwright.devices["Pixel 7"])
+        await page.goto(str(server.http.base_url))
+        await expect(page.locator("#drop")).to_contain_text("Choose speech", use_inner_text=True)
+        await expect(page.locator("#drop")).not_to_contain_text("Drop", use_inner_text=True)
+        await page.click("#record")
+        await expect(page.locator("#discard")).to_be_visible()
+        await page.click("#discard")
+        name = "a long name " * 9 + "x.wav"
+        await page.set_input_files("#file", {"name": name, "mimeType": "audio/wav", "buffer": wav(0.2)})
+        await expect(page.locator("#tasks .task .what").first).to_have_text(name, timeout=WAIT_MS)
+        width = await page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+        assert width[0] <= width[1]
+        await browser.close()
 
 
 async def test_refused_file_is_explained(page: Page) -> None:
