@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from typing_extensions import TypedDict
 
 from orchestrator.fields import AvatarName, BitrateKbps, ChannelName, FadeFrames, Preset
@@ -16,6 +16,7 @@ from streaming.targets import mask
 # No spaces or control characters: an address is one argument of ffmpeg.
 Target = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,1024}$")]
 Side = Annotated[int, Field(ge=64, le=4096, multiple_of=2)]
+Model = TypeVar("Model", bound=BaseModel)
 
 MAX_TARGETS = 8
 _FILES = (".flv", ".ts", ".mp4", ".m3u8")
@@ -23,6 +24,30 @@ _FILES = (".flv", ".ts", ".mp4", ".m3u8")
 
 class DefinitionError(ValueError):
     """An invalid definition; the message names each wrong field and never repeats a target."""
+
+
+def _known_targets(targets: tuple[str, ...]) -> tuple[str, ...]:
+    for number, target in enumerate(targets):
+        if "://" in target:
+            try:
+                Address.parse(target)
+            except ValueError as error:
+                raise ValueError(f"number {number}: {error}") from None
+        elif not _is_recording(target):
+            raise ValueError(
+                f"number {number} must be an address with {', '.join(f'{s}://' for s in SCHEMES)}, or the name of "
+                f"a {', '.join(_FILES)} file below the recordings folder, such as show.flv or news/live.m3u8"
+            )
+    if len(set(targets)) < len(targets):
+        raise ValueError("one target is given twice")
+    return targets
+
+
+Targets = Annotated[
+    tuple[Target, ...],
+    Field(max_length=MAX_TARGETS, json_schema_extra={"uniqueItems": True}),
+    AfterValidator(_known_targets),
+]
 
 
 class DefinitionJson(TypedDict):
@@ -44,37 +69,16 @@ class ChannelDefinition(BaseModel):
 
     channel: ChannelName
     avatar: AvatarName
-    targets: tuple[Target, ...] = Field((), max_length=MAX_TARGETS, json_schema_extra={"uniqueItems": True})
+    targets: Targets = ()
     picture_size: tuple[Side, Side] | None = None
     fade_frames: FadeFrames = 5
     video_bitrate_kbps: BitrateKbps = 2500
     x264_preset: Preset = "veryfast"
 
-    @field_validator("targets")
-    @classmethod
-    def _known_targets(cls, targets: tuple[str, ...]) -> tuple[str, ...]:
-        for number, target in enumerate(targets):
-            if "://" in target:
-                try:
-                    Address.parse(target)
-                except ValueError as error:
-                    raise ValueError(f"number {number}: {error}") from None
-            elif not _is_recording(target):
-                raise ValueError(
-                    f"number {number} must be an address with {', '.join(f'{s}://' for s in SCHEMES)}, or the name of "
-                    f"a {', '.join(_FILES)} file below the recordings folder, such as show.flv or news/live.m3u8"
-                )
-        if len(set(targets)) < len(targets):
-            raise ValueError("one target is given twice")
-        return targets
-
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> ChannelDefinition:
         """Validates a JSON object; raises DefinitionError."""
-        try:
-            return cls.model_validate(values)
-        except ValidationError as error:
-            raise DefinitionError("; ".join(_sentence(item) for item in error.errors(include_url=False))) from None
+        return _validated(cls, values)
 
     def addresses(self, recordings_dir: Path) -> tuple[str, ...]:
         """The targets, each recording as an absolute path; creates its folder."""
@@ -100,6 +104,28 @@ class ChannelDefinition(BaseModel):
         }
 
 
+class ChangedTargets(BaseModel):
+    """Targets that the API gave to the channel of the settings, which hold while these name `instead_of`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    channel: ChannelName
+    instead_of: tuple[str, ...]
+    targets: Targets
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> ChangedTargets:
+        """Validates a JSON object; raises DefinitionError."""
+        return _validated(cls, values)
+
+
+def _validated(model: type[Model], values: Mapping[str, Any]) -> Model:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise DefinitionError("; ".join(_sentence(item) for item in error.errors(include_url=False))) from None
+
+
 def _is_recording(target: str) -> bool:
     path = PurePosixPath(target)
     named = path.suffix in _FILES and not path.is_absolute() and ".." not in path.parts
@@ -110,5 +136,5 @@ def _sentence(item: Any) -> str:
     name = ".".join(str(part) for part in item["loc"]) or "the channel"
     value = item["input"]
     # A target holds a stream key; the input of a missing field is the whole object.
-    shown = isinstance(value, (int, float, str)) and not name.startswith("targets")
+    shown = isinstance(value, (int, float, str)) and not name.startswith(("targets", "instead_of"))
     return f"{name}: {item['msg'].removeprefix('Value error, ')}" + (f" (it is {value!r:.40})" if shown else "")

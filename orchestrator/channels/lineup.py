@@ -11,7 +11,7 @@ import anyio.abc
 
 from orchestrator.background import keep_running
 from orchestrator.channels.channel import Channel
-from orchestrator.channels.definition import ChannelDefinition
+from orchestrator.channels.definition import ChangedTargets, ChannelDefinition
 from orchestrator.channels.store import ChannelStore
 from orchestrator.tasks.board import TaskBoard
 
@@ -27,7 +27,7 @@ class TooManyChannels(RuntimeError):
 
 
 class ChannelOfSettings(RuntimeError):
-    """The channel is defined by the server's settings, and changes with them alone."""
+    """The channel is defined by the server's settings: all but its targets changes with them alone."""
 
 
 class Lineup(Mapping[str, Channel]):
@@ -47,6 +47,7 @@ class Lineup(Mapping[str, Channel]):
         self._board = board
         self._limit = limit
         self._definitions: dict[str, ChannelDefinition] = {}
+        self._changed_targets: ChangedTargets | None = None
         self._channels: dict[str, Channel] = {configured.channel: new_channel(configured)}
         self._ends: dict[str, anyio.Event] = {}
         self._group: anyio.abc.TaskGroup | None = None
@@ -68,12 +69,14 @@ class Lineup(Mapping[str, Channel]):
     async def open(self, group: anyio.abc.TaskGroup) -> None:
         """Run all channels in `group`, with those that were saved; raises ChannelStoreError.
 
+        Targets that the API gave to the channel of the settings hold while the settings name those that they replaced.
         Tasks whose channel doesn't exist any more are cancelled. Where definitions couldn't be read, such tasks stay
         queued until their channel is created again, or until they are cancelled.
         """
         self._group = group
-        definitions, complete = await asyncio.to_thread(self._store.load)
-        for definition in definitions:
+        saved = await asyncio.to_thread(self._store.load)
+        self._use_changed_targets(saved.changed_targets)
+        for definition in saved.definitions:
             if self.is_configured(definition.channel):
                 logger.warning(
                     "channel %s is defined by the settings now; what was saved is not used", definition.channel
@@ -81,7 +84,7 @@ class Lineup(Mapping[str, Channel]):
                 continue
             self._definitions[definition.channel] = definition
             self._channels[definition.channel] = self._new_channel(definition)
-        if complete:
+        if saved.complete:
             await self._board.cancel_orphans(set(self._channels))
         for name in self:
             self._run(name)
@@ -94,7 +97,7 @@ class Lineup(Mapping[str, Channel]):
                 raise ChannelExists(f"There is a channel {name!r}: change it with PATCH, or choose another name.")
             if len(self._channels) >= self._limit:
                 raise TooManyChannels(f"There are {len(self._channels)} channels, which is the limit.")
-            await self._save({**self._definitions, name: definition})
+            await self._save({**self._definitions, name: definition}, self._changed_targets)
             self._channels[name] = self._new_channel(definition)
             self._run(name)
             return self._channels[name]
@@ -102,19 +105,29 @@ class Lineup(Mapping[str, Channel]):
     async def change(self, definition: ChannelDefinition) -> Channel:
         """Give a channel another definition; raises ChannelOfSettings, KeyError, and ChannelError for refused targets.
 
-        New targets alone interrupt nothing. Any other change restarts the channel's process, and the current speech.
+        New targets alone interrupt nothing; of the channel of the settings nothing else can be changed. Any other
+        change restarts the channel's process, and the current speech.
         """
         async with self._changing:
             name = definition.channel
             channel = self._channels[name]
-            self._refuse_configured(name)
-            before = self._definitions
-            await self._save({**before, name: definition})
-            if channel.definition.model_copy(update={"targets": definition.targets}) == definition:
+            before = self._definitions, self._changed_targets
+            targets_alone = channel.definition.model_copy(update={"targets": definition.targets}) == definition
+            if self.is_configured(name):
+                if not targets_alone:
+                    raise ChannelOfSettings(
+                        f"Of channel {name!r} only the targets can be changed here. All else are settings, which are "
+                        "read at the start (`latentsync-realtime config` shows them): change them in the settings' "
+                        "file or the environment, and restart."
+                    )
+                await self._save(self._definitions, self._instead_of_settings(definition))
+            else:
+                await self._save({**self._definitions, name: definition}, self._changed_targets)
+            if targets_alone:
                 try:
                     await channel.set_targets(definition)
                 except BaseException:  # refused targets must not be used by the next start
-                    await self._save(before)
+                    await self._save(*before)
                     raise
                 return channel
             await self._stop(name)
@@ -129,21 +142,43 @@ class Lineup(Mapping[str, Channel]):
         """
         async with self._changing:
             channel = self._channels[name]
-            self._refuse_configured(name)
-            await self._save({key: value for key, value in self._definitions.items() if key != name})
+            if self.is_configured(name):
+                raise ChannelOfSettings(
+                    f"Channel {name!r} is that of the server's settings (channel_id), which is always there. "
+                    "Other channels can be removed."
+                )
+            kept = {key: value for key, value in self._definitions.items() if key != name}
+            await self._save(kept, self._changed_targets)
             cancelled = await channel.interrupt(clear_queue=True)
             await self._stop(name)
             del self._channels[name]
             # Tasks that were accepted after the interruption.
             return [*cancelled, *await self._board.cancel_orphans(set(self._channels))]
 
-    def _refuse_configured(self, name: str) -> None:
-        if self.is_configured(name):
-            raise ChannelOfSettings(f"Channel {name!r} is defined by the server's settings: change them and restart.")
+    def _instead_of_settings(self, definition: ChannelDefinition) -> ChangedTargets | None:
+        """The definition's targets as they are saved; None where they are those of the settings."""
+        own = self._configured.targets
+        if definition.targets == own:
+            return None
+        return ChangedTargets(channel=definition.channel, instead_of=own, targets=definition.targets)
 
-    async def _save(self, definitions: dict[str, ChannelDefinition]) -> None:
-        await asyncio.to_thread(self._store.save, definitions.values())
-        self._definitions = definitions
+    def _use_changed_targets(self, changed: ChangedTargets | None) -> None:
+        self._changed_targets = changed
+        if changed is None:
+            return
+        name = self._configured.channel
+        if (changed.channel, changed.instead_of) != (name, self._configured.targets):
+            logger.warning(
+                "channel %s publishes to the targets of the settings, which name others than when the API changed them",
+                name,
+            )
+            return
+        logger.info("channel %s publishes to the targets that the API gave it, not to those of the settings", name)
+        self._channels[name] = self._new_channel(self._configured.model_copy(update={"targets": changed.targets}))
+
+    async def _save(self, definitions: dict[str, ChannelDefinition], changed: ChangedTargets | None) -> None:
+        await asyncio.to_thread(self._store.save, definitions.values(), changed)
+        self._definitions, self._changed_targets = definitions, changed
 
     def _run(self, name: str) -> None:
         assert self._group is not None, "the lineup is not open"

@@ -301,7 +301,49 @@ async def test_the_channel_of_the_settings_and_the_limit_are_kept(server: Runnin
     for method, body in (("PATCH", {"fade_frames": 3}), ("DELETE", None)):
         answer = await server.http.request(method, "/v1/channels/main", json=body)
         assert (answer.status_code, answer.json()["error"]["code"]) == (409, "channel_of_settings")
+        assert "settings" in answer.json()["error"]["message"]
     for name in ("two", "three"):
         await created(server, channel=name, targets=[])
     answer = await server.http.post("/v1/channels", json={**NEWS, "channel": "four"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (409, "too_many_channels")
+
+
+async def test_targets_of_the_settings_channel_change_and_hold_until_the_settings_name_others(tmp_path: Path) -> None:
+    own, given = f"rtmp://127.0.0.1:9/own/{KEY}", f"rtmp://127.0.0.1:9/given/{KEY}"
+
+    async def targets(rtmp_url: str, change: dict[str, Any] | None = None) -> list[str]:
+        async with running(settings_in(tmp_path, rtmp_url=rtmp_url)) as server:
+            await server.ready()
+            pid = server.orchestrator.channels["main"].pid
+            if change is not None:
+                answer = await server.http.patch("/v1/channels/main", json=change)
+                assert answer.status_code == 200, answer.text
+            listed: list[str] = (await server.http.get("/v1/channels/main")).json()["targets"]
+            await until(
+                server, "main", lambda v: v["stream"] and [each["target"] for each in v["stream"]["targets"]] == listed
+            )
+            assert server.orchestrator.channels["main"].pid == pid
+            return listed
+
+    assert await targets(own, {"targets": [given]}) == ["rtmp://127.0.0.1:9/given/***"]
+    file = tmp_path / "var" / "channels.json"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert await targets(own) == ["rtmp://127.0.0.1:9/given/***"]
+    assert await targets(f"rtmp://127.0.0.1:9/other/{KEY}") == ["rtmp://127.0.0.1:9/other/***"]
+    assert await targets(own, {"targets": [own]}) == ["rtmp://127.0.0.1:9/own/***"]
+    assert given not in file.read_text()
+    assert await targets(own) == ["rtmp://127.0.0.1:9/own/***"]
+
+
+async def test_damaged_targets_of_the_settings_channel_are_kept_and_its_own_are_used(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    settings.data_dir.mkdir()
+    changed = {"channel": "main", "instead_of": [], "targets": [f"gopher://h/{KEY}"]}
+    content = {"version": 1, "channels": [], "changed_targets": changed}
+    (settings.data_dir / "channels.json").write_text(json.dumps(content))
+    async with running(settings) as server:
+        await server.ready()
+        assert (await server.http.get("/v1/channels/main")).json()["targets"] == []
+    kept = json.loads((settings.data_dir / "channels.damaged-1.json").read_text())
+    assert kept["changed_targets"] == changed
+    assert KEY not in "".join(path.read_text() for path in settings.log_dir.iterdir())
