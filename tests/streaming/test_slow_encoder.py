@@ -23,6 +23,11 @@ def steps_of(watched: Watched) -> list[str]:
     return [name for name, _ in itertools.groupby(names)]
 
 
+def errors_in(folder: Path) -> list[str]:
+    lines = (folder / "c.log").read_text().splitlines()
+    return [line for line in lines if "ERROR" in line or "ended with code" in line]
+
+
 async def test_a_faster_preset_relieves_the_encoder_and_no_pair_is_lost(avatar: PreparedAvatar, tmp_path: Path) -> None:
     out = tmp_path / "out.flv"
     ffmpeg = slow_ffmpeg(tmp_path, {"veryfast": 20})
@@ -39,6 +44,7 @@ async def test_a_faster_preset_relieves_the_encoder_and_no_pair_is_lost(avatar: 
     assert received.missing == [] and received.out_of_turn == []
     assert received.pts_s == pytest.approx([1 + number / 25 for number in received.numbers], abs=0.002)
     assert max(map(abs, received.offsets_s)) <= 0.020
+    assert errors_in(tmp_path) == []
     log = (tmp_path / "c.log").read_text()
     assert "can't keep up" in log and "now preset" in log
 
@@ -76,6 +82,7 @@ async def test_what_no_step_relieves_in_time_is_dropped_in_single_pairs_and_told
         )
     assert isinstance(ended, SpeechEnded) and isinstance(status, Status)
     assert 0 < ended.dropped_frames < 250
+    assert (status.encoder_restarts, errors_in(tmp_path)) == (0, []), "an encoder that is relieved ends in order"
     assert status.dropped_speech_pairs == ended.dropped_frames <= status.dropped_pairs
     received = read(out, *avatar.frame_size)
     repeated = np.diff(received.numbers) == 0
