@@ -11,6 +11,7 @@ from orchestrator.avatars.errors import AvatarExists, AvatarNotFound
 from orchestrator.fields import AVATAR_NAME
 
 _NAME = re.compile(AVATAR_NAME)
+_NAMED = 20
 
 
 def checked_name(name: str) -> str:
@@ -25,14 +26,27 @@ def avatar_directory(directory: Path, name: str) -> Path:
     return directory / checked_name(name)
 
 
+def avatar_names(directory: Path) -> list[str]:
+    """The names of all prepared avatars, also of those that can't be opened."""
+    folders = directory.iterdir() if directory.is_dir() else ()
+    return sorted(path.name for path in folders if _NAME.fullmatch(path.name) and path.is_dir())
+
+
+def known_avatars(directory: Path) -> str:
+    """Which avatars there are, as the end of a sentence about one that there is not."""
+    names = avatar_names(directory)
+    if not names:
+        return "there is none yet"
+    left = len(names) - _NAMED
+    return f"there is {', '.join(names[:_NAMED])}" + (f" and {left} more" if left > 0 else "")
+
+
 def list_avatars(directory: Path) -> list[PreparedAvatar]:
     """All avatars that can be opened, by name; folders that can't be are left out."""
-    if not directory.is_dir():
-        return []
     avatars = []
-    for folder in sorted(path for path in directory.iterdir() if _NAME.fullmatch(path.name)):
+    for name in avatar_names(directory):
         try:
-            avatars.append(PreparedAvatar.open(folder))
+            avatars.append(PreparedAvatar.open(directory / name))
         except AvatarError:
             continue  # of another version, or not an avatar: `PreparedAvatar.open` tells whoever asks for it by name
     return avatars
@@ -64,5 +78,5 @@ def remove_avatar(directory: Path, name: str) -> None:
 def _existing(directory: Path, name: str) -> Path:
     folder = avatar_directory(directory, name)
     if not folder.is_dir():
-        raise AvatarNotFound(f"there is no avatar {name!r}; `latentsync-realtime avatar list` lists them")
+        raise AvatarNotFound(f"there is no avatar {name!r}; {known_avatars(directory)}")
     return folder

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from latentsync.avatar import PreparedAvatar
 from orchestrator.access.allowed_targets import AllowedTargets
+from orchestrator.avatars.store import known_avatars
 from orchestrator.channels.definition import ChannelDefinition
 from orchestrator.observability.traces import Traces
 from orchestrator.settings import Settings, SettingsError
@@ -120,7 +121,7 @@ def open_avatar(settings: Settings, name: str) -> PreparedAvatar:
     folder = settings.avatars_dir / name
     if not folder.is_dir():
         raise SettingsError(
-            f"avatar: {name!r} is not in {settings.avatars_dir}; "
+            f"avatar: {name!r} is not in {settings.avatars_dir}; {known_avatars(settings.avatars_dir)}. "
             f"`latentsync-realtime avatar add VIDEO --name {name}` prepares one"
         )
     return PreparedAvatar.open(folder)

@@ -12,9 +12,16 @@ from orchestrator.commands.options import Audio, AvatarName, DataDir, Guidance, 
 from orchestrator.commands.terminal import errors_as_sentences, settings_or_exit
 
 
+def _mp4(output: Path) -> Path:
+    if output.suffix.lower() != ".mp4":
+        named = output.with_suffix(".mp4") if output.suffix else Path(f"{output}.mp4")
+        raise typer.BadParameter(f"{output} must end with .mp4, the only kind of file that is written, as {named}")
+    return output
+
+
 def render(
     audio: Audio,
-    output: Annotated[Path, typer.Option(help="The mp4 to write.", dir_okay=False)],
+    output: Annotated[Path, typer.Option(help="The file to write, .mp4.", dir_okay=False, callback=_mp4)],
     avatar: AvatarName = None,
     steps: Steps = None,
     guidance: Guidance = None,

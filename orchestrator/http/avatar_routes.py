@@ -20,7 +20,7 @@ from orchestrator.avatars.made_for import unfitting
 from orchestrator.avatars.preparations import AvatarTaskJson, Preparation, PreparationsFull
 from orchestrator.avatars.prepare import PrepareOptions, require_room
 from orchestrator.avatars.room import DiskRoom
-from orchestrator.avatars.store import find_avatar, remove_avatar, rename_avatar
+from orchestrator.avatars.store import find_avatar, known_avatars, remove_avatar, rename_avatar
 from orchestrator.avatars.store import list_avatars as prepared_avatars
 from orchestrator.http.errors import ApiError, refusal_of
 from orchestrator.http.forms import UploadForm
@@ -126,10 +126,12 @@ async def avatar_picture(request: Request) -> Response:
     orchestrator: Orchestrator = request.app.state.orchestrator
     name = request.path_params["name"]
     # Compared with the existing names, so that no name from a request becomes a path.
-    for avatar in await asyncio.to_thread(prepared_avatars, orchestrator.settings.avatars_dir):
+    avatars_dir = orchestrator.settings.avatars_dir
+    for avatar in await asyncio.to_thread(prepared_avatars, avatars_dir):
         if avatar.name == name and avatar.preview_path.is_file():
             return FileResponse(avatar.preview_path, media_type="image/png", headers={"Cache-Control": "no-cache"})
-    raise ApiError(HTTPStatus.NOT_FOUND, "unknown_avatar", f"There is no avatar {name[:64]!r}; /v1/avatars lists them.")
+    message = f"There is no avatar {name[:64]!r}; {await asyncio.to_thread(known_avatars, avatars_dir)}."
+    raise ApiError(HTTPStatus.NOT_FOUND, "unknown_avatar", message)
 
 
 def _described(avatar: PreparedAvatar) -> AvatarJson:

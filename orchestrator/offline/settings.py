@@ -7,9 +7,8 @@ from pathlib import Path
 from rich.console import Console
 
 from inference.client import TritonClient
-from latentsync.avatar import PreparedAvatar
 from latentsync.checkpoint import Checkpoint
-from orchestrator.avatars.store import avatar_directory
+from orchestrator.avatars.store import find_avatar
 from orchestrator.offline.render import RenderOptions, RenderReport, render_in_terminal
 from orchestrator.settings import Settings
 from orchestrator.triton_secret import triton_settings
@@ -29,6 +28,6 @@ async def render_speech(
     settings: Settings, avatar: str, audio: Path, output: Path, options: RenderOptions
 ) -> RenderReport:
     """Render a speech into `output` with a progress bar on stderr; raises what `orchestrator.offline.render` does."""
-    prepared = PreparedAvatar.open(avatar_directory(settings.avatars_dir, avatar))
+    prepared = find_avatar(settings.avatars_dir, avatar)
     async with TritonClient(triton_settings(settings)) as client:
         return await render_in_terminal(prepared, audio, output, client, options, Console(stderr=True))

@@ -268,7 +268,7 @@ async def test_a_far_end_that_is_away_shows_in_api_and_metrics_without_the_key(s
     ("body", "status", "code", "says"),
     [
         ({**NEWS, "channel": "main"}, 409, "channel_exists", "main"),
-        ({**NEWS, "avatar": "nobody"}, 422, "bad_channel", "'nobody' is not in"),
+        ({**NEWS, "avatar": "nobody"}, 422, "bad_channel", "there is demo, other"),
         ({**NEWS, "channel": "No Spaces"}, 422, "bad_channel", "channel:"),
         ({**NEWS, "picture_size": [641, 480]}, 422, "bad_channel", "picture_size.0"),
         ({**NEWS, "fade_frames": 26}, 422, "bad_channel", "fade_frames"),
@@ -295,6 +295,18 @@ async def test_a_channel_that_cannot_be_is_refused_with_the_reason(
     assert says in answer.json()["error"]["message"]
     assert KEY not in answer.text
     assert list(server.orchestrator.channels) == ["main"]
+
+
+async def test_mistyped_avatar_is_refused_with_those_that_there_are(server: RunningServer) -> None:
+    asked: list[tuple[str, str, Any]] = [
+        ("PATCH", "/v1/avatars/othre", {"name": "another"}),
+        ("DELETE", "/v1/avatars/othre", None),
+        ("GET", "/v1/avatars/othre/preview.png", None),
+    ]
+    for method, path, body in asked:
+        answer = await server.http.request(method, path, json=body)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "unknown_avatar")
+        assert "'othre'; there is demo, other." in answer.json()["error"]["message"]
 
 
 async def test_the_channel_of_the_settings_and_the_limit_are_kept(server: RunningServer) -> None:

@@ -12,6 +12,7 @@ import typer
 from orchestrator.cli import app
 from tests.support.command_line import cli
 from tests.support.running_server import settings_in
+from tests.support.synthetic_avatar import write_avatar
 
 
 def test_help_names_every_command_and_imports_nothing_heavy() -> None:
@@ -71,3 +72,30 @@ def test_what_is_missing_is_said_in_one_sentence(tmp_path: Path, arguments: list
     answer = cli(*arguments, **{f"LATENTSYNC_{name}": str(folder) for name, folder in folders.items()})
     assert answer.returncode == 1
     assert said in answer.stderr and "Traceback" not in answer.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["avatar", "remove", "anan"],
+        ["avatar", "rename", "anan", "bella"],
+        ["avatar", "preview", "anan", "--output", "p.png"],
+        ["serve"],
+        ["render", "--audio", __file__, "--output", "speech.mp4"],
+    ],
+)
+def test_mistyped_avatar_names_those_that_there_are(tmp_path: Path, arguments: list[str]) -> None:
+    settings = settings_in(tmp_path)
+    for name in ("bert", "anna"):
+        write_avatar(settings.avatars_dir, name)
+    folders = {"DATA_DIR": str(settings.data_dir), "CHECKPOINT_DIR": str(settings.checkpoint_dir), "AVATAR": "anan"}
+    answer = cli(*arguments, **{f"LATENTSYNC_{name}": value for name, value in folders.items()})
+    assert answer.returncode == 1, answer.stderr
+    assert "'anan'" in answer.stderr and "there is anna, bert" in answer.stderr and "Traceback" not in answer.stderr
+
+
+@pytest.mark.parametrize(("output", "named"), [("x.avi", "x.mp4"), ("folder/x", "folder/x.mp4")])
+def test_render_writes_mp4_alone(output: str, named: str) -> None:
+    answer = cli("render", "--audio", __file__, "--output", output, COLUMNS="200")
+    assert answer.returncode == 2
+    assert f"{output} must end with .mp4" in answer.stderr and f"as {named}" in answer.stderr
