@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Page, async_playwright, expect
+from playwright.async_api import FilePayload, Page, async_playwright, expect
 
 from orchestrator.access.keys import KeyFile, Scope
 from orchestrator.access.sessions import LASTS_S
@@ -66,6 +66,11 @@ async def test_page_plays_the_stream_near_its_live_edge(page: Page) -> None:
     assert await page.evaluate("video.videoWidth") == 160
 
 
+def sound(name: str) -> FilePayload:
+    """A file as a person chooses it; one named as a text holds none."""
+    return {"name": name, "mimeType": "audio/wav", "buffer": b"no audio" * 99 if name.endswith("txt") else wav(0.2)}
+
+
 async def test_chosen_file_is_said_and_shown(page: Page, tmp_path: Path) -> None:
     await plays(page)
     await page.set_input_files("#file", {"name": "speech.wav", "mimeType": "audio/wav", "buffer": wav(1)})
@@ -106,13 +111,7 @@ async def test_recording_is_discarded(page: Page, server: RunningServer) -> None
 
 async def test_all_chosen_files_are_said_in_their_order_and_told_apart(page: Page, server: RunningServer) -> None:
     names = ["first.wav", "notes.txt", "<b>second</b>.wav", "third.wav"]
-    await page.set_input_files(
-        "#file",
-        [
-            {"name": name, "mimeType": "audio/wav", "buffer": b"no audio" * 99 if name.endswith("txt") else wav(0.2)}
-            for name in names
-        ],
-    )
+    await page.set_input_files("#file", [sound(name) for name in names])
     await expect(page.locator("#message")).to_contain_text("notes.txt: ", timeout=WAIT_MS)
     for place, name in enumerate(["third.wav", "b>.wav", "first.wav"]):
         await expect(page.locator("#tasks .task").nth(place).locator(".what")).to_have_text(name)
@@ -139,7 +138,7 @@ async def test_files_after_one_that_finds_the_queue_full_are_not_sent(page: Page
     server.models.gate.clear()
     try:
         limit = server.orchestrator.settings.queue_limit
-        many = [{"name": f"{n}.wav", "mimeType": "audio/wav", "buffer": wav(0.2)} for n in range(limit + 4)]
+        many = [sound(f"{number}.wav") for number in range(limit + 4)]
         await page.set_input_files("#file", many)
         message = page.locator("#message")
         await expect(message).to_contain_text("Too much is waiting", timeout=WAIT_MS)
@@ -157,7 +156,7 @@ async def test_quality_has_the_limits_of_the_server_and_errors_use_its_words(pag
     await expect(steps).to_have_attribute("placeholder", f"default {defaults.steps}")
     await expect(page.get_by_label("Guidance")).to_have_attribute("max", f"{defaults.max_guidance:g}")
     await expect(page.locator("#cost")).to_contain_text("starts later")
-    file = {"name": "speech.wav", "mimeType": "audio/wav", "buffer": wav(0.2)}
+    file: FilePayload = {"name": "speech.wav", "mimeType": "audio/wav", "buffer": wav(0.2)}
     message = page.locator("#message")
     for wrong in (str(defaults.max_steps + 1), "2.5", "0"):
         await steps.fill(wrong)
