@@ -46,10 +46,10 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
-def children() -> set[str]:
-    """Command names of this process's children."""
+def children() -> list[str]:
+    """Command names of this process's children, one for each of them."""
     pids = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-    return {Path(f"/proc/{pid}/comm").read_text().strip() for pid in pids if Path(f"/proc/{pid}/comm").exists()}
+    return [Path(f"/proc/{pid}/comm").read_text().strip() for pid in pids if Path(f"/proc/{pid}/comm").exists()]
 
 
 @pytest.fixture
