@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import subprocess
 import threading
 
 from typing_extensions import TypedDict
@@ -29,18 +30,38 @@ class EncoderCosts:
     def __init__(self, settings: Settings) -> None:
         self._file = settings.data_dir / "encoder-cost.json"
         self._ffmpeg = str(settings.ffmpeg or ffmpeg_binary())
+        self._thread: threading.Thread | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._closing = threading.Event()
 
     def measure(self) -> EncoderCost | None:
         """What is known, or else is measured now; None, with a line in the log, where that fails."""
         try:
-            return measured_cost(self._file, self._ffmpeg)
+            return measured_cost(self._file, self._ffmpeg, self._started)
         except (EncoderCostError, OSError) as error:
+            if self._closing.is_set():
+                return None
             logger.warning("what encoding costs on this machine is not known: %s", error)
             return None
 
     def measure_in_background(self) -> None:
-        """Measure in a thread of its own: the server doesn't wait for it, neither when it starts nor when it stops."""
-        threading.Thread(target=self.measure, name="encoder-cost", daemon=True).start()
+        """Measure in a thread of its own, for which the server's start doesn't wait; `close` ends it."""
+        self._thread = threading.Thread(target=self.measure, name="encoder-cost")
+        self._thread.start()
+
+    def close(self) -> None:
+        """End a measurement that goes on; no process of it stays. The next start measures again."""
+        self._closing.set()
+        if self._thread is not None:
+            while self._thread.is_alive():
+                if (process := self._process) is not None:
+                    process.kill()
+                self._thread.join(0.05)
+
+    def _started(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        if self._closing.is_set():
+            process.kill()
 
     def of_channel(self, definition: ChannelDefinition, avatar_size: tuple[int, int]) -> EncoderCostJson | None:
         """What a channel costs, as the API shows it; None while it isn't known."""

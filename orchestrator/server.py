@@ -106,7 +106,10 @@ async def serve(settings: Settings, signals: StopSignals) -> None:
     orchestrator = Orchestrator(settings)  # touches nothing yet
     with serving(settings, "serve"):
         orchestrator.encoder_costs.measure_in_background()
-        await run_server(orchestrator, signals)
+        try:
+            await run_server(orchestrator, signals)
+        finally:
+            orchestrator.encoder_costs.close()
 
 
 async def run_server(

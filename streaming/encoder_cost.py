@@ -7,7 +7,7 @@ import logging
 import os
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,8 @@ _HEIGHTS = (1920, 1440, 1280, 1080, 960, 854, 720, 640, 540, 480, 360, 240)
 _ROOM = 0.7
 """Share of a core that an encoder, which has one thread, may take: pictures differ, and others need time too."""
 _NICENESS = 10
+
+Started = Callable[[subprocess.Popen[bytes]], None]
 
 _log = logging.getLogger(__name__)
 
@@ -79,12 +81,15 @@ def known_cost(file: Path, ffmpeg: str) -> EncoderCost | None:
         return None  # none yet, or damaged: it is measured again
 
 
-def measured_cost(file: Path, ffmpeg: str) -> EncoderCost:
-    """What is known, or else is measured now, in seconds, and written to `file`; raises EncoderCostError, OSError."""
+def measured_cost(file: Path, ffmpeg: str, started: Started = lambda process: None) -> EncoderCost:
+    """What is known, or else is measured now, in seconds, and written to `file`; raises EncoderCostError, OSError.
+
+    `started` gets each ffmpeg that runs; one that is killed ends the measurement with EncoderCostError.
+    """
     known = known_cost(file, ffmpeg)
     if known is not None:
         return known
-    cost = measure(ffmpeg)
+    cost = measure(ffmpeg, started)
     content = {"machine": _machine(ffmpeg), "core_s_per_megapixel": dict(cost.core_s_per_megapixel)}
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(f".{os.getpid()}.part")
@@ -94,7 +99,7 @@ def measured_cost(file: Path, ffmpeg: str) -> EncoderCost:
     return cost
 
 
-def measure(ffmpeg: str) -> EncoderCost:
+def measure(ffmpeg: str, started: Started = lambda process: None) -> EncoderCost:
     """Encode a short synthetic clip with each preset, in one thread; raises EncoderCostError, OSError."""
     megapixels = (_LONG - _SHORT) * _WIDTH * _HEIGHT / 1e6
     with tempfile.NamedTemporaryFile() as clip:
@@ -102,7 +107,7 @@ def measure(ffmpeg: str) -> EncoderCost:
         clip.flush()
         costs = {}
         for preset in PRESETS:
-            short, long = (_core_s(ffmpeg, clip.name, preset, frames) for frames in (_SHORT, _LONG))
+            short, long = (_core_s(ffmpeg, clip.name, preset, frames, started) for frames in (_SHORT, _LONG))
             costs[preset] = round(max(long - short, 0.0) / megapixels, 5)
         return EncoderCost(costs)
 
@@ -121,7 +126,7 @@ def _clip() -> NDArray[np.uint8]:
     return frames
 
 
-def _core_s(ffmpeg: str, clip: str, preset: str, frames: int) -> float:
+def _core_s(ffmpeg: str, clip: str, preset: str, frames: int, started: Started) -> float:
     command = [
         ffmpeg, "-v", "error", "-nostdin", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{_WIDTH}x{_HEIGHT}",
         "-r", str(FPS), "-i", clip, "-frames:v", str(frames), "-filter_threads", "1",
@@ -130,6 +135,7 @@ def _core_s(ffmpeg: str, clip: str, preset: str, frames: int) -> float:
     ]  # fmt: skip
     process = subprocess.Popen(tethered(*command), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
     os.setpriority(os.PRIO_PROCESS, process.pid, _NICENESS)
+    started(process)
     assert process.stderr is not None
     with process.stderr:
         said = process.stderr.read()

@@ -34,7 +34,7 @@ def events(span: Received) -> list[str]:
 
 
 @pytest.mark.asyncio(loop_scope="session")
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_one_trace_from_the_callers_request_to_the_played_frames_with_tritons_spans_in_it(
     checkpoint: Checkpoint, options_for: Callable[..., TritonOptions], tmp_path: Path
 ) -> None:
@@ -151,7 +151,8 @@ async def test_collector_that_is_away_costs_no_task_anything(
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "60000")  # whoever waits for it fails by the test's own limit
     # The SDK itself is silent about what it has said in the same 20 s, be it in another test.
     monkeypatch.setattr(logging.getLogger("opentelemetry.sdk._shared_internal"), "filters", [])
-    silent = await asyncio.start_server(lambda reader, writer: asyncio.sleep(3600), "127.0.0.1", 0)
+    connections: list[asyncio.StreamWriter] = []
+    silent = await asyncio.start_server(lambda reader, writer: connections.append(writer), "127.0.0.1", 0)
     port = free_port() if kind == "closed" else silent.sockets[0].getsockname()[1]
     try:
         async with running(settings_in(tmp_path, otlp_endpoint=f"http://127.0.0.1:{port}")) as server:
@@ -161,6 +162,8 @@ async def test_collector_that_is_away_costs_no_task_anything(
                 assert (await server.http.get("/v1/channels")).json()["channels"][0]["restarts"] == 0
     finally:
         silent.close()
+        for connection in connections:
+            connection.close()
     warnings = [record for record in caplog.records if "traces don't reach the collector" in record.message]
     assert len(warnings) == 1, "said once, not for each span"
 
