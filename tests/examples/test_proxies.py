@@ -101,7 +101,7 @@ async def proxied(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
                 await answering(https, process)
                 yield Proxied(server, https, key)
         finally:
-            process.terminate()
+            process.kill()  # asked to end, Caddy first waits for connections that are kept open
             process.wait(10)
 
 

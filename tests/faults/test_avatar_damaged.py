@@ -1,4 +1,4 @@
-"""A prepared avatar's files are damaged: refused by name at a start, survived and repaired while the channel is live."""
+"""A prepared avatar's files are damaged: refused by name at a start, survived and repaired on a live channel."""
 
 import subprocess
 import sys

@@ -116,7 +116,13 @@ class Served:
 
 
 def main(folder: Path, port: int, key_required: bool) -> None:
-    settings = settings_in(folder, http_port=port, require_key=key_required, **LIMITS)
+    settings = settings_in(
+        folder,
+        http_port=port,
+        require_key=key_required,
+        allowed_targets=("rtmp://nobody.invalid",),  # no drawn address is one, and none is ever connected to
+        **LIMITS,
+    )
     write_avatar(settings.avatars_dir)
 
     async def serve() -> None:

@@ -199,7 +199,7 @@ def test_targets_and_definitions_that_cannot_be_are_refused(served: Served, answ
     @many("targets")
     @hypothesis.given(drawn.TARGETS)
     def send_targets(change: Any) -> None:
-        send("targets", "PATCH", "/v1/channels/main", change)  # 409 where they could be: the settings define it
+        send("targets", "PATCH", "/v1/channels/main", change)  # what could be a target is not allowed here
 
     @hypothesis.seed(SEED)
     @many("definitions")

@@ -25,7 +25,7 @@ def test_phases_are_the_convolution_after_nearest_upsampling(height: int, width:
     weight = torch.randn(8, 6, 3, 3, generator=generator, dtype=torch.float64)
     expected = F.conv2d(F.interpolate(picture, scale_factor=2.0, mode="nearest"), weight, padding=1)
 
-    phases = F.conv2d(picture, phase_weights(weight).double(), padding=1).reshape(2, 2, 2, 8, height, width)
+    phases = F.conv2d(picture, phase_weights(weight).double(), padding=1).reshape(2, 2, 2, 8, height + 1, width + 1)
 
     for y in range(2 * height):
         for x in range(2 * width):
