@@ -17,7 +17,6 @@ class _Drawn:
     id: str
     frames: int
     frames_per_s: float
-    reserved_at: int
     interrupt_at: int | None
     made: float = 0.0
     available: int = 0
@@ -119,5 +118,5 @@ class DrawnSpeeches:
         self._number += 1
         interrupt_at = tick + draw.randint(1, frames + 50) if draw.random() < 0.1 else None
         rate = draw.uniform(15, 24) if draw.random() < 0.1 else draw.uniform(30, 140)
-        self._current = _Drawn(f"speech-{self._number}", frames, rate, tick, interrupt_at)
+        self._current = _Drawn(f"speech-{self._number}", frames, rate, interrupt_at)
         self._mixer.reserve(self._current.id, frames, lead_frames=draw.randint(0, 20), start_after=_CHUNK)

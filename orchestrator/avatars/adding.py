@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import cv2
@@ -18,7 +17,7 @@ from orchestrator.avatars.errors import named_frames
 from orchestrator.avatars.made_for import unfitting
 from orchestrator.avatars.overlay import overlay
 from orchestrator.avatars.prepare import PrepareOptions, Progress, Step, prepare_avatar
-from orchestrator.avatars.room import DiskRoom, expected_bytes
+from orchestrator.avatars.room import DiskRoom, expected_bytes, free_bytes
 from orchestrator.avatars.store import find_avatar
 from orchestrator.avatars.video import video_info
 from orchestrator.settings import Settings
@@ -69,7 +68,7 @@ def foreseen(settings: Settings, video: Path, options: PrepareOptions) -> list[s
     """
     idle = None if options.idle is None else video_info(options.idle)
     needed = expected_bytes(video_info(video), idle, options.max_frames, options.max_height)
-    free = shutil.disk_usage(next(each for each in settings.avatars_dir.parents if each.exists())).free
+    free = free_bytes(settings.avatars_dir)
     lines = [f"its frames will take about {needed / 1e9:.2g} GB of the disk, which has {free / 1e9:.3g} GB free"]
     warning = unfitting(settings.checkpoint_dir, video)
     return lines if warning is None else [*lines, f"WARNING: {warning}"]

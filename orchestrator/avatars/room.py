@@ -26,14 +26,19 @@ class DiskRoom:
                 f"the avatar's frames take more than {self.limit_bytes / 1e9:g} GB uncompressed: shorten the clip, or "
                 "make it smaller with max_height"
             )
-        there = next(each for each in (folder, *folder.parents) if each.exists())
-        free = shutil.disk_usage(there).free
+        free = free_bytes(folder)
         if free - coming_bytes < self.reserve_bytes:
             raise NoRoomForAvatar(
                 f"the avatar needs {coming_bytes / 1e9:.3g} GB more, and the disk has {free / 1e9:.3g} GB, of which "
                 f"{self.reserve_bytes / 1e9:g} GB stay free: free some space, shorten the clip, or make it smaller "
                 "with max_height"
             )
+
+
+def free_bytes(folder: Path) -> int:
+    """Free space of the disk on which a folder lies, or will lie; raises OSError."""
+    there = next(each for each in (folder, *folder.parents) if each.exists())
+    return shutil.disk_usage(there).free
 
 
 def expected_bytes(
