@@ -1,0 +1,143 @@
+"""The sound of one speech on the disk: appended while it arrives, read from any frame, ended once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentsync.contract import CONTRACT
+from latentsync.sound import SOUND_FRAME_SAMPLES
+
+# Both sounds of a frame lie side by side, so that a file that was cut off anywhere holds whole frames of both.
+_FRAME = np.dtype([("heard", "<i2", (CONTRACT.samples_per_frame,)), ("sound", "<i2", (SOUND_FRAME_SAMPLES,))])
+
+
+@dataclass(frozen=True)
+class SoundFrames:
+    """Whole frames of a speech: `heard` int16 [k, 640] at 16 kHz is for Whisper, `sound` int16 [k, 1920] for viewers.
+
+    Raises ValueError for other shapes.
+    """
+
+    heard: NDArray[np.int16]
+    sound: NDArray[np.int16]
+
+    def __post_init__(self) -> None:
+        k = len(self.heard)
+        expected = (k, CONTRACT.samples_per_frame), (k, SOUND_FRAME_SAMPLES)
+        if (self.heard.shape, self.sound.shape) != expected:
+            raise ValueError(f"expected frames of the shapes {expected}, got {self.heard.shape}, {self.sound.shape}")
+
+    def __len__(self) -> int:
+        return len(self.heard)
+
+
+@dataclass(frozen=True)
+class LogEnd:
+    """Why no more frames come: None where the speech is complete, else a code such as `source_lost`."""
+
+    broken_off: str | None = None
+
+
+class SpeechLog:
+    """One writer appends frames and says the end; any number of readers follow. Belongs to one event loop.
+
+    Frames that were appended survive the death of the process, since the file has them; a loss of power may cost the
+    last seconds unless `sync` was awaited.
+    """
+
+    def __init__(self, path: Path, end: LogEnd | None = None) -> None:
+        """Open or create the file; `end` is given for one that nobody appends to any more. Raises OSError."""
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._frames = os.fstat(self._file).st_size // _FRAME.itemsize
+        self._end = end
+        self._changed = asyncio.Event()
+
+    @property
+    def frames(self) -> int:
+        """Whole frames that are there."""
+        return self._frames
+
+    @property
+    def end(self) -> LogEnd | None:
+        """None while more frames may come."""
+        return self._end
+
+    async def append(self, frames: SoundFrames) -> None:
+        """Append frames; raises OSError, then none of them counts, and RuntimeError after the end."""
+        if self._end is not None:
+            raise RuntimeError("the speech has ended: no frame can follow")
+        records = np.empty(len(frames), _FRAME)
+        records["heard"], records["sound"] = frames.heard, frames.sound
+        offset = self._frames * _FRAME.itemsize
+        # Shielded: a write that is half done when its caller is cancelled must not meet the next one.
+        await asyncio.shield(asyncio.to_thread(_write_all, self._file, records.tobytes(), offset))
+        self._frames += len(frames)
+        self._notify()
+
+    async def sync(self) -> None:
+        """Return once everything that was appended is on the disk; raises OSError."""
+        await asyncio.shield(asyncio.to_thread(os.fsync, self._file))
+
+    def seal(self) -> None:
+        """The speech is complete."""
+        self._finish(LogEnd())
+
+    def break_off(self, reason: str) -> None:
+        """No more comes though the speech may not be complete; `reason` is a code. Ignored after the end."""
+        self._finish(LogEnd(reason))
+
+    async def wait_beyond(self, frames: int) -> int:
+        """Wait until there are more than `frames` frames, or the end was said; returns how many there are."""
+        while self._frames <= frames and self._end is None:
+            await self._changed.wait()
+        return self._frames
+
+    async def read(self, first: int, count: int) -> SoundFrames:
+        """Frames `first` … `first` + `count` - 1, fewer where the log ends before; raises OSError."""
+        return await asyncio.to_thread(self.read_now, first, count)
+
+    def read_now(self, first: int, count: int) -> SoundFrames:
+        """The same, in the caller's thread."""
+        count = max(0, min(count, self._frames - first))
+        raw = _read_all(self._file, count * _FRAME.itemsize, first * _FRAME.itemsize)
+        records: NDArray[Any] = np.frombuffer(raw, _FRAME)
+        return SoundFrames(records["heard"].astype(np.int16), records["sound"].astype(np.int16))
+
+    def close(self) -> None:
+        """Close the file; may be called twice."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def _finish(self, end: LogEnd) -> None:
+        if self._end is None:
+            self._end = end
+            self._notify()
+
+    def _notify(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+
+def _write_all(file: int, data: bytes, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(file, view, offset)
+        view, offset = view[written:], offset + written
+
+
+def _read_all(file: int, size: int, offset: int) -> bytes:
+    data = bytearray()
+    while len(data) < size:
+        part = os.pread(file, size - len(data), offset + len(data))
+        if not part:
+            raise OSError(f"the speech's file ends after {offset + len(data)} bytes, expected {offset + size}")
+        data += part
+    return bytes(data)

@@ -1,0 +1,90 @@
+"""The log of a speech: what was appended is read, in order, by readers that wait for more, until its end."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from latentsync.contract import CONTRACT
+from latentsync.sound import SOUND_FRAME_SAMPLES
+from speech.log import LogEnd, SoundFrames, SpeechLog
+
+
+def frames(first: int, count: int) -> SoundFrames:
+    numbers = np.arange(first, first + count, dtype=np.int16)[:, None]
+    return SoundFrames(
+        np.tile(numbers, CONTRACT.samples_per_frame), np.tile(-numbers, SOUND_FRAME_SAMPLES).astype(np.int16)
+    )
+
+
+def numbers(read: SoundFrames) -> list[int]:
+    assert (read.heard == read.heard[:, :1]).all() and (read.sound == -read.heard[:, :1]).all()
+    return [int(number) for number in read.heard[:, 0]]
+
+
+async def test_frames_are_read_from_anywhere_as_they_were_appended(tmp_path: Path) -> None:
+    log = SpeechLog(tmp_path / "a")
+    await log.append(frames(0, 3))
+    await log.append(frames(3, 4))
+    assert log.frames == 7 and log.end is None
+    assert numbers(await log.read(2, 3)) == [2, 3, 4]
+    assert numbers(await log.read(5, 9)) == [5, 6], "what isn't there yet is left out"
+    assert len(await log.read(7, 1)) == 0
+    log.close()
+
+
+async def test_reader_waits_for_more_and_is_told_the_end(tmp_path: Path) -> None:
+    log = SpeechLog(tmp_path / "a")
+    waiting = asyncio.create_task(log.wait_beyond(0))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    await log.append(frames(0, 2))
+    assert await waiting == 2
+    waiting = asyncio.create_task(log.wait_beyond(2))
+    await asyncio.sleep(0)
+    log.seal()
+    assert await waiting == 2 and log.end == LogEnd()
+    log.break_off("source_lost")
+    assert log.end == LogEnd(), "the first end counts"
+    with pytest.raises(RuntimeError, match="has ended"):
+        await log.append(frames(2, 1))
+    log.close()
+
+
+async def test_file_of_a_dead_process_has_all_whole_frames(tmp_path: Path) -> None:
+    log = SpeechLog(tmp_path / "a")
+    await log.append(frames(0, 5))
+    log.close()
+    with (tmp_path / "a").open("r+b") as file:
+        file.truncate((tmp_path / "a").stat().st_size - 1)
+    again = SpeechLog(tmp_path / "a", LogEnd("source_lost"))
+    assert again.frames == 4 and numbers(await again.read(0, 9)) == [0, 1, 2, 3]
+    assert await again.wait_beyond(99) == 4, "nobody appends to it any more"
+    again.close()
+
+
+async def test_append_that_fails_adds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = SpeechLog(tmp_path / "a")
+    await log.append(frames(0, 1))
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "no space")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pwrite", full)
+        with pytest.raises(OSError, match="no space"):
+            await log.append(frames(1, 2))
+    assert log.frames == 1
+    await log.append(frames(1, 2))
+    assert numbers(await log.read(0, 9)) == [0, 1, 2]
+    log.close()
+
+
+def test_frames_of_another_shape_are_refused() -> None:
+    with pytest.raises(ValueError, match="expected frames of the shapes"):
+        SoundFrames(np.zeros((2, 640), np.int16), np.zeros((1, SOUND_FRAME_SAMPLES), np.int16))
