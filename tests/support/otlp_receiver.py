@@ -51,6 +51,10 @@ class Collector:
         assert found.trace_id == of.trace_id
         return found
 
+    def children(self, of: Received) -> list[Received]:
+        """Those spans of its children that came."""
+        return [each for each in self.spans if each.span.parent_span_id == of.span.span_id]
+
 
 @contextmanager
 def collecting() -> Iterator[Collector]:
