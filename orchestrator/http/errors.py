@@ -12,11 +12,16 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from typing_extensions import TypedDict
 
+from orchestrator.tasks.board import PASSING
 from orchestrator.tasks.database import StoreUnavailable
 from orchestrator.tasks.task import FailureJson
 from speech.audio.errors import AudioError, DecodeTimeout, TooLarge, TooLong
 
 _RETRY_STORE_S = 5
+_RETRY_PASSING_S = 5
+_FAULT = "The server failed at this request. Its log says why."
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FAILING = (errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENXIO, errno.ENODEV, errno.ESTALE)
 
 logger = logging.getLogger(__name__)
 
@@ -51,16 +56,29 @@ def from_audio_error(error: AudioError) -> ApiError:
 
 
 def from_os_error(error: OSError) -> ApiError:
-    """The answer when there is no room for what was sent; raises any other error again."""
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-        raise error
-    logger.error("the disk is full: %s", error)
-    message = "The server's disk is full, and what you sent was not kept. Free some space there, and send it again."
-    return ApiError(HTTPStatus.INSUFFICIENT_STORAGE, "disk_full", message)
+    """The answer when what was sent can't be kept: the disk is full or fails, or files or memory are short.
+
+    An error of another kind is a fault of the server.
+    """
+    reason = error.strerror or str(error)
+    if error.errno in _FULL:
+        logger.error("the disk is full: %s", error)
+        message = "The server's disk is full, and what you sent was not kept. Free some space there, and send it again."
+        return ApiError(HTTPStatus.INSUFFICIENT_STORAGE, "disk_full", message)
+    if error.errno in _FAILING:
+        logger.error("the disk fails: %s", error)
+        message = f"The server's disk fails ({reason}), and what you sent was not kept. Its log names the file."
+        return ApiError(HTTPStatus.INSUFFICIENT_STORAGE, "disk_failed", message)
+    if error.errno in PASSING:
+        logger.error("no file can be used now: %s", error)
+        message = f"The server has no files or memory left now ({reason}), and what you sent was not kept. Try again."
+        return ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "busy", message, _RETRY_PASSING_S)
+    logger.error("a fault of the server", exc_info=error)
+    return ApiError(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", _FAULT)
 
 
 def refusal_of(error: ApiError | AudioError | OSError) -> ApiError:
-    """What an upload is refused with; raises any other OSError again."""
+    """What an upload is refused with."""
     if isinstance(error, ApiError):
         return error
     return from_audio_error(error) if isinstance(error, AudioError) else from_os_error(error)
@@ -114,7 +132,7 @@ async def _on_disconnect(request: Request, error: Exception) -> Response:
 
 async def _on_fault(request: Request, error: Exception) -> Response:
     # Starlette logs the traceback; clients must not see internals.
-    return error_response(500, "internal_error", "The server failed at this request. Its log says why.")
+    return error_response(500, "internal_error", _FAULT)
 
 
 EXCEPTION_HANDLERS = {

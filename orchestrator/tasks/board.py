@@ -21,7 +21,8 @@ from speech.events import FacesMade, FeaturesReady, LengthKnown, SpeechEvent
 
 # A task that was interrupted this many times is more likely the cause of the interruptions than their victim.
 MAX_ATTEMPTS = 3
-_PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
+PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
+"""Errors of files that pass by themselves."""
 _READ_PAUSES_S = (0.5, 1.0, 2.0, 4.0)
 
 logger = logging.getLogger(__name__)
@@ -251,7 +252,7 @@ class TaskBoard:
             try:
                 return await asyncio.to_thread(self._files.read, task_id)
             except OSError as error:
-                if error.errno not in _PASSING:
+                if error.errno not in PASSING:
                     raise
                 logger.warning("the speech of task %s can't be read now: %s", task_id, error)
                 await asyncio.sleep(pause_s)
