@@ -58,10 +58,8 @@ def guarded_upload(endpoint: Endpoint, scope: Scope) -> Endpoint:
 def caller_of(request: Request) -> Caller:
     """Who asks: by the key in the header, else by the page's session."""
     orchestrator: Orchestrator = request.app.state.orchestrator
-    kind, _, secret = request.headers.get("authorization", "").partition(" ")
-    key = secret.strip() if kind.lower() == "bearer" else None
     address = request.client.host if request.client else "unknown"
-    return orchestrator.gate.caller(key, address, request.cookies.get(session_cookie(request)))
+    return orchestrator.gate.caller(_sent_key(request), address, request.cookies.get(session_cookie(request)))
 
 
 def session_cookie(request: Request) -> str:
@@ -94,14 +92,29 @@ def _admit(request: Request, scope: Scope | None) -> Caller:
     if scope is None:
         return caller
     if caller.scope is None:
-        message = "Send an API key as `Authorization: Bearer KEY`; `latentsync-realtime key add` makes one."
-        refusal = ApiError(HTTPStatus.UNAUTHORIZED, "key_required", message)
-        refusal.headers["WWW-Authenticate"] = "Bearer"
-        raise refusal
+        raise _not_let_in(request)
     if not caller.scope.allows(scope):
         message = f"This key may {caller.scope.value}, and this needs one that may {scope.value}."
         raise ApiError(HTTPStatus.FORBIDDEN, "scope_missing", message)
     return caller
+
+
+def _sent_key(request: Request) -> str | None:
+    kind, _, secret = request.headers.get("authorization", "").partition(" ")
+    return secret.strip() if kind.lower() == "bearer" else None
+
+
+def _not_let_in(request: Request) -> ApiError:
+    """The 401 answer to a caller without a key, or with one that opens nothing."""
+    if _sent_key(request):
+        code = "unknown_key"
+        message = "There is no such key. Was all of it sent? `latentsync-realtime key list` names those that there are."
+    else:
+        code = "key_required"
+        message = "Send an API key as `Authorization: Bearer KEY`; `latentsync-realtime key add` makes one."
+    refusal = ApiError(HTTPStatus.UNAUTHORIZED, code, message)
+    refusal.headers["WWW-Authenticate"] = "Bearer"
+    return refusal
 
 
 def _within(limit: RateLimit, caller: Caller, what: str) -> None:

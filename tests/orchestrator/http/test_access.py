@@ -40,9 +40,13 @@ async def test_every_route_but_the_open_ones_needs_a_key(server: RunningServer) 
         if isinstance(route, Route) and route.path not in OPEN:
             for method in (route.methods or {"GET"}) - {"HEAD"}:
                 path = route.path.replace("{channel_id}", "main").replace("{name}", "demo").replace("{task_id}", "x")
-                for headers in ({}, {"Authorization": "Bearer lsr_wrong"}, {"Cookie": f"{cookie}=wrong"}):
+                for headers, code in (
+                    ({}, "key_required"),
+                    ({"Authorization": "Bearer lsr_wrong"}, "unknown_key"),
+                    ({"Cookie": f"{cookie}=wrong"}, "key_required"),
+                ):
                     answer = await server.http.request(method, path, headers=headers)
-                    assert (answer.status_code, answer.json()["error"]["code"]) == (401, "key_required"), (method, path)
+                    assert (answer.status_code, answer.json()["error"]["code"]) == (401, code), (method, path)
                     assert answer.headers["WWW-Authenticate"] == "Bearer"
                     asked += 1
     assert asked > 50
