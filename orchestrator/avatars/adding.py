@@ -23,6 +23,8 @@ from orchestrator.avatars.video import video_info
 from orchestrator.settings import Settings
 from orchestrator.triton_secret import triton_settings
 
+_PICTURES = (".png", ".jpg")
+
 
 async def add_avatar(
     settings: Settings,
@@ -97,8 +99,10 @@ def write_preview(settings: Settings, name: str, frame: int | None, output: Path
     index = int(avatar.speakable.argmax()) if frame is None else frame
     if not output.parent.is_dir():
         raise AvatarError(f"{output.parent}: there is no such folder")
+    if output.suffix.lower() not in _PICTURES:
+        raise AvatarError(f"{output} must end with {' or '.join(_PICTURES)}")
     if not cv2.imwrite(str(output), cv2.cvtColor(overlay(avatar, index), cv2.COLOR_RGB2BGR)):
-        raise AvatarError(f"{output} could not be written: give it the ending .png or .jpg")
+        raise AvatarError(f"{output} can't be written: look at its folder's permissions and at the disk's free space")
 
 
 def face_point(text: str | None) -> tuple[float, float] | None:

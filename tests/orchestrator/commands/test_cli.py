@@ -94,6 +94,15 @@ def test_mistyped_avatar_names_those_that_there_are(tmp_path: Path, arguments: l
     assert "'anan'" in answer.stderr and "there is anna, bert" in answer.stderr and "Traceback" not in answer.stderr
 
 
+def test_picture_of_an_avatar_is_png_or_jpg(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    write_avatar(settings.avatars_dir, "anna")
+    picture = tmp_path / "anna.txt"
+    answer = cli("avatar", "preview", "anna", "--output", str(picture), LATENTSYNC_DATA_DIR=str(settings.data_dir))
+    assert answer.returncode == 1 and not picture.exists()
+    assert f"{picture} must end with .png or .jpg" in answer.stderr and "Traceback" not in answer.stderr
+
+
 @pytest.mark.parametrize(("output", "named"), [("x.avi", "x.mp4"), ("folder/x", "folder/x.mp4")])
 def test_render_writes_mp4_alone(output: str, named: str) -> None:
     answer = cli("render", "--audio", __file__, "--output", output, COLUMNS="200")
