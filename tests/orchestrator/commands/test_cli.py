@@ -108,3 +108,15 @@ def test_render_writes_mp4_alone(output: str, named: str) -> None:
     answer = cli("render", "--audio", __file__, "--output", output, COLUMNS="200")
     assert answer.returncode == 2
     assert f"{output} must end with .mp4" in answer.stderr and f"as {named}" in answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "setting", "most"),
+    [("--steps", "999", "max_steps", "50"), ("--guidance", "7.5", "max_guidance", "5")],
+)
+def test_render_computes_no_more_than_a_task_may(
+    tmp_path: Path, option: str, value: str, setting: str, most: str
+) -> None:
+    answer = cli("render", "--audio", __file__, "--output", str(tmp_path / "x.mp4"), option, value)
+    assert answer.returncode == 1
+    assert f"{option} is {value} and may be {most} at most; the setting {setting} allows more" in answer.stderr
