@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
@@ -15,3 +17,9 @@ FadeFrames = Annotated[int, Field(ge=0, le=25)]
 BitrateKbps = Annotated[int, Field(ge=100, le=50_000)]
 Preset = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow"]
 """x264's trade of quality for time."""
+
+
+def unknown(name: str, known: Iterable[str], what: str) -> str:
+    """That there is no `what` of this name, and which one of the known is probably meant."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"{name}: there is no such {what}" + (f"; {near[0]} is meant?" if near else "")

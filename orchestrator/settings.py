@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import ssl
 from collections.abc import Mapping
@@ -21,7 +20,7 @@ from pydantic_settings import (
 from inference.servers import TritonServers
 from orchestrator.access.allowed_targets import EVERYWHERE, AllowedTargets
 from orchestrator.access.loopback import is_loopback
-from orchestrator.fields import AvatarName, BitrateKbps, ChannelName, FadeFrames, Preset
+from orchestrator.fields import AvatarName, BitrateKbps, ChannelName, FadeFrames, Preset, unknown
 
 ENV_PREFIX = "LATENTSYNC_"
 CONFIG_VARIABLE = "LATENTSYNC_CONFIG"
@@ -359,8 +358,7 @@ def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
     problems = []
     for name in sorted(environ):
         if name.startswith(ENV_PREFIX) and name.upper() not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            problems.append(f"{name}: there is no such setting" + (f"; {near[0]} is meant?" if near else ""))
+            problems.append(unknown(name, known, "setting"))
     return problems
 
 
@@ -368,9 +366,7 @@ def _sentence(item: Mapping[str, Any]) -> str:
     name = ".".join(str(part) for part in item["loc"])
     if not name:
         return str(item["msg"])
-    shown = (
-        ""
-        if name in ("rtmp_url", "otlp_endpoint") or item["type"] == "extra_forbidden"
-        else f" (it is {item['input']!r})"
-    )
+    if item["type"] == "extra_forbidden":
+        return unknown(name, Settings.model_fields, "setting")
+    shown = "" if name in ("rtmp_url", "otlp_endpoint") else f" (it is {item['input']!r})"
     return f"{name}: {item['msg']}{shown}"

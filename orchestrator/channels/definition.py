@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from typing_extensions import TypedDict
 
-from orchestrator.fields import AvatarName, BitrateKbps, ChannelName, FadeFrames, Preset
+from orchestrator.fields import AvatarName, BitrateKbps, ChannelName, FadeFrames, Preset, unknown
 from streaming.address import SCHEMES, Address
 from streaming.targets import mask
 
@@ -123,7 +123,8 @@ def _validated(model: type[Model], values: Mapping[str, Any]) -> Model:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise DefinitionError("; ".join(_sentence(item) for item in error.errors(include_url=False))) from None
+        sentences = (_sentence(model, item) for item in error.errors(include_url=False))
+        raise DefinitionError("; ".join(sentences)) from None
 
 
 def _is_recording(target: str) -> bool:
@@ -132,8 +133,10 @@ def _is_recording(target: str) -> bool:
     return named and ":" not in target and not target.startswith("-")
 
 
-def _sentence(item: Any) -> str:
+def _sentence(model: type[BaseModel], item: Any) -> str:
     name = ".".join(str(part) for part in item["loc"]) or "the channel"
+    if item["type"] == "extra_forbidden":
+        return unknown(name[:40], model.model_fields, "field")
     value = item["input"]
     # A target holds a stream key; the input of a missing field is the whole object.
     shown = isinstance(value, (int, float, str)) and not name.startswith(("targets", "instead_of"))

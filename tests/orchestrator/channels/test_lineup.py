@@ -272,6 +272,7 @@ async def test_a_far_end_that_is_away_shows_in_api_and_metrics_without_the_key(s
         ({**NEWS, "channel": "No Spaces"}, 422, "bad_channel", "channel:"),
         ({**NEWS, "picture_size": [641, 480]}, 422, "bad_channel", "picture_size.0"),
         ({**NEWS, "fade_frames": 26}, 422, "bad_channel", "fade_frames"),
+        ({**NEWS, "target": []}, 422, "bad_channel", "target: there is no such field; targets is meant?"),
         ({**NEWS, "targets": [f"gopher://h/{KEY}"]}, 422, "bad_channel", "number 0"),
         ({**NEWS, "targets": [f"rtmp://h:99999/a/{KEY}"]}, 422, "bad_channel", "number 0: the port must be a number"),
         ({**NEWS, "targets": [f"rtmp://h:http/a/{KEY}"]}, 422, "bad_channel", "number 0: the port must be a number"),
