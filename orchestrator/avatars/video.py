@@ -57,7 +57,7 @@ def video_info(video: Path) -> VideoInfo:
     streams = [line for line in _VIDEO.findall(said) if "(attached pic)" not in line]
     if not streams:
         reason = said.strip().splitlines()[-1] if "Input #0" not in said and said else ""
-        raise VideoError(f"{video.name} is no video that can be read: {reason or 'it has no pictures'}")
+        raise _unreadable(video, reason or "it has no pictures")
     found = _SIZE.search(streams[0])
     size = None if found is None else (int(found[1]), int(found[2]))
     if size is not None and size[0] * size[1] > _MOST_PIXELS:
@@ -96,7 +96,7 @@ def read_frames(
                     )
                 yield frame
             if process.wait() != 0 or count == 0:
-                raise VideoError(f"{video.name} is no video that can be read: {_tail(log) or 'it has no frames'}")
+                raise _unreadable(video, _tail(log) or "it has no frames")
         finally:
             process.stdout.close()
             if process.poll() is None:
@@ -125,6 +125,15 @@ def without_still_ends(frames: Iterable[NDArray[np.uint8]]) -> Iterator[tuple[in
         before, repeats = frame, 0
     if before is not None:
         yield number, before
+
+
+def _unreadable(video: Path, reason: str) -> VideoError:
+    # ffmpeg names the file with its path, which is the server's own where the video was sent to it.
+    reason = reason.replace(f"file:{video}: ", "").replace(str(video), video.name)
+    return VideoError(
+        f"{video.name} is no video that can be read ({reason}): "
+        "if players show it, convert it with `ffmpeg -i IN -c:v libx264 OUT.mp4`"
+    )
 
 
 def _said(command: list[str], video: Path) -> str:

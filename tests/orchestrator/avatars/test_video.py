@@ -133,8 +133,16 @@ def test_sound_beside_the_pictures_does_not_matter_and_cover_art_is_no_video(tmp
     attach = ["-f", "lavfi", "-i", "sine=d=1", "-i", str(cover), "-map", "0", "-map", "1", "-c:v", "copy"]
     command = [ffmpeg_binary(), "-v", "error", *attach, "-disposition:v", "attached_pic", str(song)]
     subprocess.run(command, check=True)
-    with pytest.raises(VideoError, match=r"song\.m4a is no video that can be read: it has no pictures"):
+    with pytest.raises(VideoError, match=r"song\.m4a is no video that can be read \(it has no pictures\)"):
         list(read_frames(song, 100))
+
+
+def test_what_is_no_video_is_told_the_cure_and_no_path(tmp_path: Path) -> None:
+    text = tmp_path / "text.mp4"
+    text.write_text("no video at all" * 50)
+    with pytest.raises(VideoError, match=r"^text\.mp4 is no video .*: if players show it, convert it with") as raised:
+        video_info(text)
+    assert str(tmp_path) not in str(raised.value)
 
 
 def test_a_script_that_names_other_files_is_not_followed(tmp_path: Path) -> None:
