@@ -86,9 +86,7 @@ class TritonServer:
         started, ends early, or is not ready in time; then no process stays.
         """
         command, environment = launch_command(options)
-        for port in (options.http_port, options.grpc_port, options.metrics_port):
-            if port is not None:
-                _require_free(options.host, port)
+        require_free_ports(options)
         _remove_shared_memory(options)  # left by a killed server on these ports
         options.log_dir.mkdir(parents=True, exist_ok=True)
         with options.log_path.open("ab") as log:
@@ -253,12 +251,21 @@ def _remove_shared_memory(options: TritonOptions) -> None:
         region.unlink(missing_ok=True)
 
 
-def _require_free(host: str, port: int) -> None:
+def require_free_ports(options: TritonOptions) -> None:
+    """Raises TritonLaunchError where another process listens on a port that tritonserver is to have."""
+    named = {"http": options.http_port, "grpc": options.grpc_port, "metrics": options.metrics_port}
+    for name, port in named.items():
+        if port is not None:
+            _require_free(options.host, port, f"triton_{name}_port")
+
+
+def _require_free(host: str, port: int, setting: str) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
             raise TritonLaunchError(
-                f"{host}:{port} is not free ({error.strerror}): stop what listens there, or choose another port"
+                f"{host}:{port} is not free ({error.strerror}): stop what listens there, or choose another {setting} "
+                f"(LATENTSYNC_{setting.upper()})"
             ) from None

@@ -10,12 +10,13 @@ import anyio
 
 from export.fetch import ensure_demo_files
 from export.repository import export_repository
+from inference.launcher import require_free_ports
 from inference.supervisor import TritonSupervisor
 from orchestrator.avatars.adding import add_avatar
 from orchestrator.exclusive import replacing_repository, running_triton, serving
 from orchestrator.observability.metrics import triton_restarts
 from orchestrator.orchestrator import Orchestrator, open_gate
-from orchestrator.server import run_server
+from orchestrator.server import require_free_address, run_server
 from orchestrator.settings import Settings
 from orchestrator.triton import triton_options
 from processes.stop_signals import StopSignals
@@ -26,11 +27,15 @@ Tell = Callable[[str], None]
 async def demo(settings: Settings, tell: Tell, signals: StopSignals) -> None:
     """Fetch, export, start Triton, prepare the avatar, serve; returns after a signal, with everything stopped.
 
-    Each step is done once: a second start finds its results. Raises what the steps raise, with nothing left running,
-    NoKeys before all of them, and LockRefused where another process works in the data folder.
+    Each step is done once: a second start finds its results. Raises what the steps raise, with nothing left running;
+    before all of them NoKeys, LockRefused where another process works in the data folder, and ServerFailed or
+    TritonLaunchError where a port is taken.
     """
-    open_gate(settings)  # a key that is missing is told now, and not after a minute of preparing
+    # What is missing or taken is told now, and not after a minute of preparing.
+    open_gate(settings)
     with serving(settings, "demo"):
+        require_free_address(settings)
+        require_free_ports(triton_options(settings))
         await _prepare_files(settings, tell)
         with running_triton(settings, "demo"):
             await _run(settings, tell, signals)

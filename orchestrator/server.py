@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import socket
 from collections.abc import Callable, Iterator
@@ -124,6 +125,11 @@ async def run_server(
         signals.ignore()
 
 
+def require_free_address(settings: Settings) -> None:
+    """Raises ServerFailed where the server couldn't listen now."""
+    _bound(settings.http_host, settings.http_port).close()
+
+
 def _bound(host: str, port: int) -> socket.socket:
     """A socket on the first address of that name; nobody can connect until the server listens."""
     listening = None
@@ -137,7 +143,7 @@ def _bound(host: str, port: int) -> socket.socket:
     except OSError as error:
         if listening is not None:
             listening.close()
-        raise ServerFailed(
-            f"the server can't listen on {host}:{port} ({error.strerror}): choose another port"
-        ) from None
+        taken = error.errno == errno.EADDRINUSE
+        remedy = "stop what listens there, or choose another port" if taken else "choose another host or port"
+        raise ServerFailed(f"the server can't listen on {host}:{port} ({error.strerror}): {remedy}") from None
     return listening

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from orchestrator.orchestrator import Orchestrator
-from orchestrator.server import OrchestratorServer, ServerFailed
+from orchestrator.server import OrchestratorServer, ServerFailed, require_free_address
 from tests.support.controlled_models import ControlledModels
 from tests.support.running_server import running, settings_in
 from tests.support.speech_samples import wav
@@ -149,3 +149,8 @@ async def test_address_that_is_taken_is_refused_before_anything_is_touched(tmp_p
         with pytest.raises(ServerFailed, match=f"can't listen on 127.0.0.1:{settings.http_port}"):
             await server.serve()
     assert sorted(settings.data_dir.rglob("*")) == before
+
+
+def test_address_that_is_no_address_is_not_called_taken(tmp_path: Path) -> None:
+    with pytest.raises(ServerFailed, match=r"can't listen on 300\.1\.1\.1:.*choose another host or port"):
+        require_free_address(settings_in(tmp_path, http_host="300.1.1.1"))

@@ -133,7 +133,7 @@ async def test_a_port_in_use_is_named(tmp_path: Path, options_for: Callable[...,
     options = options_for(tmp_path)
     with (
         socket.create_server((options.host, options.grpc_port)),
-        pytest.raises(TritonLaunchError, match=rf"127\.0\.0\.1:{options.grpc_port} is not free"),
+        pytest.raises(TritonLaunchError, match=rf"127\.0\.0\.1:{options.grpc_port} is not free.*triton_grpc_port"),
     ):
         await TritonServer.start(options)
 

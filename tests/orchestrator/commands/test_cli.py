@@ -1,5 +1,6 @@
 """The command line: quick help, settings in and out, errors as sentences."""
 
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import typer
 
 from orchestrator.cli import app
 from tests.support.command_line import cli
-from tests.support.running_server import settings_in
+from tests.support.running_server import free_port, settings_in
 from tests.support.synthetic_avatar import write_avatar
 
 
@@ -52,6 +53,17 @@ def test_demo_says_that_a_key_is_missing_before_it_prepares_anything(tmp_path: P
     assert answer.returncode == 1
     assert "latentsync-realtime key add NAME --scope administer" in answer.stderr
     assert answer.stdout == "" and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("port", ["HTTP_PORT", "TRITON_GRPC_PORT"])
+def test_demo_says_that_a_port_is_taken_before_it_prepares_anything(tmp_path: Path, port: str) -> None:
+    ports = {name: str(free_port()) for name in ("HTTP_PORT", "TRITON_GRPC_PORT", "TRITON_METRICS_PORT")}
+    with socket.create_server(("127.0.0.1", int(ports[port]))):
+        environment = {"DATA_DIR": str(tmp_path), **ports}
+        answer = cli("demo", **{f"LATENTSYNC_{name}": value for name, value in environment.items()})
+    assert answer.returncode == 1
+    assert f"127.0.0.1:{ports[port]}" in answer.stderr and "stop what listens there" in answer.stderr
+    assert answer.stdout == "" and "Traceback" not in answer.stderr
 
 
 def test_config_hides_the_stream_key() -> None:
