@@ -11,6 +11,7 @@ from typing import Any
 import anyio
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from latentsync.avatar import AvatarError
 from orchestrator.channels.channel import Channel
@@ -123,29 +124,42 @@ async def preview(request: Request) -> Response:
         raise _no_preview("the server is stopping")
     if channel.viewers >= orchestrator.settings.preview_viewers:
         raise _no_preview(f"{channel.viewers} viewers are connected, which is the limit")
+    channel.viewers += 1  # before anything is awaited: others ask meanwhile
     try:
         reader, writer = await asyncio.open_unix_connection(channel.preview_socket)
-    except OSError as error:
-        raise _no_preview(f"channel {channel.id} has no stream ({error.strerror})") from None
-    return StreamingResponse(
-        _relayed(reader, writer, channel, orchestrator), media_type="video/mp4", headers={"Cache-Control": "no-store"}
-    )
-
-
-async def _relayed(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, channel: Channel, orchestrator: Orchestrator
-) -> AsyncIterator[bytes]:
-    channel.viewers += 1
-    try:
-        while orchestrator.streams_open:
-            with anyio.move_on_after(_STALLED_S) as scope:
-                block = await reader.read(_BLOCK_BYTES)
-            if scope.cancelled_caught or not block:
-                return  # the viewer reconnects and starts at the next keyframe
-            yield block
-    finally:
+    except BaseException as error:
         channel.viewers -= 1
-        writer.close()
+        if isinstance(error, OSError):
+            raise _no_preview(f"channel {channel.id} has no stream ({error.strerror})") from None
+        raise
+    return _Preview(reader, writer, channel, orchestrator)
+
+
+class _Preview(StreamingResponse):
+    """A viewer's stream; the place is free again once the response is over, also where it never began."""
+
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, channel: Channel, orchestrator: Orchestrator
+    ) -> None:
+        super().__init__(_relayed(reader, orchestrator), media_type="video/mp4", headers={"Cache-Control": "no-store"})
+        self._writer = writer
+        self._channel = channel
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._channel.viewers -= 1
+            self._writer.close()
+
+
+async def _relayed(reader: asyncio.StreamReader, orchestrator: Orchestrator) -> AsyncIterator[bytes]:
+    while orchestrator.streams_open:
+        with anyio.move_on_after(_STALLED_S) as scope:
+            block = await reader.read(_BLOCK_BYTES)
+        if scope.cancelled_caught or not block:
+            return  # the viewer reconnects and starts at the next keyframe
+        yield block
 
 
 async def _checked(values: dict[str, Any], orchestrator: Orchestrator) -> ChannelDefinition:

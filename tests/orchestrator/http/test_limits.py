@@ -46,6 +46,44 @@ async def test_uploads_beyond_their_rate_are_told_when_to_come_back(tmp_path: Pa
         assert (await server.http.get("/v1/tasks")).status_code == 200
 
 
+async def test_viewer_whose_stream_is_being_opened_has_a_place_already(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opening, go_on, opened = asyncio.Event(), asyncio.Event(), asyncio.open_unix_connection
+
+    async def open_slowly(path: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if opening.is_set():  # by the first viewer
+            go_on.set()
+        opening.set()
+        await go_on.wait()
+        return await opened(path)
+
+    async with running(settings_in(tmp_path, preview_viewers=1)) as server, AsyncExitStack() as streams:
+        await server.ready()
+        channel = server.orchestrator.channels["main"]
+        while not (channel.view.status and channel.view.status.preview_codecs):
+            await asyncio.sleep(0.05)
+        monkeypatch.setattr("asyncio.open_unix_connection", open_slowly)
+        path = "/v1/channels/main/preview.mp4"
+        first = asyncio.create_task(streams.enter_async_context(server.http.stream("GET", path)))
+        await opening.wait()
+        second = await streams.enter_async_context(server.http.stream("GET", path))
+        go_on.set()
+        assert ((await first).status_code, second.status_code) == (200, 503)
+        await streams.aclose()
+        while channel.viewers:
+            await asyncio.sleep(0.01)
+
+
+async def test_viewer_of_a_stream_that_is_not_there_takes_no_place(tmp_path: Path) -> None:
+    async with running(settings_in(tmp_path)) as server:
+        await server.ready()
+        channel = server.orchestrator.channels["main"]
+        channel.preview_socket = tmp_path / "nobody.sock"
+        refused(await server.http.get("/v1/channels/main/preview.mp4"), 503, "no_preview")
+        assert channel.viewers == 0
+
+
 async def slow_upload(server: RunningServer, go_on: asyncio.Event) -> httpx.Response:
     async def body() -> AsyncIterator[bytes]:
         yield BEGINNING
