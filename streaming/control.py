@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import queue
 import threading
 from dataclasses import dataclass
@@ -10,7 +11,10 @@ from typing import Any, BinaryIO
 
 from streaming.events import ChannelEvent, Status, event_to_json
 
+_log = logging.getLogger(__name__)
+
 _QUEUE = 1024
+_SHOWN = 80
 
 
 @dataclass(frozen=True)
@@ -22,12 +26,14 @@ class Request:
 
 
 class ControlPort:
-    """Reads requests and writes replies in two threads of its own; `closed` when the parent's end is gone."""
+    """Reads requests and writes replies in two threads of its own; `closed` once nobody is there to talk to."""
 
     def __init__(self, source: BinaryIO, sink: BinaryIO) -> None:
         self._requests: queue.Queue[Request] = queue.Queue(_QUEUE)
         self._messages: queue.Queue[bytes | None] = queue.Queue(_QUEUE)
         self._closed = threading.Event()
+        self.problem: str | None = None
+        """Why no more requests are read, where the parent sent something else."""
         self._source = source
         self._sink = sink
         threading.Thread(target=self._read, name="control-in", daemon=True).start()
@@ -36,7 +42,7 @@ class ControlPort:
 
     @property
     def closed(self) -> bool:
-        """True once the parent closed its end, or died."""
+        """True once the parent closed its end, died, or sent what is no request."""
         return self._closed.is_set()
 
     def next_request(self, within_s: float) -> Request | None:
@@ -77,10 +83,15 @@ class ControlPort:
             self._closed.set()  # a parent that reads nothing for so long is treated as gone
 
     def _read(self) -> None:
-        for line in self._source:
-            values = json.loads(line)
-            self._requests.put(Request(values.pop("request"), values))
-        self._closed.set()
+        try:
+            for line in self._source:
+                self._requests.put(_request(line))
+        except ValueError as error:
+            # What follows can't be trusted either, and a parent that waits for a reply sees the end.
+            self.problem = str(error)
+            _log.error("%s", error)
+        finally:
+            self._closed.set()
 
     def _write(self) -> None:
         while (message := self._messages.get()) is not None:
@@ -90,3 +101,14 @@ class ControlPort:
             except OSError:
                 self._closed.set()
                 return
+
+
+def _request(line: bytes) -> Request:
+    try:
+        values = json.loads(line)
+        return Request(values.pop("request"), values)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        shown = line[:_SHOWN].decode(errors="replace").rstrip()
+        raise ValueError(
+            f'standard input must be lines of JSON objects with a number in "request", and one is {shown!r}'
+        ) from None

@@ -196,7 +196,7 @@ def main(arguments: list[str]) -> int:
     port = ControlPort(os.fdopen(sys.stdin.fileno(), "rb", closefd=False), sys.stdout.buffer)
     request = port.wait_request()
     if request is None:
-        return 0
+        return 0 if port.problem is None else 1
     ring = FrameRing(request.values["ring_fd"], request.values["slots"], request.values["resolution"])
     os.set_inheritable(ring.fd, False)  # ffmpeg must not keep the ring alive
     try:
