@@ -81,7 +81,19 @@ export class Speaker {
     window.addEventListener("drop", async (event) => {
       event.preventDefault();
       this.drop.classList.remove("over");
-      await this.send([...event.dataTransfer.files]);
+      const { files, folders } = dropped(event.dataTransfer);
+      if (folders.length) {
+        this.say(`A folder can't be sent: ${folders.join(", ")}. Drop the files that are in it. Nothing was sent.`);
+        return;
+      }
+      await this.send(files);
     });
   }
+}
+
+// What was dropped; a folder is in the list of files too, and can't be read as one.
+function dropped(transfer) {
+  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.());
+  const folders = entries.filter((entry) => entry?.isDirectory).map((entry) => entry.name);
+  return { files: [...transfer.files], folders };
 }

@@ -134,6 +134,29 @@ async def test_dropped_files_are_all_sent(page: Page, server: RunningServer) -> 
         await expect(page.locator("#tasks .task").nth(place).locator(".what")).to_have_text(name, timeout=WAIT_MS)
 
 
+async def test_dropped_folder_is_explained_and_nothing_of_it_sent(page: Page, tmp_path: Path) -> None:
+    folder = tmp_path / "speeches"
+    folder.mkdir()
+    (folder / "one.wav").write_bytes(wav(0.2))
+    await page.wait_for_function("document.getElementById('connection').textContent === ''")
+    tasks = await page.locator("#tasks .task").count()
+    box = await page.locator("#drop").bounding_box()
+    assert box is not None
+    browser = await page.context.new_cdp_session(page)  # no script can make a folder to be dropped
+    for kind in ("dragEnter", "dragOver", "drop"):
+        await browser.send(
+            "Input.dispatchDragEvent",
+            {
+                "type": kind,
+                "x": box["x"] + 20,
+                "y": box["y"] + 20,
+                "data": {"items": [], "files": [str(folder)], "dragOperationsMask": 1},
+            },
+        )
+    await expect(page.locator("#message")).to_contain_text("A folder can't be sent: speeches.", timeout=WAIT_MS)
+    assert await page.locator("#tasks .task").count() == tasks
+
+
 async def test_files_after_one_that_finds_the_queue_full_are_not_sent(page: Page, server: RunningServer) -> None:
     server.models.gate.clear()
     try:
@@ -195,10 +218,14 @@ async def test_page_of_a_channel_speaks_there_and_shows_its_tasks_alone(page: Pa
 
 
 async def test_page_on_a_phone_asks_for_a_choice_and_fits(server: RunningServer) -> None:
+    long_name = "a-name-as-long-as-a-name-may-be-"
+    created = await server.http.post("/v1/channels", json={"channel": long_name, "avatar": "demo"})
+    assert created.status_code == 201, created.text
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         page = await browser.new_page(**playwright.devices["Pixel 7"])
         await page.goto(str(server.http.base_url))
+        await expect(page.locator("#channel")).to_be_visible(timeout=WAIT_MS)
         await expect(page.locator("#drop")).to_contain_text("Choose speech", use_inner_text=True)
         await expect(page.locator("#drop")).not_to_contain_text("Drop", use_inner_text=True)
         await page.click("#record")
@@ -213,6 +240,7 @@ async def test_page_on_a_phone_asks_for_a_choice_and_fits(server: RunningServer)
             <= playwright.devices["Pixel 7"]["viewport"]["width"]
         )
         await browser.close()
+    await server.http.delete(f"/v1/channels/{long_name}")
 
 
 async def test_refused_file_is_explained(page: Page) -> None:
