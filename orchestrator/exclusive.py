@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from orchestrator.avatars.store import avatar_directory
@@ -43,7 +43,7 @@ def replacing_repository(repository: Path) -> Iterator[None]:
 
 @contextmanager
 def changing_avatar(settings: Settings, name: str) -> Iterator[None]:
-    """This process alone prepares, renames or removes an avatar of that name; a channel may play it.
+    """This process alone prepares, renames or removes an avatar of that name; a channel may play it meanwhile.
 
     Raises LockRefused, and AvatarError for a name that is not allowed.
     """
@@ -51,6 +51,41 @@ def changing_avatar(settings: Settings, name: str) -> Iterator[None]:
     path = settings.run_dir / f"avatar-{name}.lock"
     with _locked(path, "avatar", f"Avatar {name!r}", "wait until it has ended, or choose another name"):
         yield
+
+
+@contextmanager
+def playing_avatar(settings: Settings, name: str) -> Iterator[None]:
+    """A channel plays the avatar of that name, as others may; raises LockRefused while it is renamed or removed."""
+    with _locked(_playing(settings, name), "a channel", f"Avatar {name!r}", "wait until it has ended", shared=True):
+        yield
+
+
+@contextmanager
+def moving_avatar(settings: Settings, name: str) -> Iterator[None]:
+    """No channel of any process plays the avatar of that name, and no other one prepares, renames or removes it.
+
+    Raises LockRefused, and AvatarError for a name that is not allowed.
+    """
+    remedy = "give that channel another avatar first, or stop its server"
+    with (
+        changing_avatar(settings, name),
+        _locked(_playing(settings, name), "avatar", f"Avatar {name!r}", remedy),
+    ):
+        yield
+
+
+@contextmanager
+def renaming_avatar(settings: Settings, name: str, new_name: str) -> Iterator[None]:
+    """As `moving_avatar`, and no other process prepares, renames or removes one of the new name."""
+    taking = (
+        nullcontext() if new_name == name else changing_avatar(settings, new_name)
+    )  # a lock shuts out its holder too
+    with moving_avatar(settings, name), taking:
+        yield
+
+
+def _playing(settings: Settings, name: str) -> Path:
+    return settings.run_dir / f"avatar-{name}.playing.lock"
 
 
 _OTHER_FOLDER = "stop it first, or choose another data_dir"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import anyio
@@ -18,6 +19,7 @@ from orchestrator.channels.overload import OverloadLog
 from orchestrator.channels.setup import ChannelSetup, socket_path
 from orchestrator.channels.target_log import TargetLog
 from orchestrator.channels.view import ChannelState, ChannelView
+from orchestrator.exclusive import LockRefused, playing_avatar
 from orchestrator.observability import logs
 from orchestrator.observability.metrics import Metrics
 from orchestrator.observability.notices import Broadcast
@@ -68,6 +70,8 @@ class Channel:
         self._notices = notices
         self._metrics = metrics
         self._process: ChannelHandle | None = None
+        self._avatar_lock = ExitStack()
+        self._holds_avatar = False
         self._active: dict[str, _Active] = {}
         self._state = ChannelState.STARTING
         self._status: Status | None = None
@@ -122,7 +126,7 @@ class Channel:
                         started_at = anyio.current_time()
                         self._problem = await self._serve(process)
                     # OSError includes TimeoutError; ValueError is a missing or damaged avatar.
-                    except (ChannelError, OSError, ValueError) as error:
+                    except (ChannelError, LockRefused, OSError, ValueError) as error:
                         self._problem = str(error) or "the channel's process did not start in time"
                     except Exception as error:  # an unexpected error ends this process, and not the other channels
                         logger.exception("channel %s", self.id)
@@ -136,6 +140,7 @@ class Channel:
                     self._change(ChannelState.RESTARTING)
                     await anyio.sleep(delay_s)
         finally:
+            self._avatar_lock.close()
             self._change(ChannelState.CLOSED)
 
     def stop(self) -> None:
@@ -162,6 +167,9 @@ class Channel:
         self._change()
 
     async def _start(self) -> ChannelHandle:
+        if not self._holds_avatar:  # from the first process on, and also between two of them
+            self._avatar_lock.enter_context(playing_avatar(self._setup.settings, self.definition.avatar))
+            self._holds_avatar = True
         avatar = await asyncio.to_thread(self._setup.avatar, self.definition)
         config = await asyncio.to_thread(self._setup.config, self.definition)
         self._refused = await asyncio.to_thread(self._setup.refused_targets, self.definition)

@@ -95,9 +95,9 @@ def avatar_rename(
     """Give a prepared avatar another name."""
     settings = settings_or_exit(data_dir=data_dir)
     from orchestrator.avatars.store import rename_avatar
-    from orchestrator.exclusive import changing_avatar
+    from orchestrator.exclusive import renaming_avatar
 
-    with errors_as_sentences(), changing_avatar(settings, name), changing_avatar(settings, new_name):
+    with errors_as_sentences(), renaming_avatar(settings, name, new_name):
         rename_avatar(settings.avatars_dir, name, new_name)
 
 
@@ -106,7 +106,7 @@ def avatar_remove(name: PreparedAvatar, data_dir: DataDir = None) -> None:
     """Delete a prepared avatar; its video stays where it came from."""
     settings = settings_or_exit(data_dir=data_dir)
     from orchestrator.avatars.store import remove_avatar
-    from orchestrator.exclusive import changing_avatar
+    from orchestrator.exclusive import moving_avatar
 
-    with errors_as_sentences(), changing_avatar(settings, name):
+    with errors_as_sentences(), moving_avatar(settings, name):
         remove_avatar(settings.avatars_dir, name)

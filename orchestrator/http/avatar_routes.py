@@ -22,6 +22,7 @@ from orchestrator.avatars.prepare import PrepareOptions, require_room
 from orchestrator.avatars.room import DiskRoom
 from orchestrator.avatars.store import find_avatar, known_avatars, remove_avatar, rename_avatar
 from orchestrator.avatars.store import list_avatars as prepared_avatars
+from orchestrator.exclusive import LockRefused, moving_avatar, renaming_avatar
 from orchestrator.http.errors import ApiError, refusal_of
 from orchestrator.http.forms import UploadForm
 from orchestrator.http.operations import Answer, operation
@@ -102,8 +103,9 @@ async def rename(request: Request) -> Response:
         await checked_body(request, NewName, HTTPStatus.UNPROCESSABLE_ENTITY, "bad_name", '{"name": "new-name"}')
     ).name
     _require_unused(orchestrator, name)
-    directory = orchestrator.settings.avatars_dir
-    with _avatar_errors():
+    settings = orchestrator.settings
+    directory = settings.avatars_dir
+    with _avatar_errors(), renaming_avatar(settings, name, new_name):
         await asyncio.to_thread(rename_avatar, directory, name, new_name)
         avatar = await asyncio.to_thread(find_avatar, directory, new_name)
     return JSONResponse(_described(avatar))
@@ -115,7 +117,7 @@ async def remove(request: Request) -> Response:
     orchestrator: Orchestrator = request.app.state.orchestrator
     name = request.path_params["name"]
     _require_unused(orchestrator, name)
-    with _avatar_errors():
+    with _avatar_errors(), moving_avatar(orchestrator.settings, name):
         await asyncio.to_thread(remove_avatar, orchestrator.settings.avatars_dir, name)
     return Response(status_code=HTTPStatus.NO_CONTENT)
 
@@ -229,6 +231,8 @@ def _avatar_errors(code: str = "bad_name") -> Iterator[None]:
     """Turns an AvatarError inside into an answer; `code` is that of one that has none."""
     try:
         yield
+    except LockRefused as error:
+        raise ApiError(HTTPStatus.CONFLICT, AvatarInUse.code, f"{error}.") from None
     except AvatarError as error:
         status = HTTPStatus.UNPROCESSABLE_ENTITY
         if isinstance(error, AvatarNotFound):

@@ -13,11 +13,20 @@ import httpx
 import numpy as np
 import pytest
 
-from orchestrator.exclusive import LockRefused, changing_avatar, replacing_repository, running_triton, serving
+from orchestrator.exclusive import (
+    LockRefused,
+    changing_avatar,
+    moving_avatar,
+    playing_avatar,
+    replacing_repository,
+    running_triton,
+    serving,
+)
 from orchestrator.settings import Settings
 from orchestrator.tasks.board import TaskBoard
 from tests.support.boards import SPEECH, board_in, task
-from tests.support.running_server import free_port, settings_in
+from tests.support.command_line import cli
+from tests.support.running_server import free_port, running, settings_in
 from tests.support.synthetic_avatar import write_avatar
 
 pytestmark = pytest.mark.timeout(60)
@@ -38,6 +47,8 @@ def locked(settings: Settings, command: str) -> AbstractContextManager[None]:
         "export": lambda: replacing_repository(settings.model_repository),
         "avatar add person": lambda: changing_avatar(settings, "person"),
         "avatar add other": lambda: changing_avatar(settings, "other"),
+        "avatar remove person": lambda: moving_avatar(settings, "person"),
+        "a channel with person": lambda: playing_avatar(settings, "person"),
     }[command]()
 
 
@@ -53,11 +64,16 @@ def locked(settings: Settings, command: str) -> AbstractContextManager[None]:
         ("export", "triton"),
         ("export", "export"),
         ("avatar add person", "avatar add person"),
+        ("avatar add person", "avatar remove person"),
+        ("avatar remove person", "avatar add person"),
+        ("avatar remove person", "a channel with person"),
+        ("a channel with person", "avatar remove person"),
     ],
 )
 def test_second_is_refused_and_told_who_is_there(tmp_path: Path, first: str, second: str) -> None:
     settings = settings_in(tmp_path)
-    holder = rf"in use by process {os.getpid()} \({first.split()[0]}\)"
+    named = "a channel" if first.startswith("a channel") else first.split()[0]
+    holder = rf"in use by process {os.getpid()} \({named}\)"
     with locked(settings, first), pytest.raises(LockRefused, match=holder), locked(settings, second):
         pass
     with locked(settings, second):
@@ -73,6 +89,9 @@ def test_second_is_refused_and_told_who_is_there(tmp_path: Path, first: str, sec
         ("demo", "avatar add person"),
         ("triton", "avatar add person"),
         ("avatar add person", "avatar add other"),
+        ("a channel with person", "a channel with person"),
+        ("a channel with person", "avatar add person"),
+        ("a channel with person", "serve"),
     ],
 )
 def test_both_may_work_at_once(tmp_path: Path, first: str, second: str) -> None:
@@ -141,6 +160,38 @@ async def test_second_server_on_a_data_folder_touches_nothing(tmp_path: Path, sa
     await board.open()
     await assert_all_are_there(board, waiting)
     await board.aclose()
+
+
+@pytest.mark.parametrize("arguments", [["rename", "demo", "other"], ["remove", "demo"]])
+async def test_command_leaves_an_avatar_alone_that_a_channel_of_a_server_plays(
+    tmp_path: Path, arguments: list[str]
+) -> None:
+    settings = settings_in(tmp_path)
+    folder = {"LATENTSYNC_DATA_DIR": str(settings.data_dir)}
+    async with running(settings) as server:
+        await server.ready()
+        answer = await asyncio.to_thread(cli, "avatar", *arguments, **folder)
+        assert answer.returncode == 1
+        assert f"Avatar 'demo' is in use by process {os.getpid()} (a channel): give that channel" in answer.stderr
+        assert (settings.avatars_dir / "demo").is_dir()
+    assert cli("avatar", *arguments, **folder).returncode == 0, "the server is gone"
+
+
+async def test_avatar_that_is_being_prepared_is_neither_renamed_nor_removed(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    write_avatar(settings.avatars_dir, "held")
+    async with running(settings) as server:
+        with changing_avatar(settings, "held"):  # as `avatar add` does in a process of its own
+            for answer in (
+                await server.http.delete("/v1/avatars/held"),
+                await server.http.patch("/v1/avatars/held", json={"name": "free"}),
+                await server.http.patch("/v1/avatars/demo2", json={"name": "held"}),
+            ):
+                assert (answer.status_code, answer.json()["error"]["code"]) == (409, "avatar_in_use"), answer.text
+        assert (await server.http.patch("/v1/avatars/held", json={"name": "held"})).json()["error"][
+            "code"
+        ] == "avatar_exists"
+        assert (await server.http.delete("/v1/avatars/held")).status_code == 204
 
 
 async def until_running(http: httpx.AsyncClient) -> None:
