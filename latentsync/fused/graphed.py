@@ -78,7 +78,7 @@ class GraphedUNet:
         sample = torch.zeros(count, unet.input_channels, height, width, device=unet.device, dtype=unet.dtype)
         sample = sample.contiguous(memory_format=torch.channels_last)
         keys_values = unet.keys_and_values(torch.zeros(count, *CONTRACT.audio_shape, device=unet.device))
-        inputs = [sample, self._shifts_at(1), keys_values]
+        inputs = [sample, self._shifts_at(1).clone(), keys_values]
 
         def whole(sample: Tensor, shifts: Tensor, keys_values: Tensor, deep: Tensor | None = None) -> Tensor:
             return unet.forward(sample, shifts, keys_values, frames, deep)
