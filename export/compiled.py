@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ import torch
 from export import parity
 from latentsync import engines
 from latentsync.checkpoint import Checkpoint
+from latentsync.contract import CONTRACT
 from latentsync.denoising import Predictor
 from latentsync.engine import Engine
 from latentsync.graphs import Run, compile_ahead
@@ -42,8 +44,9 @@ class NetworkCompiler:
             self._kernels_exported.add(folder)
             run = engines.as_function(predictor)
             with torch.inference_mode():
-                for batch in batches:  # each batch size has kernels of its own
-                    run(*parity.unet_example(self.checkpoint, batch, self.device))
+                # Each has kernels of its own; the largest first, as they are warmed up where they are served.
+                for frames, batch in product(reversed(CONTRACT.chunk_lengths), reversed(batches)):
+                    run(*parity.unet_example(self.checkpoint, batch, self.device, frames))
         return predictor
 
     def exported_kernels(self) -> AbstractContextManager[None]:

@@ -60,11 +60,13 @@ class Served(Protocol):
         """The VAE's decoder on its engine."""
 
 
-def unet_example(checkpoint: Checkpoint, batch: int, device: torch.device) -> tuple[Tensor, ...]:
-    """Seeded inputs of the UNet for `batch` chunks: sample [B, 13, 16, h, w], timesteps [B], audio [B, 16, 50, 384]."""
+def unet_example(
+    checkpoint: Checkpoint, batch: int, device: torch.device, frames: int = CONTRACT.chunk_frames
+) -> tuple[Tensor, ...]:
+    """Seeded inputs of the UNet for `batch` chunks: sample [B, 13, F, h, w], timesteps [B], audio [B, F, 50, 384]."""
     generator, size = torch.Generator().manual_seed(0), checkpoint.latent_size
-    sample = torch.randn(batch, CONTRACT.sample_channels, CONTRACT.chunk_frames, size, size, generator=generator)
-    audio = torch.randn(batch, CONTRACT.chunk_frames, *CONTRACT.audio_shape, generator=generator)
+    sample = torch.randn(batch, CONTRACT.sample_channels, frames, size, size, generator=generator)
+    audio = torch.randn(batch, frames, *CONTRACT.audio_shape, generator=generator)
     return sample.to(device), torch.full((batch,), _TIMESTEP, device=device), audio.to(device)
 
 

@@ -165,10 +165,8 @@ def _copy_weights(source: Path, target: Path) -> None:
 def _template_values(served: ServedContract, options: ExportOptions, dtype: Dtype) -> dict[str, str]:
     on_gpu, contract = options.on_gpu, served.contract
     values: dict[str, object] = {
-        "chunk_frames": contract.chunk_frames,
         "latent_channels": contract.latent_channels,
         "condition_channels": contract.condition_channels,
-        "window_positions": contract.window_positions,
         "hidden_states": contract.hidden_states,
         "hidden_size": contract.hidden_size,
         "audio_tokens": contract.audio_tokens,

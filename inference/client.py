@@ -23,8 +23,6 @@ from latentsync.contract import CONTRACT
 
 CHUNK_FRAMES = CONTRACT.chunk_frames
 _READY_POLL_S = 0.5
-WINDOW_SAMPLES = CONTRACT.window_samples
-WINDOW_FEATURES = CONTRACT.features_shape
 
 
 @dataclass(frozen=True)
@@ -155,9 +153,12 @@ class TritonClient:
         }
 
     async def features(self, window: NDArray[np.float32]) -> NDArray[np.float16]:
-        """Whisper's features [1500, 5, 384] float16 of one window of PCM, float32 [480000] at 16 kHz."""
-        inputs = {"PCM": _expect("PCM", window, (WINDOW_SAMPLES,), np.float32)[None]}
-        output = Output("FEATURES", (1, *WINDOW_FEATURES), np.float16)
+        """Whisper's features [n // 320, 5, 384] float16 of one window of PCM, float32 [n] at 16 kHz.
+
+        A window lasts a whole number of seconds, 30 at most; ValueError for others. NaN after the end of the speech.
+        """
+        inputs = {"PCM": _expect("PCM", window, (window.size,), np.float32)[None]}
+        output = Output("FEATURES", (1, *CONTRACT.features_shape(window.size)), np.float16)
         features: NDArray[np.float16] = (await self._transport.infer("whisper", inputs, output))[0]
         return features
 
@@ -169,26 +170,26 @@ class TritonClient:
         steps: int,
         guidance: float,
     ) -> NDArray[np.uint8]:
-        """Sixteen faces, uint8 RGB [16, R, R, 3], from the speech's noise and the chunk's condition and audio.
+        """A chunk's faces, uint8 RGB [k, R, R, 3], from the speech's noise and the chunk's condition and audio.
 
-        `noise` float32 [4, h, h], `condition` float16 [16, 9, h, h], `audio` float16 [16, 50, 384]; R = 8 h.
+        `noise` float32 [4, h, h], `condition` float16 [k, 9, h, h], `audio` float16 [k, 50, 384]; R = 8 h, and k is one
+        of the contract's `chunk_lengths`. Raises ValueError for other shapes.
         """
-        size = noise.shape[-1]
+        size, frames = noise.shape[-1], CONTRACT.require_chunk_length(len(condition))
         side = 8 * size
+        conditioned = frames, CONTRACT.condition_channels, size, size
         inputs = {
             "NOISE": _expect("NOISE", noise, (CONTRACT.latent_channels, size, size), np.float32)[None],
-            "CONDITION": _expect(
-                "CONDITION", condition, (CHUNK_FRAMES, CONTRACT.condition_channels, size, size), np.float16
-            )[None],
-            "AUDIO": _expect("AUDIO", audio, (CHUNK_FRAMES, *CONTRACT.audio_shape), np.float16)[None],
+            "CONDITION": _expect("CONDITION", condition, conditioned, np.float16)[None],
+            "AUDIO": _expect("AUDIO", audio, (frames, *CONTRACT.audio_shape), np.float16)[None],
             "STEPS": np.array([[steps]], np.int32),
             "GUIDANCE": np.array([[guidance]], np.float32),
         }
         # Two calls and not the ensemble `lipsync`: Triton doesn't pass a cancellation on to an ensemble's models, so an
         # interrupted speech would keep the GPU busy. The latents that go back and forth are small.
-        denoised = Output("LATENTS", (1, CHUNK_FRAMES, CONTRACT.latent_channels, size, size), np.float16)
+        denoised = Output("LATENTS", (1, frames, CONTRACT.latent_channels, size, size), np.float16)
         latents = await self._transport.infer("unet", inputs, denoised)
-        output = Output("FACES", (1, CHUNK_FRAMES, side, side, 3), np.uint8)
+        output = Output("FACES", (1, frames, side, side, 3), np.uint8)
         faces: NDArray[np.uint8] = (await self._transport.infer("vae_decoder", {"LATENTS": latents}, output))[0]
         return faces
 

@@ -20,8 +20,9 @@ class Contract:
 
     sample_rate_hz: int = 16_000
     frames_per_second: int = 25
-    chunk_frames: int = 16
-    window_s: int = 30
+    chunk_frames: int = 16  # of the longest chunk, which LatentSync was trained on
+    shortest_chunk_frames: int = 4
+    window_s: int = 30  # of the longest window
     samples_per_position: int = 320
     hidden_states: int = 5
     hidden_size: int = 384
@@ -41,6 +42,11 @@ class Contract:
                 f"a frame at {self.frames_per_second} frames/s is no whole number of samples at "
                 f"{self.sample_rate_hz} Hz"
             )
+        if self.chunk_frames not in self.chunk_lengths:
+            raise ValueError(
+                f"chunk_frames is {self.chunk_frames}, expected the {self.shortest_chunk_frames} of "
+                "shortest_chunk_frames, doubled any number of times"
+            )
         if self.samples_per_frame % self.samples_per_position:
             raise ValueError(
                 f"a frame of {self.samples_per_frame} samples is no whole number of positions of "
@@ -51,6 +57,20 @@ class Contract:
                 f"positions_before_frame is {self.positions_before_frame}, expected less than the frame window's "
                 f"{self.frame_window_positions}"
             )
+
+    @property
+    def chunk_lengths(self) -> tuple[int, ...]:
+        """Frames that a chunk may have: 4, 8, 16. They are few, since only chunks of one length share a batch."""
+        lengths = [self.shortest_chunk_frames]
+        while 2 * lengths[-1] <= self.chunk_frames:
+            lengths.append(2 * lengths[-1])
+        return tuple(lengths)
+
+    def require_chunk_length(self, frames: int) -> int:
+        """Returns a chunk's number of frames as it is; raises ValueError for one that is none of `chunk_lengths`."""
+        if frames not in self.chunk_lengths:
+            raise ValueError(f"a chunk of {frames} frames, expected one of {', '.join(map(str, self.chunk_lengths))}")
+        return frames
 
     @property
     def samples_per_frame(self) -> int:
@@ -64,18 +84,27 @@ class Contract:
 
     @property
     def window_samples(self) -> int:
-        """PCM samples of a window that Whisper encodes at once."""
+        """PCM samples of the longest window that Whisper encodes at once."""
         return self.window_s * self.sample_rate_hz
 
     @property
     def window_positions(self) -> int:
-        """Positions of a window."""
+        """Positions of the longest window."""
         return self.window_samples // self.samples_per_position
 
-    @property
-    def features_shape(self) -> tuple[int, int, int]:
-        """Whisper's features of a window: positions, hidden states, hidden size."""
-        return self.window_positions, self.hidden_states, self.hidden_size
+    def features_shape(self, samples: int) -> tuple[int, int, int]:
+        """Whisper's features of a window of so many samples: positions, hidden states, hidden size.
+
+        Raises ValueError for a window that lasts no whole number of seconds from 1 to `window_s`: so lengths are few,
+        and windows of several speeches share a batch.
+        """
+        seconds, rest = divmod(samples, self.sample_rate_hz)
+        if rest or not 1 <= seconds <= self.window_s:
+            raise ValueError(
+                f"a window of {samples} samples, expected a whole number of seconds from 1 to {self.window_s}, of "
+                f"{self.sample_rate_hz} samples each"
+            )
+        return samples // self.samples_per_position, self.hidden_states, self.hidden_size
 
     @property
     def audio_tokens(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from latentsync.contract import CONTRACT
 from latentsync.denoising import PlainPredictor, Predictor, ReusingPredictor
 from latentsync.engine import Engine, EngineError
-from latentsync.graphs import load_graphs
+from latentsync.graphs import Run, load_graphs
 from latentsync.unet import LatentSyncUNet
 from latentsync.upsampling import merge_upsampling
 from latentsync.vae import FaceDecoder, Vae, VaeType
@@ -39,7 +40,7 @@ def unet_batches(max_batch: int) -> list[int]:
 
 
 def decoder_batches(max_batch: int) -> list[int]:
-    """Batch sizes, in frames, of a VAE decoder whose batches have up to `max_batch` chunks."""
+    """Batch sizes, in frames, of a VAE decoder whose batches have up to `max_batch` of the longest chunks."""
     return [CONTRACT.chunk_frames * count for count in range(1, max_batch + 1)]
 
 
@@ -65,7 +66,8 @@ def run_unet(
         return ReusingPredictor(unet) if reuse > 1 else PlainPredictor(unet)
     if reuse > 1:
         raise EngineError(f"engine {engine.value} can't reuse deep features: export with fused or eager, or --reuse 1")
-    return PlainPredictor(load_graphs(unet, engine, graphs_dir / UNET_GRAPHS, batches, device))
+    graphs = load_graphs(unet, engine, graphs_dir / UNET_GRAPHS, batches, device)
+    return PlainPredictor(_CompiledForLongest(graphs, unet))
 
 
 def run_decoder(vae: Vae, engine: Engine, graphs_dir: Path | None, batches: Sequence[int]) -> Decode:
@@ -79,12 +81,28 @@ def run_decoder(vae: Vae, engine: Engine, graphs_dir: Path | None, batches: Sequ
         from latentsync.fused.decoder import FusedDecoder
         from latentsync.fused.graphed import GraphedDecoder
 
-        return GraphedDecoder(FusedDecoder(vae).forward if vae.kind is VaeType.KL else plain, CONTRACT.chunk_frames)
+        return GraphedDecoder(FusedDecoder(vae).forward if vae.kind is VaeType.KL else plain, CONTRACT.chunk_lengths)
     if engine is Engine.EAGER or graphs_dir is None:
         if device.type == "cpu":
             merge_upsampling(vae.autoencoder.decoder)
         return plain
     return load_graphs(plain, engine, graphs_dir / DECODER_GRAPHS, batches, device)
+
+
+@dataclass(frozen=True)
+class _CompiledForLongest:
+    """Compiled graphs for the longest chunks, and the network as it is for shorter ones.
+
+    Each length would take as many graphs to compile again, and these engines are for comparing. Who needs short chunks
+    fast on a GPU takes the fused engine, which captures graphs of all lengths.
+    """
+
+    graphs: Run
+    plain: Run
+
+    def __call__(self, sample: Tensor, times: Tensor, audio: Tensor) -> Tensor:
+        run = self.graphs if sample.shape[2] == CONTRACT.chunk_frames else self.plain
+        return run(sample, times, audio)
 
 
 def as_function(predictor: Predictor) -> Callable[[Tensor, Tensor, Tensor], Tensor]:

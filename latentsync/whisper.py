@@ -30,7 +30,8 @@ __all__ = [
     "split_windows",
 ]
 
-MEL_FRAMES = 2 * CONTRACT.window_positions  # 30 s; the second convolution halves them
+MEL_FRAMES_PER_POSITION = 2  # the second convolution halves them
+MEL_FRAMES = MEL_FRAMES_PER_POSITION * CONTRACT.window_positions  # of the longest window, 30 s
 
 
 @dataclass(frozen=True)
@@ -70,13 +71,17 @@ class AudioEncoder(nn.Module):
         return audio.eval()
 
     def forward(self, pcm: Tensor) -> Tensor:
-        """Encodes windows of mono PCM [B, 480000] at 16 kHz in [-1, 1] to features [B, 1500, 5, 384] float32.
+        """Encodes windows of mono PCM [B, n] at 16 kHz in [-1, 1] to features [B, n // 320, 5, 384] float32.
 
-        A window's speech ends at its first PADDING (NaN); `join_features` cuts the features after that off.
+        A window lasts 1 to 30 whole seconds; ValueError for others. Its speech ends at its first PADDING (NaN);
+        `join_features` cuts the features after that off. In a shorter window there is less of the padding, which
+        Whisper attends to and was trained with: the same speech gets slightly other features in it.
         """
-        if pcm.ndim != 2 or pcm.shape[1] != CONTRACT.window_samples:
-            raise ValueError(f"PCM windows must have the shape [B, {CONTRACT.window_samples}]; got {list(pcm.shape)}")
-        return self.encode_mel(torch.stack([self._window_mel(window) for window in pcm.float()]))
+        if pcm.ndim != 2:
+            raise ValueError(f"PCM windows must have the shape [B, samples]; got {list(pcm.shape)}")
+        positions, *_ = CONTRACT.features_shape(pcm.shape[1])
+        mel_frames = MEL_FRAMES_PER_POSITION * positions
+        return self.encode_mel(torch.stack([self._window_mel(window, mel_frames) for window in pcm.float()]))
 
     def encode(self, pcm: Tensor) -> Tensor:
         """Encodes a whole recording [n] at once, as the original does, to features [n // 320, 5, 384] float32.
@@ -86,25 +91,25 @@ class AudioEncoder(nn.Module):
         """
         mel = self._mel(pcm.float())
         windows = torch.split(mel, MEL_FRAMES, dim=-1)
-        features = [self.encode_mel(_padded(window)[None])[0, : window.shape[-1] // 2] for window in windows]
-        return torch.cat(features)
+        features = [self.encode_mel(_padded(window, MEL_FRAMES)[None])[0] for window in windows]
+        return torch.cat([each[: window.shape[-1] // 2] for each, window in zip(features, windows, strict=True)])
 
     def encode_mel(self, mel: Tensor) -> Tensor:
-        """Encodes log-mel spectrograms [B, 80, 3000] to features [B, 1500, 5, 384] float32."""
+        """Encodes log-mel spectrograms [B, 80, m], m even and at most 3000, to features [B, m / 2, 5, 384] float32."""
         encoder = self.encoder
         hidden = mel.to(encoder.conv1.weight.dtype)
         hidden = F.gelu(encoder.conv2(F.gelu(encoder.conv1(hidden)))).transpose(1, 2)
-        hidden = hidden + encoder.positional_embedding.to(hidden.dtype)
+        hidden = hidden + encoder.positional_embedding[: hidden.shape[1]].to(hidden.dtype)
         states = [hidden]
         for block in encoder.blocks:
             hidden = block(hidden)
             states.append(hidden)
         return torch.stack(states, dim=2).float()
 
-    def _window_mel(self, window: Tensor) -> Tensor:
+    def _window_mel(self, window: Tensor, mel_frames: int) -> Tensor:
         padding = window.isnan()
         length = int(padding.int().argmax()) if bool(padding.any()) else len(window)
-        return _padded(self._mel(window[:length]))
+        return _padded(self._mel(window[:length]), mel_frames)
 
     def _mel(self, pcm: Tensor) -> Tensor:
         # Reflection at the ends needs more samples than half an FFT (200).
@@ -114,5 +119,5 @@ class AudioEncoder(nn.Module):
         return mel
 
 
-def _padded(mel: Tensor) -> Tensor:
-    return F.pad(mel, (0, MEL_FRAMES - mel.shape[-1]))
+def _padded(mel: Tensor, mel_frames: int) -> Tensor:
+    return F.pad(mel, (0, mel_frames - mel.shape[-1]))

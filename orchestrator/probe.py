@@ -11,7 +11,7 @@ from collections.abc import Callable
 import anyio
 import numpy as np
 
-from inference.client import CHUNK_FRAMES, WINDOW_SAMPLES, TritonClient
+from inference.client import TritonClient
 from inference.errors import InferenceError
 from inference.retry import RetryPolicy
 from inference.transport import TritonSettings
@@ -70,11 +70,13 @@ async def _infer(url: str, timeout_s: float, secret: str | None) -> float:
         with anyio.fail_after(timeout_s):
             async with TritonClient(settings) as client:
                 size = (await client.face_model()).latent_size
-                await client.features(np.zeros(WINDOW_SAMPLES, np.float32))
+                # The shortest window and chunk: speeches wait while a model answers this.
+                frames = CONTRACT.shortest_chunk_frames
+                await client.features(np.zeros(CONTRACT.sample_rate_hz, np.float32))
                 await client.faces(
                     np.zeros((4, size, size), np.float32),
-                    np.zeros((CHUNK_FRAMES, CONTRACT.condition_channels, size, size), np.float16),
-                    np.zeros((CHUNK_FRAMES, *CONTRACT.audio_shape), np.float16),
+                    np.zeros((frames, CONTRACT.condition_channels, size, size), np.float16),
+                    np.zeros((frames, *CONTRACT.audio_shape), np.float16),
                     steps=1,
                     guidance=1.0,
                 )

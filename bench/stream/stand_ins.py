@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from bench.stream.face_code import MAX_SPEECHES, RESOLUTION, FacePlace, draw_face
 from inference.capacity import Capacity
-from inference.client import CHUNK_FRAMES, WINDOW_FEATURES, FaceModel
+from inference.client import FaceModel
 from inference.errors import InferenceError, InferenceFailed
 from latentsync.avatar import PreparedAvatar
 from latentsync.contract import CONTRACT
@@ -96,8 +96,8 @@ class NumberedModels:
     async def features(self, window: NDArray[np.float32]) -> NDArray[np.float16]:
         """Features that hold their own number in each place; raises InferenceFailed during a fault."""
         self._check()
-        numbers = np.arange(WINDOW_FEATURES[0], dtype=np.float16)
-        return np.broadcast_to(numbers[:, None, None], WINDOW_FEATURES).copy()
+        shape = CONTRACT.features_shape(len(window))
+        return np.broadcast_to(np.arange(shape[0], dtype=np.float16)[:, None, None], shape).copy()
 
     async def faces(
         self,
@@ -107,14 +107,14 @@ class NumberedModels:
         steps: int,
         guidance: float,
     ) -> NDArray[np.uint8]:
-        """Sixteen numbered faces, at the rate of one model that serves all channels.
+        """A chunk's numbered faces, at the rate of one model that serves all channels.
 
         Raises InferenceFailed during a fault.
         """
         speech = self._numbers[noise.tobytes()]
         frames = [int(value) // 2 for value in audio[:, _CURRENT_FEATURE, 0]]
         async with self._busy:
-            await asyncio.sleep(CHUNK_FRAMES / self._rate)
+            await asyncio.sleep(len(frames) / self._rate)
         self._check()
         frame, delay_s = self._late.get(speech, (-1, 0.0))
         if frame in frames:

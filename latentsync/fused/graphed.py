@@ -1,8 +1,8 @@
-"""The fused networks as CUDA graphs, one for each size of a batch."""
+"""The fused networks as CUDA graphs, one for each number and length of the chunks in a batch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ _STEPS_AHEAD = 2
 
 
 class GraphedUNet:
-    """A denoising predictor (latentsync.denoising.Predictor); graphs are captured as batch sizes come."""
+    """A denoising predictor (latentsync.denoising.Predictor); graphs are captured as batches come."""
 
     def __init__(self, unet: FusedUNet, reuses: bool) -> None:
         """`reuses`: whether steps may reuse the deep layers' features (DeepCache)."""
@@ -97,23 +97,36 @@ class GraphedUNet:
 
 @dataclass(frozen=True)
 class _Graphs:
-    """Of one batch size: the whole UNet, and the UNet without its deep layers, on the same inputs."""
+    """Of one batch: the whole UNet, and the UNet without its deep layers, on the same inputs."""
 
     whole: Captured
     shallow: Captured | None
 
 
 class GraphedDecoder:
-    """A decoder for any number of chunks of frames; each chunk fills the GPU, so larger batches would gain nothing."""
+    """A decoder for any number of chunks, by a graph for each of a few numbers of frames.
 
-    def __init__(self, decode: Callable[[Tensor], Tensor], chunk_frames: int) -> None:
+    The largest fills the GPU, so graphs of more frames would gain nothing. Frames don't know of each other, so that a
+    graph may hold several short chunks.
+    """
+
+    def __init__(self, decode: Callable[[Tensor], Tensor], sizes: Sequence[int]) -> None:
         self._decode = decode
-        self._chunk_frames = chunk_frames
-        self._graph: Captured | None = None
+        self._sizes = sorted(sizes, reverse=True)
+        self._graphs: dict[int, Captured] = {}
+        self._pool: Any = torch.cuda.graph_pool_handle()
 
     def __call__(self, latents: Tensor) -> Tensor:
-        """Pixels [N, 3, 8h, 8w] float32 in [-1, 1] of latents [N, 4, h, w]; N is a multiple of the chunk's frames."""
-        if self._graph is None:
-            self._graph = Captured(self._decode, [latents[: self._chunk_frames].clone()])
+        """Pixels [N, 3, 8h, 8w] float32 in [-1, 1] of latents [N, 4, h, w]; N must be a sum of the sizes."""
+        parts, rest = [], len(latents)
+        for size in self._sizes:
+            parts += [size] * (rest // size)
+            rest %= size
+        return torch.cat([self._graph_for(part)(part) for part in torch.split(latents, parts)])
+
+    def _graph_for(self, latents: Tensor) -> Captured:
+        size = len(latents)
+        if size not in self._graphs:
+            self._graphs[size] = Captured(self._decode, [latents.clone()], self._pool)
             torch.cuda.empty_cache()  # memory that benchmarking cuDNN's algorithms took
-        return torch.cat([self._graph(chunk) for chunk in torch.split(latents, self._chunk_frames)])
+        return self._graphs[size]

@@ -18,20 +18,27 @@ def require_finite(name: str, tensor: Tensor) -> Tensor:
 
 
 def require_chunk(name: str, tensor: Tensor) -> Tensor:
-    """Returns chunks [rows, 16, ...] as they are; raises ValueError for another count of frames, and as above."""
-    if tensor.shape[1] != CONTRACT.chunk_frames:
-        raise ValueError(f"{name} has {tensor.shape[1]} frames, expected {CONTRACT.chunk_frames}")
+    """Returns chunks [rows, frames, ...] as they are.
+
+    Raises ValueError for a number of frames that is none of the contract's `chunk_lengths`, and as above.
+    """
+    try:
+        CONTRACT.require_chunk_length(tensor.shape[1])
+    except ValueError as error:
+        raise ValueError(f"{name} is {error}") from None
     return require_finite(name, tensor)
 
 
 def require_window(name: str, pcm: Tensor) -> Tensor:
-    """Returns windows of PCM [rows, 480000] as they are.
+    """Returns windows of PCM [rows, samples] as they are.
 
-    Raises ValueError for another length, infinite samples, and a NaN that a sample follows: NaNs are the padding after
-    the end of the speech (latentsync.audio.PADDING).
+    Raises ValueError for a length that the contract's `features_shape` refuses, infinite samples, and a NaN that a
+    sample follows: NaNs are the padding after the end of the speech (latentsync.audio.PADDING).
     """
-    if pcm.shape[1] != CONTRACT.window_samples:
-        raise ValueError(f"{name} has {pcm.shape[1]} samples, expected {CONTRACT.window_samples}")
+    try:
+        CONTRACT.features_shape(pcm.shape[1])
+    except ValueError as error:
+        raise ValueError(f"{name} is {error}") from None
     padding = pcm.isnan()
     if bool((padding[:, :-1] & ~padding[:, 1:]).any()):
         raise ValueError(f"{name} has samples that are NaN; only those past the end of the speech may be")

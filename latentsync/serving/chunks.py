@@ -15,7 +15,10 @@ from latentsync.serving.checks import require_chunk, require_finite
 
 @dataclass(frozen=True, eq=False)
 class ChunkRequest:
-    """Noise [rows, 4, h, w], condition [rows, 16, 9, h, w] and audio [rows, 16, 50, 384] of one request."""
+    """Noise [rows, 4, h, w], condition [rows, F, 9, h, w] and audio [rows, F, 50, 384] of one request.
+
+    Triton joins only requests of the same shapes, so F is the same for all of a batch.
+    """
 
     noise: Tensor
     condition: Tensor
@@ -32,6 +35,8 @@ class ChunkRequest:
         noise = require_finite("NOISE", tensor("NOISE"))
         condition = require_chunk("CONDITION", tensor("CONDITION"))
         audio = require_chunk("AUDIO", tensor("AUDIO"))
+        if audio.shape[1] != condition.shape[1]:
+            raise ValueError(f"AUDIO has {audio.shape[1]} frames, expected as many as CONDITION, {condition.shape[1]}")
         steps = torch.unique(require_finite("STEPS", tensor("STEPS")))
         guidance = torch.unique(require_finite("GUIDANCE", tensor("GUIDANCE")))
         if steps.numel() != 1 or guidance.numel() != 1:
@@ -43,9 +48,9 @@ class ChunkRequest:
         return cls(noise, condition, audio, int(steps.item()), float(guidance.item()), is_cancelled)
 
     @classmethod
-    def blank(cls, latent_size: int) -> ChunkRequest:
-        """Zeros for one step of one chunk, to warm a model up."""
-        frames, size = CONTRACT.chunk_frames, latent_size
+    def blank(cls, frames: int, latent_size: int) -> ChunkRequest:
+        """Zeros for one step of one chunk of so many frames, to warm a model up."""
+        size = latent_size
         noise = torch.zeros(1, CONTRACT.latent_channels, size, size)
         condition = torch.zeros(1, frames, CONTRACT.condition_channels, size, size)
         return cls(noise, condition, torch.zeros(1, frames, *CONTRACT.audio_shape), steps=1, guidance=1.0)

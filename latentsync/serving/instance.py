@@ -100,8 +100,11 @@ class ModelInstance:
 
     @property
     def warm_up_batches(self) -> Sequence[int]:
-        """Batch sizes to run before the model is ready; without compiled graphs one warms up all."""
-        return range(1, self.max_batch + 1) if self.is_compiled else (1,)
+        """Batch sizes to run before the model is ready; without compiled graphs one warms up all.
+
+        The largest comes first: graphs that are captured later find its memory, and need none of their own.
+        """
+        return range(self.max_batch, 0, -1) if self.is_compiled else (1,)
 
     def configure_process(self) -> None:
         """Sets this process's text encoding, thread count, malloc policy, current GPU and libraries."""

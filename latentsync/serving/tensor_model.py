@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 
 import torch
 import triton_python_backend_utils as pb_utils
@@ -25,10 +26,10 @@ class TensorModel:
     check: Callable[[str, Tensor], Tensor]
     forward: Callable[[Tensor], Tensor]
 
-    def warm_up(self, *row_shape: int) -> None:
-        """Runs zeros [rows, *row_shape]: the first run of a batch size is slow, and must not be a request's."""
+    def warm_up(self, *row_shapes: Sequence[int]) -> None:
+        """Runs zeros [rows, *row_shape] of each shape: its first run is slow, and must not be a request's."""
         with torch.inference_mode(), self.instance.exported_kernels():
-            for rows in self.instance.warm_up_batches:
+            for row_shape, rows in product(row_shapes, self.instance.warm_up_batches):
                 self.forward(torch.zeros(rows, *row_shape, device=self.instance.device))
 
     def execute(self, requests: Sequence[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:

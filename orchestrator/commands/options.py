@@ -36,4 +36,4 @@ SolverName = Annotated[str, typer.Option("--solver", help="ddim, or dpm++ for fe
 Reuse = Annotated[
     int, typer.Option(min=1, help="Run the UNet's deep layers in each n-th step only; above 1 changes the picture.")
 ]
-UnetBatch = Annotated[int | None, typer.Option(help="Most chunks of 16 frames denoised together; else 4, on a CPU 1.")]
+UnetBatch = Annotated[int | None, typer.Option(help="Most chunks of one length denoised together; else 4, on a CPU 1.")]

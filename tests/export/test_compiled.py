@@ -18,17 +18,17 @@ DEMO = Path(__file__).resolve().parents[2] / "checkpoints" / "demo"
 
 class Predictor:
     def __init__(self) -> None:
-        self.ran: list[tuple[int, str | None]] = []
+        self.ran: list[tuple[int, int, str | None]] = []
 
     def begin(self, condition: Tensor, audio: Tensor) -> PredictStep:
         def predict(latents: Tensor, timestep: int, fresh: bool) -> Tensor:
-            self.ran.append((len(condition), os.environ.get("TRITON_CACHE_DIR")))
+            self.ran.append((*condition.shape[:2], os.environ.get("TRITON_CACHE_DIR")))
             return latents
 
         return predict
 
 
-def test_kernels_of_each_batch_are_compiled_into_the_export_once(
+def test_kernels_of_each_batch_of_each_length_are_compiled_into_the_export_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("TRITON_CACHE_DIR", raising=False)
@@ -38,5 +38,6 @@ def test_kernels_of_each_batch_are_compiled_into_the_export_once(
     with served.exported_kernels():
         for _ in range(2):
             served.unet(None)  # type: ignore[arg-type]
-    assert predictor.ran == [(batch, str(tmp_path / "kernels")) for batch in (1, 2, 3, 4, 6)]
+    kernels = str(tmp_path / "kernels")
+    assert predictor.ran == [(batch, frames, kernels) for frames in (16, 8, 4) for batch in (6, 4, 3, 2, 1)]
     assert "TRITON_CACHE_DIR" not in os.environ

@@ -21,6 +21,7 @@ from inference.launcher import TritonOptions, TritonServer
 from inference.retry import RetryPolicy
 from inference.transport import TritonSettings
 from latentsync.checkpoint import Checkpoint
+from latentsync.contract import CONTRACT
 from tests.support.client_chunk import chunk
 from tests.support.model_processes import model_processes
 from tests.support.tiny_checkpoint import LATENT_SIZE, RESOLUTION
@@ -44,10 +45,12 @@ async def test_every_model_answers_with_its_type_and_shape(triton_server: Triton
         assert await client.is_ready()
         model = await client.face_model()
         assert (model.resolution, model.latent_size) == (RESOLUTION, LATENT_SIZE)
-        features = await client.features(np.zeros(480_000, np.float32))
-        assert (features.dtype, features.shape) == (np.dtype(np.float16), (1500, 5, 384))
-        faces = await client.faces(*chunk(0), steps=2, guidance=1.0)
-        assert (faces.dtype, faces.shape) == (np.dtype(np.uint8), (16, RESOLUTION, RESOLUTION, 3))
+        for seconds in (1, 30):
+            features = await client.features(np.zeros(seconds * 16_000, np.float32))
+            assert (features.dtype, features.shape) == (np.dtype(np.float16), (50 * seconds, 5, 384))
+        for frames in CONTRACT.chunk_lengths:
+            faces = await client.faces(*chunk(0, frames), steps=2, guidance=1.0)
+            assert (faces.dtype, faces.shape) == (np.dtype(np.uint8), (frames, RESOLUTION, RESOLUTION, 3))
         assert await client.capacity() == Capacity(instances=1, batch=4)
         pixels = np.zeros((await client.encoder_batch(), 3, RESOLUTION, RESOLUTION), np.float16)
         latents = await client.encode(pixels)
@@ -61,9 +64,9 @@ async def test_shared_memory_and_grpc_give_the_same_faces(triton_server: TritonS
         TritonClient(settings(triton_server)) as memory,
         TritonClient(settings(triton_server, shared_memory=False)) as grpc,
     ):
-        for seed in range(2):
-            through_memory = await memory.faces(*chunk(seed), steps=2, guidance=1.5)
-            through_grpc = await grpc.faces(*chunk(seed), steps=2, guidance=1.5)
+        for seed, frames in enumerate(CONTRACT.chunk_lengths):
+            through_memory = await memory.faces(*chunk(seed, frames), steps=2, guidance=1.5)
+            through_grpc = await grpc.faces(*chunk(seed, frames), steps=2, guidance=1.5)
             np.testing.assert_array_equal(through_memory, through_grpc)
 
 
@@ -103,8 +106,14 @@ async def test_cancelled_request_gives_its_region_up(triton_server: TritonServer
 async def test_wrong_tensor_is_named_before_anything_is_sent(triton_server: TritonServer) -> None:
     noise, condition, audio = chunk(0)
     async with TritonClient(settings(triton_server)) as client:
-        with pytest.raises(ValueError, match=r"CONDITION must be float16 \[16, 9"):
-            await client.faces(noise, condition[:5], audio, steps=1, guidance=1.0)
+        with pytest.raises(ValueError, match="a chunk of 5 frames, expected one of 4, 8, 16"):
+            await client.faces(noise, condition[:5], audio[:5], steps=1, guidance=1.0)
+        with pytest.raises(ValueError, match=r"AUDIO must be float16 \[8, 50, 384\], got float16 \[16,"):
+            await client.faces(noise, condition[:8], audio, steps=1, guidance=1.0)
+        with pytest.raises(ValueError, match=r"PCM must be float32 \[32000\], got float32 \[2, 16000\]"):
+            await client.features(np.zeros((2, 16_000), np.float32))
+        with pytest.raises(ValueError, match="a window of 24000 samples, expected a whole number of seconds"):
+            await client.features(np.zeros(24_000, np.float32))
 
 
 async def test_refused_request_fails_with_tritons_reason_and_the_next_works(triton_server: TritonServer) -> None:

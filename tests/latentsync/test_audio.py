@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch.nn import functional as F
 
 from latentsync.audio import (
     frame_count,
@@ -128,6 +129,41 @@ def test_windows_of_a_batch_do_not_touch_each_other(encoder: AudioEncoder) -> No
     torch.testing.assert_close(together[:1], encoder(speech), rtol=0, atol=1e-4)
 
 
+@torch.inference_mode()
+def test_a_shorter_window_has_the_features_of_its_own_positions(encoder: AudioEncoder) -> None:
+    pcm = torch.from_numpy(np.random.default_rng(0).uniform(-0.5, 0.5, 30 * 16_000).astype(np.float32))
+    ended = torch.full((1, 3 * 16_000), float("nan"))
+    ended[0, :20_000] = pcm[:20_000]
+    mel = encoder._mel(pcm[:20_000])
+    # By hand: the spectrogram of the speech, zeros up to the window's end, and the first 150 positions.
+    hidden = F.pad(mel, (0, 300 - mel.shape[-1]))[None]
+    for layer in (encoder.encoder.conv1, encoder.encoder.conv2):
+        hidden = F.gelu(layer(hidden))
+    expected = hidden.transpose(1, 2) + encoder.encoder.positional_embedding[:150]
+
+    features = encoder(ended)
+
+    assert features.shape == (1, 150, 5, 384)
+    assert torch.equal(features[:, :, 0], expected)
+    assert features.isfinite().all()
+
+
+@torch.inference_mode()
+def test_windows_of_all_lengths_hear_nearly_the_same(encoder: AudioEncoder) -> None:
+    # Its weights are drawn; the first hidden state, before any attention, differs by the spectrogram's padding alone.
+    pcm = torch.from_numpy(np.random.default_rng(0).uniform(-0.5, 0.5, 30 * 16_000).astype(np.float32))
+    for seconds in (1, 2, 29):
+        window = pcm[None, : seconds * 16_000]
+        longer = torch.full((1, (seconds + 1) * 16_000), float("nan"))
+        longer[:, : window.shape[1]] = window
+        short, long = encoder(window), encoder(longer)
+        assert short.shape == (1, 50 * seconds, 5, 384)
+        torch.testing.assert_close(short[:, :-1, 0], long[:, : 50 * seconds - 1, 0], rtol=0, atol=1e-5)
+
+
 def test_a_window_of_another_length_is_refused(encoder: AudioEncoder) -> None:
-    with pytest.raises(ValueError, match="480000"):
-        encoder(torch.zeros(1, 16000))
+    for samples in (0, 15_999, 40_000, 31 * 16_000):
+        with pytest.raises(ValueError, match=f"a window of {samples} samples, expected a whole number of seconds"):
+            encoder(torch.zeros(1, samples))
+    with pytest.raises(ValueError, match=r"shape \[B, samples\]; got \[16000\]"):
+        encoder(torch.zeros(16_000))

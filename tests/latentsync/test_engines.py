@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 import torch
 
+from latentsync import engines
+from latentsync.contract import CONTRACT
 from latentsync.denoising import SchedulerConfig, denoise
 from latentsync.engine import Engine, EngineError
 from latentsync.engines import as_function, configure_libraries, run_decoder, run_unet, unet_batches
@@ -64,6 +66,24 @@ def test_what_can_not_run_here_is_refused_by_name(unet: LatentSyncUNet, tmp_path
         run_decoder(vae, Engine.FUSED, None, [16])
     with pytest.raises(EngineError, match="engine compile can't reuse deep features"):
         run_unet(unet, Engine.COMPILE, tmp_path, [1], 2)
+
+
+def test_compiled_graphs_run_the_longest_chunks_and_the_network_itself_shorter_ones(
+    unet: LatentSyncUNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[int] = []
+
+    def graphs(sample: torch.Tensor, times: torch.Tensor, audio: torch.Tensor) -> torch.Tensor:
+        ran.append(sample.shape[2])
+        result: torch.Tensor = unet(sample, times, audio)
+        return result
+
+    monkeypatch.setattr(engines, "load_graphs", lambda *arguments: graphs)
+    compiled = as_function(run_unet(unet, Engine.COMPILE, tmp_path, [1]))
+    for frames in CONTRACT.chunk_lengths:
+        sample, audio = torch.randn(1, 13, frames, 8, 8), torch.randn(1, frames, 50, 384)
+        torch.testing.assert_close(compiled(sample, torch.tensor([501]), audio), unet(sample, 501, audio))
+    assert ran == [16]
 
 
 def test_guidance_doubles_the_batches() -> None:

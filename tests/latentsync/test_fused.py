@@ -9,6 +9,7 @@ import sys
 import pytest
 import torch
 
+from latentsync.contract import CONTRACT
 from latentsync.denoising import PlainPredictor, SchedulerConfig, denoise
 from latentsync.unet import LatentSyncUNet, UNetConfig
 from tests.support.checkout import ROOT
@@ -70,12 +71,31 @@ def test_graphs_denoise_as_plain_pytorch(widths: tuple[int, ...], reuse: int) ->
     torch.manual_seed(0)
     unet = LatentSyncUNet(UNetConfig(block_out_channels=widths)).cuda().requires_grad_(False).eval()
     scheduler = SchedulerConfig()
-    for chunks, guidance in ((1, 1.0), (2, 1.0), (2, 1.5)):
-        noise = torch.randn(chunks, 4, 16, 16, device="cuda")
-        condition = torch.randn(chunks, 16, 9, 16, 16, device="cuda")
-        audio = torch.randn(chunks, 16, 50, 384, device="cuda")
-        plain = ReusingPredictor(unet.float()) if reuse > 1 else PlainPredictor(unet.float())
-        expected = denoise(plain, noise, condition, audio, 4, guidance, scheduler, reuse=reuse)
-        graphed = GraphedUNet(FusedUNet(unet.half()), reuses=reuse > 1)
-        found = denoise(graphed, noise, condition, audio, 4, guidance, scheduler, reuse=reuse)
+    cases = []
+    for frames in (16, 8, 4):
+        for chunks, guidance in ((1, 1.0), (2, 1.0), (2, 1.5)):
+            noise = torch.randn(chunks, 4, 16, 16, device="cuda")
+            condition = torch.randn(chunks, frames, 9, 16, 16, device="cuda")
+            audio = torch.randn(chunks, frames, 50, 384, device="cuda")
+            plain = ReusingPredictor(unet.float()) if reuse > 1 else PlainPredictor(unet.float())
+            inputs = noise, condition, audio, 4, guidance, scheduler
+            cases.append((inputs, denoise(plain, *inputs, reuse=reuse)))
+    # One predictor for all, as it is served: the graphs share their inputs, and come in any order.
+    graphed = GraphedUNet(FusedUNet(unet.half()), reuses=reuse > 1)
+    for inputs, expected in (*cases, *reversed(cases)):
+        found = denoise(graphed, *inputs, reuse=reuse)
         assert float((found - expected).norm() / expected.norm()) < 5e-3
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@torch.inference_mode()
+def test_a_graphed_decoder_takes_chunks_of_all_lengths() -> None:
+    from latentsync.fused.graphed import GraphedDecoder
+
+    torch.manual_seed(0)
+    decode = torch.nn.ConvTranspose2d(4, 3, 8, stride=8).cuda()
+    graphed = GraphedDecoder(decode, CONTRACT.chunk_lengths)
+    for frames in (4, 8, 12, 16, 24, 48, 64, 4):
+        latents = torch.randn(frames, 4, 8, 8, device="cuda")
+        torch.testing.assert_close(graphed(latents), decode(latents), rtol=1e-3, atol=1e-3)

@@ -1,4 +1,4 @@
-"""How the fused engine runs its graphs; a stand-in captures, as a GPU would be needed for it."""
+"""Which graphs the fused engine captures, and what they share; a stand-in captures, as a GPU would be needed for it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,11 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentsync.denoising import PlainPredictor, SchedulerConfig, denoise, timesteps
+from latentsync.contract import CONTRACT
+from latentsync.denoising import PlainPredictor, SchedulerConfig, denoise
 from latentsync.fused import graphed
-from latentsync.fused.graphed import GraphedUNet
+from latentsync.fused.graphed import GraphedDecoder, GraphedUNet
 
 SIDE = 8
+COUNTED: list["CapturedOnCpu"] = []
 
 
 @dataclass
@@ -26,6 +28,7 @@ class CapturedOnCpu:
 
     def __post_init__(self) -> None:
         self.output = self.run(*self.inputs)
+        COUNTED.append(self)
 
     def replay(self) -> None:
         self.output.copy_(self.run(*self.inputs))
@@ -44,10 +47,12 @@ class Event:
 
 
 @pytest.fixture(autouse=True)
-def captures(monkeypatch: pytest.MonkeyPatch) -> None:
+def captures(monkeypatch: pytest.MonkeyPatch) -> list[CapturedOnCpu]:
     monkeypatch.setattr(graphed, "Captured", CapturedOnCpu)
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", object)
     monkeypatch.setattr(torch.cuda, "Event", Event)
+    COUNTED.clear()
+    return COUNTED
 
 
 class SmallUNet:
@@ -95,11 +100,25 @@ def inputs(chunks: int, frames: int) -> tuple[Tensor, Tensor, Tensor]:
     return noise, condition, audio
 
 
-def test_chunks_are_denoised_as_without_graphs() -> None:
+@pytest.mark.parametrize("order", [1, -1])
+def test_chunks_of_all_lengths_are_denoised_as_without_graphs(captures: list[CapturedOnCpu], order: int) -> None:
     unet: Any = SmallUNet()
     predictor = GraphedUNet(unet, reuses=False)
-    given, scheduler = inputs(2, 16), SchedulerConfig()
-    assert timesteps(scheduler, 4)[-1] == 1, "the timestep whose embedding graphs are captured with"
-    for _ in range(2):
-        expected = denoise(PlainPredictor(plainly), *given, 4, 1.0, scheduler)
-        torch.testing.assert_close(denoise(predictor, *given, 4, 1.0, scheduler), expected)
+    sizes = [(chunks, frames) for frames in CONTRACT.chunk_lengths for chunks in (1, 2, 4)][::order]
+    for chunks, frames in (*sizes, *sizes):
+        given = inputs(chunks, frames)
+        expected = denoise(PlainPredictor(plainly), *given, 4, 1.0, SchedulerConfig())
+        found = denoise(predictor, *given, 4, 1.0, SchedulerConfig())
+        torch.testing.assert_close(found, expected)
+    assert len(captures) == len(sizes), "one graph for each number and length of chunks, and none twice"
+
+
+def test_decoder_runs_each_number_of_chunks_by_graphs_of_few_sizes(captures: list[CapturedOnCpu]) -> None:
+    def decode(latents: Tensor) -> Tensor:
+        return latents.sum(dim=1, keepdim=True).repeat(1, 3, 8, 8)
+
+    decoder = GraphedDecoder(decode, CONTRACT.chunk_lengths)
+    for frames in (64, 16, 8, 4, 12, 24, 48):
+        latents = torch.randn(frames, 4, SIDE, SIDE)
+        torch.testing.assert_close(decoder(latents), decode(latents))
+    assert sorted(len(capture.inputs[0]) for capture in captures) == [4, 8, 16]

@@ -85,8 +85,8 @@ async def test_models_that_expect_other_numbers_are_refused(checkpoint: Checkpoi
     served = served_contract(settings.model_repository)
     assert served is not None and served.resolution == checkpoint.resolution
     path = settings.model_repository / CONTRACT_FILE
-    path.write_text(path.read_text().replace('"chunk_frames": 16', '"chunk_frames": 24'))
-    with pytest.raises(ContractMismatch, match=r"chunk_frames 24 instead of 16.*latentsync-realtime export"):
+    path.write_text(path.read_text().replace('"chunk_frames": 16', '"chunk_frames": 32'))
+    with pytest.raises(ContractMismatch, match=r"chunk_frames 32 instead of 16.*latentsync-realtime export"):
         await run_triton(settings, lambda: None, StopSignals())
-    with pytest.raises(ContractMismatch, match="chunk_frames 24 instead of 16"):
+    with pytest.raises(ContractMismatch, match="chunk_frames 32 instead of 16"):
         Orchestrator(settings)

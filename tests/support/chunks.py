@@ -17,7 +17,7 @@ from tests.support.tiny_checkpoint import LATENT_SIZE
 
 @dataclass(frozen=True)
 class Chunk:
-    """What the unet and the lipsync ensemble take for 16 frames."""
+    """What the unet and the lipsync ensemble take for a chunk."""
 
     noise: NDArray[np.float32]
     condition: NDArray[np.float16]
@@ -38,7 +38,7 @@ class Chunk:
         }
 
 
-def random_chunk(seed: int, steps: int = 2, guidance: float = 1.0) -> Chunk:
+def random_chunk(seed: int, steps: int = 2, guidance: float = 1.0, frames: int = 16) -> Chunk:
     generator = np.random.default_rng(seed)
 
     def normal(*shape: int) -> NDArray[np.float32]:
@@ -46,8 +46,8 @@ def random_chunk(seed: int, steps: int = 2, guidance: float = 1.0) -> Chunk:
 
     return Chunk(
         noise=normal(4, LATENT_SIZE, LATENT_SIZE),
-        condition=normal(16, 9, LATENT_SIZE, LATENT_SIZE).astype(np.float16),
-        audio=normal(16, 50, 384).astype(np.float16),
+        condition=normal(frames, 9, LATENT_SIZE, LATENT_SIZE).astype(np.float16),
+        audio=normal(frames, 50, 384).astype(np.float16),
         steps=steps,
         guidance=guidance,
     )

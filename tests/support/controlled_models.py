@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.capacity import Capacity
-from inference.client import CHUNK_FRAMES, WINDOW_FEATURES, FaceModel
+from inference.client import FaceModel
 from inference.errors import InferenceError, InferenceFailed
+from latentsync.contract import CONTRACT
 
 RESOLUTION = 128
 
@@ -55,7 +56,7 @@ class ControlledModels:
         return self.mendable
 
     async def features(self, window: NDArray[np.float32]) -> NDArray[np.float16]:
-        return np.zeros(WINDOW_FEATURES, np.float16)
+        return np.zeros(CONTRACT.features_shape(len(window)), np.float16)
 
     async def faces(
         self,
@@ -76,4 +77,4 @@ class ControlledModels:
             self.running -= 1
         if self.failing or steps == self.failing_steps:
             raise InferenceFailed("the model said no")
-        return np.full((CHUNK_FRAMES, RESOLUTION, RESOLUTION, 3), 200, np.uint8)
+        return np.full((len(condition), RESOLUTION, RESOLUTION, 3), 200, np.uint8)

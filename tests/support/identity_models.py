@@ -8,7 +8,7 @@ the product's own: which frame a position is, its crop, its condition, the chunk
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.client import CHUNK_FRAMES, WINDOW_FEATURES
+from latentsync.contract import CONTRACT
 
 _REFERENCE = 5  # of the condition's channels: mask 1, masked 4, reference 4
 
@@ -30,7 +30,7 @@ class IdentityModels:
         return np.broadcast_to(numbers[:, None, None, None], (len(pixels), 4, size, size)).astype(np.float16)
 
     async def features(self, window: NDArray[np.float32]) -> NDArray[np.float16]:
-        return np.zeros(WINDOW_FEATURES, np.float16)
+        return np.zeros(CONTRACT.features_shape(len(window)), np.float16)
 
     async def faces(
         self,
@@ -41,5 +41,5 @@ class IdentityModels:
         guidance: float,
     ) -> NDArray[np.uint8]:
         numbers = condition[:, _REFERENCE, 0, 0].astype(int)
-        assert len(numbers) == CHUNK_FRAMES
+        assert len(numbers) in CONTRACT.chunk_lengths
         return np.stack([self._crops[number] for number in numbers])

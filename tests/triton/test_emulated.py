@@ -15,6 +15,7 @@ from inference.client import TritonClient
 from inference.launcher import TritonOptions, TritonServer
 from inference.liveness import refused_inputs
 from inference.transport import TritonSettings
+from latentsync.contract import CONTRACT
 from orchestrator.settings import SettingsError
 from tests.support.chunks import infer, random_chunk
 from tests.support.tiny_checkpoint import RESOLUTION
@@ -34,12 +35,14 @@ async def test_chunks_are_answered_blank_and_signs_of_life_as_by_the_models(
         settings = TritonSettings(url=f"127.0.0.1:{emulated.options.grpc_port}")
         async with TritonClient(settings) as client, InferenceServerClient(settings.url) as connected:
             chunk = random_chunk(seed=0)
-            faces = await client.faces(chunk.noise, chunk.condition, chunk.audio, steps=2, guidance=1.0)
-            assert faces.shape == (16, RESOLUTION, RESOLUTION, 3) and not faces.any()
+            for frames in CONTRACT.chunk_lengths:
+                part = chunk.condition[:frames], chunk.audio[:frames]
+                faces = await client.faces(chunk.noise, *part, steps=2, guidance=1.0)
+                assert faces.shape == (frames, RESOLUTION, RESOLUTION, 3) and not faces.any()
             assert await client.capacity() == Capacity(instances=3, batch=4)
             for model in ("unet", "vae_decoder"):
                 question, _ = refused_inputs(chunk.noise.shape[-1])[model]
-                with pytest.raises(InferenceServerException, match="expected 16 frames"):
+                with pytest.raises(InferenceServerException, match="a chunk of 1 frames, expected one of 4, 8, 16"):
                     await infer(connected, model, {name: values[0] for name, values in question.items()})
             window = np.zeros(480_000, np.float32)
             assert (await client.features(window)).any(), "the other models are the exported ones"

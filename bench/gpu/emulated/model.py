@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import triton_python_backend_utils as pb_utils
 from torch.utils.dlpack import from_dlpack
 
 from bench.gpu.emulated.gpu import EmulatedGpu
+from latentsync.contract import CONTRACT
 
 _DTYPES = {"TYPE_FP16": torch.float16, "TYPE_UINT8": torch.uint8}
 
@@ -29,32 +31,40 @@ class TritonPythonModel:
         self._by_steps = parameters["by_steps"] == "yes"
         self._framed = next(entry["name"] for entry in config["input"] if entry["dims"][0] == -1)
         (output,) = config["output"]
-        self._name, self._frames = output["name"], int(output["dims"][0])
-        self._blank = torch.zeros([1, *output["dims"]], dtype=_DTYPES[output["data_type"]])
+        self._name, self._picture = output["name"], output["dims"][1:]
+        self._dtype = _DTYPES[output["data_type"]]
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         # The watchdog's request has too few frames, and is refused as the real models refuse it.
-        taken = [self._tensor(request, self._framed).shape[1] == self._frames for request in requests]
-        chunks = [request for request, is_chunk in zip(requests, taken, strict=True) if is_chunk]
+        chunks = [request for request in requests if self._frames(request) in CONTRACT.chunk_lengths]
         if chunks:
             self._work(chunks)
-        return [self._answer(request, is_chunk) for request, is_chunk in zip(requests, taken, strict=True)]
+        return [self._answer(request) for request in requests]
 
     def finalize(self) -> None:
         self._gpu.close()
 
     def _work(self, chunks: Sequence[Any]) -> None:
-        ms = self._batch_ms[len(chunks) - 1]
+        # The record has chunks of the longest length only. As many frames in shorter ones take about as long; fewer
+        # frames than one such chunk are given all of its time, which is more than they take.
+        frames = sum(map(self._frames, chunks))
+        ms = self._batch_ms[math.ceil(frames / CONTRACT.chunk_frames) - 1]
         if self._by_steps:
             ms *= int(self._tensor(chunks[0], "STEPS").max())
         self._gpu.work(ms / 1000, lambda: all(chunk.is_cancelled() for chunk in chunks))
 
-    def _answer(self, request: Any, is_chunk: bool) -> Any:
-        if not is_chunk:
-            return _failure(f"expected {self._frames} frames", pb_utils.TritonError.INVALID_ARG)
+    def _answer(self, request: Any) -> Any:
+        try:
+            frames = CONTRACT.require_chunk_length(self._frames(request))
+        except ValueError as error:
+            return _failure(str(error), pb_utils.TritonError.INVALID_ARG)
         if request.is_cancelled():
             return _failure("the client cancelled the request", pb_utils.TritonError.CANCELLED)
-        return pb_utils.InferenceResponse([pb_utils.Tensor.from_dlpack(self._name, self._blank)])
+        blank = torch.zeros(1, frames, *self._picture, dtype=self._dtype)
+        return pb_utils.InferenceResponse([pb_utils.Tensor.from_dlpack(self._name, blank)])
+
+    def _frames(self, request: Any) -> int:
+        return int(self._tensor(request, self._framed).shape[1])
 
     def _tensor(self, request: Any, name: str) -> Any:
         return from_dlpack(pb_utils.get_input_tensor_by_name(request, name))

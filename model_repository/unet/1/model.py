@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import product
 
 import torch
 import triton_python_backend_utils as pb_utils
 
+from latentsync.contract import CONTRACT
 from latentsync.denoising import Cancelled, denoise
 from latentsync.serving.batches import concatenate, run_in_halves, wait_for_gpu
 from latentsync.serving.chunks import ChunkRequest, group_by_settings
@@ -17,18 +19,20 @@ from latentsync.serving.responses import cancelled, failed, input_tensor, invali
 
 
 class TritonPythonModel:
-    """`NOISE`, `CONDITION`, `AUDIO`, `STEPS`, `GUIDANCE` -> `LATENTS` FP16 [16, 4, R/8, R/8]."""
+    """`NOISE`, `CONDITION`, `AUDIO`, `STEPS`, `GUIDANCE` -> `LATENTS` FP16 [F, 4, R/8, R/8] of a chunk of F frames."""
 
     def initialize(self, args: dict[str, str]) -> None:
         self._instance, checkpoint = ModelInstance.start(args)
         self._scheduler = checkpoint.scheduler
         unet = checkpoint.load_unet(self._instance.device, self._instance.dtype)
         self._unet = self._instance.run_unet(unet)
-        blank = ChunkRequest.blank(checkpoint.latent_size)
+        guidances = (2.0, 1.0) if self._instance.is_compiled else (1.0,)  # guidance doubles the batch
+        # As the batches, the largest first. A chunk of 4 frames is the first of a speech, which a viewer waits for.
+        lengths = reversed(CONTRACT.chunk_lengths)
         with self._instance.exported_kernels():
-            for count in self._instance.warm_up_batches:
-                for guidance in (1.0, 2.0) if self._instance.is_compiled else (1.0,):  # guidance doubles the batch
-                    self._denoise([replace(blank, guidance=guidance)] * count)
+            for frames, guidance, count in product(lengths, guidances, self._instance.warm_up_batches):
+                blank = ChunkRequest.blank(frames, checkpoint.latent_size)
+                self._denoise([replace(blank, guidance=guidance)] * count)
 
     def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
         responses: dict[int, pb_utils.InferenceResponse] = {}

@@ -13,7 +13,7 @@ from latentsync.vae import pixels_to_uint8
 
 
 class TritonPythonModel:
-    """`LATENTS` FP16 [16, 4, R/8, R/8] -> `FACES` UINT8 [16, R, R, 3], RGB."""
+    """`LATENTS` FP16 [F, 4, R/8, R/8] -> `FACES` UINT8 [F, R, R, 3], RGB; F is one of the contract's chunk lengths."""
 
     def initialize(self, args: dict[str, str]) -> None:
         instance, checkpoint = ModelInstance.start(args)
@@ -22,11 +22,12 @@ class TritonPythonModel:
         def faces(latents: torch.Tensor) -> torch.Tensor:
             # Clients send float16; compiled graphs take float32 only.
             pictures = pixels_to_uint8(decode(latents.float().flatten(0, 1)))
-            return pictures.view(-1, CONTRACT.chunk_frames, *pictures.shape[1:])
+            return pictures.view(*latents.shape[:2], *pictures.shape[1:])
 
         self._model = TensorModel(instance, "LATENTS", "FACES", require_chunk, faces)
         size = checkpoint.latent_size
-        self._model.warm_up(CONTRACT.chunk_frames, CONTRACT.latent_channels, size, size)
+        lengths = reversed(CONTRACT.chunk_lengths)  # as the batches of a length, the largest first
+        self._model.warm_up(*((frames, CONTRACT.latent_channels, size, size) for frames in lengths))
 
     def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
         return self._model.execute(requests)

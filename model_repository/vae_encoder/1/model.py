@@ -21,7 +21,7 @@ class TritonPythonModel:
             return vae.encode(pixels).to(torch.float16)
 
         self._model = TensorModel(instance, "PIXELS", "LATENTS", require_finite, latents)
-        self._model.warm_up(3, checkpoint.resolution, checkpoint.resolution)
+        self._model.warm_up((3, checkpoint.resolution, checkpoint.resolution))
 
     def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
         return self._model.execute(requests)

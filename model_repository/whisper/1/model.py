@@ -12,7 +12,7 @@ from latentsync.serving.tensor_model import TensorModel
 
 
 class TritonPythonModel:
-    """`PCM` FP32 [480000] at 16 kHz -> `FEATURES` FP16 [1500, 5, 384]."""
+    """`PCM` FP32 [n] at 16 kHz, of 1 to 30 whole seconds -> `FEATURES` FP16 [n / 320, 5, 384]."""
 
     def initialize(self, args: dict[str, str]) -> None:
         instance, checkpoint = ModelInstance.start(args)
@@ -23,7 +23,9 @@ class TritonPythonModel:
             return states.to(torch.float16)
 
         self._model = TensorModel(instance, "PCM", "FEATURES", require_window, features)
-        self._model.warm_up(CONTRACT.window_samples)
+        # Where cuDNN tries its algorithms on each shape, the first window of a length is slow. On a CPU it isn't.
+        seconds = range(CONTRACT.window_s, 0, -1) if instance.device.type == "cuda" else (CONTRACT.window_s,)
+        self._model.warm_up(*((each * CONTRACT.sample_rate_hz,) for each in seconds))
 
     def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
         return self._model.execute(requests)
