@@ -21,20 +21,25 @@ _STEPS_AHEAD = 2
 
 
 class GraphedUNet:
-    """A denoising predictor (latentsync.denoising.Predictor); graphs are captured as batches come."""
+    """A denoising predictor (latentsync.denoising.Predictor); graphs are captured as batches come.
+
+    All graphs share memory, inputs included: at LatentSync 1.0's size the keys and values of 128 frames are 319 MB.
+    So capture the largest first: the others find its memory.
+    """
 
     def __init__(self, unet: FusedUNet, reuses: bool) -> None:
         """`reuses`: whether steps may reuse the deep layers' features (DeepCache)."""
         self._unet = unet
         self._reuses = reuses
         self._graphs: dict[tuple[int, ...], _Graphs] = {}
+        self._inputs: dict[tuple[int, int], list[Tensor]] = {}
         self._pool: Any = torch.cuda.graph_pool_handle()
         self._shifts: dict[int, Tensor] = {}
 
     def begin(self, condition: Tensor, audio: Tensor) -> PredictStep:
         """Takes condition [B, F, 9, h, w] and audio [B, F, 50, 384] for the steps that the returned function runs.
 
-        Only the latest function of a batch size may be called.
+        Only the latest function may be called.
         """
         chunks, frames, _, height, width = condition.shape
         graphs = self._graphs_for(chunks, frames, height, width)
@@ -75,10 +80,7 @@ class GraphedUNet:
                 f"the fused engine needs latents whose sides are multiples of {coarsest}, not {height}×{width}: export "
                 "with --engine eager"
             )
-        sample = torch.zeros(count, unet.input_channels, height, width, device=unet.device, dtype=unet.dtype)
-        sample = sample.contiguous(memory_format=torch.channels_last)
-        keys_values = unet.keys_and_values(torch.zeros(count, *CONTRACT.audio_shape, device=unet.device))
-        inputs = [sample, self._shifts_at(1).clone(), keys_values]
+        inputs = self._inputs_for(count, height, width)
 
         def whole(sample: Tensor, shifts: Tensor, keys_values: Tensor, deep: Tensor | None = None) -> Tensor:
             return unet.forward(sample, shifts, keys_values, frames, deep)
@@ -86,13 +88,25 @@ class GraphedUNet:
         def shallow(sample: Tensor, shifts: Tensor, keys_values: Tensor, deep: Tensor) -> Tensor:
             return unet.shallow(sample, shifts, keys_values, frames, deep)
 
-        if self._reuses:
-            inputs.append(unet.deep_rows(count, height, width))
         captured = Captured(whole, inputs, self._pool)
         graphs = _Graphs(captured, Captured(shallow, inputs, self._pool) if self._reuses else None)
         torch.cuda.empty_cache()  # memory that benchmarking cuDNN's algorithms took
         self._graphs[key] = graphs
         return graphs
+
+    def _inputs_for(self, frames: int, height: int, width: int) -> list[Tensor]:
+        """Sample, shifts, keys and values (and deep features) of so many frames: the first rows of the largest yet."""
+        unet, size = self._unet, (height, width)
+        if size not in self._inputs or len(self._inputs[size][0]) < frames:
+            sample = torch.zeros(frames, unet.input_channels, height, width, device=unet.device, dtype=unet.dtype)
+            sample = sample.contiguous(memory_format=torch.channels_last)
+            keys_values = unet.keys_and_values(torch.zeros(frames, *CONTRACT.audio_shape, device=unet.device))
+            self._inputs[size] = [sample, self._shifts_at(1).clone(), keys_values]
+            if self._reuses:
+                self._inputs[size].append(unet.deep_rows(frames, height, width))
+        sample, shifts, *rows = self._inputs[size]
+        most = len(sample)
+        return [sample[:frames], shifts, *(each[: len(each) // most * frames] for each in rows)]
 
 
 @dataclass(frozen=True)

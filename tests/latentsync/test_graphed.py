@@ -113,6 +113,20 @@ def test_chunks_of_all_lengths_are_denoised_as_without_graphs(captures: list[Cap
     assert len(captures) == len(sizes), "one graph for each number and length of chunks, and none twice"
 
 
+@pytest.mark.parametrize("reuses", [False, True])
+def test_graphs_captured_after_the_largest_have_no_inputs_of_their_own(
+    captures: list[CapturedOnCpu], reuses: bool
+) -> None:
+    unet: Any = SmallUNet()
+    predictor = GraphedUNet(unet, reuses)
+    for frames in reversed(CONTRACT.chunk_lengths):
+        for chunks in (4, 2, 1):
+            denoise(predictor, *inputs(chunks, frames), 2, 1.0, SchedulerConfig(), reuse=2 if reuses else 1)
+    assert len({capture.pool for capture in captures}) == 1
+    for tensors in zip(*(capture.inputs for capture in captures), strict=True):
+        assert len({tensor.data_ptr() for tensor in tensors}) == 1
+
+
 def test_decoder_runs_each_number_of_chunks_by_graphs_of_few_sizes(captures: list[CapturedOnCpu]) -> None:
     def decode(latents: Tensor) -> Tensor:
         return latents.sum(dim=1, keepdim=True).repeat(1, 3, 8, 8)
