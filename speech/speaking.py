@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from inference import span
 from inference.errors import InferenceError
-from speech.audio.frames import FPS, SAMPLES_PER_FRAME, pad_to_frames
+from speech.audio.frames import FPS, SAMPLES_PER_FRAME, frame_audio, pad_to_frames
+from speech.audio.interim_upsampling import sound_frames
 from speech.events import FacesMade, FeaturesReady, LengthKnown, Listener
 from speech.generation import (
     GenerationSettings,
@@ -91,8 +92,8 @@ class SpeechSink(Protocol):
         """Find a place for a speech of `frame_count` frames, at the earliest `lead_s` from now."""
         ...
 
-    async def push(self, speech_id: str, first: int, faces: NDArray[np.uint8], audio: NDArray[np.int16]) -> None:
-        """Accept frames from `first` on: faces uint8 [k, R, R, 3] and audio int16 [k, 640]; waits while it is full."""
+    async def push(self, speech_id: str, first: int, faces: NDArray[np.uint8], sound: NDArray[np.int16]) -> None:
+        """Accept frames from `first` on: faces uint8 [k, R, R, 3] and sound int16 [k, 1920]; waits while it is full."""
         ...
 
     async def finish(self, speech_id: str) -> None:
@@ -141,6 +142,7 @@ class SpeechMaker:
         `samples` is int16 [n] at 16 kHz. Raises InferenceError, and the errors of the sink.
         """
         pcm = pad_to_frames(samples.astype(np.float32) / np.float32(32768), self._fade_frames)
+        heard = frame_audio(pcm).reshape(-1)
         frames = len(pcm) // SAMPLES_PER_FRAME
         await self._notify(order.id, LengthKnown(frames))
 
@@ -168,7 +170,14 @@ class SpeechMaker:
             # The sink may start with the first frame; `_may_start` decides how much must be generated before.
             reserved = await sink.reserve(order.id, frames, self._pace.lead_s, start_after=1)
             place = _Place(reserved, self._clock())
-            await self._hand_over(order.id, generation, place, slots, sink)
+
+            async def push(chunk: SpeechChunk) -> None:
+                sound = sound_frames(heard, chunk.first_frame, len(chunk.faces))
+                await sink.push(order.id, chunk.first_frame, chunk.faces, sound)
+                if chunk.first_frame == 0:
+                    span.event("first frame handed to the channel")
+
+            await self._hand_over(order.id, generation, place, slots, push)
         await sink.finish(order.id)
 
     async def _hand_over(
@@ -177,7 +186,7 @@ class SpeechMaker:
         generation: SpeechGeneration,
         place: _Place,
         slots: SpeechSlots,
-        sink: SpeechSink,
+        push: Callable[[SpeechChunk], Awaitable[None]],
     ) -> None:
         """Push the speech to the sink as it is generated, once it can play without an underrun."""
         held: deque[SpeechChunk] = deque()
@@ -191,10 +200,10 @@ class SpeechMaker:
                     started = True
                     self._pace.learn(self._clock() - place.reserved_at)
                 while started and held:
-                    await _push(sink, speech_id, held.popleft())
+                    await push(held.popleft())
         self._pace.frames_per_s = generation.timings.frames_per_s
         while held:
-            await _push(sink, speech_id, held.popleft())
+            await push(held.popleft())
 
     async def _may_start(self, generation: SpeechGeneration, place: _Place, slots: SpeechSlots, made: int) -> bool:
         """Wait until the speech may be handed over; return False at once where it needs more than `made` frames."""
@@ -214,12 +223,6 @@ class SpeechMaker:
         """Seconds until the speech may be handed over, given its position on the stream; None while unknown."""
         wait_s = generation.wait_before_start_s(self._pace.frames_per_s, next_chunk_s)
         return None if wait_s is None else max(0.0, wait_s - max(0.0, place.due(0) - self._clock()))
-
-
-async def _push(sink: SpeechSink, speech_id: str, chunk: SpeechChunk) -> None:
-    await sink.push(speech_id, chunk.first_frame, chunk.faces, chunk.audio)
-    if chunk.first_frame == 0:
-        span.event("first frame handed to the channel")
 
 
 class _AnnouncingModels:

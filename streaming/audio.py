@@ -12,7 +12,7 @@ _SILENCE = bytes(FRAME_SAMPLES * 2)
 
 
 class AudioMixer:
-    """Turns a frame of speech, or its absence, into the 640 samples that go out."""
+    """Turns a frame of speech, or its absence, into the 1920 samples that go out."""
 
     def __init__(self) -> None:
         self._ramp = np.arange(1, FRAME_SAMPLES + 1, dtype=np.float32) / FRAME_SAMPLES
@@ -20,7 +20,7 @@ class AudioMixer:
         self._last = 0
 
     def silence(self) -> bytes:
-        """A frame without speech: s16le [640]; speech that stopped just before fades out in 5 ms."""
+        """A frame without speech: s16le [1920]; speech that stopped just before fades out in 5 ms."""
         if not self._last:
             return _SILENCE
         out = np.zeros(FRAME_SAMPLES, np.int16)
@@ -29,7 +29,7 @@ class AudioMixer:
         return out.tobytes()
 
     def speech(self, samples: NDArray[np.int16], gain_from: float, gain_to: float, resumed: bool = False) -> bytes:
-        """A frame of speech, int16 [640] to s16le, its gain going evenly from `gain_from` to `gain_to`.
+        """A frame of speech, int16 [1920] to s16le, its gain going evenly from `gain_from` to `gain_to`.
 
         `resumed` says that it follows silence in the middle of a word: it rises in 5 ms.
         """

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from latentsync.contract import CONTRACT
+from latentsync.sound import SOUND_FRAME_SAMPLES, SOUND_RATE_HZ
 
 FPS = CONTRACT.frames_per_second
-SAMPLE_RATE_HZ = CONTRACT.sample_rate_hz
-FRAME_SAMPLES = CONTRACT.samples_per_frame
+SAMPLE_RATE_HZ = SOUND_RATE_HZ
+FRAME_SAMPLES = SOUND_FRAME_SAMPLES
 """PCM samples that one video frame lasts."""
 
 

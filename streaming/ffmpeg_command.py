@@ -112,8 +112,10 @@ def _encoder_options(config: ChannelConfig, step: EncoderStep) -> dict[str, str]
         "color_primaries": "bt709",
         "color_trc": "bt709",
         "color_range": "tv",
+        # The channel's own rate, which every ingest takes: nothing is resampled. Ingests and players expect stereo, and
+        # two equal channels cost AAC's joint stereo next to nothing.
         "c:a": "aac",
-        "ar": "44100",
+        "ar": str(SAMPLE_RATE_HZ),
         "ac": "2",
         "b:a": "128k",
         "flags": "+global_header",

@@ -122,7 +122,7 @@ class ChannelHandle:
         return Reservation(int(reply["position"]), int(reply["now"]))
 
     async def push(self, speech_id: str, first: int, faces: NDArray[np.uint8], audio: NDArray[np.int16]) -> None:
-        """Hands over frames `first`, `first` + 1 …: faces uint8 [k, R, R, 3] and audio int16 [k, 640].
+        """Hands over frames `first`, `first` + 1 …: faces uint8 [k, R, R, 3] and audio int16 [k, 1920].
 
         Waits for room in the ring, and for all speeches reserved before to be finished or over. Frames of a speech
         that was dropped or interrupted are discarded silently. Raises ValueError for a wrong shape or a gap.

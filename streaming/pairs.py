@@ -37,7 +37,7 @@ class Lane(IntEnum):
 
 @dataclass(frozen=True)
 class Pair:
-    """Frame `tick` of the stream: uint8 [H, W, 3] and s16le [640]; `pooled` pictures go back to the pool.
+    """Frame `tick` of the stream: uint8 [H, W, 3] and s16le [1920]; `pooled` pictures go back to the pool.
 
     `speech` is the id of the speech that the frame belongs to, None for idle.
     """

@@ -35,5 +35,5 @@ def read_stamp(luma: NDArray[np.uint8]) -> tuple[int, bool]:
 
 
 def sound(samples: bytes, tick: int) -> bytes:
-    """s16le [640]: a 1 kHz tone in the frame of the flash, else the samples as they are."""
+    """s16le [1920]: a 1 kHz tone in the frame of the flash, else the samples as they are."""
     return _BEEP if tick % FPS == 0 else samples

@@ -18,7 +18,7 @@ _LINE = 64  # each of the two indices has a cache line of its own
 
 @dataclass(frozen=True)
 class Slot:
-    """One speech frame; `face` uint8 [R, R, 3] and `audio` int16 [640] are views, valid until `release`."""
+    """One speech frame; `face` uint8 [R, R, 3] and `audio` int16 [1920] are views, valid until `release`."""
 
     speech: int
     frame: int
@@ -27,7 +27,7 @@ class Slot:
 
 
 class FrameRing:
-    """Single-producer, single-consumer ring of (speech number, frame number, face, 640 samples).
+    """Single-producer, single-consumer ring of (speech number, frame number, face, 1920 samples).
 
     The memory has no name: it lives as long as a process holds its descriptor, so that no crash can leak it.
     """

@@ -48,7 +48,7 @@ class RingReader:
         return self._find(tick, tick.face).face
 
     def samples(self, tick: Tick) -> NDArray[np.int16]:
-        """The samples that a tick plays: int16 [640], valid until `release`."""
+        """The samples that a tick plays: int16 [1920], valid until `release`."""
         assert tick.audio is not None
         return self._find(tick, tick.audio).audio
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
-from streaming.config import FPS, ChannelConfig
+from streaming.config import FPS, FRAME_SAMPLES, SAMPLE_RATE_HZ, ChannelConfig
 from streaming.encoder_steps import ladder
 from streaming.ffmpeg_command import EncoderPipes, encoder_command
 from streaming.flv_tags import HEADER, TagKind
 from streaming.timeline import StreamTimeline, TagQueue
 
 FRAME_MS = 1000 // FPS
-_SOUND_HZ = 44_100
-_SOUND_PER_FRAME = _SOUND_HZ // FPS
 _AAC_SAMPLES = 1024
 
 
@@ -63,9 +61,9 @@ class NumberingEncoder:
         header = b"\x17\x01" if keyframe else b"\x27\x01"
         data = _tag(TagKind.PICTURE, self.offset_ms + self._frames * FRAME_MS, header + tick.to_bytes(8, "big"))
         self._frames += 1
-        self._samples += _SOUND_PER_FRAME
+        self._samples += FRAME_SAMPLES
         while self._samples >= (self._packets + 1) * _AAC_SAMPLES:
-            time_ms = self.offset_ms + round(self._packets * _AAC_SAMPLES * 1000 / _SOUND_HZ)
+            time_ms = self.offset_ms + round(self._packets * _AAC_SAMPLES * 1000 / SAMPLE_RATE_HZ)
             data += _tag(TagKind.SOUND, time_ms, b"\xaf\x01")
             self._packets += 1
         return data

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bench.stream.epochs import in_epochs
 from bench.stream.plan import RESTARTING
-from bench.stream.reading import RATE_HZ, PartReading
+from bench.stream.reading import PartReading
 from bench.stream.stand_ins import voice
 from streaming.config import FPS, FRAME_SAMPLES, SAMPLE_RATE_HZ
 
@@ -246,15 +246,13 @@ class _Spoken:
             expected.append(frames[frame * FRAME_SAMPLES : (frame + 1) * FRAME_SAMPLES])
         if self._may_wait or len(heard) < FPS:
             return None
-        length = round(RATE_HZ / FPS)
         base = heard[0][0]
-        one = np.zeros((heard[-1][0] - base + 1) * length, np.float32)
+        one = np.zeros((heard[-1][0] - base + 1) * FRAME_SAMPLES, np.float32)
         other = np.zeros_like(one)
-        grid = np.arange(length) * SAMPLE_RATE_HZ / RATE_HZ
         for (tick, samples), wanted in zip(heard, expected, strict=True):
-            place = (tick - base) * length
-            one[place : place + length] = samples[:length]
-            other[place : place + length] = np.interp(grid, np.arange(FRAME_SAMPLES), wanted)
+            place = (tick - base) * FRAME_SAMPLES
+            one[place : place + FRAME_SAMPLES] = samples[:FRAME_SAMPLES]
+            other[place : place + FRAME_SAMPLES] = wanted
         return _lag_s(one, other) * 1000
 
     def waits(self) -> int:
@@ -364,9 +362,9 @@ def _latency(stream: _Stream) -> dict[str, float]:
 def _lag_s(heard: NDArray[np.float32], sent: NDArray[np.float32]) -> float:
     size = 1 << (len(heard) + len(sent) - 1).bit_length()
     product = np.fft.irfft(np.fft.rfft(heard, size) * np.conj(np.fft.rfft(sent, size)), size)
-    reach = round(_LONGEST_LAG_S * RATE_HZ)
+    reach = round(_LONGEST_LAG_S * SAMPLE_RATE_HZ)
     around = np.r_[product[-reach:], product[: reach + 1]]
-    return float(np.argmax(around) - reach) / RATE_HZ
+    return float(np.argmax(around) - reach) / SAMPLE_RATE_HZ
 
 
 def _spread(values: NDArray[np.float64]) -> dict[str, float]:

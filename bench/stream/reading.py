@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from bench.stream.face_code import FacePlace, read_faces
 from bench.stream.receiver import Part
+from streaming.config import SAMPLE_RATE_HZ
 from streaming.pattern import read_stamp
 
-RATE_HZ = 44_100
 _AAC_SAMPLES = 1024
 _BATCH = 32
 _BEEP_LEVEL = 6000
@@ -32,7 +32,7 @@ class Sound:
 
     def between(self, start_s: float, end_s: float) -> NDArray[np.float32] | None:
         """The samples between two times; None where they are not all there."""
-        first, last = round((start_s - self.start_s) * RATE_HZ), round((end_s - self.start_s) * RATE_HZ)
+        first, last = round((start_s - self.start_s) * SAMPLE_RATE_HZ), round((end_s - self.start_s) * SAMPLE_RATE_HZ)
         if first < 0 or last > len(self.samples):
             return None
         return self.samples[first:last].astype(np.float32)
@@ -101,12 +101,12 @@ def _sounds(part: Part, ffmpeg: str) -> tuple[Sound, ...]:
     times = np.array(part.sound_ms)
     # A decoder that begins in the middle of a stream may swallow its first packets.
     times = times[len(times) - len(samples) // _AAC_SAMPLES :]
-    breaks = np.flatnonzero(np.diff(times) > 2000 * _AAC_SAMPLES / RATE_HZ) + 1
+    breaks = np.flatnonzero(np.diff(times) > 2000 * _AAC_SAMPLES / SAMPLE_RATE_HZ) + 1
     found = []
     for first, last in zip([0, *breaks], [*breaks, len(times)], strict=True):
         if last > first:
             # Times are whole milliseconds: their mean error is nothing, that of one is up to half a millisecond.
-            start = float(np.mean(times[first:last] / 1000 - np.arange(last - first) * _AAC_SAMPLES / RATE_HZ))
+            start = float(np.mean(times[first:last] / 1000 - np.arange(last - first) * _AAC_SAMPLES / SAMPLE_RATE_HZ))
             found.append(Sound(start, samples[first * _AAC_SAMPLES : last * _AAC_SAMPLES]))
     return tuple(found)
 
@@ -115,5 +115,5 @@ def _beeps(sound: Sound) -> NDArray[np.float64]:
     loud = np.flatnonzero((sound.samples > _BEEP_LEVEL) | (sound.samples < -_BEEP_LEVEL))
     if not len(loud):
         return np.zeros(0)
-    starts = loud[np.r_[True, np.diff(loud) > _BEEPS_APART_S * RATE_HZ]]
-    return np.asarray(sound.start_s + starts / RATE_HZ)
+    starts = loud[np.r_[True, np.diff(loud) > _BEEPS_APART_S * SAMPLE_RATE_HZ]]
+    return np.asarray(sound.start_s + starts / SAMPLE_RATE_HZ)

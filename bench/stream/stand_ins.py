@@ -19,14 +19,13 @@ from inference.capacity import Capacity
 from inference.client import FaceModel
 from inference.errors import InferenceError, InferenceFailed
 from latentsync.avatar import PreparedAvatar
-from latentsync.contract import CONTRACT
 from latentsync.scheduler import task_noise
 from orchestrator.avatars.looping import detect_loop, thumbnail
 from orchestrator.avatars.video import read_frames
 from streaming.compositor import fitted
+from streaming.config import SAMPLE_RATE_HZ
 
 _CLIP_FRAMES = 250
-_RATE_HZ = CONTRACT.sample_rate_hz
 _PEAK = 3000  # the beep is louder than any speech, which tells them apart
 _CURRENT_FEATURE = 4 * 5  # row of a frame's own first feature among its 10 features of 5 layers
 _SIDE = RESOLUTION // 8
@@ -143,13 +142,13 @@ def numbered_avatar(clip: Path, directory: Path, size: tuple[int, int]) -> Prepa
 
 
 def voice(seconds: float, seed: int) -> NDArray[np.int16]:
-    """Something like speech, int16 at 16 kHz: a buzz of wandering pitch in syllables, none like another."""
+    """Something like speech, int16 at 48 kHz: a buzz of wandering pitch in syllables, none like another."""
     random = np.random.default_rng(seed)
-    count = round(seconds * _RATE_HZ)
-    times = np.arange(count) / _RATE_HZ
+    count = round(seconds * SAMPLE_RATE_HZ)
+    times = np.arange(count) / SAMPLE_RATE_HZ
     knots = np.arange(0, seconds + 0.2, 0.1)
     pitch = np.interp(times, knots, random.uniform(90, 220, len(knots)))
-    phase = 2 * np.pi * np.cumsum(pitch) / _RATE_HZ
+    phase = 2 * np.pi * np.cumsum(pitch) / SAMPLE_RATE_HZ
     buzz = sum(np.sin(harmonic * phase) / harmonic for harmonic in range(1, 8))
     noise = random.normal(0, 0.6, count)
     loudness = np.interp(times, knots, random.uniform(0.15, 1.0, len(knots)))
@@ -158,11 +157,11 @@ def voice(seconds: float, seed: int) -> NDArray[np.int16]:
 
 
 def as_wav(samples: NDArray[np.int16]) -> bytes:
-    """A wav file of int16 mono samples at 16 kHz."""
+    """A wav file of int16 mono samples at 48 kHz."""
     buffer = io.BytesIO()
     with wave.open(buffer, "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
-        file.setframerate(_RATE_HZ)
+        file.setframerate(SAMPLE_RATE_HZ)
         file.writeframes(samples.astype("<i2").tobytes())
     return buffer.getvalue()

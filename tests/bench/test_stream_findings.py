@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from bench.stream.face_code import FacePlace, draw_face, read_faces
 from bench.stream.findings import ChannelFindings, Fault, Said, find
-from bench.stream.reading import RATE_HZ, PartReading, Sound
+from bench.stream.reading import PartReading, Sound
 from bench.stream.stand_ins import voice
-from streaming.config import FRAME_SAMPLES
+from streaming.config import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from streaming.fades import face_opacity
 from streaming.pattern import read_stamp, stamp
 
@@ -33,10 +33,9 @@ def received(sound_later_s: float = 0.0) -> PartReading:
     sent = voice(SECONDS, SAID.number)
     begin = (START + FADE) * FRAME_SAMPLES
     speech[begin : begin + len(sent)] = sent
-    times = np.arange(round(TICKS / 25 * RATE_HZ)) / RATE_HZ
-    samples = np.interp(times, np.arange(len(speech)) / 16_000, speech).astype(np.int16)
+    samples = speech.astype(np.int16)
     for second in range(TICKS // 25):
-        samples[second * RATE_HZ : second * RATE_HZ + RATE_HZ // 25] = 20_000
+        samples[second * SAMPLE_RATE_HZ : second * SAMPLE_RATE_HZ + SAMPLE_RATE_HZ // 25] = 20_000
     flash = tick % 25 == 0
     return PartReading(
         tick=tick,
@@ -47,7 +46,7 @@ def received(sound_later_s: float = 0.0) -> PartReading:
         speech=np.where(inside, SAID.number, 0),
         frame=frame,
         valid=opacity > 0.3,
-        sound_ms=1000 + (np.arange(680) * 23.22).astype(np.int64),
+        sound_ms=1000 + (np.arange(750) * 1024 / 48).astype(np.int64),
         beeps_s=1 + tick[flash] / 25 + sound_later_s,
         sounds=(Sound(1.0 + sound_later_s, samples),),
     )
@@ -161,8 +160,8 @@ def test_a_number_that_is_misread_in_a_fade_is_not_believed(place: int) -> None:
 def test_sound_without_its_lips_is_counted() -> None:
     part = received()
     samples = part.sounds[0].samples.copy()
-    at = round(330 / 25 * RATE_HZ)
-    samples[at : at + RATE_HZ // 5] = 500
+    at = round(330 / 25 * SAMPLE_RATE_HZ)
+    samples[at : at + SAMPLE_RATE_HZ // 5] = 500
     assert judged(replace(part, sounds=(Sound(1.0, samples),))).sound_without_lips_frames == 5
 
 
@@ -223,7 +222,7 @@ def test_the_stamp_and_the_face_do_not_cover_each_other() -> None:
 def said_anew() -> tuple[PartReading, PartReading, Fault]:
     """A channel's process is killed in the middle of a speech, and the next one says it from its beginning."""
     whole = without(received(), *range(200, TICKS))
-    sound = Sound(1.0, whole.sounds[0].samples[: 8 * RATE_HZ])
+    sound = Sound(1.0, whole.sounds[0].samples[: 8 * SAMPLE_RATE_HZ])
     first = replace(whole, sound_ms=whole.sound_ms[whole.sound_ms < 9000], beeps_s=whole.beeps_s[:8], sounds=(sound,))
     killed_at = 500 + 200 / 25
     again = replace(received(), arrived_s=killed_at + 2.0 + np.arange(TICKS) / 25)

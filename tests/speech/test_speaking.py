@@ -58,6 +58,7 @@ class Channel:
     async def push(self, speech_id: str, first: int, faces: NDArray[Any], audio: NDArray[Any]) -> None:
         if self.made_at_start is None:
             self.made_at_start = self.generated
+        assert audio.shape == (len(faces), 1920), "the sound that viewers hear"
         self.pushed.append(first)
 
     async def finish(self, speech_id: str) -> None:

@@ -246,7 +246,7 @@ async def test_wrong_targets_and_shapes_are_refused(avatar: PreparedAvatar, tmp_
     async with running(avatar, tmp_path) as watched:
         await watched.channel.reserve("a", 40, 5.0)
         with pytest.raises(ValueError, match=r"faces must be \[k, 128, 128, 3\]"):
-            await watched.channel.push("a", 0, np.zeros((1, 8, 8, 3), np.uint8), np.zeros((1, 640), np.int16))
+            await watched.channel.push("a", 0, np.zeros((1, 8, 8, 3), np.uint8), np.zeros((1, 1920), np.int16))
         with pytest.raises(ValueError, match="next frame is 0, got 5"):
             await watched.channel.push("a", 5, *speech(1))
         with pytest.raises(ChannelError, match="at least one frame"):

@@ -88,11 +88,11 @@ def test_idle_is_dropped_before_speech_and_the_pairs_of_each_speech_are_counted(
 def test_in_the_place_of_a_dropped_pair_the_last_picture_is_repeated_in_silence() -> None:
     queue = PairQueue(3, FramePool(2, 2), TIMELINE)
     for tick in range(3):
-        queue.put(pair(tick, speech="a", sound=b"\1" * 1280))
+        queue.put(pair(tick, speech="a", sound=b"\1" * 3840))
     run, _ = begun(queue)
     shown, heard = taken(queue, Lane.VIDEO, run), taken(queue, Lane.AUDIO, run)
     assert (shown.tick, heard.tick) == (0, 0)
-    queue.put(pair(3, speech="a", sound=b"\1" * 1280))
+    queue.put(pair(3, speech="a", sound=b"\1" * 3840))
     assert queue.dropped == 1
     pictures = [taken(queue, Lane.VIDEO, run) for _ in range(3)]
     sounds = [taken(queue, Lane.AUDIO, run) for _ in range(3)]

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from streaming.config import SAMPLE_RATE_HZ
 from streaming.pattern import read_stamp
 
 FFMPEG = "ffmpeg"
-_RATE_HZ = 44_100
 _FINE = ("-enc_time_base:v", "1:90000")  # else ffmpeg rounds times to whole frames
 
 
@@ -74,11 +74,11 @@ def _beeps(path: Path) -> list[float]:
     data = _decode(path, "-map", "0:a", "-f", "s16le")
     left = np.frombuffer(data, np.int16).reshape(-1, 2)[:, 0].astype(np.int32)
     at = np.flatnonzero(np.abs(left) > 5000)
-    starts = at[np.r_[True, np.diff(at) > _RATE_HZ // 4]] if len(at) else at
+    starts = at[np.r_[True, np.diff(at) > SAMPLE_RATE_HZ // 4]] if len(at) else at
     # From the timestamp of the audio frame that holds the sample: the stream may have a gap before it.
     times = timestamps(path, "0:a")
     samples = len(left) // len(times)
-    return [times[s // samples] + s % samples / _RATE_HZ for s in starts]
+    return [times[s // samples] + s % samples / SAMPLE_RATE_HZ for s in starts]
 
 
 def timestamps(path: Path, stream: str) -> list[float]:
