@@ -86,18 +86,18 @@ class Placement(Protocol):
 class SpeechSink(Protocol):
     """Plays speeches, one after another; `streaming.handle.ChannelHandle` is one."""
 
-    async def reserve(
-        self, speech_id: str, frame_count: int, lead_s: float, start_after: int | None = None
+    async def open(
+        self, speech_id: str, expected_frames: int, lead_s: float, start_after: int | None = None
     ) -> Placement:
-        """Find a place for a speech of `frame_count` frames, at the earliest `lead_s` from now."""
+        """Find a place for a speech of so many frames, at the earliest `lead_s` from now."""
         ...
 
-    async def push(self, speech_id: str, first: int, faces: NDArray[np.uint8], sound: NDArray[np.int16]) -> None:
+    async def write(self, speech_id: str, first: int, faces: NDArray[np.uint8], sound: NDArray[np.int16]) -> None:
         """Accept frames from `first` on: faces uint8 [k, R, R, 3] and sound int16 [k, 1920]; waits while it is full."""
         ...
 
-    async def finish(self, speech_id: str) -> None:
-        """Mark the speech as complete: all its frames are pushed."""
+    async def end(self, speech_id: str) -> None:
+        """Mark the speech as complete: all its frames are written."""
         ...
 
 
@@ -168,17 +168,17 @@ class SpeechMaker:
         async with aclosing(generation):
             generation.request_features()  # Whisper doesn't need the position on the stream
             # The sink may start with the first frame; `_may_start` decides how much must be generated before.
-            reserved = await sink.reserve(order.id, frames, self._pace.lead_s, start_after=1)
+            reserved = await sink.open(order.id, frames, self._pace.lead_s, start_after=1)
             place = _Place(reserved, self._clock())
 
-            async def push(chunk: SpeechChunk) -> None:
+            async def write(chunk: SpeechChunk) -> None:
                 sound = sound_frames(heard, chunk.first_frame, len(chunk.faces))
-                await sink.push(order.id, chunk.first_frame, chunk.faces, sound)
+                await sink.write(order.id, chunk.first_frame, chunk.faces, sound)
                 if chunk.first_frame == 0:
                     span.event("first frame handed to the channel")
 
-            await self._hand_over(order.id, generation, place, slots, push)
-        await sink.finish(order.id)
+            await self._hand_over(order.id, generation, place, slots, write)
+        await sink.end(order.id)
 
     async def _hand_over(
         self,
@@ -186,9 +186,9 @@ class SpeechMaker:
         generation: SpeechGeneration,
         place: _Place,
         slots: SpeechSlots,
-        push: Callable[[SpeechChunk], Awaitable[None]],
+        write: Callable[[SpeechChunk], Awaitable[None]],
     ) -> None:
-        """Push the speech to the sink as it is generated, once it can play without an underrun."""
+        """Write the speech to the sink as it is generated, once it can play without an underrun."""
         held: deque[SpeechChunk] = deque()
         started = False
         async with aclosing(generation.chunks(place.reserved.position)) as chunks:
@@ -200,10 +200,10 @@ class SpeechMaker:
                     started = True
                     self._pace.learn(self._clock() - place.reserved_at)
                 while started and held:
-                    await push(held.popleft())
+                    await write(held.popleft())
         self._pace.frames_per_s = generation.timings.frames_per_s
         while held:
-            await push(held.popleft())
+            await write(held.popleft())
 
     async def _may_start(self, generation: SpeechGeneration, place: _Place, slots: SpeechSlots, made: int) -> bool:
         """Wait until the speech may be handed over; return False at once where it needs more than `made` frames."""

@@ -44,7 +44,7 @@ class Reservation:
 class ChannelHandle:
     """A running channel; create it with `start`, end it with `aclose`.
 
-    Speeches play one after another in the order of their first reservation. All methods belong to one event loop.
+    Speeches play one after another in the order in which they were opened. All methods belong to one event loop.
     """
 
     def __init__(self, config: ChannelConfig, process: asyncio.subprocess.Process, ring: FrameRing) -> None:
@@ -98,21 +98,22 @@ class ChannelHandle:
         """False once the process ended, for whatever reason."""
         return self._died is None
 
-    async def reserve(
-        self, speech_id: str, frame_count: int, lead_s: float, start_after: int | None = None
+    async def open(
+        self, speech_id: str, expected_frames: int, lead_s: float, start_after: int | None = None
     ) -> Reservation:
-        """Queues a speech of `frame_count` frames; the position of its first frame, and the channel's own now.
+        """Queues a speech; the position of its first frame, and the channel's own now.
 
-        Idle heads for that position, at the earliest `lead_s` from now and after all speeches reserved before, and
-        lingers there until `start_after` frames (default: the channel's `prebuffer_frames`) are pushed or the speech
-        is finished. Reserving the same id again before its first push moves it to a new position.
-        Raises ChannelError for a count below one and for an id that was pushed already.
+        It has at most `expected_frames` frames. Idle heads for its position, at the earliest `lead_s` from now and
+        after all speeches opened before, and lingers there until `start_after` frames (default: the channel's
+        `prebuffer_frames`) are written or the speech is ended. Opening the same id again before its first frame moves
+        it to a new position. Raises ChannelError for fewer than one frame and for an id that has frames already.
         """
-        frames_needed = min(start_after or self.config.prebuffer_frames, self.config.ring_frames, max(frame_count, 1))
+        wanted = start_after or self.config.prebuffer_frames
+        frames_needed = min(wanted, self.config.ring_frames, max(expected_frames, 1))
         number, is_new = self._writer.register(speech_id)
         try:
             reply = await self._request(
-                "reserve", speech=speech_id, number=number, frame_count=frame_count,
+                "open", speech=speech_id, number=number, expected_frames=expected_frames,
                 lead_s=lead_s, start_after=frames_needed,
             )  # fmt: skip
         except BaseException:
@@ -121,36 +122,42 @@ class ChannelHandle:
             raise
         return Reservation(int(reply["position"]), int(reply["now"]))
 
-    async def push(self, speech_id: str, first: int, faces: NDArray[np.uint8], audio: NDArray[np.int16]) -> None:
-        """Hands over frames `first`, `first` + 1 …: faces uint8 [k, R, R, 3] and audio int16 [k, 1920].
+    async def write(self, speech_id: str, first: int, faces: NDArray[np.uint8], sound: NDArray[np.int16]) -> None:
+        """Hands over frames `first`, `first` + 1 …: faces uint8 [k, R, R, 3] and sound int16 [k, 1920] at 48 kHz.
 
-        Waits for room in the ring, and for all speeches reserved before to be finished or over. Frames of a speech
-        that was dropped or interrupted are discarded silently. Raises ValueError for a wrong shape or a gap.
+        Waits for room in the ring, and for all speeches opened before to be ended or over. Frames of a speech that was
+        cancelled are discarded silently. Raises ValueError for a wrong shape or a gap.
         """
         R = self._ring.resolution
-        if faces.shape[1:] != (R, R, 3) or audio.shape != (len(faces), FRAME_SAMPLES):
+        if faces.shape[1:] != (R, R, 3) or sound.shape != (len(faces), FRAME_SAMPLES):
             raise ValueError(
-                f"faces must be [k, {R}, {R}, 3] and audio [k, {FRAME_SAMPLES}], got {faces.shape} and {audio.shape}"
+                f"faces must be [k, {R}, {R}, 3] and sound [k, {FRAME_SAMPLES}], got {faces.shape} and {sound.shape}"
             )
         self._check_alive()
-        await self._writer.push(speech_id, first, faces, audio)
+        await self._writer.write(speech_id, first, faces, sound)
         self._check_alive()
 
-    async def finish(self, speech_id: str) -> None:
-        """Says that everything of a speech is pushed; it plays to its end and the next may be pushed."""
-        pushed = self._writer.finish(speech_id)
-        if pushed is not None:
-            await self._request("finish", speech=speech_id, frame_count=pushed)
+    async def end(self, speech_id: str) -> None:
+        """Says that everything of a speech is written; it plays to its end and the next may be written."""
+        frames = self._writer.end(speech_id)
+        if frames is not None:
+            await self._request("end", speech=speech_id, frames=frames)
 
-    async def drop(self, speech_id: str) -> None:
-        """Drops one speech: a waiting one never starts, a playing one fades to idle within 300 ms."""
-        self._writer.drop(speech_id)
-        await self._request("drop", speech=speech_id)
+    async def cancel(self, speech_id: str) -> int:
+        """Ends one speech early: a waiting one never starts, the playing one fades to idle at once.
 
-    async def interrupt(self) -> None:
-        """Drops every speech of the channel, playing or waiting."""
-        self._writer.drop_all()
-        await self._request("interrupt")
+        Returns how many of its frames are heard, counted from its first one: 0 for a speech that never began, and for
+        one that is over, whose SpeechEnded has told.
+        """
+        self._writer.cancel(speech_id)
+        reply = await self._request("cancel", speech=speech_id)
+        return int(reply["heard"])
+
+    async def interrupt(self) -> dict[str, int]:
+        """Cancels every speech of the channel, playing or waiting; by its id, how many frames of each are heard."""
+        self._writer.cancel_all()
+        reply = await self._request("interrupt")
+        return {str(speech): int(heard) for speech, heard in reply["heard"].items()}
 
     async def set_targets(self, targets: tuple[str, ...]) -> None:
         """Publishes to these targets from now on; those that stay are not interrupted.

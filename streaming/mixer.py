@@ -56,9 +56,9 @@ class MixerCounters:
 class Mixer:
     """The state machine of one channel.
 
-    Speeches are reserved, become available frame by frame, are finished or dropped; `tick` gives one frame after
-    another. Idle walks forwards along the avatar's path; the path repeats after `period` positions, which lets idle
-    take the shorter way to a speech whose predecessor was dropped.
+    Speeches are opened, become available frame by frame, are ended or cancelled; `tick` gives one frame after another.
+    Idle walks forwards along the avatar's path; the path repeats after `period` positions, which lets idle take the
+    shorter way to a speech whose predecessor was cancelled.
     """
 
     def __init__(self, fade_frames: int, linger_frames: int, period: int, position: int = 0) -> None:
@@ -94,7 +94,7 @@ class Mixer:
         """Ids of the playing and the waiting speeches, in their order."""
         return [s.id for s in self._all()]
 
-    def reserve(self, speech: str, frame_count: int, lead_frames: int, start_after: int) -> int:
+    def open(self, speech: str, frame_count: int, lead_frames: int, start_after: int) -> int:
         """Queues a speech and returns the position of its first frame; moves one that has no frame yet.
 
         Raises ValueError for a count below one, or when the speech has frames already.
@@ -103,8 +103,8 @@ class Mixer:
             raise ValueError(f"a speech needs at least one frame, got {frame_count}")
         speeches = self._all()
         known = next((s for s in speeches if s.id == speech), None)
-        if known is not None and (known.available or known.finished):
-            raise ValueError(f"speech {speech!r} has frames already: it cannot be reserved again")
+        if known is not None and (known.available or known.ended):
+            raise ValueError(f"speech {speech!r} has frames already: it can't be opened again")
         before = speeches if known is None else speeches[: speeches.index(known)]
         start = self._walk.position + 1 + max(0, lead_frames)
         if before and not (before[-1] is self._current and self._end_reason):
@@ -121,32 +121,38 @@ class Mixer:
             if s.id == speech:
                 s.available = max(s.available, min(frames, s.frame_count))
 
-    def finish(self, speech: str, frame_count: int) -> None:
-        """Says how many frames a speech has after all, at most those reserved; without any it is over at once."""
+    def end(self, speech: str, frame_count: int) -> None:
+        """Says how many frames a speech has after all, at most those expected; without any it is over at once."""
         for s in self._all():
             if s.id == speech:
                 s.frame_count = min(frame_count, s.frame_count)
-                s.finished = True
+                s.ended = True
                 if s is self._current and s.over and self._end_reason is None:
                     self._begin_closing(EndReason.COMPLETED)
                 elif s is not self._current and s.frame_count == 0:
                     self._queue.remove(s)
                     self._end(s, EndReason.COMPLETED)
 
-    def drop(self, speech: str) -> None:
-        """Drops a speech: a waiting one at once, the playing one with a short fade to idle."""
+    def cancel(self, speech: str) -> int:
+        """Ends a speech early: a waiting one at once, the playing one with a short fade to idle.
+
+        Returns how many of its frames are heard, counted from the first one; 0 for a speech that isn't known.
+        """
+        heard = 0
         current = self._current
-        if current is not None and current.id == speech and self._end_reason is None:
-            self._begin_closing(EndReason.INTERRUPTED)
+        if current is not None and current.id == speech:
+            if self._end_reason is None:
+                self._begin_closing(EndReason.INTERRUPTED)
+            heard = current.played + (len(self._closing) if self._sounds_on(current) else 0)
         for s in [s for s in self._queue if s.id == speech]:
             self._queue.remove(s)
             self._end(s, EndReason.INTERRUPTED)
         self._rebase()
+        return heard
 
-    def interrupt(self) -> None:
-        """Drops every speech."""
-        for speech in self.speeches:
-            self.drop(speech)
+    def interrupt(self) -> dict[str, int]:
+        """Cancels every speech; how many frames of each are heard."""
+        return {speech: self.cancel(speech) for speech in self.speeches}
 
     def tick(self) -> Tick:
         """The next frame of the stream."""
@@ -237,17 +243,22 @@ class Mixer:
     def _closing_frame(self, speech: Speech) -> Tick:
         """One frame of an interrupt's fade: the speech continues while it has frames, else its face is held."""
         opacity, gain_to = self._closing.pop(0)
-        if self._waited or speech.available <= speech.played:
+        if self._sounds_on(speech):
+            self._walk.place(speech.next_position)
+            face: int | None = speech.played
+            audio = face
+            speech.played += 1
+        else:
             self._walk.walk()
             face, audio = self._face, None
-        else:
-            self._walk.place(speech.next_position)
-            face = audio = speech.played
-            speech.played += 1
         return Tick(
             self._tick, MixerState.FADING_OUT, self._walk.position, speech.id, face, opacity, audio,
             self._gain if audio is not None else 0.0, gain_to if audio is not None else 0.0, self._take_events(),
         )  # fmt: skip
+
+    def _sounds_on(self, speech: Speech) -> bool:
+        """Whether the fade of an interrupt has the speech's next frame to show and play."""
+        return not self._waited and speech.available > speech.played
 
     def _begin_closing(self, reason: EndReason) -> None:
         self._end_reason = reason

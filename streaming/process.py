@@ -131,21 +131,21 @@ class Channel:
 
     def _perform(self, values: dict[str, Any]) -> dict[str, Any]:
         match values["op"]:
-            case "reserve":
+            case "open":
                 speech = values["speech"]
                 # The first frame after the lead: before it idle would wait for the faces, after it the faces for idle.
                 # The clock's lateness is left out: after a stall the whole schedule moves.
                 lead_frames = math.ceil((values["lead_s"] + min(0.0, self._clock.lateness_s())) * FPS)
-                position = self._mixer.reserve(speech, values["frame_count"], lead_frames, values["start_after"])
+                position = self._mixer.open(speech, values["expected_frames"], lead_frames, values["start_after"])
                 self._reader.register(values["number"], speech)
                 return {"position": position, "now": self._mixer.position}
-            case "finish":
-                self._reader.poll()  # frames pushed before this request are in the ring: they count
-                self._mixer.finish(values["speech"], values["frame_count"])
-            case "drop":
-                self._mixer.drop(values["speech"])
+            case "end":
+                self._reader.poll()  # frames written before this request are in the ring: they count
+                self._mixer.end(values["speech"], values["frames"])
+            case "cancel":
+                return {"heard": self._mixer.cancel(values["speech"])}
             case "interrupt":
-                self._mixer.interrupt()
+                return {"heard": self._mixer.interrupt()}
             case "targets":
                 self._publisher.set_targets(values["targets"])
             case unknown:

@@ -15,13 +15,13 @@ from streaming.ring import FrameRing
 @dataclass
 class _Written:
     number: int
-    pushed: int = 0
-    dropped: bool = False
-    finished: bool = False
+    frames: int = 0
+    cancelled: bool = False
+    ended: bool = False
 
 
 class RingWriter:
-    """Pushes speeches into a ring one after another, in the order in which they were registered."""
+    """Writes speeches into a ring one after another, in the order in which they were registered."""
 
     def __init__(self, ring: FrameRing) -> None:
         self._ring = ring
@@ -32,8 +32,8 @@ class RingWriter:
     def register(self, speech_id: str) -> tuple[int, bool]:
         """Number of a speech, and whether it is new; raises ValueError for one that has frames already."""
         known = self._speeches.get(speech_id)
-        if known is not None and (known.pushed or known.finished):
-            raise ValueError(f"speech {speech_id!r} has frames already: it cannot be reserved again")
+        if known is not None and (known.frames or known.ended):
+            raise ValueError(f"speech {speech_id!r} has frames already: it can't be opened again")
         if known is not None:
             return known.number, False
         speech = _Written(self._next_number)
@@ -45,52 +45,52 @@ class RingWriter:
         """Takes back a registration that the channel refused."""
         self._speeches.pop(speech_id, None)
 
-    async def push(self, speech_id: str, first: int, faces: NDArray[np.uint8], audio: NDArray[np.int16]) -> None:
-        """Copies the frames into the ring as room appears; returns early when the speech is dropped."""
+    async def write(self, speech_id: str, first: int, faces: NDArray[np.uint8], sound: NDArray[np.int16]) -> None:
+        """Copies the frames into the ring as room appears; returns early when the speech is cancelled."""
         speech = self._speeches.get(speech_id)
-        if speech is None or speech.dropped:
+        if speech is None or speech.cancelled:
             return
-        if first != speech.pushed or speech.finished:
-            raise ValueError(f"speech {speech_id!r}: next frame is {speech.pushed}, got {first}")
-        speech.pushed += len(faces)
+        if first != speech.frames or speech.ended:
+            raise ValueError(f"speech {speech_id!r}: next frame is {speech.frames}, got {first}")
+        speech.frames += len(faces)
         for offset in range(len(faces)):
-            while not speech.dropped and not self._closed:
+            while not speech.cancelled and not self._closed:
                 if self._is_first(speech) and self._ring.push(
-                    speech.number, first + offset, faces[offset], audio[offset]
+                    speech.number, first + offset, faces[offset], sound[offset]
                 ):
                     break
                 await asyncio.sleep(0.5 / FPS)  # the consumer frees one slot a frame
             else:
                 return
 
-    def finish(self, speech_id: str) -> int | None:
+    def end(self, speech_id: str) -> int | None:
         """Marks a speech as complete and returns its number of frames; None when it is over already."""
         speech = self._speeches.get(speech_id)
-        if speech is None or speech.dropped:
+        if speech is None or speech.cancelled:
             return None
-        speech.finished = True
-        return speech.pushed
+        speech.ended = True
+        return speech.frames
 
-    def drop(self, speech_id: str) -> None:
-        """Stops pushing a speech."""
+    def cancel(self, speech_id: str) -> None:
+        """Stops writing a speech."""
         speech = self._speeches.get(speech_id)
         if speech is not None:
-            speech.dropped = True
+            speech.cancelled = True
 
-    def drop_all(self) -> None:
-        """Stops pushing every speech."""
+    def cancel_all(self) -> None:
+        """Stops writing every speech."""
         for speech in self._speeches.values():
-            speech.dropped = True
+            speech.cancelled = True
 
     def ended(self, speech_id: str) -> None:
-        """Forgets a speech that the channel is done with; a push still waiting for room returns."""
+        """Forgets a speech that the channel is done with; a `write` that still waits for room returns."""
         speech = self._speeches.pop(speech_id, None)
         if speech is not None:
-            speech.dropped = True
+            speech.cancelled = True
 
     def close(self) -> None:
-        """Lets every waiting push return."""
+        """Lets every waiting `write` return."""
         self._closed = True
 
     def _is_first(self, speech: _Written) -> bool:
-        return all(other.finished or other.dropped for other in self._speeches.values() if other.number < speech.number)
+        return all(other.ended or other.cancelled for other in self._speeches.values() if other.number < speech.number)

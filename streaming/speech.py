@@ -14,7 +14,7 @@ class Speech:
     frame_count: int
     start_after: int
     available: int = 0
-    finished: bool = False
+    ended: bool = False
     played: int = 0
 
     @property
@@ -34,7 +34,7 @@ class Speech:
 
     def may_play(self) -> bool:
         """True when enough frames have arrived to start, or to resume after a wait."""
-        if self.finished:
+        if self.ended:
             return self.available > self.played
         return self.available - self.played >= min(self.start_after, self.frame_count - self.played)
 

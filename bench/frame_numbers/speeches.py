@@ -69,11 +69,11 @@ class DrawnSpeeches:
                 speech.available = made
                 self._mixer.available(speech.id, made)
             if made == speech.frames:
-                self._mixer.finish(speech.id, made)
+                self._mixer.end(speech.id, made)
                 speech.finished = True
         if speech.interrupt_at is not None and tick >= speech.interrupt_at:
             speech.interrupt_at = None
-            self._mixer.drop(speech.id)
+            self._mixer.cancel(speech.id)
 
     def shown(self, tick: Tick) -> None:
         """Check what a tick shows."""
@@ -119,4 +119,4 @@ class DrawnSpeeches:
         interrupt_at = tick + draw.randint(1, frames + 50) if draw.random() < 0.1 else None
         rate = draw.uniform(15, 24) if draw.random() < 0.1 else draw.uniform(30, 140)
         self._current = _Drawn(f"speech-{self._number}", frames, rate, interrupt_at)
-        self._mixer.reserve(self._current.id, frames, lead_frames=draw.randint(0, 20), start_after=_CHUNK)
+        self._mixer.open(self._current.id, frames, lead_frames=draw.randint(0, 20), start_after=_CHUNK)

@@ -183,7 +183,9 @@ class Channel:
         active = self._active.get(task_id)
         if active is not None:
             active.saying.cancel()
-            await self._drop(task_id)
+            heard = await self._cancel_speech(task_id)
+            if heard is not None:
+                self._board.progress(task_id, frames_played=heard)
         await self._board.finish(task_id, TaskState.CANCELLED)
         self._forget(task_id)
 
@@ -304,16 +306,19 @@ class Channel:
 
     async def _fail(self, task_id: str, failure: Failure) -> None:
         await self._board.finish(task_id, TaskState.FAILED, failure)
-        await self._drop(task_id)
+        await self._cancel_speech(task_id)
         self._forget(task_id)
 
-    async def _drop(self, task_id: str) -> None:
-        if self._process is not None and self._process.alive:
-            try:
-                await self._process.drop(task_id)
-            except ChannelError as error:
-                # The process ended, and the speech with it.
-                logger.warning("task %s was not dropped: %s", task_id, error)
+    async def _cancel_speech(self, task_id: str) -> int | None:
+        """How many frames of the speech are heard; None where no process plays it any more."""
+        if self._process is None or not self._process.alive:
+            return None
+        try:
+            return await self._process.cancel(task_id)
+        except ChannelError as error:
+            # The process ended, and the speech with it.
+            logger.warning("task %s was not cancelled on its channel: %s", task_id, error)
+            return None
 
     def _forget(self, task_id: str) -> None:
         self._active.pop(task_id, None)

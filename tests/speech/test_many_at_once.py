@@ -106,20 +106,20 @@ class Channel:
             self.spoken += self.mixer.tick().audio is not None
             self._ticked.set()
 
-    async def reserve(self, speech: str, frames: int, lead_s: float, start_after: int) -> Reservation:
-        position = self.mixer.reserve(speech, frames, math.ceil(lead_s * FPS), start_after)
+    async def open(self, speech: str, frames: int, lead_s: float, start_after: int) -> Reservation:
+        position = self.mixer.open(speech, frames, math.ceil(lead_s * FPS), start_after)
         return Reservation(position, self.mixer.position)
 
-    async def push(self, speech: str, first: int, faces: NDArray[Any], audio: object) -> None:
+    async def write(self, speech: str, first: int, faces: NDArray[Any], audio: object) -> None:
         while sum(each.available - each.played for each in self.mixer._all()) + len(faces) > 64:
             self._ticked.clear()
             await self._ticked.wait()
         self.mixer.available(speech, first + len(faces))
 
-    async def finish(self, speech: str) -> None:
+    async def end(self, speech: str) -> None:
         for each in self.mixer._all():
             if each.id == speech:
-                self.mixer.finish(speech, each.frame_count)
+                self.mixer.end(speech, each.frame_count)
 
 
 async def unheard(speech_id: str, event: SpeechEvent) -> None:

@@ -48,21 +48,21 @@ class Channel:
 
     def __init__(self, place: Reservation) -> None:
         self.place = place
-        self.pushed: list[int] = []
+        self.written: list[int] = []
         self.made_at_start: int | None = None
         self.generated = 0
 
-    async def reserve(self, *_: object, **__: object) -> Reservation:
+    async def open(self, *_: object, **__: object) -> Reservation:
         return self.place
 
-    async def push(self, speech_id: str, first: int, faces: NDArray[Any], audio: NDArray[Any]) -> None:
+    async def write(self, speech_id: str, first: int, faces: NDArray[Any], sound: NDArray[Any]) -> None:
         if self.made_at_start is None:
             self.made_at_start = self.generated
-        assert audio.shape == (len(faces), 1920), "the sound that viewers hear"
-        self.pushed.append(first)
+        assert sound.shape == (len(faces), 1920), "the sound that viewers hear"
+        self.written.append(first)
 
-    async def finish(self, speech_id: str) -> None:
-        self.pushed.append(-1)
+    async def end(self, speech_id: str) -> None:
+        self.written.append(-1)
 
 
 class Slots(UrgentFirst):
@@ -104,7 +104,7 @@ async def test_a_generator_that_can_never_keep_up_holds_thirty_seconds_and_then_
     channel, _ = await said(tmp_path, seconds=100.0, chunk_s=16.0, place=Reservation(10, 0))
     assert channel.made_at_start is not None
     assert 750 <= channel.made_at_start <= 750 + 16
-    assert channel.pushed == [*range(0, 2510, 16), -1], "nothing is skipped"
+    assert channel.written == [*range(0, 2510, 16), -1], "nothing is skipped"
 
 
 class Undecided(Channel):
@@ -115,7 +115,7 @@ class Undecided(Channel):
         self._models = models
         self._fails = fails
 
-    async def reserve(self, *_: object, **__: object) -> Reservation:
+    async def open(self, *_: object, **__: object) -> Reservation:
         await asyncio.wait_for(self._models.heard.wait(), timeout=5)
         if self._fails:
             raise ChannelError("the channel is gone")
@@ -140,7 +140,7 @@ async def test_features_are_made_while_the_channel_makes_up_its_mind(tmp_path: P
     channel = Undecided(Reservation(10, 0), models, fails)
     with pytest.raises(ChannelError) if fails else nullcontext():
         await said(tmp_path, 2.0, 0.1, channel.place, channel, models)
-    assert channel.pushed == ([] if fails else [0, 16, 32, 48, -1])
+    assert channel.written == ([] if fails else [0, 16, 32, 48, -1])
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 

@@ -71,7 +71,7 @@ async def test_a_place_is_given_at_once_and_is_the_first_frame_after_the_lead(
     async with running(avatar, tmp_path) as watched:
         for _ in range(50):
             await asyncio.sleep(0.003)  # at any time between two frames
-            places.append(await watched.channel.reserve("a", 50, lead_s=0.19))
+            places.append(await watched.channel.open("a", 50, lead_s=0.19))
     assert {place.position - place.now - 1 for place in places} == {4, 5}
     assert len({place.now for place in places}) < len(places), "each has waited for a frame"
 
@@ -80,7 +80,7 @@ async def test_a_stall_moves_no_speech_away(avatar: PreparedAvatar, tmp_path: Pa
     async with running(avatar, tmp_path) as watched:
         for _ in range(5):  # between two frames or in one
             os.kill(watched.channel.pid, signal.SIGSTOP)
-            reserving = asyncio.create_task(watched.channel.reserve("a", 50, lead_s=0.19))
+            reserving = asyncio.create_task(watched.channel.open("a", 50, lead_s=0.19))
             await asyncio.sleep(1)
             os.kill(watched.channel.pid, signal.SIGCONT)
             place = await reserving
@@ -136,11 +136,11 @@ def read_socket(path: Path, seconds: float) -> bytes:
 async def test_late_faces_make_the_channel_wait_and_lose_nothing(avatar: PreparedAvatar, tmp_path: Path) -> None:
     async with running(avatar, tmp_path) as watched:
         channel = watched.channel
-        await channel.reserve("a", 60, 0.1)
-        await channel.push("a", 0, *speech(20))
+        await channel.open("a", 60, 0.1)
+        await channel.write("a", 0, *speech(20))
         await watched.until(is_kind(SpeechWaiting))
-        await channel.push("a", 20, *speech(40))
-        await channel.finish("a")
+        await channel.write("a", 20, *speech(40))
+        await channel.end("a")
         ended = await watched.until(is_kind(SpeechEnded))
         status = await watched.until(is_kind(Status))
     assert isinstance(ended, SpeechEnded) and isinstance(status, Status)
@@ -148,19 +148,20 @@ async def test_late_faces_make_the_channel_wait_and_lose_nothing(avatar: Prepare
     assert status.late_waits == 1 and status.late_frames > 0
 
 
-async def test_an_interrupt_ends_the_speech_and_frees_a_waiting_push(avatar: PreparedAvatar, tmp_path: Path) -> None:
+async def test_an_interrupt_ends_the_speech_and_frees_a_waiting_write(avatar: PreparedAvatar, tmp_path: Path) -> None:
     async with running(avatar, tmp_path, ring_frames=32) as watched:
         channel = watched.channel
-        await channel.reserve("a", 400, 0.1)
-        push = asyncio.create_task(channel.push("a", 0, *speech(400)))
+        await channel.open("a", 400, 0.1)
+        writing = asyncio.create_task(channel.write("a", 0, *speech(400)))
         started = await watched.until(is_kind(SpeechStarted))
         waiting = asyncio.create_task(say(channel, "b", 40))
         await asyncio.sleep(0.5)
-        await channel.interrupt()
+        heard = await channel.interrupt()
         ended = await watched.until(lambda e: isinstance(e, SpeechEnded) and e.speech_id == "a")
-        await asyncio.wait_for(asyncio.gather(push, waiting, return_exceptions=True), 5)
+        await asyncio.wait_for(asyncio.gather(writing, waiting, return_exceptions=True), 5)
         assert isinstance(started, SpeechStarted) and isinstance(ended, SpeechEnded)
         assert ended.reason is EndReason.INTERRUPTED
+        assert heard == {"a": ended.played_frames, "b": 0}
         assert 0 < ended.played_frames < 60
         await say(channel, "c", 40)
         again = await watched.until(is_kind(SpeechEnded))
@@ -168,18 +169,18 @@ async def test_an_interrupt_ends_the_speech_and_frees_a_waiting_push(avatar: Pre
     assert again == SpeechEnded("c", 40, EndReason.COMPLETED, again.tick)
 
 
-async def test_two_speeches_pushed_at_once_play_one_after_the_other(avatar: PreparedAvatar, tmp_path: Path) -> None:
+async def test_two_speeches_written_at_once_play_one_after_the_other(avatar: PreparedAvatar, tmp_path: Path) -> None:
     async with running(avatar, tmp_path, ring_frames=32) as watched:
         channel = watched.channel
-        starts = [(await channel.reserve(name, 48, 0.1)).position for name in "ab"]
+        starts = [(await channel.open(name, 48, 0.1)).position for name in "ab"]
         assert starts[1] == starts[0] + 48
 
-        async def push(name: str) -> None:
+        async def write(name: str) -> None:
             for first in range(0, 48, 16):
-                await channel.push(name, first, *speech(16))
-            await channel.finish(name)
+                await channel.write(name, first, *speech(16))
+            await channel.end(name)
 
-        await asyncio.gather(push("b"), push("a"))
+        await asyncio.gather(write("b"), write("a"))
         await watched.until(lambda e: isinstance(e, SpeechEnded) and e.speech_id == "b")
     order = [(type(e).__name__, e.speech_id) for e in watched.events if isinstance(e, SpeechStarted | SpeechEnded)]
     assert order == [("SpeechStarted", "a"), ("SpeechEnded", "a"), ("SpeechStarted", "b"), ("SpeechEnded", "b")]
@@ -201,7 +202,7 @@ async def test_a_killed_channel_is_reported_and_its_ffmpegs_go_with_it(
         died = await watched.until(is_kind(ChannelDied))
         assert isinstance(died, ChannelDied) and died.return_code == -signal.SIGKILL
         with pytest.raises(ChannelError, match="signal 9"):
-            await watched.channel.reserve("a", 10, 0.1)
+            await watched.channel.open("a", 10, 0.1)
         while any(Path(f"/proc/{ffmpeg}").exists() for ffmpeg in ffmpegs):
             await asyncio.sleep(0.05)
 
@@ -244,12 +245,12 @@ async def test_wrong_targets_and_shapes_are_refused(avatar: PreparedAvatar, tmp_
         async with running(avatar, tmp_path, targets=("gopher://h/a/k",)):
             pass
     async with running(avatar, tmp_path) as watched:
-        await watched.channel.reserve("a", 40, 5.0)
+        await watched.channel.open("a", 40, 5.0)
         with pytest.raises(ValueError, match=r"faces must be \[k, 128, 128, 3\]"):
-            await watched.channel.push("a", 0, np.zeros((1, 8, 8, 3), np.uint8), np.zeros((1, 1920), np.int16))
+            await watched.channel.write("a", 0, np.zeros((1, 8, 8, 3), np.uint8), np.zeros((1, 1920), np.int16))
         with pytest.raises(ValueError, match="next frame is 0, got 5"):
-            await watched.channel.push("a", 5, *speech(1))
+            await watched.channel.write("a", 5, *speech(1))
         with pytest.raises(ChannelError, match="at least one frame"):
-            await watched.channel.reserve("b", 0, 0.1)
+            await watched.channel.open("b", 0, 0.1)
         status = await watched.until(is_kind(Status))
         assert isinstance(status, Status) and status.state is MixerState.IDLE

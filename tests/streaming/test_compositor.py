@@ -63,9 +63,9 @@ def test_a_fade_between_idle_clip_and_speech_blends_the_whole_picture(avatar: Pr
 def test_no_frame_of_a_whole_speech_is_a_cut(avatar: PreparedAvatar) -> None:
     compositor = Compositor(avatar, Clip())
     mixer = Mixer(5, 4, compositor.period)
-    mixer.reserve("a", 40, 3, 16)
+    mixer.open("a", 40, 3, 16)
     mixer.available("a", 40)
-    mixer.finish("a", 40)
+    mixer.end("a", 40)
     corner = []
     for number in range(80):
         tick = mixer.tick()

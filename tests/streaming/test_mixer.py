@@ -31,10 +31,10 @@ def run_until(mixer: Mixer, state: MixerState, limit: int = 400) -> list[Tick]:
 
 
 def say(mixer: Mixer, speech: str, frames: int, lead: int = 3) -> int:
-    """Reserves a speech and makes all of it available."""
-    start = mixer.reserve(speech, frames, lead, start_after=16)
+    """Opens a speech and makes all of it available."""
+    start = mixer.open(speech, frames, lead, start_after=16)
     mixer.available(speech, frames)
-    mixer.finish(speech, frames)
+    mixer.end(speech, frames)
     return start
 
 
@@ -63,13 +63,13 @@ def test_idle_walks_one_position_a_frame() -> None:
 def test_idle_comes_forwards_to_a_speech_whichever_way_it_waited_for_the_one_before() -> None:
     for waited in range(10, 40):
         mixer = make_mixer()
-        first = mixer.reserve("a", 20, 5, start_after=1)
+        first = mixer.open("a", 20, 5, start_after=1)
         run(mixer, waited)
         mixer.available("a", 20)
-        mixer.finish("a", 20)
+        mixer.end("a", 20)
         run(mixer, 60)
         assert mixer.position > first + 20
-        second = mixer.reserve("b", 20, 5, start_after=1)
+        second = mixer.open("b", 20, 5, start_after=1)
         before = mixer.position
         run(mixer, 3)
         assert mixer.position == before + 3, f"idle turned away from {second} after {waited} frames"
@@ -78,9 +78,9 @@ def test_idle_comes_forwards_to_a_speech_whichever_way_it_waited_for_the_one_bef
 @pytest.mark.parametrize("waited", [10, 13, 16])
 def test_idle_that_walks_slowly_back_comes_forwards_to_a_speech_that_is_moved(waited: int) -> None:
     mixer = make_mixer()
-    mixer.reserve("a", 20, 5, start_after=1)
+    mixer.open("a", 20, 5, start_after=1)
     run(mixer, waited)
-    mixer.reserve("a", 20, 5, start_after=1)
+    mixer.open("a", 20, 5, start_after=1)
     before = mixer.position
     assert [tick.position - before for tick in run(mixer, 8)][-1] >= 4
 
@@ -123,7 +123,7 @@ def test_speech_starts_at_its_reserved_position_and_idle_goes_on_where_it_ended(
 
 def test_idle_lingers_near_the_reserved_position_until_frames_come() -> None:
     mixer = make_mixer()
-    start = mixer.reserve("a", 40, 20, start_after=16)
+    start = mixer.open("a", 40, 20, start_after=16)
     waiting = run(mixer, 200)
     assert_body_never_jumps(waiting)
     assert all(t.face is None for t in waiting)
@@ -141,7 +141,7 @@ def test_idle_lingers_near_the_reserved_position_until_frames_come() -> None:
 def test_idle_walks_right_into_a_speech_whose_faces_come_in_the_frame_before_it(lead: int) -> None:
     mixer = make_mixer()
     run(mixer, 30)
-    start = mixer.reserve("a", 100, lead, start_after=1)
+    start = mixer.open("a", 100, lead, start_after=1)
     ticks = run(mixer, lead)
     mixer.available("a", 16)
     ticks += run(mixer, 3)
@@ -151,7 +151,7 @@ def test_idle_walks_right_into_a_speech_whose_faces_come_in_the_frame_before_it(
 
 def test_a_short_speech_starts_when_it_is_complete() -> None:
     mixer = make_mixer()
-    mixer.reserve("a", 12, 2, start_after=16)
+    mixer.open("a", 12, 2, start_after=16)
     mixer.available("a", 12)
     assert played(run(mixer, 40), "a") == list(range(12))
 
@@ -160,12 +160,12 @@ def test_a_short_speech_starts_when_it_is_complete() -> None:
 @pytest.mark.parametrize("at", [16, 20, 37])
 def test_late_frames_skip_nothing_and_never_part_audio_from_lips(at: int, late: int) -> None:
     mixer = make_mixer()
-    start = mixer.reserve("a", 60, 5, start_after=16)
+    start = mixer.open("a", 60, 5, start_after=16)
     mixer.available("a", at)
     ticks = run_until(mixer, MixerState.WAITING)
     ticks += run(mixer, late - 1)
     mixer.available("a", 60)
-    mixer.finish("a", 60)
+    mixer.end("a", 60)
     ticks += run(mixer, 150)
     assert played(ticks, "a") == list(range(60))
     assert all(t.position == start + t.audio for t in ticks if t.audio is not None)
@@ -179,7 +179,7 @@ def test_late_frames_skip_nothing_and_never_part_audio_from_lips(at: int, late: 
 
 def test_a_late_face_fades_away_and_is_whole_again_before_its_sound_goes_on() -> None:
     mixer = make_mixer(5)
-    mixer.reserve("a", 60, 5, start_after=16)
+    mixer.open("a", 60, 5, start_after=16)
     mixer.available("a", 30)
     ticks = run_until(mixer, MixerState.WAITING) + run(mixer, 40)
     mixer.available("a", 60)
@@ -192,7 +192,7 @@ def test_a_late_face_fades_away_and_is_whole_again_before_its_sound_goes_on() ->
 
 def test_a_speech_resumes_only_when_enough_is_there_to_go_on() -> None:
     mixer = make_mixer()
-    mixer.reserve("a", 60, 5, start_after=16)
+    mixer.open("a", 60, 5, start_after=16)
     mixer.available("a", 16)
     run_until(mixer, MixerState.WAITING)
     mixer.available("a", 31)
@@ -207,7 +207,7 @@ def test_interrupt_shows_idle_again_after_one_frame_that_leaves_it_time_for_its_
             mixer = make_mixer(fade)
             start = say(mixer, "a", 200)
             before = run(mixer, 5 + after)
-            mixer.interrupt()
+            heard = mixer.interrupt()
             ticks = run(mixer, 30)
             assert all(t.face is None for t in ticks[1:])
             sounding = [t for t in ticks if t.audio is not None]
@@ -217,7 +217,7 @@ def test_interrupt_shows_idle_again_after_one_frame_that_leaves_it_time_for_its_
             assert all(t.position == start + t.audio for t in ticks if t.audio is not None)
             (end,) = events(ticks, SpeechEnded)
             assert end.reason is EndReason.INTERRUPTED
-            assert end.played_frames == len(played(before + ticks, "a"))
+            assert heard == {"a": end.played_frames} == {"a": len(played(before + ticks, "a"))}
             opacities = [before[-1].opacity] + [t.opacity for t in ticks]
             assert sorted(opacities, reverse=True) == opacities
 
@@ -225,7 +225,7 @@ def test_interrupt_shows_idle_again_after_one_frame_that_leaves_it_time_for_its_
 @pytest.mark.parametrize("waited", range(1, 40, 3))
 def test_interrupting_a_waiting_speech_only_shows_faces_that_are_at_hand(waited: int) -> None:
     mixer = make_mixer()
-    mixer.reserve("a", 60, 5, start_after=16)
+    mixer.open("a", 60, 5, start_after=16)
     mixer.available("a", 20)
     ticks = run_until(mixer, MixerState.WAITING) + run(mixer, 10)
     mixer.available("a", 60)
@@ -241,12 +241,13 @@ def test_interrupting_a_waiting_speech_only_shows_faces_that_are_at_hand(waited:
     assert_body_never_jumps(ticks + closing)
 
 
-def test_interrupt_drops_every_waiting_speech() -> None:
+def test_interrupt_cancels_every_waiting_speech() -> None:
     mixer = make_mixer()
     say(mixer, "a", 100)
     say(mixer, "b", 100)
     run(mixer, 20)
-    mixer.interrupt()
+    heard = mixer.interrupt()
+    assert heard["b"] == 0 and mixer.cancel("c") == 0
     ticks = run(mixer, 300)
     assert {e.speech_id: e.played_frames > 0 for e in events(ticks, SpeechEnded)} == {"a": True, "b": False}
     assert all(t.face is None for t in ticks[7:])
@@ -264,12 +265,12 @@ def test_speeches_play_one_after_another_and_are_never_mixed() -> None:
     assert_body_never_jumps(ticks)
 
 
-def test_dropping_a_speech_leaves_the_next_one_to_play() -> None:
+def test_cancelling_a_speech_leaves_the_next_one_to_play() -> None:
     mixer = make_mixer()
     say(mixer, "a", 450)
     start_b = say(mixer, "b", 40)
     ticks = run(mixer, 50)
-    mixer.drop("a")
+    mixer.cancel("a")
     ticks += run(mixer, 101 + 5 + 40 + 20)  # idle walks back over the 101 positions that are the shorter way
     assert played(ticks, "b") == list(range(40))
     positions = [t.position for t in ticks if t.speech == "b"]
@@ -277,37 +278,37 @@ def test_dropping_a_speech_leaves_the_next_one_to_play() -> None:
     assert_body_never_jumps(ticks)
 
 
-def test_dropping_a_waiting_speech_lets_idle_walk_on() -> None:
+def test_cancelling_a_waiting_speech_lets_idle_walk_on() -> None:
     mixer = make_mixer()
-    mixer.reserve("a", 40, 10, start_after=16)
+    mixer.open("a", 40, 10, start_after=16)
     run(mixer, 60)
-    mixer.drop("a")
+    mixer.cancel("a")
     ticks = run(mixer, 60)
     assert [b.position - a.position for a, b in pairwise(ticks[8:])] == [1] * 51
 
 
-def test_a_speech_without_frames_can_be_reserved_again_for_a_later_place() -> None:
+def test_a_speech_without_frames_can_be_opened_again_for_a_later_place() -> None:
     mixer = make_mixer()
-    mixer.reserve("a", 40, 10, start_after=16)
+    mixer.open("a", 40, 10, start_after=16)
     run(mixer, 30)
-    again = mixer.reserve("a", 40, 50, start_after=16)
+    again = mixer.open("a", 40, 50, start_after=16)
     mixer.available("a", 40)
-    mixer.finish("a", 40)
+    mixer.end("a", 40)
     ticks = run(mixer, 140)
     assert [t.position for t in ticks if t.audio == 0] == [again]
     with pytest.raises(ValueError, match="at least one frame"):
-        mixer.reserve("b", 0, 10, start_after=16)
+        mixer.open("b", 0, 10, start_after=16)
 
 
 def test_a_speech_that_turns_out_shorter_ends_at_its_last_frame() -> None:
     mixer = make_mixer()
-    mixer.reserve("a", 60, 5, start_after=16)
+    mixer.open("a", 60, 5, start_after=16)
     mixer.available("a", 30)
     ticks = run_until(mixer, MixerState.WAITING)
-    mixer.finish("a", 30)
+    mixer.end("a", 30)
     ticks += run(mixer, 30)
     assert events(ticks, SpeechEnded)[0].played_frames == 30
     assert ticks[-1].state is MixerState.IDLE
-    mixer.reserve("b", 60, 5, start_after=16)
-    mixer.finish("b", 0)
+    mixer.open("b", 60, 5, start_after=16)
+    mixer.end("b", 0)
     assert events(run(mixer, 2), SpeechEnded)[0].played_frames == 0

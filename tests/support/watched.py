@@ -84,10 +84,10 @@ def speech(frames: int) -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 async def say(channel: ChannelHandle, speech_id: str, frames: int, lead_s: float = 0.2) -> int:
-    start = (await channel.reserve(speech_id, frames, lead_s)).position
+    start = (await channel.open(speech_id, frames, lead_s)).position
     for first in range(0, frames, 16):
-        await channel.push(speech_id, first, *speech(min(16, frames - first)))
-    await channel.finish(speech_id)
+        await channel.write(speech_id, first, *speech(min(16, frames - first)))
+    await channel.end(speech_id)
     return start
 
 
