@@ -87,9 +87,9 @@ class SpeechSink(Protocol):
     """Plays speeches, one after another; `streaming.handle.ChannelHandle` is one."""
 
     async def open(
-        self, speech_id: str, expected_frames: int, lead_s: float, start_after: int | None = None
+        self, speech_id: str, expected_frames: int | None, lead_s: float, start_after: int | None = None
     ) -> Placement:
-        """Find a place for a speech of so many frames, at the earliest `lead_s` from now."""
+        """Find a place for a speech of so many frames, None while unknown, at the earliest `lead_s` from now."""
         ...
 
     async def write(self, speech_id: str, first: int, faces: NDArray[np.uint8], sound: NDArray[np.int16]) -> None:

@@ -1,4 +1,4 @@
-"""The sound of one frame: gain ramps, and no click where speech stops or resumes."""
+"""The sound of one frame, without a click where speech begins, stops or resumes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class AudioMixer:
     """Turns a frame of speech, or its absence, into the 1920 samples that go out."""
 
     def __init__(self) -> None:
-        self._ramp = np.arange(1, FRAME_SAMPLES + 1, dtype=np.float32) / FRAME_SAMPLES
+        self._silencing = np.arange(FRAME_SAMPLES - 1, -1, -1, dtype=np.float32) / FRAME_SAMPLES
         self._fall = (0.5 + 0.5 * np.cos(np.linspace(0, np.pi, _DECLICK_SAMPLES))).astype(np.float32)
         self._last = 0
 
@@ -28,17 +28,20 @@ class AudioMixer:
         self._last = 0
         return out.tobytes()
 
-    def speech(self, samples: NDArray[np.int16], gain_from: float, gain_to: float, resumed: bool = False) -> bytes:
-        """A frame of speech, int16 [1920] to s16le, its gain going evenly from `gain_from` to `gain_to`.
+    def speech(self, samples: NDArray[np.int16], after_silence: bool = False, falls_silent: bool = False) -> bytes:
+        """A frame of speech, int16 [1920] to s16le.
 
-        `resumed` says that it follows silence in the middle of a word: it rises in 5 ms.
+        It rises in 5 ms `after_silence`, which may have come in the middle of a word, and falls evenly to nothing where
+        it `falls_silent`.
         """
-        if gain_from == gain_to == 1.0 and not resumed:
+        if not (after_silence or falls_silent):
             self._last = int(samples[-1])
             return samples.tobytes()
-        out = samples * (gain_from + (gain_to - gain_from) * self._ramp)
-        if resumed:
+        out = samples.astype(np.float32)
+        if after_silence:
             out[:_DECLICK_SAMPLES] *= self._fall[::-1]
+        if falls_silent:
+            out *= self._silencing
         result = out.astype(np.int16)
         self._last = int(result[-1])
         return result.tobytes()

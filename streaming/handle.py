@@ -99,17 +99,17 @@ class ChannelHandle:
         return self._died is None
 
     async def open(
-        self, speech_id: str, expected_frames: int, lead_s: float, start_after: int | None = None
+        self, speech_id: str, expected_frames: int | None, lead_s: float, start_after: int | None = None
     ) -> Reservation:
         """Queues a speech; the position of its first frame, and the channel's own now.
 
-        It has at most `expected_frames` frames. Idle heads for its position, at the earliest `lead_s` from now and
-        after all speeches opened before, and lingers there until `start_after` frames (default: the channel's
-        `prebuffer_frames`) are written or the speech is ended. Opening the same id again before its first frame moves
-        it to a new position. Raises ChannelError for fewer than one frame and for an id that has frames already.
+        It has at most `expected_frames` frames; None says that its end isn't known yet. Idle heads for its position, at
+        the earliest `lead_s` from now and after all speeches opened before, and lingers there until `start_after`
+        frames (default: the channel's `prebuffer_frames`) are written or the speech is ended. Opening the same id again
+        before its first frame moves it to a new position. Raises ChannelError for fewer than one frame, for an id that
+        has frames already, and behind a speech whose end isn't known.
         """
-        wanted = start_after or self.config.prebuffer_frames
-        frames_needed = min(wanted, self.config.ring_frames, max(expected_frames, 1))
+        frames_needed = min(start_after or self.config.prebuffer_frames, self.config.ring_frames)
         number, is_new = self._writer.register(speech_id)
         try:
             reply = await self._request(

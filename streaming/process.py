@@ -116,11 +116,11 @@ class Channel:
         self._publisher.submit(Pair(number, picture, sound, pooled, tick.speech))
 
     def _sound(self, tick: Tick) -> bytes:
-        resumed = not self._sounding
+        after_silence = not self._sounding
         self._sounding = tick.audio is not None
         if tick.audio is None:
             return self._audio.silence()
-        return self._audio.speech(self._reader.samples(tick), tick.gain_from, tick.gain_to, resumed)
+        return self._audio.speech(self._reader.samples(tick), after_silence, tick.falls_silent)
 
     def _answer(self, request: Request) -> None:
         assert self._port is not None

@@ -1,4 +1,4 @@
-"""A speech as the mixer knows it: how many frames it has, how many have arrived, and when it may play."""
+"""A speech as the mixer knows it: how many frames have arrived, where it ends, and when it may play."""
 
 from __future__ import annotations
 
@@ -7,20 +7,28 @@ from dataclasses import dataclass
 
 @dataclass
 class Speech:
-    """Frames 0 … `frame_count` - 1 belong to positions `start` …; `played` of `available` were shown."""
+    """Frames 0, 1 … belong to positions `start` …; `played` of `available` were shown.
+
+    `frame_count` is None until the end is known; `ended` says that no more frames come.
+    """
 
     id: str
     start: int
-    frame_count: int
+    frame_count: int | None
     start_after: int
     available: int = 0
     ended: bool = False
     played: int = 0
 
     @property
-    def end(self) -> int:
-        """Position after the last frame."""
-        return self.start + self.frame_count
+    def end(self) -> int | None:
+        """Position after the last frame, None while it isn't known."""
+        return None if self.frame_count is None else self.start + self.frame_count
+
+    @property
+    def remaining(self) -> int | None:
+        """Frames that were not played yet, None while the end isn't known."""
+        return None if self.frame_count is None else self.frame_count - self.played
 
     @property
     def next_position(self) -> int:
@@ -29,14 +37,25 @@ class Speech:
 
     @property
     def over(self) -> bool:
-        """True when every frame was played."""
-        return self.played >= self.frame_count
+        """True when every frame was played, and no other can come."""
+        return self.remaining is not None and self.remaining <= 0
+
+    def arrived(self, frames: int) -> None:
+        """The first `frames` frames are there."""
+        most = frames if self.frame_count is None else min(frames, self.frame_count)
+        self.available = max(self.available, most)
+
+    def end_at(self, frames: int) -> None:
+        """No more than `frames` frames come."""
+        self.frame_count = frames if self.frame_count is None else min(frames, self.frame_count)
+        self.ended = True
 
     def may_play(self) -> bool:
         """True when enough frames have arrived to start, or to resume after a wait."""
+        ready = self.available - self.played
         if self.ended:
-            return self.available > self.played
-        return self.available - self.played >= min(self.start_after, self.frame_count - self.played)
+            return ready > 0
+        return ready >= (self.start_after if self.remaining is None else min(self.start_after, self.remaining))
 
 
 def nearest_equivalent(start: int, position: int, period: int) -> int:

@@ -52,13 +52,6 @@ class IdleWalk:
         else:
             self._step(-min(1.0, math.sqrt(2 * _ACCELERATION * -distance)))
 
-    def arrival_frames(self, anchor: int) -> int:
-        """Estimate of the frames that `approach` takes, exact once it moves forwards at full speed."""
-        distance = anchor - (self.position + self._offset)
-        if distance >= 0:
-            return max(0, math.ceil(distance - 1 + (1 - self._speed) ** 2 / (2 * _ACCELERATION)))
-        return math.ceil(-distance + (1 + self._speed) / _ACCELERATION)
-
     def arrives(self, anchor: int) -> bool:
         """True when the next frame may show `anchor` and go on forwards from there."""
         return self.position in (anchor - 1, anchor) and self._speed > -_LINGER_SPEED

@@ -14,7 +14,6 @@ from bench.stream.findings import ChannelFindings, Fault, Said, find
 from bench.stream.reading import PartReading, Sound
 from bench.stream.stand_ins import voice
 from streaming.config import FRAME_SAMPLES, SAMPLE_RATE_HZ
-from streaming.fades import face_opacity
 from streaming.pattern import read_stamp, stamp
 
 TICKS, START, FADE = 400, 60, 5
@@ -28,7 +27,7 @@ def received(sound_later_s: float = 0.0) -> PartReading:
     tick = np.arange(TICKS)
     frame = np.clip(tick - START, 0, FRAMES - 1)
     inside = (tick >= START) & (tick < START + FRAMES)
-    opacity = np.array([face_opacity(int(f), FRAMES, FADE) if i else 0.0 for f, i in zip(frame, inside, strict=True)])
+    opacity = np.where(inside, np.clip(np.minimum(frame + 1, FRAMES - frame) / (FADE + 1), 0, 1), 0.0)
     speech = np.zeros(TICKS * FRAME_SAMPLES, np.float32)
     sent = voice(SECONDS, SAID.number)
     begin = (START + FADE) * FRAME_SAMPLES

@@ -119,7 +119,7 @@ class Channel:
     async def end(self, speech: str) -> None:
         for each in self.mixer._all():
             if each.id == speech:
-                self.mixer.end(speech, each.frame_count)
+                self.mixer.end(speech, each.available)
 
 
 async def unheard(speech_id: str, event: SpeechEvent) -> None:

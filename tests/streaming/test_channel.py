@@ -148,6 +148,22 @@ async def test_late_faces_make_the_channel_wait_and_lose_nothing(avatar: Prepare
     assert status.late_waits == 1 and status.late_frames > 0
 
 
+async def test_a_speech_whose_end_comes_later_plays_what_there_is(avatar: PreparedAvatar, tmp_path: Path) -> None:
+    async with running(avatar, tmp_path) as watched:
+        channel = watched.channel
+        await channel.open("a", None, 0.1, start_after=4)
+        await channel.write("a", 0, *speech(20))
+        with pytest.raises(ChannelError, match="isn't known"):
+            await channel.open("b", 10, 0.1)
+        await watched.until(is_kind(SpeechWaiting))
+        await channel.write("a", 20, *speech(4))
+        await channel.end("a")
+        ended = await watched.until(is_kind(SpeechEnded))
+        await say(channel, "b", 10)
+        await watched.until(is_kind(SpeechEnded))
+    assert isinstance(ended, SpeechEnded) and (ended.played_frames, ended.reason) == (24, EndReason.COMPLETED)
+
+
 async def test_an_interrupt_ends_the_speech_and_frees_a_waiting_write(avatar: PreparedAvatar, tmp_path: Path) -> None:
     async with running(avatar, tmp_path, ring_frames=32) as watched:
         channel = watched.channel

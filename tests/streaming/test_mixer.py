@@ -99,17 +99,6 @@ def test_fades_last_exactly_as_configured_and_cover_nothing_else(fade: int) -> N
     assert sorted(opacities[:fade]) == opacities[:fade]
 
 
-def test_audio_fades_with_equal_power_and_without_steps() -> None:
-    mixer = make_mixer(5)
-    say(mixer, "a", 40)
-    ticks = [t for t in run(mixer, 80) if t.audio is not None]
-    assert all(a.gain_to == pytest.approx(b.gain_from) for a, b in pairwise(ticks))
-    assert ticks[0].gain_from == 0 and ticks[-1].gain_to == pytest.approx(0)
-    # The gain that rises and the gain of what it replaces, its mirror image, share the power: sin² + cos² = 1.
-    rising = [ticks[0].gain_from] + [t.gain_to for t in ticks[:5]]
-    assert all(gain**2 + mirrored**2 == pytest.approx(1) for gain, mirrored in zip(rising, rising[::-1], strict=True))
-
-
 def test_speech_starts_at_its_reserved_position_and_idle_goes_on_where_it_ended() -> None:
     mixer = make_mixer()
     start = say(mixer, "a", 40, lead=7)
@@ -177,7 +166,7 @@ def test_late_frames_skip_nothing_and_never_part_audio_from_lips(at: int, late: 
     assert len(waited) == mixer.counters.late_frames == events(ticks, SpeechResumed)[0].late_frames
 
 
-def test_a_late_face_fades_away_and_is_whole_again_before_its_sound_goes_on() -> None:
+def test_a_late_face_fades_away_in_silence_and_comes_back_with_its_sound() -> None:
     mixer = make_mixer(5)
     mixer.open("a", 60, 5, start_after=16)
     mixer.available("a", 30)
@@ -187,7 +176,9 @@ def test_a_late_face_fades_away_and_is_whole_again_before_its_sound_goes_on() ->
     opacities = [t.opacity for t in ticks]
     assert all(abs(a - b) <= 1 / 6 + 1e-9 for a, b in pairwise(opacities))
     assert min(opacities[-30:]) == 0
-    assert all(t.opacity == 1 for t in ticks if t.state is MixerState.SPEAKING)
+    held = [t for t in ticks if t.state is MixerState.WAITING and t.face is not None]
+    assert {t.face for t in held} == {29} and len(held) == 5
+    assert [t.opacity for t in ticks if t.audio == 30] == [pytest.approx(1 / 6)], "no frame of silence more"
 
 
 def test_a_speech_resumes_only_when_enough_is_there_to_go_on() -> None:
@@ -211,7 +202,7 @@ def test_interrupt_shows_idle_again_after_one_frame_that_leaves_it_time_for_its_
             ticks = run(mixer, 30)
             assert all(t.face is None for t in ticks[1:])
             sounding = [t for t in ticks if t.audio is not None]
-            assert all(t.gain_to == 0 for t in sounding[-1:]), "the sound ends with the fade"
+            assert all(t.falls_silent for t in sounding[-1:]), "the sound ends with the fade"
             assert_body_never_jumps(before + ticks)
             assert_audio_has_its_lips(ticks)
             assert all(t.position == start + t.audio for t in ticks if t.audio is not None)
@@ -312,3 +303,59 @@ def test_a_speech_that_turns_out_shorter_ends_at_its_last_frame() -> None:
     mixer.open("b", 60, 5, start_after=16)
     mixer.end("b", 0)
     assert events(run(mixer, 2), SpeechEnded)[0].played_frames == 0
+
+
+def open_ended(mixer: Mixer, frames: int) -> list[Tick]:
+    """Says the first frames of a speech whose end isn't known, and ticks to the last of them."""
+    mixer.open("a", None, 3, start_after=4)
+    mixer.available("a", frames)
+    ticks = run(mixer, 3)
+    return ticks + run(mixer, frames)
+
+
+@pytest.mark.parametrize("remaining", [1, 2, 3, 5, 6, 20])
+def test_an_end_that_comes_while_frames_remain_fades_out_over_the_last_ones(remaining: int) -> None:
+    mixer = make_mixer(5)
+    ticks = open_ended(mixer, 40)
+    mixer.available("a", 40 + remaining)
+    mixer.end("a", 40 + remaining)
+    ticks += run(mixer, 60)
+    assert played(ticks, "a") == list(range(40 + remaining))
+    falling = [t for t in ticks[43:] if 0 < t.opacity < 1]
+    assert [t.opacity for t in falling] == [pytest.approx(n / 6) for n in (5, 4, 3, 2, 1)]
+    sounding = sum(t.audio is not None for t in falling)
+    assert sounding == min(remaining, 5), "a face is held only where there are too few frames to fade over"
+
+
+def test_an_end_that_comes_when_everything_was_played_closes_at_once_from_what_is_shown() -> None:
+    mixer = make_mixer(5)
+    ticks = open_ended(mixer, 40)
+    assert ticks[-1].opacity == 1
+    ticks += run(mixer, 2)
+    assert [t.opacity for t in ticks[-2:]] == [pytest.approx(5 / 6), pytest.approx(4 / 6)], "an underrun"
+    mixer.end("a", 40)
+    closing = run(mixer, 6)
+    assert [t.opacity for t in closing] == [pytest.approx(n / 6) for n in (3, 2, 1, 0, 0, 0)]
+    assert all(t.audio is None for t in closing)
+    (ended,) = events(closing, SpeechEnded)
+    assert (ended.reason, ended.played_frames) == (EndReason.COMPLETED, 40)
+
+
+def test_an_end_that_comes_during_a_long_underrun_shows_nothing_more() -> None:
+    mixer = make_mixer(5)
+    open_ended(mixer, 40)
+    run(mixer, 50)
+    mixer.end("a", 40)
+    (ticks,) = [run(mixer, 20)]
+    assert all(t.face is None for t in ticks) and len(events(ticks, SpeechEnded)) == 1
+
+
+def test_nothing_is_opened_behind_a_speech_whose_end_is_not_known() -> None:
+    mixer = make_mixer()
+    first = say(mixer, "a", 40)
+    mixer.open("b", None, 3, start_after=4)
+    with pytest.raises(ValueError, match="the end of speech 'b' isn't known"):
+        mixer.open("c", 40, 3, start_after=4)
+    mixer.available("b", 30)
+    mixer.end("b", 30)
+    assert mixer.open("c", 40, 3, start_after=4) == first + 70
