@@ -13,7 +13,7 @@ AVATAR_NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 AvatarName = Annotated[str, StringConstraints(pattern=AVATAR_NAME)]
 ChannelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
 FadeFrames = Annotated[int, Field(ge=0, le=25)]
-"""Length of a crossfade in frames of 40 ms."""
+"""Length of a fade in frames of 40 ms."""
 BitrateKbps = Annotated[int, Field(ge=100, le=50_000)]
 Preset = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow"]
 """x264's trade of quality for time."""

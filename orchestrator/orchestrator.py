@@ -50,6 +50,7 @@ from orchestrator.tasks.task import Task
 from orchestrator.triton_secret import triton_settings
 from processes.service_manager import ServiceManager
 from speech.audio.decoder import DecodeLimits
+from speech.audio.frames import SilentFrames
 from speech.generation import GenerationSettings
 from speech.speaking import Pace, SpeechMaker
 from speech.urgency import UrgentFirst
@@ -200,9 +201,9 @@ class Orchestrator:
     def _new_channel(self, definition: ChannelDefinition) -> Channel:
         return Channel(definition, self.setup, self.board, self.triton.wait, self.notices, self.metrics)
 
-    def _speech_maker(self, avatar: PreparedAvatar, fade_frames: int, pace: Pace) -> SpeechMaker:
+    def _speech_maker(self, avatar: PreparedAvatar, silence: SilentFrames, pace: Pace) -> SpeechMaker:
         return SpeechMaker(
-            self._client, avatar, self.board.hear, fade_frames, self.clock, GenerationSettings(), self._urgent, pace
+            self._client, avatar, self.board.hear, silence, self.clock, GenerationSettings(), self._urgent, pace
         )
 
     def _size_queue(self, capacity: Capacity) -> None:

@@ -119,7 +119,12 @@ class Settings(BaseSettings):
     channel_limit: int = Field(16, ge=1, le=1000, description="channels that there may be at once")
     channel_id: ChannelName = Field("main", description="name of the channel")
     avatar: AvatarName = Field("demo", description="avatar that the channel shows")
-    fade_frames: FadeFrames = Field(5, description="length of the crossfades in frames of 40 ms")
+    fade_frames: FadeFrames = Field(
+        5, description="length of the crossfades with an idle clip of its own, in frames of 40 ms"
+    )
+    mouth_fade_frames: FadeFrames = Field(
+        2, description="length of the mouth's fades where idle and speech are one clip, in frames of 40 ms"
+    )
     rtmp_url: SecretStr | None = Field(None, description="where the channel is published, rtmp:// or rtmps://")
     allowed_targets: tuple[str, ...] = Field(
         EVERYWHERE, description="where channels may publish: scheme://host with * in the host, and recordings for files"
@@ -318,6 +323,7 @@ class Settings(BaseSettings):
         """What a channel gets where its definition says nothing."""
         return {
             "fade_frames": self.fade_frames,
+            "mouth_fade_frames": self.mouth_fade_frames,
             "video_bitrate_kbps": self.video_bitrate_kbps,
             "x264_preset": self.x264_preset,
         }

@@ -65,14 +65,16 @@ class SpokenAvatar(Protocol):
 class SpeechRequest:
     """The samples of a speech and the parameters of its generation.
 
-    `pcm` is float32 [samples] at 16 kHz and includes the silence for the crossfades (`pad_to_frames`). The seed
-    determines the noise, which is the same for the whole speech.
+    `pcm` is float32 [samples] at 16 kHz and includes the silence in which the face fades (`pad_to_frames`). Whisper
+    hears its first `unspoken_frames` too, which have no faces and aren't counted. The seed determines the noise, which
+    is the same for the whole speech.
     """
 
     pcm: NDArray[np.float32]
     seed: int
     steps: int
     guidance: float
+    unspoken_frames: int = 0
 
 
 @dataclass(frozen=True)
@@ -135,8 +137,8 @@ class SpeechGeneration:
         self._clock = clock
         self._slot = slot
         self._recover = recover
-        self._pcm = pad_to_frames(request.pcm, silent_frames=0)
-        self._audio = frame_audio(self._pcm)
+        self._pcm = pad_to_frames(request.pcm)
+        self._audio = frame_audio(self._pcm)[request.unspoken_frames :]
         self._noise = task_noise(request.seed, avatar.condition.shape[-1])
         self._meter = RateMeter(clock)
         self._began = clock()
@@ -211,7 +213,7 @@ class SpeechGeneration:
                 if self._first_chunk_s is None:
                     self._first_chunk_s = self._clock() - self._began
                 self._given += len(chunk.faces)
-                self._features.move_on(chunk.first_frame + CHUNK_FRAMES)
+                self._features.move_on(self._request.unspoken_frames + chunk.first_frame + CHUNK_FRAMES)
                 request(settings.chunks_ahead - 1)  # the yielded chunk counts until the reader asks for the next
                 yield chunk
                 request(settings.chunks_ahead)
@@ -226,7 +228,8 @@ class SpeechGeneration:
         count = min(CHUNK_FRAMES, self.frame_count - first)
         # The last chunk is padded with its last frame, and cut below.
         frames = np.minimum(np.arange(CHUNK_FRAMES), count - 1)
-        audio = (await self._features.for_frames(first, first + count - 1))[frames]
+        heard = self._request.unspoken_frames + first
+        audio = (await self._features.for_frames(heard, heard + count - 1))[frames]
         rows = [self._avatar.frame_index(first_position + first + int(frame)) for frame in frames]
         condition = np.ascontiguousarray(self._avatar.condition[rows])
         self._meter.started()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from inference import span
 from inference.errors import InferenceError
-from speech.audio.frames import FPS, SAMPLES_PER_FRAME, frame_audio, pad_to_frames
+from speech.audio.frames import FPS, SilentFrames, frame_audio, pad_to_frames
 from speech.audio.interim_upsampling import sound_frames
 from speech.events import FacesMade, FeaturesReady, LengthKnown, Listener
 from speech.generation import (
@@ -33,6 +33,8 @@ _FIRST_LEAD_S = 0.2
 _LONGEST_LEAD_S = 10.0
 # Frames of a generator much slower than real time can't all be held: the speech starts, and stalls on the stream.
 _MOST_HELD_S = 30.0
+HEARD_BEFORE_FRAMES = 5
+"""Frames of silence that Whisper hears before each speech, shown or not: features depend on what comes before them."""
 # Chunks of one batch arrive together, and all of their channels then request more.
 _SETTLE_S = 0.02
 
@@ -121,7 +123,7 @@ class SpeechMaker:
         models: RecoveringModels,
         avatar: SpokenAvatar,
         listener: Listener,
-        fade_frames: int,
+        silence: SilentFrames,
         clock: Callable[[], float],
         settings: GenerationSettings,
         urgent: UrgentFirst,
@@ -130,7 +132,7 @@ class SpeechMaker:
         self._models = models
         self._avatar = avatar
         self._notify = listener
-        self._fade_frames = fade_frames
+        self._silence = silence
         self._clock = clock
         self._settings = settings
         self._urgent = urgent
@@ -141,9 +143,11 @@ class SpeechMaker:
 
         `samples` is int16 [n] at 16 kHz. Raises InferenceError, and the errors of the sink.
         """
-        pcm = pad_to_frames(samples.astype(np.float32) / np.float32(32768), self._fade_frames)
-        heard = frame_audio(pcm).reshape(-1)
-        frames = len(pcm) // SAMPLES_PER_FRAME
+        before, behind = self._silence.before, self._silence.behind
+        unspoken = max(0, HEARD_BEFORE_FRAMES - before)
+        pcm = pad_to_frames(samples.astype(np.float32) / np.float32(32768), unspoken + before, behind)
+        shown = frame_audio(pcm)[unspoken:]
+        frames = len(shown)
         await self._notify(order.id, LengthKnown(frames))
 
         slots = SpeechSlots(self._urgent, (order.steps, order.guidance == 1.0), self._clock)
@@ -159,7 +163,7 @@ class SpeechMaker:
         generation = SpeechGeneration(
             _AnnouncingModels(self._models, announce_features),
             self._avatar,
-            SpeechRequest(pcm, order.seed, order.steps, order.guidance),
+            SpeechRequest(pcm, order.seed, order.steps, order.guidance, unspoken),
             self._settings,
             self._clock,
             slot,
@@ -172,7 +176,7 @@ class SpeechMaker:
             place = _Place(reserved, self._clock())
 
             async def write(chunk: SpeechChunk) -> None:
-                sound = sound_frames(heard, chunk.first_frame, len(chunk.faces))
+                sound = sound_frames(shown.reshape(-1), chunk.first_frame, len(chunk.faces))
                 await sink.write(order.id, chunk.first_frame, chunk.faces, sound)
                 if chunk.first_frame == 0:
                     span.event("first frame handed to the channel")

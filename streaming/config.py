@@ -31,6 +31,9 @@ class ChannelConfig:
     picture_size: tuple[int, int] | None = None
     """Width and height of the stream, even; None: the avatar's own. Another shape gets black borders."""
     fade_frames: int = 5
+    """Frames of the crossfade between a separate idle clip and the speaking body."""
+    mouth_fade_frames: int = 2
+    """Frames in which the mouth alone fades in and out, where idle and speech are frames of one clip."""
     prebuffer_frames: int = 16
     """Frames of a speech that must be there before it starts, unless its reservation says another number."""
     linger_frames: int = 4
@@ -105,6 +108,7 @@ class ChannelConfig:
 
 _RANGES = (
     ("fade_frames", 0, 25),
+    ("mouth_fade_frames", 0, 25),
     ("prebuffer_frames", 1, 15_000),
     ("linger_frames", 2, 25),
     ("ring_frames", 16, 15_000),

@@ -45,7 +45,8 @@ class Channel:
         self._port = port
         self._compositor = Compositor.open(Path(config.avatar_dir))
         size = (self._compositor.width, self._compositor.height)
-        self._mixer = Mixer(config.fade_frames, config.linger_frames, self._compositor.period)
+        fade_frames = config.mouth_fade_frames if self._compositor.idle_is_the_avatar else config.fade_frames
+        self._mixer = Mixer(fade_frames, config.linger_frames, self._compositor.period)
         self._reader = RingReader(ring, self._mixer)
         self._audio = AudioMixer()
         self._sounding = False

@@ -152,4 +152,4 @@ class StreamTimeline:
     def _note_skew(self) -> None:
         picture, sound = self._last_ms[TagKind.PICTURE], self._last_ms[TagKind.SOUND]
         if picture >= 0 and sound >= 0:
-            self._skew_ms += ((picture - sound) - self._skew_ms) / 64  # 68 tags a second
+            self._skew_ms += ((picture - sound) - self._skew_ms) / 64  # 72 tags a second

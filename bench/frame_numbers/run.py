@@ -92,7 +92,7 @@ class _Stream:
         self._time = VirtualTime(plan.seed)
         self._clock = FrameClock(self._time.now, self._time.sleep)
         self._clock_check = ClockCheck()
-        self._mixer = Mixer(config.fade_frames, config.linger_frames, _AVATAR_FRAMES)
+        self._mixer = Mixer(config.mouth_fade_frames, config.linger_frames, _AVATAR_FRAMES)
         self._speeches = DrawnSpeeches(self._mixer, plan.seed)
         self._counts = self._speeches.counts
         self._queue = PairQueue(config.queue_frames, FramePool(1, 1), plan.timeline_frames)

@@ -126,6 +126,7 @@ def _environment(settings: Settings) -> dict[str, str]:
         "x264_preset": settings.x264_preset,
         "video_bitrate_kbps": settings.video_bitrate_kbps,
         "fade_frames": settings.fade_frames,
+        "mouth_fade_frames": settings.mouth_fade_frames,
         "cpu_threads": settings.cpu_threads,
         "max_steps": 1000,
         "requests_per_minute": 0,

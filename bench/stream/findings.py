@@ -234,7 +234,7 @@ class _Spoken:
         """By how much the speech's sound comes after its faces: the best fit of what was sent; None for too little."""
         stream, said = self._stream, self._said
         sent = voice(said.seconds, said.number)
-        frames = np.pad(sent, (self._fade * FRAME_SAMPLES, 20 * FRAME_SAMPLES))
+        frames = np.pad(sent, (0, 20 * FRAME_SAMPLES))
         heard, expected = [], []
         whole = [p for p in self._places if stream.opacity[p] > _WHOLE and stream.tick[p] % FPS not in (0, 1, FPS - 1)]
         for place in whole:
@@ -256,9 +256,8 @@ class _Spoken:
         return _lag_s(one, other) * 1000
 
     def waits(self) -> int:
-        """How often the face was held."""
-        held = np.diff(self._frames) == 0
-        return int((held & ~np.r_[False, held[:-1]]).sum() > 0) if len(held) else 0
+        """One where a face was held, or was gone and went on with the next frame."""
+        return int((np.diff(self._frames) < np.diff(self._ticks)).any())
 
     def _around_wait(self, steps: NDArray[np.int64], went_by: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Between a held face and the next one the face may be gone for a while."""

@@ -56,7 +56,7 @@ class Plan:
     encoder_kills: int = 1
     fault_minutes: float | None = None
     rate: float = 100.0
-    fade_frames: int = 5
+    mouth_fade_frames: int = 2
     video_bitrate_kbps: int = 2500
     x264_preset: str = "veryfast"
 

@@ -80,7 +80,7 @@ async def bench_stream(
         run = await running
         await _read_finished(scenario.receivers, readings, plan, ffmpeg, keep)
         channels = [
-            find(readings[number], ordered(run.said, number), run.faults, plan.fade_frames)
+            find(readings[number], ordered(run.said, number), run.faults, plan.mouth_fade_frames)
             for number in range(plan.channels)
         ]
     return _record(run, channels, ffmpeg)

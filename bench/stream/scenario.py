@@ -116,7 +116,7 @@ class StreamScenario:
             channel_id="bench0",
             avatar="bench",
             rtmp_url=rtmp.url("bench0"),
-            fade_frames=plan.fade_frames,
+            mouth_fade_frames=plan.mouth_fade_frames,
             video_bitrate_kbps=plan.video_bitrate_kbps,
             x264_preset=plan.x264_preset,
             ffmpeg=Path(self._ffmpeg),

@@ -22,6 +22,7 @@ from latentsync.avatar import PreparedAvatar
 from latentsync.scheduler import task_noise
 from orchestrator.avatars.looping import detect_loop, thumbnail
 from orchestrator.avatars.video import read_frames
+from speech.speaking import HEARD_BEFORE_FRAMES
 from streaming.compositor import fitted
 from streaming.config import SAMPLE_RATE_HZ
 
@@ -111,7 +112,7 @@ class NumberedModels:
         Raises InferenceFailed during a fault.
         """
         speech = self._numbers[noise.tobytes()]
-        frames = [int(value) // 2 for value in audio[:, _CURRENT_FEATURE, 0]]
+        frames = [int(value) // 2 - HEARD_BEFORE_FRAMES for value in audio[:, _CURRENT_FEATURE, 0]]
         async with self._busy:
             await asyncio.sleep(len(frames) / self._rate)
         self._check()

@@ -9,7 +9,9 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from typing_extensions import TypedDict
 
+from latentsync.avatar import PreparedAvatar
 from orchestrator.fields import AvatarName, BitrateKbps, ChannelName, FadeFrames, Preset, unknown
+from speech.audio.frames import SilentFrames
 from streaming.address import SCHEMES, Address
 from streaming.targets import mask
 
@@ -58,6 +60,7 @@ class DefinitionJson(TypedDict):
     targets: list[str]
     picture_size: list[int] | None
     fade_frames: int
+    mouth_fade_frames: int
     video_bitrate_kbps: int
     x264_preset: str
 
@@ -72,6 +75,7 @@ class ChannelDefinition(BaseModel):
     targets: Targets = ()
     picture_size: tuple[Side, Side] | None = None
     fade_frames: FadeFrames = 5
+    mouth_fade_frames: FadeFrames = 2
     video_bitrate_kbps: BitrateKbps = 2500
     x264_preset: Preset = "veryfast"
 
@@ -91,6 +95,12 @@ class ChannelDefinition(BaseModel):
             found.append(target)
         return tuple(found)
 
+    def silence(self, avatar: PreparedAvatar) -> SilentFrames:
+        """The silence around each speech: before it only where another body must go before the speaking one is seen."""
+        if avatar.idle is None:
+            return SilentFrames(before=0, behind=self.mouth_fade_frames)
+        return SilentFrames(before=self.fade_frames, behind=self.fade_frames)
+
     def as_json(self) -> DefinitionJson:
         """All fields, with the keys of the targets masked."""
         return {
@@ -99,6 +109,7 @@ class ChannelDefinition(BaseModel):
             "targets": [mask(target) for target in self.targets],
             "picture_size": None if self.picture_size is None else list(self.picture_size),
             "fade_frames": self.fade_frames,
+            "mouth_fade_frames": self.mouth_fade_frames,
             "video_bitrate_kbps": self.video_bitrate_kbps,
             "x264_preset": self.x264_preset,
         }

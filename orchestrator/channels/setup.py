@@ -16,6 +16,7 @@ from orchestrator.channels.definition import ChannelDefinition
 from orchestrator.observability.traces import Traces
 from orchestrator.settings import Settings, SettingsError
 from speech.audio.decoder import ffmpeg_binary
+from speech.audio.frames import SilentFrames
 from speech.speaking import Pace, SpeechMaker
 from streaming.config import ChannelConfig
 from streaming.push_command import shows_secret
@@ -26,8 +27,8 @@ _SOCKET_PATH_BYTES = 107
 
 logger = logging.getLogger(__name__)
 
-MakeSpeech = Callable[[PreparedAvatar, int, Pace], SpeechMaker]
-"""Creates a speech maker from avatar, frames of fade, and the pace that earlier speeches have measured."""
+MakeSpeech = Callable[[PreparedAvatar, SilentFrames, Pace], SpeechMaker]
+"""Creates a speech maker from avatar, silence around each speech, and the pace that earlier speeches have measured."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ class ChannelSetup:
             targets=self.addresses(definition),
             picture_size=definition.picture_size,
             fade_frames=definition.fade_frames,
+            mouth_fade_frames=definition.mouth_fade_frames,
             video_bitrate_kbps=definition.video_bitrate_kbps,
             x264_preset=definition.x264_preset,
             ffmpeg=self._ffmpeg,
@@ -113,7 +115,7 @@ class ChannelSetup:
 
     def maker(self, definition: ChannelDefinition, avatar: PreparedAvatar, pace: Pace) -> SpeechMaker:
         """The speech maker of the channel."""
-        return self.make_speech(avatar, definition.fade_frames, pace)
+        return self.make_speech(avatar, definition.silence(avatar), pace)
 
 
 def open_avatar(settings: Settings, name: str) -> PreparedAvatar:

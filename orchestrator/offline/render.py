@@ -72,7 +72,7 @@ async def render(
     `AudioError`, `InferenceError`, `EncodingFailed`; then no output is left.
     """
     began = clock()
-    pcm = pad_to_frames(await decode_upload(audio, options.limits), silent_frames=0)
+    pcm = pad_to_frames(await decode_upload(audio, options.limits))
     decoded = clock()
     request = SpeechRequest(pcm, seed=options.seed, steps=options.steps, guidance=options.guidance)
     generation = SpeechGeneration(models, avatar, request, options.generation, clock)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,13 +13,21 @@ FPS = CONTRACT.frames_per_second
 SAMPLES_PER_FRAME = CONTRACT.samples_per_frame
 
 
-def pad_to_frames(pcm: NDArray[np.float32], silent_frames: int) -> NDArray[np.float32]:
-    """`pcm` with `silent_frames` of silence at both ends and its last frame padded; no sample is lost.
+@dataclass(frozen=True)
+class SilentFrames:
+    """Frames of silence that are shown before and behind a speech, while its face fades in and out."""
+
+    before: int
+    behind: int
+
+
+def pad_to_frames(pcm: NDArray[np.float32], before: int = 0, behind: int = 0) -> NDArray[np.float32]:
+    """`pcm` with so many frames of silence at its ends and its last frame padded; no sample is lost.
 
     `pcm` is float32 [samples] at 16 kHz; the result's length is a multiple of 640.
     """
     tail = -len(pcm) % SAMPLES_PER_FRAME
-    return np.pad(pcm, (silent_frames * SAMPLES_PER_FRAME, silent_frames * SAMPLES_PER_FRAME + tail))
+    return np.pad(pcm, (before * SAMPLES_PER_FRAME, behind * SAMPLES_PER_FRAME + tail))
 
 
 def frame_audio(pcm: NDArray[np.float32]) -> NDArray[np.int16]:

@@ -16,9 +16,9 @@ from bench.stream.stand_ins import voice
 from streaming.config import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from streaming.pattern import read_stamp, stamp
 
-TICKS, START, FADE = 400, 60, 5
+TICKS, START, FADE = 400, 60, 2
 SECONDS = 8.0
-FRAMES = 8 * 25 + 2 * FADE
+FRAMES = 8 * 25 + FADE
 SAID = Said(number=3, channel=0, seconds=SECONDS, frames=FRAMES, state="done")
 
 
@@ -30,7 +30,7 @@ def received(sound_later_s: float = 0.0) -> PartReading:
     opacity = np.where(inside, np.clip(np.minimum(frame + 1, FRAMES - frame) / (FADE + 1), 0, 1), 0.0)
     speech = np.zeros(TICKS * FRAME_SAMPLES, np.float32)
     sent = voice(SECONDS, SAID.number)
-    begin = (START + FADE) * FRAME_SAMPLES
+    begin = START * FRAME_SAMPLES
     speech[begin : begin + len(sent)] = sent
     samples = speech.astype(np.int16)
     for second in range(TICKS // 25):
@@ -138,13 +138,13 @@ def test_a_speech_that_is_cut_short_or_never_comes_is_named() -> None:
     assert judged(received(), said=replace(SAID, state="failed")).speeches_wrong == ["speech 3 ended as failed"]
 
 
-@pytest.mark.parametrize("place", [START + 2, START + FRAMES - 2])
+@pytest.mark.parametrize("place", [START + 1, START + FRAMES - 2])
 def test_a_fade_of_another_length_is_named(place: int) -> None:
     hard = changed(received(), "contrast", put(place, 200))
     assert len(judged(hard).fades_wrong) == 1
 
 
-@pytest.mark.parametrize("place", [START + 2, START + FRAMES - 3])
+@pytest.mark.parametrize("place", [START + 1, START + FRAMES - 2])
 def test_a_number_that_is_misread_in_a_fade_is_not_believed(place: int) -> None:
     def misread(frame: NDArray[Any]) -> None:
         frame[place] ^= 128
@@ -255,5 +255,15 @@ def test_faults_of_the_speech_that_is_said_anew_are_still_found() -> None:
 
 def test_faces_may_wait_where_models_failed_and_count_as_no_late_chunk() -> None:
     held = changed(received(), "frame", shifted(-1))
-    found = judged(held, said=replace(SAID, may_wait=True))
+    found = judged(held, said=replace(SAID, may_wait=True, frames=FRAMES - 1))
     assert (found.speeches_wrong, found.late_waits_seen) == ([], 0)
+
+
+def test_a_face_that_went_while_a_chunk_was_late_and_goes_on_with_the_next_frame_has_waited() -> None:
+    def resumed_ten_frames_later(frame: NDArray[Any]) -> None:
+        frame[150:] -= 10
+
+    gone = changed(changed(received(), "frame", resumed_ten_frames_later), "valid", put(slice(150, 160), 0))
+    found = judged(gone, said=replace(SAID, late=True, frames=FRAMES - 10))
+    assert (found.speeches_wrong, found.late_waits_seen) == ([], 1)
+    assert "frame 90 follows 89" in judged(gone).speeches_wrong[0], "none was to be late"

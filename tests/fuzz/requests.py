@@ -20,7 +20,18 @@ VALUES = st.recursive(
     max_leaves=12,
 )
 _FIELDS = st.sampled_from(
-    ("channel", "avatar", "targets", "picture_size", "fade_frames", "video_bitrate_kbps", "x264_preset", "name", "key")
+    (
+        "channel",
+        "avatar",
+        "targets",
+        "picture_size",
+        "fade_frames",
+        "mouth_fade_frames",
+        "video_bitrate_kbps",
+        "x264_preset",
+        "name",
+        "key",
+    )
 )
 OBJECTS = st.dictionaries(st.one_of(_FIELDS, _TEXTS), VALUES, max_size=6)
 NESTED = st.builds(
@@ -168,6 +179,7 @@ DEFINITIONS = st.fixed_dictionaries(
         "targets": st.one_of(st.lists(ADDRESSES, max_size=9), VALUES),
         "picture_size": st.one_of(st.lists(_NEAR, max_size=3), VALUES),
         "fade_frames": _NEAR,
+        "mouth_fade_frames": _NEAR,
         "video_bitrate_kbps": _NEAR,
         "x264_preset": st.one_of(st.sampled_from(("fast", "FAST", "placebo", "")), VALUES),
         "more": VALUES,

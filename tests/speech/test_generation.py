@@ -2,7 +2,7 @@
 
 import asyncio
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -97,6 +97,18 @@ async def test_every_frame_comes_once_and_in_order_though_answers_do_not(clip: C
     heard = np.concatenate([chunk.audio for chunk in chunks]).reshape(-1)
     assert heard.shape == (count * 640,)
     np.testing.assert_allclose(heard[: len(asked.pcm)] / 32768, asked.pcm, atol=1 / 65000)
+
+
+async def test_frames_that_only_whisper_hears_have_no_faces_and_shift_nothing_else(clip: Clip) -> None:
+    whole, later = Models(), Models()
+    asked = request(48 + 5)
+    await collect(SpeechGeneration(whole, clip, asked))
+    chunks = await collect(SpeechGeneration(later, clip, replace(asked, unspoken_frames=5)), first_position=3)
+    assert sum(len(chunk.faces) for chunk in chunks) == 48
+    assert [int(chunk.faces[0, 0, 0, 0]) for chunk in chunks] == [3, 9, 5], "the first face is where the speech begins"
+    heard, expected = (np.concatenate(models.audios) for models in (later, whole))
+    np.testing.assert_array_equal(heard[:48], expected[5:53])
+    np.testing.assert_allclose(chunks[0].audio[0] / 32768, asked.pcm[5 * 640 : 6 * 640], atol=1 / 65000)
 
 
 async def test_last_chunk_repeats_its_last_frame_in_everything(clip: Clip) -> None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from bench.gpu.emulated.times import GpuTimes
 from inference.capacity import Capacity
+from speech.audio.frames import SilentFrames
 from speech.events import SpeechEvent
 from speech.generation import GenerationSettings
 from speech.speaking import Pace, SpeechMaker
@@ -96,7 +97,7 @@ class Channel:
     """Where ChannelHandle stands: the real mixer, at 25 frames/s, with room for 64 faces."""
 
     def __init__(self) -> None:
-        self.mixer = Mixer(fade_frames=6, linger_frames=4, period=500)
+        self.mixer = Mixer(fade_frames=2, linger_frames=4, period=500)
         self.spoken = 0
         self._ticked = asyncio.Event()
 
@@ -136,7 +137,9 @@ async def watched(gpus: int, channels: int, first_speeches_at: Iterable[float]) 
     everyone = [Channel() for _ in range(channels)]
 
     async def speak(channel: Any, begins_at: float) -> None:
-        maker = SpeechMaker(models, avatar, unheard, 6, loop.time, GenerationSettings(), urgent, Pace())
+        maker = SpeechMaker(
+            models, avatar, unheard, SilentFrames(0, 2), loop.time, GenerationSettings(), urgent, Pace()
+        )
         await asyncio.sleep(begins_at)
         for number in range(100):
             task: Any = SimpleNamespace(id=str(number), seed=1, steps=STEPS, guidance=1.0)

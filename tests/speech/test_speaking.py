@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from speech.audio.frames import SilentFrames
 from speech.events import FacesMade, SpeechEvent
 from speech.generation import GenerationSettings
 from speech.speaking import Pace, SpeechMaker
@@ -49,6 +50,7 @@ class Channel:
     def __init__(self, place: Reservation) -> None:
         self.place = place
         self.written: list[int] = []
+        self.sounds: list[NDArray[Any]] = []
         self.made_at_start: int | None = None
         self.generated = 0
 
@@ -60,6 +62,7 @@ class Channel:
             self.made_at_start = self.generated
         assert sound.shape == (len(faces), 1920), "the sound that viewers hear"
         self.written.append(first)
+        self.sounds.extend(sound)
 
     async def end(self, speech_id: str) -> None:
         self.written.append(-1)
@@ -85,6 +88,7 @@ async def said(
     place: Reservation,
     channel: Channel | None = None,
     models: SlowModels | None = None,
+    silence: SilentFrames = SilentFrames(5, 5),  # noqa: B008
 ) -> tuple[Channel, Slots]:
     time, slots, channel = Time(), Slots(), channel or Channel(place)
     models = models or SlowModels(time, chunk_s)
@@ -94,8 +98,8 @@ async def said(
             channel.generated = event.frames
 
     avatar = write_avatar(folder / "avatars")
-    maker = SpeechMaker(models, avatar, listener, 5, time, GenerationSettings(), slots, Pace())
-    samples = np.ones(round(seconds * 16_000), np.int16)
+    maker = SpeechMaker(models, avatar, listener, silence, time, GenerationSettings(), slots, Pace())
+    samples = np.full(round(seconds * 16_000), 100, np.int16)
     await maker.say(task("a"), samples, channel)
     return channel, slots
 
@@ -134,6 +138,18 @@ class Listening(SlowModels):
         return await super().features(window)
 
 
+class Hearing(SlowModels):
+    """Keeps the windows of which features were asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(Time(), chunk_s=0.1)
+        self.windows: list[NDArray[Any]] = []
+
+    async def features(self, window: NDArray[Any]) -> NDArray[Any]:
+        self.windows.append(window)
+        return await super().features(window)
+
+
 @pytest.mark.parametrize("fails", [False, True])
 async def test_features_are_made_while_the_channel_makes_up_its_mind(tmp_path: Path, fails: bool) -> None:
     models = Listening()
@@ -147,3 +163,15 @@ async def test_features_are_made_while_the_channel_makes_up_its_mind(tmp_path: P
 async def test_chunks_are_due_when_their_first_frame_is_on_the_screen(tmp_path: Path) -> None:
     _, slots = await said(tmp_path, seconds=2.0, chunk_s=0.1, place=Reservation(position=60, now=10))
     assert slots.dues == [100.0 + (50 + first) / 25 for first in (0, 16, 32, 48)]
+
+
+@pytest.mark.parametrize(("before", "behind"), [(0, 2), (5, 5), (9, 9)])
+async def test_the_sound_begins_behind_the_silence_that_is_shown_and_whisper_hears_some_before(
+    tmp_path: Path, before: int, behind: int
+) -> None:
+    models = Hearing()
+    place = Reservation(10, 0)
+    channel, _ = await said(tmp_path, 2.0, 0.1, place, None, models, SilentFrames(before, behind))
+    sounding = [frame for frame, sound in enumerate(channel.sounds) if np.abs(sound).mean() > 10]
+    assert (sounding[0], sounding[-1], len(channel.sounds)) == (before, before + 49, before + 50 + behind)
+    assert int(np.flatnonzero(models.windows[0])[0]) == 640 * max(before, 5)

@@ -74,7 +74,7 @@ async def test_a_channel_is_there_again_after_a_restart_with_all_that_it_was(tmp
     write_avatar(settings.avatars_dir, "other")
     async with running(settings) as server:
         await server.ready()
-        await created(server, picture_size=[320, 240], fade_frames=9)
+        await created(server, picture_size=[320, 240], fade_frames=9, mouth_fade_frames=4)
         server.models.gate.clear()
         task_id = await say(server, "news")
     file = settings.data_dir / "channels.json"
@@ -82,7 +82,8 @@ async def test_a_channel_is_there_again_after_a_restart_with_all_that_it_was(tmp
     async with running(settings) as server:
         await server.ready()
         view = await until(server, "news", lambda v: v["stream"])
-        assert (view["avatar"], view["picture_size"], view["fade_frames"]) == ("other", [320, 240], 9)
+        assert (view["avatar"], view["picture_size"]) == ("other", [320, 240])
+        assert (view["fade_frames"], view["mouth_fade_frames"]) == (9, 4)
         await server.task(task_id, "done")
 
 
@@ -273,6 +274,7 @@ async def test_a_far_end_that_is_away_shows_in_api_and_metrics_without_the_key(s
         ({**NEWS, "picture_size": [641, 480]}, 422, "bad_channel", "picture_size.0"),
         ({**NEWS, "fade_frames": 26}, 422, "bad_channel", "fade_frames"),
         ({**NEWS, "target": []}, 422, "bad_channel", "target: there is no such field; targets is meant?"),
+        ({**NEWS, "mouth_fade_frames": -1}, 422, "bad_channel", "mouth_fade_frames"),
         ({**NEWS, "targets": [f"gopher://h/{KEY}"]}, 422, "bad_channel", "number 0"),
         ({**NEWS, "targets": [f"rtmp://h:99999/a/{KEY}"]}, 422, "bad_channel", "number 0: the port must be a number"),
         ({**NEWS, "targets": [f"rtmp://h:http/a/{KEY}"]}, 422, "bad_channel", "number 0: the port must be a number"),

@@ -68,8 +68,8 @@ async def test_task_goes_from_queued_to_done_and_says_how_far_it_is(server: Runn
     timings = seen[-1]["timings_s"]
     assert list(timings) == ["decoded", "started", "features", "first_face", "first_frame", "done"]
     assert list(timings.values()) == sorted(timings.values())
-    # One second of speech is 25 frames, and the fades' silence adds five at each end.
-    assert seen[-1]["frames"] == {"total": 35, "generated": 35, "played": 35, "dropped": 0}
+    # One second of speech is 25 frames, and the mouth fades out over two more.
+    assert seen[-1]["frames"] == {"total": 27, "generated": 27, "played": 27, "dropped": 0}
     assert list(server.orchestrator.settings.tasks_dir.glob("*.pcm")) == []
 
 

@@ -9,16 +9,16 @@ from speech.audio.frames import SAMPLES_PER_FRAME, frame_audio, pad_to_frames
 @pytest.mark.parametrize(("samples", "frames"), [(1, 1), (640, 1), (641, 2), (16_000, 25)])
 def test_last_frame_is_filled_up_and_nothing_is_lost(samples: int, frames: int) -> None:
     pcm = np.full(samples, 0.5, np.float32)
-    padded = pad_to_frames(pcm, silent_frames=0)
+    padded = pad_to_frames(pcm)
     assert len(padded) == frames * SAMPLES_PER_FRAME
     np.testing.assert_array_equal(padded[:samples], pcm)
     assert not padded[samples:].any()
 
 
-def test_silence_covers_both_ends() -> None:
-    padded = pad_to_frames(np.ones(640, np.float32), silent_frames=5)
+def test_silence_is_put_at_either_end() -> None:
+    padded = pad_to_frames(np.ones(640, np.float32), before=5, behind=2)
     assert np.flatnonzero(padded).tolist() == list(range(5 * 640, 6 * 640))
-    assert len(padded) == 11 * 640
+    assert len(padded) == 8 * 640
 
 
 def test_int16_goes_through_float_unchanged_and_overshoot_is_clipped() -> None:
