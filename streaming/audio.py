@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from streaming.config import FRAME_SAMPLES, SAMPLE_RATE_HZ
 
 _DECLICK_SAMPLES = SAMPLE_RATE_HZ // 200  # 5 ms
-_SILENCE = bytes(FRAME_SAMPLES * 2)
+SILENCE = bytes(FRAME_SAMPLES * 2)
+"""A frame of it, s16le."""
 
 
 class AudioMixer:
@@ -19,10 +20,14 @@ class AudioMixer:
         self._fall = (0.5 + 0.5 * np.cos(np.linspace(0, np.pi, _DECLICK_SAMPLES))).astype(np.float32)
         self._last = 0
 
+    def forget(self) -> None:
+        """What sounded last is not played after all."""
+        self._last = 0
+
     def silence(self) -> bytes:
         """A frame without speech: s16le [1920]; speech that stopped just before fades out in 5 ms."""
         if not self._last:
-            return _SILENCE
+            return SILENCE
         out = np.zeros(FRAME_SAMPLES, np.int16)
         out[:_DECLICK_SAMPLES] = self._last * self._fall
         self._last = 0

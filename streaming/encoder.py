@@ -18,7 +18,8 @@ from processes.tethered import tethered
 from streaming.config import ChannelConfig
 from streaming.encoder_steps import EncoderStep
 from streaming.ffmpeg_command import EncoderPipes, encoder_command
-from streaming.pairs import Lane, PairQueue
+from streaming.pair import Lane
+from streaming.pairs import PairQueue
 from streaming.timeline import StreamTimeline
 
 _log = logging.getLogger(__name__)

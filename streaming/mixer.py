@@ -132,17 +132,22 @@ class Mixer:
                     self._queue.remove(s)
                     self._end(s, EndReason.COMPLETED)
 
-    def cancel(self, speech: str) -> int:
+    def cancel(self, speech: str, played: int | None = None, is_idle: bool = False) -> int:
         """Ends a speech early: a waiting one at once, the playing one with one frame of fade to idle.
 
-        Returns how many of its frames are heard, counted from the first one; 0 for a speech that isn't known.
+        `played` says that no more than so many of its frames went out, and `is_idle` that the frame before the next
+        tick's shows idle already, so that nothing is left to fade. Returns how many of its frames are heard, counted
+        from the first one; 0 for a speech that isn't known.
         """
         heard = 0
         current = self._current
         if current is not None and current.id == speech:
+            if played is not None:
+                current.played = min(current.played, played)
+                self._end_reason = EndReason.INTERRUPTED
             self._end_reason = self._end_reason or EndReason.INTERRUPTED
             self._cut = True
-            if self._fade.is_instant:
+            if self._fade.is_instant or is_idle:
                 self._fade.reset()
             heard = current.played + self._sounds_on(current)
         for s in [s for s in self._queue if s.id == speech]:
@@ -150,10 +155,6 @@ class Mixer:
             self._end(s, EndReason.INTERRUPTED)
         self._rebase()
         return heard
-
-    def interrupt(self) -> dict[str, int]:
-        """Cancels every speech; how many frames of each are heard."""
-        return {speech: self.cancel(speech) for speech in self.speeches}
 
     def tick(self) -> Tick:
         """The next frame of the stream."""

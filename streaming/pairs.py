@@ -2,85 +2,32 @@
 
 from __future__ import annotations
 
-import mmap
 import threading
 from collections import Counter, deque
-from dataclasses import dataclass, replace
-from enum import IntEnum
+from collections.abc import Collection
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streaming.config import FRAME_SAMPLES
+from streaming.audio import SILENCE
+from streaming.frame_pool import FramePool
+from streaming.pair import Dropped, IdleInstead, Lane, Pair, TakenBack
 
-_POOLED = 8  # a third of a second that may wait for the encoder
-_SOUND_LEAD = 4
+_SOUND_LEAD = 2
 """Pairs by which the sound may be ahead of the picture.
 
-ffmpeg would buffer seconds of sound. They couldn't be dropped any more, and they would be lost with a killed ffmpeg.
+ffmpeg would buffer seconds of sound. They couldn't be dropped any more, they would be lost with a killed ffmpeg, and
+they would be heard after an interrupt.
 """
 _STUCK = 25
 """An encoder that takes nothing while so many pairs come is stuck, and not merely slow."""
 _LONGEST_FREEZE = 25
 """Dropped pairs in a row for which a run repeats its last picture; more of them end the run."""
-_SILENCE = bytes(2 * FRAME_SAMPLES)
+_TAKEN_BACK = 64
+"""Speeches that are remembered as cancelled; more than can have pictures in a run of dropped pairs."""
 _NO_PICTURE: NDArray[np.uint8] = np.empty((0, 0, 3), np.uint8)
-
-
-class Lane(IntEnum):
-    """The half of a pair that a writer takes."""
-
-    VIDEO = 0
-    AUDIO = 1
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Frame `tick` of the stream: uint8 [H, W, 3] and s16le [1920]; `pooled` pictures go back to the pool.
-
-    `speech` is the id of the speech that the frame belongs to, None for idle.
-    """
-
-    tick: int
-    picture: NDArray[np.uint8]
-    sound: bytes
-    pooled: bool
-    speech: str | None = None
-
-
-@dataclass(frozen=True)
-class _Dropped:
-    """The place of a pair that was dropped: raw pipes take time from counting, so something must be written for it."""
-
-    tick: int
-
-
-class FramePool:
-    """Reused picture buffers, all made at the start; the latest used is used first, since it is in the cache."""
-
-    def __init__(self, height: int, width: int) -> None:
-        self._shape = (height, width, 3)
-        self._free = deque(self._picture() for _ in range(_POOLED))
-        for picture in self._free:
-            picture.fill(0)  # touches every page now: page faults would come when time is short
-
-    def take(self) -> NDArray[np.uint8]:
-        """A buffer uint8 [H, W, 3] with undefined content; a new one while all others wait for the encoder."""
-        try:
-            return self._free.pop()
-        except IndexError:
-            return self._picture()
-
-    def give_back(self, buffer: NDArray[np.uint8]) -> None:
-        """Makes a buffer free again; the extra buffers of a backlog are released."""
-        if len(self._free) < _POOLED:
-            self._free.append(buffer)
-
-    def _picture(self) -> NDArray[np.uint8]:
-        # Not from malloc: it would keep the hundreds of megabytes of a backlog for ever.
-        memory = mmap.mmap(-1, int(np.prod(self._shape)), mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        return np.frombuffer(memory, np.uint8).reshape(self._shape)
 
 
 class PairQueue:
@@ -102,7 +49,7 @@ class PairQueue:
         self._capacity = capacity
         self._pool = pool
         self._timeline = timeline
-        self._pairs: deque[Pair | _Dropped] = deque()
+        self._pairs: deque[Pair | Dropped] = deque()
         self._held = 0  # pairs in it that were not dropped
         self._first = 0  # serial number of the leftmost pair
         self._taken = [0, 0]  # serial number that each lane takes next
@@ -111,6 +58,9 @@ class PairQueue:
         self._last_tick = 0  # tick before which the run ends
         self._untaken_puts = 0  # since a picture was taken
         self._shown: Pair | None = None  # what the picture's lane has taken last
+        self._taken_back: deque[str] = deque(maxlen=_TAKEN_BACK)  # speeches of which no picture is repeated
+        self._idle: Pair | None = None  # repeated instead
+        self._latest = (0, 0)  # tick and position of the pair that was put last
         self._run = 0
         self._closed = False
         self._changed = threading.Condition()
@@ -147,9 +97,39 @@ class PairQueue:
             if self._held >= self._capacity:
                 self._drop_one()
             self._pairs.append(pair)
+            self._latest = (pair.tick, pair.position)
             self._untaken_puts += 1
             self._held += 1
             self._changed.notify_all()
+
+    def take_back(self, speeches: Collection[str], idle_instead: IdleInstead) -> TakenBack:
+        """Puts idle in the place of the pairs of these speeches of which no lane has taken anything.
+
+        The first of them fades, where it goes on with what the encoder has. Pairs of which one half went to the encoder
+        stay whole: sound is never without its lips.
+        """
+        with self._changed:
+            begin = max(self._taken) - self._first
+            heard: dict[str, int] = {}
+            idle = False
+            for i in range(begin, len(self._pairs)):
+                place = self._pairs[i]
+                if place.speech is None or place.speech not in speeches:
+                    continue
+                idle = True
+                if place.frame is not None:
+                    heard.setdefault(place.speech, place.frame)
+                if isinstance(place, Dropped):
+                    self._dropped_of[place.speech] -= 1
+                    continue
+                goes_on = i == begin and place.frame != 0 and place.tick == max(self._next_tick)
+                if goes_on and place.frame is not None:
+                    heard[place.speech] = place.frame + 1
+                self._pairs[i] = idle_instead(place.tick, place.position, place if goes_on else None)
+                self._recycle(place)
+            self._taken_back.extend(speeches)
+            self._idle = idle_instead(*self._latest, None)
+            return TakenBack(heard, idle)
 
     def begin_run(self, timeout_s: float) -> tuple[int, int] | None:
         """Starts a new run at the first whole pair: its number and that pair's tick; None when none came in time."""
@@ -162,7 +142,7 @@ class PairQueue:
             self._taken = [max(self._taken)] * 2
             self._done = list(self._taken)
             self._shed()
-            while self._pairs and isinstance(self._pairs[0], _Dropped):
+            while self._pairs and isinstance(self._pairs[0], Dropped):
                 self._pairs.popleft()
                 self._first += 1
                 self._taken = [self._first] * 2
@@ -231,14 +211,15 @@ class PairQueue:
         leads = lane is Lane.AUDIO and self._taken[Lane.AUDIO] - self._taken[Lane.VIDEO] >= _SOUND_LEAD
         return self._taken[lane] < self._end and not leads
 
-    def _after(self, serial: int) -> islice[Pair | _Dropped]:
+    def _after(self, serial: int) -> islice[Pair | Dropped]:
         return islice(self._pairs, serial - self._first, None)
 
-    def _in_place_of(self, dropped: _Dropped, lane: Lane) -> Pair:
+    def _in_place_of(self, dropped: Dropped, lane: Lane) -> Pair:
         if lane is Lane.AUDIO:
-            return Pair(dropped.tick, _NO_PICTURE, _SILENCE, pooled=False)
-        assert self._shown is not None, "a run begins with a whole pair"
-        return replace(self._shown, tick=dropped.tick, sound=_SILENCE, pooled=False)
+            return Pair(dropped.tick, _NO_PICTURE, SILENCE, pooled=False)
+        shown = self._idle if self._shown is not None and self._shown.speech in self._taken_back else self._shown
+        assert shown is not None, "a run begins with a whole pair"
+        return replace(shown, tick=dropped.tick, sound=SILENCE, pooled=False)
 
     def _drop_one(self) -> None:
         """Drops a pair that no lane has taken, of idle before speech; none where all are taken.
@@ -254,7 +235,7 @@ class PairQueue:
         index = min(whole, key=lambda i: (self._is_speech(i), not stuck and self._is_beside_dropped(i), i))
         pair = self._pairs[index]
         assert isinstance(pair, Pair)
-        self._pairs[index] = _Dropped(pair.tick)
+        self._pairs[index] = Dropped(pair.tick, pair.speech, pair.frame)
         self._held -= 1
         self._count(pair)
         self._recycle(pair)
@@ -266,11 +247,11 @@ class PairQueue:
 
     def _is_beside_dropped(self, index: int) -> bool:
         beside = (i for i in (index - 1, index + 1) if 0 <= i < len(self._pairs))
-        return any(isinstance(self._pairs[i], _Dropped) for i in beside)
+        return any(isinstance(self._pairs[i], Dropped) for i in beside)
 
     def _cut_long_freeze(self, at: int) -> None:
         length = 0
-        while at + length < len(self._pairs) and isinstance(self._pairs[at + length], _Dropped):
+        while at + length < len(self._pairs) and isinstance(self._pairs[at + length], Dropped):
             length += 1
         if length > _LONGEST_FREEZE:
             kept = list(self._pairs)

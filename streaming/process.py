@@ -19,16 +19,17 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 
 from streaming import pattern
-from streaming.audio import AudioMixer
+from streaming.audio import SILENCE, AudioMixer
 from streaming.clock import FrameClock
 from streaming.compositor import Compositor
 from streaming.config import FPS, ChannelConfig
 from streaming.control import ControlPort, Request
-from streaming.events import MixerEvent, SpeechEnded, Status
+from streaming.events import EndReason, MixerEvent, SpeechEnded, Status
 from streaming.mixer import Mixer, Tick
-from streaming.pairs import Pair
+from streaming.pair import Pair
 from streaming.preview import PreviewServer
 from streaming.publisher import Publisher
 from streaming.ring import FrameRing
@@ -114,7 +115,7 @@ class Channel:
             if self._config.test_pattern:
                 pattern.stamp(picture, number)
                 sound = pattern.sound(sound, number)
-        self._publisher.submit(Pair(number, picture, sound, pooled, tick.speech))
+        self._publisher.submit(Pair(number, picture, sound, pooled, tick.speech, tick.audio, tick.position))
 
     def _sound(self, tick: Tick) -> bytes:
         after_silence = not self._sounding
@@ -144,14 +145,47 @@ class Channel:
                 self._reader.poll()  # frames written before this request are in the ring: they count
                 self._mixer.end(values["speech"], values["frames"])
             case "cancel":
-                return {"heard": self._mixer.cancel(values["speech"])}
+                return {"heard": self._cancel([values["speech"]])[values["speech"]]}
             case "interrupt":
-                return {"heard": self._mixer.interrupt()}
+                waiting = [event.speech_id for _, event in self._events if isinstance(event, SpeechEnded)]
+                return {"heard": self._cancel([*waiting, *self._mixer.speeches])}
             case "targets":
                 self._publisher.set_targets(values["targets"])
             case unknown:
                 raise ValueError(f"unknown operation {unknown!r}")
         return {}
+
+    def _cancel(self, speeches: list[str]) -> dict[str, int]:
+        """Ends speeches early, those that still wait for the encoder included; how many frames of each are heard."""
+        taken = self._publisher.take_back(speeches, self._idle_instead)
+        if taken.idle and self._mixer.playing in speeches:
+            self._audio.forget()
+            self._sounding = False
+        heard = {speech: self._mixer.cancel(speech, taken.heard.get(speech), taken.idle) for speech in speeches}
+        for place, (number, event) in enumerate(self._events):
+            if isinstance(event, SpeechEnded) and event.speech_id in speeches:
+                if event.speech_id in taken.heard:
+                    played = taken.heard[event.speech_id]
+                    event = replace(event, played_frames=played, reason=EndReason.INTERRUPTED)
+                    self._events[place] = number, event
+                heard[event.speech_id] = event.played_frames
+        return heard
+
+    def _idle_instead(self, tick: int, position: int, fading: Pair | None) -> Pair:
+        """An idle pair, or one in which a pair of speech fades half way, and its sound to nothing."""
+        picture, sound, pooled = self._compositor.idle(position, tick), SILENCE, False
+        if fading is not None or self._config.test_pattern:
+            idle, picture, pooled = picture, self._publisher.pool.take(), True
+            picture[...] = idle
+            if fading is not None:
+                cv2.addWeighted(fading.picture, 0.5, idle, 0.5, 0, dst=picture)
+                sound = self._audio.speech(np.frombuffer(fading.sound, np.int16), falls_silent=True)
+        if self._config.test_pattern:
+            pattern.stamp(picture, tick)
+            sound = pattern.sound(sound, tick)
+        if fading is None:
+            return Pair(tick, picture, sound, pooled, position=position)
+        return replace(fading, picture=picture, sound=sound, pooled=pooled)
 
     def _status(self) -> Status:
         counters, publisher = self._mixer.counters, self._publisher

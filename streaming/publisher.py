@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from streaming.config import FPS, ChannelConfig
 from streaming.encoder import EncoderRun
 from streaming.encoder_steps import EncoderStep, StepPolicy, ladder
 from streaming.events import PublisherState, TargetStatus
 from streaming.ffmpeg_lines import FfmpegLines
-from streaming.pairs import FramePool, Pair, PairQueue
+from streaming.frame_pool import FramePool
+from streaming.pair import IdleInstead, Pair, TakenBack
+from streaming.pairs import PairQueue
 from streaming.push import TargetPush
 from streaming.targets import check_target
 from streaming.timeline import StreamTimeline
@@ -62,6 +64,10 @@ class Publisher:
     def submit(self, pair: Pair) -> None:
         """Queues a frame; when the encoder is so far behind that the queue is full, an older one is dropped for it."""
         self._queue.put(pair)
+
+    def take_back(self, speeches: Collection[str], idle_instead: IdleInstead) -> TakenBack:
+        """Puts idle in the place of what waits of these speeches; the encoder gets no more of them than it must."""
+        return self._queue.take_back(speeches, idle_instead)
 
     def set_targets(self, targets: Iterable[str]) -> None:
         """Publishes to these targets from now on; those that stay are not interrupted.

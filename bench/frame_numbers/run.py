@@ -16,8 +16,10 @@ from bench.frame_numbers.stand_ins import FRAME_MS, NumberingEncoder, Target, Vi
 from streaming.clock import FrameClock
 from streaming.config import FPS, ChannelConfig
 from streaming.flv_tags import FlvParser
+from streaming.frame_pool import FramePool
 from streaming.mixer import Mixer
-from streaming.pairs import FramePool, Lane, Pair, PairQueue
+from streaming.pair import Lane, Pair
+from streaming.pairs import PairQueue
 from streaming.timeline import StreamTimeline
 
 _DAY_TICKS = 24 * 3600 * FPS

@@ -82,7 +82,7 @@ def played(seed: int, fade: int) -> Played:
             if source.id not in found.heard and not source.ended:
                 source.step(mixer, chunk)
         if draw.random() < 0.004:
-            found.note(tick, mixer.interrupt())
+            found.note(tick, {speech: mixer.cancel(speech) for speech in mixer.speeches})
         elif draw.random() < 0.004 and mixer.speeches:
             speech = draw.choice(mixer.speeches)
             found.note(tick, {speech: mixer.cancel(speech)})

@@ -13,7 +13,7 @@ from latentsync.avatar import PreparedAvatar
 from streaming.events import PublisherState, SpeechEnded, Status
 from tests.support.receiver import read
 from tests.support.slow_ffmpeg import slow_ffmpeg
-from tests.support.watched import Watched, is_kind, is_state, running, say
+from tests.support.watched import Watched, is_kind, is_state, running, say, speech
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -88,3 +88,23 @@ async def test_what_no_step_relieves_in_time_is_dropped_in_single_pairs_and_told
     repeated = np.diff(received.numbers) == 0
     assert repeated.any(), "in the place of a dropped picture"
     assert np.diff(received.pts_s).max() < 1, "never a second in one piece"
+
+
+async def test_an_interrupt_takes_back_what_waits_for_a_slow_encoder(avatar: PreparedAvatar, tmp_path: Path) -> None:
+    out = tmp_path / "out.flv"
+    ffmpeg = slow_ffmpeg(tmp_path, {"rawvideo": 8})
+    async with running(avatar, tmp_path, targets=(str(out),), ffmpeg=str(ffmpeg)) as watched:
+        start = await watched.channel.open("a", 500, 0.2)
+        writing = asyncio.create_task(watched.channel.write("a", 0, *speech(500)))
+        status = await watched.until(
+            lambda e: isinstance(e, Status) and e.queue_s > 1.2 and e.position > start.position + 60
+        )
+        heard = await watched.channel.cancel("a")
+        ended = await watched.until(is_kind(SpeechEnded))
+        after = await watched.until(lambda e: isinstance(e, Status) and e.queue_s < 0.5)
+        await writing
+    assert isinstance(status, Status) and isinstance(ended, SpeechEnded) and isinstance(after, Status)
+    assert ended.played_frames == heard
+    assert heard < status.position - start.position - 10, "the frames that waited were not played"
+    received = read(out, *avatar.frame_size)
+    assert received.out_of_turn == [] and received.numbers[-1] >= after.frames_sent - 25

@@ -1,0 +1,59 @@
+"""A picture with its sound: what the frame clock makes of each tick, and what two writers give to the encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Lane(IntEnum):
+    """The half of a pair that a writer takes."""
+
+    VIDEO = 0
+    AUDIO = 1
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Frame `tick` of the stream: uint8 [H, W, 3] and s16le [1920]; `pooled` pictures go back to the pool.
+
+    `speech` is the id of the speech that the frame belongs to, None for idle, and `frame` the number of the frame of it
+    that sounds, None for silence. `position` is where the avatar is.
+    """
+
+    tick: int
+    picture: NDArray[np.uint8]
+    sound: bytes
+    pooled: bool
+    speech: str | None = None
+    frame: int | None = None
+    position: int = 0
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """The place of a pair that was dropped: raw pipes take time from counting, so something must be written for it."""
+
+    tick: int
+    speech: str | None
+    frame: int | None
+
+
+IdleInstead = Callable[[int, int, Pair | None], Pair]
+"""Makes an idle pair for a tick and a position; where it is given a pair of speech, one in which that fades."""
+
+
+@dataclass(frozen=True)
+class TakenBack:
+    """What became of speeches of which pairs still waited.
+
+    `heard` says how many frames of each go to the encoder after all, counted from the first. `idle` is true where idle
+    stands in the place of some.
+    """
+
+    heard: dict[str, int]
+    idle: bool
