@@ -1,34 +1,39 @@
-"""Decoding of uploads by an ffmpeg child process: any accepted container in, PCM out."""
+"""Decoding of uploads by an ffmpeg child process: any accepted container in, frames of PCM out."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import shutil
-from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncGenerator, Awaitable
+from contextlib import aclosing
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from latentsync.contract import CONTRACT
+from latentsync.sound import SOUND_FRAME_SAMPLES, SOUND_RATE_HZ
 from processes.confinement import Confinement
+from speech.audio.child import Child
 from speech.audio.errors import DecodeTimeout, EmptyAudio, SilentAudio, TooLong, TruncatedAudio
 from speech.audio.ffmpeg_log import announced_duration_s, failure
 from speech.audio.wav_header import missing_share
+from speech.log import SoundFrames
+
+T = TypeVar("T")
 
 SAMPLE_RATE_HZ = CONTRACT.sample_rate_hz
 
 # Demuxers that read only the given file: no playlists, no concat scripts, no devices, no image sequences.
 _FORMATS = "wav,mp3,mov,ogg,flac,matroska,aac"
 _PROTOCOLS = "file,pipe"
+_ONE_SOUND = ("-map", "0:a:0", "-vn", "-sn", "-dn", "-ac", "1")
 _BYTES_PER_SAMPLE = 2
 _MEMORY_BYTES = 1 << 30
-_READ_BYTES = 1 << 16
-_LOG_BYTES = 1 << 16
 # A header may round up to the next packet; if more than this is missing, the file was cut off.
 _MISSING_S = 0.5
 
@@ -56,25 +61,94 @@ def ffmpeg_binary() -> str:
     return str(imageio_ffmpeg.get_ffmpeg_exe())
 
 
-async def decode_upload(path: Path, limits: DecodeLimits | None = None) -> NDArray[np.float32]:
-    """Decode an audio file to mono PCM at 16 kHz, float32 in [-1, 1), shape [samples].
+async def decode(path: Path, limits: DecodeLimits | None = None) -> AsyncGenerator[SoundFrames, None]:
+    """Decode an audio file to whole frames of mono PCM as they come, the last one filled up with zeros.
 
-    At most `limits.max_duration_s` are decoded or held. Cancellable; the child process has ended on return.
-    Raises an `AudioError`: `NotAudio`, `EmptyAudio`, `SilentAudio`, `TruncatedAudio`, `TooLong`, `DecodeTimeout`.
+    Close it (`aclosing`): the child process has ended then, also when it was cancelled. It never runs further ahead
+    than its pipes hold. Raises an `AudioError`: `NotAudio`, `EmptyAudio` and `DecodeTimeout` before or after the first
+    frames, `TooLong` after at most `limits.max_duration_s`, `SilentAudio` and `TruncatedAudio` after the last one.
     """
     limits = limits or DecodeLimits()
     missing = await asyncio.to_thread(_missing_share, path)
-    process = await asyncio.create_subprocess_exec(*_command(path), stdin=DEVNULL, stdout=PIPE, stderr=PIPE)
-    Confinement(_MEMORY_BYTES, math.ceil(limits.timeout_s)).apply(process.pid)
+    deadline = asyncio.get_running_loop().time() + limits.timeout_s
+    heard, sound = _Samples(CONTRACT.samples_per_frame), _Samples(SOUND_FRAME_SAMPLES)
+    confinement = Confinement(_MEMORY_BYTES, math.ceil(limits.timeout_s))
+    async with Child.started(partial(_command, path), confinement) as child:
+        while await _until(deadline, child.read_into(heard.add, sound.add), limits):
+            if heard.count > limits.max_duration_s * SAMPLE_RATE_HZ:
+                raise TooLong(f"The audio is longer than {limits.max_duration_s:g} s. Send it in shorter parts.")
+            if count := min(heard.whole_frames, sound.whole_frames):
+                yield SoundFrames(heard.take(count), sound.take(count))
+        log = await _until(deadline, child.log_of_the_whole(), limits)
+    # Both resamplers end within a few samples of each other: what Whisper hears decides how long the speech is.
+    if count := heard.fill_up():
+        sound.fit(count)
+        yield SoundFrames(heard.take(count), sound.take(count))
+    _check(heard, log, missing, limits)
+
+
+async def decode_upload(path: Path, limits: DecodeLimits | None = None) -> NDArray[np.float32]:
+    """What Whisper hears of an audio file: float32 [samples] in [-1, 1) at 16 kHz, filled up to a whole frame.
+
+    Raises what `decode` does.
+    """
+    async with aclosing(decode(path, limits)) as blocks:
+        heard = [block.heard async for block in blocks]
+    return np.concatenate(heard).reshape(-1).astype(np.float32) / np.float32(32768)
+
+
+class _Samples:
+    """Samples of one rate, int16, on their way from a pipe to frames."""
+
+    def __init__(self, per_frame: int) -> None:
+        self._per_frame = per_frame
+        self._bytes = bytearray()
+        self._received = 0
+        self.peak = 0
+
+    @property
+    def count(self) -> int:
+        """How many samples came in all."""
+        return self._received // _BYTES_PER_SAMPLE
+
+    @property
+    def whole_frames(self) -> int:
+        return len(self._bytes) // (self._per_frame * _BYTES_PER_SAMPLE)
+
+    def add(self, block: bytes) -> None:
+        self._bytes += block
+        self._received += len(block)
+
+    def take(self, frames: int) -> NDArray[np.int16]:
+        """The next frames, int16 [frames, samples per frame]."""
+        size = frames * self._per_frame * _BYTES_PER_SAMPLE
+        samples = np.frombuffer(bytes(self._bytes[:size]), dtype="<i2").astype(np.int16)
+        del self._bytes[:size]
+        self.peak = max(self.peak, int(np.abs(samples.astype(np.int32)).max(initial=0)))
+        return samples.reshape(frames, self._per_frame)
+
+    def fill_up(self) -> int:
+        """Fill up the last frame with zeros; returns how many frames are left."""
+        frame = self._per_frame * _BYTES_PER_SAMPLE
+        self._bytes += bytes(-len(self._bytes) % frame)
+        return len(self._bytes) // frame
+
+    def fit(self, frames: int) -> None:
+        """Fill up with zeros, or cut, to exactly so many frames."""
+        size = frames * self._per_frame * _BYTES_PER_SAMPLE
+        del self._bytes[size:]
+        self._bytes += bytes(size - len(self._bytes))
+
+
+async def _until(deadline: float, work: Awaitable[T], limits: DecodeLimits) -> T:
+    # Around each wait and not around the whole: a limit must not end what its caller does between two frames.
     try:
-        raw, log = await asyncio.wait_for(_read(process, limits), limits.timeout_s)
+        async with asyncio.timeout_at(deadline):
+            return await work
     except TimeoutError:
         raise DecodeTimeout(
             f"Decoding took longer than {limits.timeout_s:g} s. Send the speech as a plain wav file."
         ) from None
-    finally:
-        await _end(process)
-    return _checked(raw, log, missing, limits)
 
 
 def _missing_share(path: Path) -> float:
@@ -83,62 +157,26 @@ def _missing_share(path: Path) -> float:
     return missing_share(path)
 
 
-def _command(path: Path) -> list[str]:
+def _command(path: Path, heard: int, sound: int) -> list[str]:
+    """ffmpeg that writes what Whisper hears and what viewers hear to two file descriptors."""
     options = ["-hide_banner", "-nostats", "-nostdin", "-loglevel", "info", "-threads", "1"]
     allowed = ["-protocol_whitelist", _PROTOCOLS, "-format_whitelist", _FORMATS]
-    output = ["-map", "0:a:0", "-vn", "-sn", "-dn", "-ac", "1", "-ar", str(SAMPLE_RATE_HZ), "-f", "s16le", "pipe:1"]
+    outputs = [
+        word
+        for rate_hz, file in ((SAMPLE_RATE_HZ, heard), (SOUND_RATE_HZ, sound))
+        for word in (*_ONE_SOUND, "-ar", str(rate_hz), "-f", "s16le", f"pipe:{file}")
+    ]
     # With an explicit protocol, no file name can be taken for another one.
-    return [ffmpeg_binary(), *options, *allowed, "-i", f"file:{path}", *output]
+    return [ffmpeg_binary(), *options, *allowed, "-i", f"file:{path}", *outputs]
 
 
-async def _read(process: Process, limits: DecodeLimits) -> tuple[bytes, str]:
-    assert process.stdout is not None and process.stderr is not None
-    log = asyncio.create_task(_first_bytes(process.stderr))
-    try:
-        max_bytes = round(limits.max_duration_s * SAMPLE_RATE_HZ) * _BYTES_PER_SAMPLE
-        pcm = bytearray()
-        while block := await process.stdout.read(_READ_BYTES):
-            pcm += block
-            if len(pcm) > max_bytes:
-                raise TooLong(f"The audio is longer than {limits.max_duration_s:g} s. Send it in shorter parts.")
-        messages = (await log).decode(errors="replace")
-        # Awaited, not killed: kill() polls the child, which would take the exit status from asyncio's watcher.
-        await process.wait()
-        return bytes(pcm), messages
-    finally:
-        log.cancel()
-        await asyncio.gather(log, return_exceptions=True)
-
-
-async def _first_bytes(stream: asyncio.StreamReader) -> bytes:
-    """The beginning of the log; the rest is read and dropped, so that ffmpeg never blocks on a full pipe."""
-    kept = bytearray()
-    while block := await stream.read(_READ_BYTES):
-        kept += block[: _LOG_BYTES - len(kept)]
-    return bytes(kept)
-
-
-async def _end(process: Process) -> None:
-    if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError):  # it may exit between the two lines
-            process.kill()
-    # asyncio reports the exit only after both pipes are at their end, so they must be read.
-    await asyncio.gather(_drained(process.stdout), _drained(process.stderr), process.wait())
-
-
-async def _drained(stream: asyncio.StreamReader | None) -> None:
-    while stream is not None and await stream.read(_READ_BYTES):
-        pass
-
-
-def _checked(raw: bytes, log: str, missing: float, limits: DecodeLimits) -> NDArray[np.float32]:
-    samples = np.frombuffer(raw, dtype="<i2")
+def _check(heard: _Samples, log: str, missing: float, limits: DecodeLimits) -> None:
     announced_s = announced_duration_s(log)
-    if not len(samples):
+    if not heard.count:
         if announced_s == 0 or "Output #0" in log:
             raise EmptyAudio("The audio lasts zero seconds. Send a file with speech in it.")
         raise failure(log)
-    duration_s = len(samples) / SAMPLE_RATE_HZ
+    duration_s = heard.count / SAMPLE_RATE_HZ
     if missing > 0:
         announced_s = duration_s / (1 - missing)
     # A length beyond the limit is the placeholder of a streaming recorder.
@@ -146,7 +184,5 @@ def _checked(raw: bytes, log: str, missing: float, limits: DecodeLimits) -> NDAr
         raise TruncatedAudio(
             f"The file announces {announced_s:.1f} s and holds {duration_s:.1f} s. Send it again, whole."
         )
-    pcm = samples.astype(np.float32) / np.float32(32768)
-    if float(np.abs(pcm).max()) < limits.silence_peak:
+    if heard.peak / 32768 < limits.silence_peak:
         raise SilentAudio("The audio is silent. Check the microphone, and send speech.")
-    return pcm

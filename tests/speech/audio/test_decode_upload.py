@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from speech.audio.decoder import DecodeLimits, _end, decode_upload, ffmpeg_binary
+from speech.audio.child import _end
+from speech.audio.decoder import DecodeLimits, decode_upload, ffmpeg_binary
 from speech.audio.errors import (
     AudioError,
     DecodeTimeout,
