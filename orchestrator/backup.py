@@ -9,18 +9,18 @@ import shutil
 import sqlite3
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from orchestrator.exclusive import serving
 from orchestrator.settings import Settings
+from orchestrator.tasks import earlier_speeches, speech_files
 from orchestrator.tasks.database import TaskDatabase, TaskStoreError
 
 _VERSION = 1
 _RECORD, _TASKS, _AVATARS, _CHANNELS, _KEYS = "backup.json", "tasks", "avatars", "channels.json", "keys.json"
 _DATABASE = "tasks.sqlite3"
-_SPEECHES = "*.pcm"
 _ATTEMPTS = 5
 _FOLDER_MODE = 0o700
 
@@ -88,22 +88,27 @@ def _copy_tasks(source: Path, target: Path) -> None:
     with _speeches(source) as held:
         for _ in range(_ATTEMPTS):
             unfinished = _copy_database(source / _DATABASE, target / _DATABASE)
-            for speech in (f"{task_id}.pcm" for task_id in unfinished):
-                for folder in (held, source):  # the latter has speeches that were accepted since
-                    with contextlib.suppress(FileNotFoundError):
-                        shutil.copy2(folder / speech, target / speech)
-                        break
-            if all((target / f"{task_id}.pcm").exists() for task_id in unfinished):
+            if all(_copy_speech(task_id, (held, source), target) for task_id in unfinished):
                 return
             # A task was accepted and ended during the copy, so that its speech is missing: copy again.
     raise BackupError(f"the speeches in {source} don't belong to the tasks there; the server's log says more")
+
+
+def _copy_speech(task_id: str, sources: Iterable[Path], target: Path) -> bool:
+    """Whether a task's speech was in one of the folders; the last one has those that were accepted since."""
+    for folder in sources:
+        for suffix in (speech_files.SUFFIX, earlier_speeches.SUFFIX):
+            with contextlib.suppress(FileNotFoundError):
+                shutil.copy2(folder / f"{task_id}{suffix}", target / f"{task_id}{suffix}")
+                return True
+    return False
 
 
 @contextmanager
 def _speeches(source: Path) -> Iterator[Path]:
     """A folder with all speeches of this moment, which stay there when the server deletes them."""
     with tempfile.TemporaryDirectory(prefix=".backup-", dir=source) as folder:
-        for speech in source.glob(_SPEECHES):
+        for speech in speech_files.speeches_in(source):
             with contextlib.suppress(FileNotFoundError):
                 os.link(speech, Path(folder) / speech.name)
         yield Path(folder)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from latentsync.contract import CONTRACT
 from latentsync.sound import SOUND_FRAME_SAMPLES
+
+T = TypeVar("T")
 
 # Both sounds of a frame lie side by side, so that a file that was cut off anywhere holds whole frames of both.
 _FRAME = np.dtype([("heard", "<i2", (CONTRACT.samples_per_frame,)), ("sound", "<i2", (SOUND_FRAME_SAMPLES,))])
@@ -45,6 +48,10 @@ class LogEnd:
     broken_off: str | None = None
 
 
+class LogUnreadable(OSError):
+    """Frames that were appended can't be read."""
+
+
 class SpeechLog:
     """One writer appends frames and says the end; any number of readers follow. Belongs to one event loop.
 
@@ -52,11 +59,17 @@ class SpeechLog:
     last seconds unless `sync` was awaited.
     """
 
-    def __init__(self, path: Path, end: LogEnd | None = None) -> None:
-        """Open or create the file; `end` is given for one that nobody appends to any more. Raises OSError."""
+    def __init__(self, path: Path, end: LogEnd | None = None, changed: Callable[[], None] = lambda: None) -> None:
+        """Open or create the file; `end` is given for one that nobody appends to any more. Raises OSError.
+
+        `changed` is called when the first frames are there, and at the end.
+        """
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._frames = os.fstat(self._file).st_size // _FRAME.itemsize
         self._end = end
+        self._tell = changed
+        self._busy = 0
+        self._closing = False
         self._changed = asyncio.Event()
 
     @property
@@ -73,17 +86,17 @@ class SpeechLog:
         """Append frames; raises OSError, then none of them counts, and RuntimeError after the end."""
         if self._end is not None:
             raise RuntimeError("the speech has ended: no frame can follow")
-        records = np.empty(len(frames), _FRAME)
-        records["heard"], records["sound"] = frames.heard, frames.sound
-        offset = self._frames * _FRAME.itemsize
-        # Shielded: a write that is half done when its caller is cancelled must not meet the next one.
-        await asyncio.shield(asyncio.to_thread(_write_all, self._file, records.tobytes(), offset))
+        data, offset = as_stored(frames), self._frames * _FRAME.itemsize
+        await self._in_thread(lambda file: _write_all(file, data, offset))
+        first = self._frames == 0
         self._frames += len(frames)
         self._notify()
+        if first and self._frames:
+            self._tell()
 
     async def sync(self) -> None:
         """Return once everything that was appended is on the disk; raises OSError."""
-        await asyncio.shield(asyncio.to_thread(os.fsync, self._file))
+        await self._in_thread(os.fsync)
 
     def seal(self) -> None:
         """The speech is complete."""
@@ -100,19 +113,40 @@ class SpeechLog:
         return self._frames
 
     async def read(self, first: int, count: int) -> SoundFrames:
-        """Frames `first` … `first` + `count` - 1, fewer where the log ends before; raises OSError."""
-        return await asyncio.to_thread(self.read_now, first, count)
+        """Frames `first` … `first` + `count` - 1, fewer where the log ends before; raises LogUnreadable."""
+        return await self._in_thread(lambda file: self.read_now(first, count))
 
     def read_now(self, first: int, count: int) -> SoundFrames:
         """The same, in the caller's thread."""
         count = max(0, min(count, self._frames - first))
-        raw = _read_all(self._file, count * _FRAME.itemsize, first * _FRAME.itemsize)
+        try:
+            raw = _read_all(self._file, count * _FRAME.itemsize, first * _FRAME.itemsize)
+        except OSError as error:
+            raise LogUnreadable(error.errno, error.strerror or str(error)) from error
         records: NDArray[Any] = np.frombuffer(raw, _FRAME)
         return SoundFrames(records["heard"].astype(np.int16), records["sound"].astype(np.int16))
 
     def close(self) -> None:
-        """Close the file; may be called twice."""
-        if self._file >= 0:
+        """Close the file, once what is under way is done; may be called twice."""
+        self._closing = True
+        self._close_unused()
+
+    async def _in_thread(self, work: Callable[[int], T]) -> T:
+        if self._closing:
+            raise RuntimeError("the log is closed")
+        self._busy += 1
+        # Shielded: a write that is half done when its caller is cancelled must not meet the next one.
+        running = asyncio.get_running_loop().run_in_executor(None, work, self._file)
+        running.add_done_callback(self._done)
+        return await asyncio.shield(running)
+
+    def _done(self, _: object) -> None:
+        self._busy -= 1
+        self._close_unused()
+
+    def _close_unused(self) -> None:
+        # Not under the hands of a thread: its descriptor could be another file's by then.
+        if self._closing and not self._busy and self._file >= 0:
             os.close(self._file)
             self._file = -1
 
@@ -120,10 +154,18 @@ class SpeechLog:
         if self._end is None:
             self._end = end
             self._notify()
+            self._tell()
 
     def _notify(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
+
+
+def as_stored(frames: SoundFrames) -> bytes:
+    """Frames as a log's file holds them."""
+    records = np.empty(len(frames), _FRAME)
+    records["heard"], records["sound"] = frames.heard, frames.sound
+    return records.tobytes()
 
 
 def _write_all(file: int, data: bytes, offset: int) -> None:

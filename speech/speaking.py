@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from inference import span
 from inference.errors import InferenceError
-from speech.audio.frames import FPS, SilentFrames, frame_audio, pad_to_frames
-from speech.audio.interim_upsampling import sound_frames
+from speech.audio.frames import FPS, SAMPLES_PER_FRAME, pad_to_frames
 from speech.events import FacesMade, FeaturesReady, LengthKnown, Listener
 from speech.generation import (
     GenerationSettings,
@@ -25,6 +24,7 @@ from speech.generation import (
     SpeechRequest,
     SpokenAvatar,
 )
+from speech.log import SpeechLog
 from speech.urgency import SpeechSlots, UrgentFirst
 
 # The lead of a channel's first speech. Too long is a delay that everyone notices; too short only prolongs the idle
@@ -33,8 +33,6 @@ _FIRST_LEAD_S = 0.2
 _LONGEST_LEAD_S = 10.0
 # Frames of a generator much slower than real time can't all be held: the speech starts, and stalls on the stream.
 _MOST_HELD_S = 30.0
-HEARD_BEFORE_FRAMES = 5
-"""Frames of silence that Whisper hears before each speech, shown or not: features depend on what comes before them."""
 # Chunks of one batch arrive together, and all of their channels then request more.
 _SETTLE_S = 0.02
 
@@ -88,18 +86,18 @@ class Placement(Protocol):
 class SpeechSink(Protocol):
     """Plays speeches, one after another; `streaming.handle.ChannelHandle` is one."""
 
-    async def open(
-        self, speech_id: str, expected_frames: int | None, lead_s: float, start_after: int | None = None
+    async def reserve(
+        self, speech_id: str, frame_count: int, lead_s: float, start_after: int | None = None
     ) -> Placement:
-        """Find a place for a speech of so many frames, None while unknown, at the earliest `lead_s` from now."""
+        """Find a place for a speech of `frame_count` frames, at the earliest `lead_s` from now."""
         ...
 
-    async def write(self, speech_id: str, first: int, faces: NDArray[np.uint8], sound: NDArray[np.int16]) -> None:
-        """Accept frames from `first` on: faces uint8 [k, R, R, 3] and sound int16 [k, 1920]; waits while it is full."""
+    async def push(self, speech_id: str, first: int, faces: NDArray[np.uint8], audio: NDArray[np.int16]) -> None:
+        """Accept frames from `first` on: faces uint8 [k, R, R, 3] and audio int16 [k, 640]; waits while it is full."""
         ...
 
-    async def end(self, speech_id: str) -> None:
-        """Mark the speech as complete: all its frames are written."""
+    async def finish(self, speech_id: str) -> None:
+        """Mark the speech as complete: all its frames are pushed."""
         ...
 
 
@@ -123,7 +121,7 @@ class SpeechMaker:
         models: RecoveringModels,
         avatar: SpokenAvatar,
         listener: Listener,
-        silence: SilentFrames,
+        fade_frames: int,
         clock: Callable[[], float],
         settings: GenerationSettings,
         urgent: UrgentFirst,
@@ -132,22 +130,23 @@ class SpeechMaker:
         self._models = models
         self._avatar = avatar
         self._notify = listener
-        self._silence = silence
+        self._fade_frames = fade_frames
         self._clock = clock
         self._settings = settings
         self._urgent = urgent
         self._pace = pace
 
-    async def say(self, order: SpeechOrder, samples: NDArray[np.int16], sink: SpeechSink) -> None:
+    async def say(self, order: SpeechOrder, log: SpeechLog, sink: SpeechSink) -> None:
         """Generate a speech and hand it over to the sink, which may still be playing it on return.
 
-        `samples` is int16 [n] at 16 kHz. Raises InferenceError, and the errors of the sink.
+        It begins when all of the speech is in its log. Raises InferenceError, LogUnreadable, and the errors of the
+        sink.
         """
-        before, behind = self._silence.before, self._silence.behind
-        unspoken = max(0, HEARD_BEFORE_FRAMES - before)
-        pcm = pad_to_frames(samples.astype(np.float32) / np.float32(32768), unspoken + before, behind)
-        shown = frame_audio(pcm)[unspoken:]
-        frames = len(shown)
+        while log.end is None:
+            await log.wait_beyond(log.frames)
+        samples = (await log.read(0, log.frames)).heard.reshape(-1)
+        pcm = pad_to_frames(samples.astype(np.float32) / np.float32(32768), self._fade_frames)
+        frames = len(pcm) // SAMPLES_PER_FRAME
         await self._notify(order.id, LengthKnown(frames))
 
         slots = SpeechSlots(self._urgent, (order.steps, order.guidance == 1.0), self._clock)
@@ -163,7 +162,7 @@ class SpeechMaker:
         generation = SpeechGeneration(
             _AnnouncingModels(self._models, announce_features),
             self._avatar,
-            SpeechRequest(pcm, order.seed, order.steps, order.guidance, unspoken),
+            SpeechRequest(pcm, order.seed, order.steps, order.guidance),
             self._settings,
             self._clock,
             slot,
@@ -172,17 +171,10 @@ class SpeechMaker:
         async with aclosing(generation):
             generation.request_features()  # Whisper doesn't need the position on the stream
             # The sink may start with the first frame; `_may_start` decides how much must be generated before.
-            reserved = await sink.open(order.id, frames, self._pace.lead_s, start_after=1)
+            reserved = await sink.reserve(order.id, frames, self._pace.lead_s, start_after=1)
             place = _Place(reserved, self._clock())
-
-            async def write(chunk: SpeechChunk) -> None:
-                sound = sound_frames(shown.reshape(-1), chunk.first_frame, len(chunk.faces))
-                await sink.write(order.id, chunk.first_frame, chunk.faces, sound)
-                if chunk.first_frame == 0:
-                    span.event("first frame handed to the channel")
-
-            await self._hand_over(order.id, generation, place, slots, write)
-        await sink.end(order.id)
+            await self._hand_over(order.id, generation, place, slots, sink)
+        await sink.finish(order.id)
 
     async def _hand_over(
         self,
@@ -190,9 +182,9 @@ class SpeechMaker:
         generation: SpeechGeneration,
         place: _Place,
         slots: SpeechSlots,
-        write: Callable[[SpeechChunk], Awaitable[None]],
+        sink: SpeechSink,
     ) -> None:
-        """Write the speech to the sink as it is generated, once it can play without an underrun."""
+        """Push the speech to the sink as it is generated, once it can play without an underrun."""
         held: deque[SpeechChunk] = deque()
         started = False
         async with aclosing(generation.chunks(place.reserved.position)) as chunks:
@@ -204,10 +196,10 @@ class SpeechMaker:
                     started = True
                     self._pace.learn(self._clock() - place.reserved_at)
                 while started and held:
-                    await write(held.popleft())
+                    await _push(sink, speech_id, held.popleft())
         self._pace.frames_per_s = generation.timings.frames_per_s
         while held:
-            await write(held.popleft())
+            await _push(sink, speech_id, held.popleft())
 
     async def _may_start(self, generation: SpeechGeneration, place: _Place, slots: SpeechSlots, made: int) -> bool:
         """Wait until the speech may be handed over; return False at once where it needs more than `made` frames."""
@@ -227,6 +219,12 @@ class SpeechMaker:
         """Seconds until the speech may be handed over, given its position on the stream; None while unknown."""
         wait_s = generation.wait_before_start_s(self._pace.frames_per_s, next_chunk_s)
         return None if wait_s is None else max(0.0, wait_s - max(0.0, place.due(0) - self._clock()))
+
+
+async def _push(sink: SpeechSink, speech_id: str, chunk: SpeechChunk) -> None:
+    await sink.push(speech_id, chunk.first_frame, chunk.faces, chunk.audio)
+    if chunk.first_frame == 0:
+        span.event("first frame handed to the channel")
 
 
 class _AnnouncingModels:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from speech.audio.decoder import SAMPLE_RATE_HZ, decode_upload
+from speech.audio.decoder import SAMPLE_RATE_HZ, decode_heard
 
 _SYLLABLES_PER_S = 4.0
 _LOUDNESS = 0.1
@@ -43,7 +43,7 @@ async def bench_speech(audio: Path | None, seconds: float) -> Speech:
     samples = round(seconds * SAMPLE_RATE_HZ)
     if audio is not None:
         return Speech(
-            np.resize(await decode_upload(audio), samples).astype(np.float32), f"{seconds:g} s of {audio.name}"
+            np.resize(await decode_heard(audio), samples).astype(np.float32), f"{seconds:g} s of {audio.name}"
         )
     noise = np.random.default_rng(0).standard_normal(samples)
     swell = 0.5 - 0.5 * np.cos(2 * np.pi * _SYLLABLES_PER_S * np.arange(samples) / SAMPLE_RATE_HZ)

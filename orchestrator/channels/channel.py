@@ -9,8 +9,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 import anyio
-import numpy as np
-from numpy.typing import NDArray
 
 from inference.errors import InferenceError
 from orchestrator.channels.backoff import RestartDelay
@@ -24,7 +22,9 @@ from orchestrator.observability import logs
 from orchestrator.observability.metrics import Metrics
 from orchestrator.observability.notices import Broadcast
 from orchestrator.tasks.board import TaskBoard
+from orchestrator.tasks.open_logs import unreadable
 from orchestrator.tasks.task import Failure, Stage, Task, TaskState
+from speech.log import LogUnreadable, SpeechLog
 from speech.speaking import Pace, SpeechMaker
 from streaming.events import ChannelDied, ChannelEvent, EndReason, SpeechEnded, SpeechStarted, Status
 from streaming.handle import ChannelError, ChannelHandle
@@ -231,8 +231,8 @@ class Channel:
 
     async def _work(self, process: ChannelHandle) -> None:
         while process.alive and (taken := await self._next()) is not None:
-            task, samples = taken
-            active = _Active(task, asyncio.create_task(self._say(task, samples, process), name=f"say-{task.id}"))
+            task, log = taken
+            active = _Active(task, asyncio.create_task(self._say(task, log, process), name=f"say-{task.id}"))
             self._active[task.id] = active
             self._idle = anyio.Event()
             self._change()
@@ -245,7 +245,7 @@ class Channel:
             if not active.saying.cancelled():
                 active.saying.result()
 
-    async def _next(self) -> tuple[Task, NDArray[np.int16]] | None:
+    async def _next(self) -> tuple[Task, SpeechLog] | None:
         """The next task, or None once the channel takes no more."""
         if not self._taking:
             return None
@@ -254,17 +254,19 @@ class Channel:
             return await self._board.take(self.id)
         return None
 
-    async def _say(self, task: Task, samples: NDArray[np.int16], process: ChannelHandle) -> None:
+    async def _say(self, task: Task, log: SpeechLog, process: ChannelHandle) -> None:
         logs.task_id.set(task.id)  # a context variable of this asyncio task, which its log lines carry
         with self._setup.traces.making(task):
-            await self._made(task, samples, process)
+            await self._made(task, log, process)
 
-    async def _made(self, task: Task, samples: NDArray[np.int16], process: ChannelHandle) -> None:
+    async def _made(self, task: Task, log: SpeechLog, process: ChannelHandle) -> None:
         assert self._maker is not None
         try:
-            await self._maker.say(task, samples, process)
+            await self._maker.say(task, log, process)
         except InferenceError as error:
             await self._fail(task.id, Failure(error.code, error.message))
+        except LogUnreadable as error:
+            await self._fail(task.id, unreadable(error))
         except ChannelError as error:
             if process.alive:
                 await self._fail(task.id, Failure("channel_error", str(error)))

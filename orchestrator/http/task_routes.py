@@ -9,8 +9,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 
-import numpy as np
-from numpy.typing import NDArray
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -29,8 +27,9 @@ from orchestrator.tasks.board import ChannelGone, QueueFull
 from orchestrator.tasks.file_name import shown_name
 from orchestrator.tasks.parameters import SpeechDefaults, SpeechParameters
 from orchestrator.tasks.task import Stage, Task, TaskJson, TaskState
-from speech.audio.decoder import SAMPLE_RATE_HZ, decode_upload
+from speech.audio.decoder import decode_whole
 from speech.audio.errors import AudioError
+from speech.audio.frames import FPS
 from speech.audio.spool import spool_upload
 
 _FORM_BYTES = 1_000_000  # the most that a form may hold beside its audio
@@ -117,17 +116,17 @@ async def _accepted(request: Request, orchestrator: Orchestrator) -> Task:
             if full := orchestrator.board.full(parameters.channel):
                 raise _queue_full(full)  # before decoding what would be refused anyway
             with span.child("decode"):
-                pcm = await decode_upload(path, orchestrator.decode_limits)
-    task = _task(parameters, pcm, arrived_at, shown_name(form.audio_name), orchestrator)
+                speech = await decode_whole(path, orchestrator.decode_limits)
+    task = _task(parameters, arrived_at, shown_name(form.audio_name), orchestrator)
     logs.task_id.set(task.id)
     try:
-        await orchestrator.board.submit(task, np.rint(pcm * 32768).astype(np.int16))
+        await orchestrator.board.submit(task, speech)
     except QueueFull as error:
         raise _queue_full(str(error)) from None
     except ChannelGone:
         raise _unknown_channel(parameters.channel, orchestrator) from None
     orchestrator.traces.accepted(task)  # before anything is awaited: no channel has taken it yet
-    orchestrator.metrics.speech_s.inc(task.duration_s)
+    orchestrator.metrics.speech_s.inc(sum(map(len, speech)) / FPS)
     return task
 
 
@@ -179,7 +178,6 @@ def require_ready(orchestrator: Orchestrator) -> None:
 
 def _task(
     parameters: SpeechParameters,
-    pcm: NDArray[np.float32],
     arrived_at: float,
     file_name: str | None,
     orchestrator: Orchestrator,
@@ -190,7 +188,7 @@ def _task(
         steps=parameters.steps,
         guidance=parameters.guidance,
         seed=parameters.seed,
-        duration_s=len(pcm) / SAMPLE_RATE_HZ,
+        duration_s=None,
         created_at=arrived_at,
         stamps={Stage.DECODED.value: orchestrator.clock()},
         file_name=file_name,

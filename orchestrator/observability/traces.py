@@ -117,5 +117,5 @@ def _about(task: Task) -> dict[str, Value]:
         "channel": task.channel,
         "steps": task.steps,
         "guidance": task.guidance,
-        "duration_s": task.duration_s,
+        **({} if task.duration_s is None else {"duration_s": task.duration_s}),
     }

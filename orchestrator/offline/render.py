@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from latentsync.avatar import PreparedAvatar
 from orchestrator.offline.mp4_writer import Mp4Options, Mp4Writer
-from speech.audio.decoder import DecodeLimits, decode_upload
+from speech.audio.decoder import DecodeLimits, decode_heard
 from speech.audio.frames import frame_audio, pad_to_frames
 from speech.generation import (
     GenerationSettings,
@@ -72,7 +72,7 @@ async def render(
     `AudioError`, `InferenceError`, `EncodingFailed`; then no output is left.
     """
     began = clock()
-    pcm = pad_to_frames(await decode_upload(audio, options.limits))
+    pcm = pad_to_frames(await decode_heard(audio, options.limits), silent_frames=0)
     decoded = clock()
     request = SpeechRequest(pcm, seed=options.seed, steps=options.steps, guidance=options.guidance)
     generation = SpeechGeneration(models, avatar, request, options.generation, clock)

@@ -18,7 +18,9 @@ export class TaskList {
     item.querySelector(".state").textContent = task.state;
     const name = item.querySelector(".what");
     name.textContent = name.title = task.file_name ?? "speech";
-    item.querySelector("progress").value = task.progress;
+    const progress = item.querySelector("progress");
+    if (task.progress === null) progress.removeAttribute("value");  // shown as going on without an end
+    else progress.value = task.progress;
     item.querySelector(".detail").textContent = detail(task);
     item.querySelector(".cancel").hidden = FINAL.has(task.state);
   }
@@ -41,7 +43,7 @@ export class TaskList {
 function detail(task) {
   if (task.error) return task.error.message;
   const { first_frame: firstFrame } = task.timings_s;
-  const parts = [`${task.duration_s.toFixed(1)} s`];
+  const parts = [task.duration_s === null ? "still arriving" : `${task.duration_s.toFixed(1)} s`];
   if (task.state === "inferring" && task.frames.total) parts.push(`${task.frames.generated} of ${task.frames.total} frames`);
   if (firstFrame !== undefined) parts.push(`on the stream after ${firstFrame.toFixed(1)} s`);
   parts.push(new Date(task.created_at).toLocaleTimeString());

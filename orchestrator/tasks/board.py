@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import errno
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import anyio
-import numpy as np
-from numpy.typing import NDArray
 
 from orchestrator.clock import Clock
+from orchestrator.tasks.open_logs import OpenLogs, unreadable, why_it_fails
 from orchestrator.tasks.speech_files import SpeechFiles
 from orchestrator.tasks.store import TaskStore
 from orchestrator.tasks.task import Failure, Stage, Task, TaskState
+from speech.audio.frames import FPS
 from speech.events import FacesMade, FeaturesReady, LengthKnown, SpeechEvent
+from speech.log import SoundFrames, SpeechLog
 
 # A task that was interrupted this many times is more likely the cause of the interruptions than their victim.
 MAX_ATTEMPTS = 3
-PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
-"""Errors of files that pass by themselves."""
-_READ_PAUSES_S = (0.5, 1.0, 2.0, 4.0)
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +37,11 @@ class TaskBoard:
     """Unfinished tasks are kept here and in the store, finished ones only in the store.
 
     After a restart queued tasks are still queued, in their order. A task that was inferring or streaming is said again
-    from its beginning, in at most `MAX_ATTEMPTS` attempts; then it fails.
+    from its beginning, in at most `MAX_ATTEMPTS` attempts; then it fails. One whose speech was still arriving is said
+    as far as it came, and then fails with `source_lost`.
+
+    The logs of tasks that are receiving or taken are open here; they are closed when the task waits without a source,
+    and when it is over.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class TaskBoard:
         self._finished = finished
         self._exists = exists
         self._live: dict[str, Task] = {}
+        self._logs = OpenLogs(files)
         self._arriving: dict[str, int] = {}
         self._arrived = anyio.Event()
         self._notify = notify
@@ -74,61 +76,126 @@ class TaskBoard:
         await asyncio.to_thread(self._files.open, {task.id for task in unfinished}, damaged)
         for task in unfinished:
             self._live[task.id] = task
-            if task.state is not TaskState.QUEUED:
+            if task.duration_s is None:
+                await self._cut_off(task)
+            if not task.state.waits:
                 await self.requeue(task.id, "the server was interrupted")
 
     async def aclose(self) -> None:
-        """Close the store."""
+        """Close the store and all logs; what was still arriving is cut off there."""
+        self._logs.close_all()
         await self._store.aclose()
 
-    async def submit(self, task: Task, pcm: NDArray[np.int16]) -> None:
-        """Accept a task; on return it and its speech, int16 [samples] at 16 kHz, are on the disk.
+    async def begin(self, task: Task) -> SpeechLog:
+        """Accept a task whose speech still arrives, and on return is on the disk; its source appends to the log.
+
+        The source seals the log, or breaks it off, and then calls `received`. A task that is over before that has
+        broken its log off itself: its source finds the reason in `end`.
 
         Raises QueueFull, ChannelGone, OSError when the disk is full, and StoreUnavailable.
         """
+        return await self._accept(dataclasses.replace(task, state=TaskState.RECEIVING, duration_s=None), ())
+
+    async def submit(self, task: Task, blocks: Iterable[SoundFrames]) -> None:
+        """Accept a task whose speech has arrived; on return both are on the disk. Raises what `begin` does."""
+        blocks = tuple(blocks)
+        duration_s = sum(map(len, blocks)) / FPS
+        await self._accept(dataclasses.replace(task, state=TaskState.QUEUED, duration_s=duration_s), blocks)
+
+    async def received(self, task_id: str, message: str | None = None) -> None:
+        """All that comes of a task's speech is in its log, which has its end; on return all of it is on the disk.
+
+        One that was broken off fails with the log's reason and `message` once what came is played, and at once where
+        nothing came.
+        """
+        task, log = self._live.get(task_id), self._logs.get(task_id)
+        if task is None or task.state.final or task.duration_s is not None or log is None:
+            return
+        if log.end is None:
+            raise RuntimeError(f"the speech of task {task_id} is still arriving: seal its log, or break it off")
+        failure = why_it_fails(log, message)
+        if not log.frames:
+            await self.finish(
+                task_id, TaskState.FAILED, failure or Failure("empty_audio", "The speech has no sound. Send some.")
+            )
+            return
+        self._live[task_id] = dataclasses.replace(task, failure=failure)  # at once: it may end while the disk is slow
+        try:
+            await log.sync()
+        except OSError as error:  # it can still be played, if not after a loss of power
+            logger.error("the speech of task %s may not be on the disk: %s", task_id, error)
+        task = self._live.get(task_id)
+        if task is None or task.state.final:
+            return
+        if waits := task.state.waits:
+            self._logs.close(task_id)
+        await self._change(
+            task_id,
+            state=TaskState.QUEUED if waits else task.state,
+            duration_s=log.frames / FPS,
+            stamps={**task.stamps, Stage.DECODED.value: self._clock()},
+        )
+        self._wake()
+
+    async def _accept(self, task: Task, blocks: Iterable[SoundFrames]) -> SpeechLog:
         if full := self.full(task.channel):
             raise QueueFull(full)
         # Counted before the first await, so that concurrent requests can't all get the last free place.
         self._arriving[task.channel] = self._arriving.get(task.channel, 0) + 1
+        log: SpeechLog | None = None
         try:
-            await asyncio.to_thread(self._files.write, task.id, pcm)
+            log = self._files.begin(task.id, self._wake)
+            for block in blocks:
+                await log.append(block)
+            if task.state is not TaskState.RECEIVING:
+                await log.sync()
+                log.seal()
+                log.close()
+            await asyncio.to_thread(self._files.sync)
             await self._store.add(task)
             if not self._exists(task.channel):  # removed since the request was checked
                 await self._store.remove(task.id)
                 raise ChannelGone(f"channel {task.channel!r} was removed")
         except BaseException:
+            if log is not None:
+                log.close()
             self._files.delete(task.id)
             raise
         finally:
             self._arriving[task.channel] -= 1
         self._live[task.id] = task
+        if task.state is TaskState.RECEIVING:
+            self._logs.keep(task.id, log)
         self._notify(task)
         self._wake()
+        return log
 
     def full(self, channel: str) -> str | None:
         """The reason why the channel accepts no more tasks now, else None."""
         waiting = self.waiting(channel) + self._arriving.get(channel, 0)
         return f"channel {channel!r} has {waiting} tasks waiting" if waiting >= self._queue_limit else None
 
-    async def take(self, channel: str) -> tuple[Task, NDArray[np.int16]]:
-        """Wait for the channel's oldest queued task; it is `inferring` on return, with its speech."""
+    async def take(self, channel: str) -> tuple[Task, SpeechLog]:
+        """Wait for the channel's oldest task that is queued, or receiving with a frame at least.
+
+        It is `inferring` on return; its log is closed here when it is over.
+        """
         while True:
-            queued = (t for t in self._live.values() if t.channel == channel and t.state is TaskState.QUEUED)
-            task = next(queued, None)
+            task = next((t for t in self._live.values() if t.channel == channel and self._can_begin(t)), None)
             if task is None:
                 await self._arrived.wait()
                 continue
             try:
-                pcm = await self._read(task.id)
+                log = await self._logs.opened(task)
             except FileNotFoundError:
                 await self.finish(task.id, TaskState.FAILED, Failure("speech_lost", "The speech's file is gone."))
                 continue
             except OSError as error:
-                message = f"The speech's file can't be read ({error.strerror or error}). Upload it again."
-                await self.finish(task.id, TaskState.FAILED, Failure("speech_unreadable", message))
+                await self.finish(task.id, TaskState.FAILED, unreadable(error))
                 continue
-            if self._live.get(task.id) is not task:
-                continue  # cancelled while its file was read
+            if (now := self._live.get(task.id)) is None or not now.state.waits:
+                self._logs.close(task.id)
+                continue  # cancelled while its file was opened
             taken = await self._change(
                 task.id,
                 state=TaskState.INFERRING,
@@ -136,7 +203,7 @@ class TaskBoard:
                 stamps={**_kept(task), Stage.STARTED.value: self._clock()},
             )
             if task.id in self.taken(channel):  # else it was cancelled during the write
-                return taken, pcm
+                return taken, log
 
     async def stamp(self, task_id: str, stage: Stage, state: TaskState | None = None) -> Task | None:
         """Record that a task has reached a stage, and its new state; returns the task, or None when it is final."""
@@ -151,9 +218,10 @@ class TaskBoard:
         task = self._live.get(task_id)
         if task is not None and not task.state.final:
             changed = dataclasses.replace(task, **frames)  # type: ignore[arg-type]
-            self._live[task_id] = dataclasses.replace(
-                changed, frames_played=min(changed.frames_played, changed.frames_total)
-            )
+            if changed.frames_total:
+                played = min(changed.frames_played, changed.frames_total)
+                changed = dataclasses.replace(changed, frames_played=played)
+            self._live[task_id] = changed
             self._notify(self._live[task_id])
 
     async def hear(self, task_id: str, event: SpeechEvent) -> None:
@@ -172,14 +240,20 @@ class TaskBoard:
     async def finish(self, task_id: str, state: TaskState, failure: Failure | None = None) -> None:
         """Give a live task its final state; a task that is final already stays as it is.
 
-        Its speech is deleted once that state is on the disk: a restart before that begins the task again.
+        One that is done though its source broke off fails with that reason. Its speech is deleted once that state is on
+        the disk: a restart before that begins the task again.
         """
         task = self._live.get(task_id)
         if task is None or task.state.final:
             return
+        log = self._logs.get(task_id)
+        if state is TaskState.DONE and (failure := task.failure or why_it_fails(log)):
+            state = TaskState.FAILED
+        duration_s = log.frames / FPS if task.duration_s is None and log is not None else task.duration_s
         stamps = {**task.stamps, Stage.DONE.value: self._clock()}
-        final = dataclasses.replace(task, state=state, failure=failure, stamps=stamps)
+        final = dataclasses.replace(task, state=state, failure=failure, stamps=stamps, duration_s=duration_s)
         self._live[task_id] = final  # at once, so that nothing changes it any more
+        self._logs.close(task_id, failure.code if failure else state.value)
         self._finished(final)
         await asyncio.shield(self._settle(final))
 
@@ -193,7 +267,8 @@ class TaskBoard:
     async def requeue(self, task_id: str, reason: str, blameless: bool = False) -> None:
         """Put an interrupted task back into its place in the queue, or fail it after too many attempts.
 
-        A `blameless` interruption, as by an ordered stop, doesn't count as an attempt.
+        One whose speech still arrives is receiving again. A `blameless` interruption, as by an ordered stop, doesn't
+        count as an attempt.
         """
         task = self._live.get(task_id)
         if task is None or task.state.final:
@@ -203,9 +278,12 @@ class TaskBoard:
             message = f"Interrupted {attempts} times, the last time because {reason}."
             await self.finish(task_id, TaskState.FAILED, Failure("interrupted", message))
             return
+        receiving = task.duration_s is None
+        if not receiving:
+            self._logs.close(task_id)
         await self._change(
             task_id,
-            state=TaskState.QUEUED,
+            state=TaskState.RECEIVING if receiving else TaskState.QUEUED,
             attempts=attempts,
             stamps=_kept(task),
             frames_generated=0,
@@ -223,20 +301,32 @@ class TaskBoard:
         return [self._live.get(task.id, task) for task in await self._store.newest(limit, channel)]
 
     def waiting(self, channel: str) -> int:
-        """How many tasks are queued for the channel."""
-        return sum(t.channel == channel and t.state is TaskState.QUEUED for t in self._live.values())
+        """How many tasks of the channel wait to be taken."""
+        return len(self.queued(channel))
 
     def queued(self, channel: str) -> list[str]:
-        """The ids of the channel's queued tasks, oldest first."""
-        return [t.id for t in self._live.values() if t.channel == channel and t.state is TaskState.QUEUED]
+        """The ids of the channel's tasks that wait to be taken, oldest first."""
+        return [t.id for t in self._live.values() if t.channel == channel and t.state.waits]
 
     def taken(self, channel: str) -> list[str]:
-        """The ids of the channel's tasks that are neither queued nor finished, oldest first."""
-        return [
-            t.id
-            for t in self._live.values()
-            if t.channel == channel and t.state is not TaskState.QUEUED and not t.state.final
-        ]
+        """The ids of the channel's tasks that neither wait nor are finished, oldest first."""
+        return [t.id for t in self._live.values() if t.channel == channel and not t.state.waits and not t.state.final]
+
+    def _can_begin(self, task: Task) -> bool:
+        log = self._logs.get(task.id)
+        return task.state is TaskState.QUEUED or (
+            task.state is TaskState.RECEIVING and log is not None and log.frames > 0
+        )
+
+    async def _cut_off(self, task: Task) -> None:
+        """End a task whose speech was arriving when the server ended: it is said as far as it came."""
+        frames = await asyncio.to_thread(self._files.frames, task.id)
+        failure = Failure("source_lost", "The server ended while the speech arrived. Send it again, whole.")
+        if not frames:
+            await self.finish(task.id, TaskState.FAILED, failure)
+            return
+        state = TaskState.QUEUED if task.state.waits else task.state
+        await self._change(task.id, state=state, duration_s=frames / FPS, failure=failure)
 
     async def _change(self, task_id: str, **changes: Any) -> Task:
         task = dataclasses.replace(self._live[task_id], **changes)
@@ -245,18 +335,6 @@ class TaskBoard:
         if task_id in self._live:  # else it ended during the write, and its listeners were notified of that
             self._notify(self._live[task_id])
         return task
-
-    async def _read(self, task_id: str) -> NDArray[np.int16]:
-        """The task's speech; retries while file descriptors or memory are short."""
-        for pause_s in _READ_PAUSES_S:
-            try:
-                return await asyncio.to_thread(self._files.read, task_id)
-            except OSError as error:
-                if error.errno not in PASSING:
-                    raise
-                logger.warning("the speech of task %s can't be read now: %s", task_id, error)
-                await asyncio.sleep(pause_s)
-        return await asyncio.to_thread(self._files.read, task_id)
 
     async def _settle(self, final: Task) -> None:
         await self._store.save(final)

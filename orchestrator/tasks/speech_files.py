@@ -1,22 +1,24 @@
-"""The decoded speech of tasks that are not finished, on disk."""
+"""The speech of tasks that are not finished, on disk."""
 
 from __future__ import annotations
 
 import logging
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
+from orchestrator.tasks import earlier_speeches
+from orchestrator.tasks.earlier_speeches import read_earlier_speech
+from speech.log import LogEnd, SpeechLog, as_stored
 
-_SUFFIX = ".pcm"
+SUFFIX = ".speech"
 
 logger = logging.getLogger(__name__)
 
 
 class SpeechFiles:
-    """One file for each task: int16 mono at 16 kHz. A file appears whole or not at all, and outlives a power cut."""
+    """The log of each task, a file that grows while the speech arrives."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -25,16 +27,17 @@ class SpeechFiles:
     def open(self, keep: set[str], set_aside: bool = False) -> None:
         """Create the folders, and delete what an earlier run left except the speech of the tasks in `keep`.
 
-        With `set_aside` the other speeches are moved to the folder `unclaimed`: the list of tasks was damaged, and may
-        have lost them.
+        Those that an earlier version left become logs. With `set_aside` the other speeches are moved to the folder
+        `unclaimed`: the list of tasks was damaged, and may have lost them.
         """
         self.incoming.mkdir(parents=True, exist_ok=True)
         for leftover in self.incoming.iterdir():
             leftover.unlink()
-        for speech in self._directory.glob(f"*{_SUFFIX}"):
+        for speech in speeches_in(self._directory):
             if speech.stem in keep:
-                continue
-            if set_aside:
+                if speech.suffix == earlier_speeches.SUFFIX:
+                    self._convert(speech)
+            elif set_aside:
                 unclaimed = self._directory / "unclaimed"
                 unclaimed.mkdir(exist_ok=True)
                 speech.rename(unclaimed / speech.name)
@@ -42,33 +45,55 @@ class SpeechFiles:
             else:
                 speech.unlink()
 
-    def write(self, task_id: str, pcm: NDArray[np.int16]) -> None:
-        """Store int16 [samples]; on return it is on the disk."""
-        with tempfile.NamedTemporaryFile(dir=self.incoming, delete=False) as file:
-            try:
-                file.write(np.ascontiguousarray(pcm, dtype="<i2").tobytes())
-                file.flush()
-                os.fsync(file.fileno())
-                Path(file.name).replace(self._path(task_id))
-            except BaseException:
-                Path(file.name).unlink(missing_ok=True)
-                raise
-        self._sync_directory()
+    def begin(self, task_id: str, changed: Callable[[], None]) -> SpeechLog:
+        """An empty log; `sync` puts its name on the disk. Raises OSError."""
+        return SpeechLog(self._path(task_id), changed=changed)
 
-    def read(self, task_id: str) -> NDArray[np.int16]:
-        """The samples, int16 [samples]; raises FileNotFoundError."""
-        return np.fromfile(self._path(task_id), dtype="<i2").astype(np.int16)
+    def log(self, task_id: str, end: LogEnd) -> SpeechLog:
+        """The log of a speech that has ended so; raises FileNotFoundError and other OSErrors."""
+        path = self._path(task_id)
+        path.stat()  # else it would be created
+        return SpeechLog(path, end)
+
+    def frames(self, task_id: str) -> int:
+        """How many frames of a speech are there; 0 where none can be read."""
+        try:
+            log = self.log(task_id, LogEnd())
+        except OSError as error:
+            logger.warning("the speech of task %s can't be read: %s", task_id, error)
+            return 0
+        log.close()
+        return log.frames
 
     def delete(self, task_id: str) -> None:
         """Delete the speech of a finished task."""
         self._path(task_id).unlink(missing_ok=True)
 
-    def _path(self, task_id: str) -> Path:
-        return self._directory / f"{task_id}{_SUFFIX}"
-
-    def _sync_directory(self) -> None:
+    def sync(self) -> None:
+        """Return once the names of all logs are on the disk; raises OSError."""
         folder = os.open(self._directory, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+    def _path(self, task_id: str) -> Path:
+        return self._directory / f"{task_id}{SUFFIX}"
+
+    def _convert(self, speech: Path) -> None:
+        """Make the log of a speech that an earlier version stored; it is whole or not there."""
+        try:
+            with tempfile.NamedTemporaryFile(dir=self.incoming, delete=False) as file:
+                file.write(as_stored(read_earlier_speech(speech)))
+                file.flush()
+                os.fsync(file.fileno())
+            Path(file.name).rename(self._path(speech.stem))
+            self.sync()
+            speech.unlink()
+        except OSError as error:  # as of a full disk: the server runs, and this task fails
+            logger.error("the speech of task %s can't be taken over: %s", speech.stem, error)
+
+
+def speeches_in(directory: Path) -> list[Path]:
+    """The speeches in a folder, also those that an earlier version stored."""
+    return [path for suffix in (SUFFIX, earlier_speeches.SUFFIX) for path in directory.glob(f"*{suffix}")]

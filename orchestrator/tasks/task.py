@@ -20,12 +20,18 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class TaskState(StrEnum):
     """Where a task is; the last three are final."""
 
+    RECEIVING = "receiving"
     QUEUED = "queued"
     INFERRING = "inferring"
     STREAMING = "streaming"
     DONE = "done"
     FAILED = "failed"
     CANCELLED = "cancelled"
+
+    @property
+    def waits(self) -> bool:
+        """Whether no channel has taken it yet."""
+        return self in (TaskState.RECEIVING, TaskState.QUEUED)
 
     @property
     def final(self) -> bool:
@@ -60,23 +66,26 @@ class FailureJson(TypedDict):
 
 
 class FramesJson(TypedDict):
-    """How far a speech is, in frames."""
+    """How far a speech is, in frames; `total` is null while its end is unknown."""
 
-    total: int
+    total: int | None
     generated: int
     played: int
     dropped: int
 
 
 class TaskJson(TypedDict):
-    """A task as the API shows it; timings in seconds after the upload had arrived."""
+    """A task as the API shows it; timings in seconds after the upload had arrived.
+
+    `progress` and `duration_s` are null while the speech's end is unknown.
+    """
 
     task_id: str
     channel: str
     file_name: str | None
     state: TaskState
-    progress: Share
-    duration_s: float
+    progress: Share | None
+    duration_s: float | None
     num_inference_steps: int
     guidance_scale: float
     seed: int
@@ -91,7 +100,8 @@ class TaskJson(TypedDict):
 class Task:
     """One speech; `created_at` and `stamps` are Unix seconds, `created_at` is when the upload had arrived whole.
 
-    `file_name` is a text for people (`shown_name`), never a path.
+    `duration_s` is None while more of it may come. A task that isn't over and has a `failure` fails with it once what
+    came is played. `file_name` is a text for people (`shown_name`), never a path.
     """
 
     id: str
@@ -99,7 +109,7 @@ class Task:
     steps: int
     guidance: float
     seed: int
-    duration_s: float
+    duration_s: float | None
     created_at: float
     state: TaskState = TaskState.QUEUED
     attempts: int = 0
@@ -117,27 +127,31 @@ class Task:
         return "task"
 
     @property
-    def progress(self) -> float:
-        """From 0 to 1: half of it is frames generated, half is frames played."""
+    def progress(self) -> float | None:
+        """From 0 to 1: half of it is frames generated, half is frames played; None while the length is unknown."""
         if self.state is TaskState.DONE:
             return 1.0
+        if self.duration_s is None:
+            return None
         return (self.frames_generated + self.frames_played) / (2 * self.frames_total) if self.frames_total else 0.0
 
     def as_json(self) -> TaskJson:
         """The task as the API shows it."""
+        failure = self.failure if self.state.final else None
+        known = self.duration_s is not None
         return {
             "task_id": self.id,
             "channel": self.channel,
             "file_name": self.file_name,
             "state": self.state,
-            "progress": round(self.progress, 3),
-            "duration_s": round(self.duration_s, 3),
+            "progress": None if self.progress is None else round(self.progress, 3),
+            "duration_s": None if self.duration_s is None else round(self.duration_s, 3),
             "num_inference_steps": self.steps,
             "guidance_scale": self.guidance,
             "seed": self.seed,
             "attempts": self.attempts,
             "frames": {
-                "total": self.frames_total,
+                "total": self.frames_total if known else None,
                 "generated": self.frames_generated,
                 "played": self.frames_played,
                 "dropped": self.frames_dropped,
@@ -148,5 +162,5 @@ class Task:
                 for stage in Stage
                 if stage.value in self.stamps
             },
-            "error": None if self.failure is None else {"code": self.failure.code, "message": self.failure.message},
+            "error": None if failure is None else {"code": failure.code, "message": failure.message},
         }

@@ -55,4 +55,4 @@ async def test_what_plays_plays_on_and_what_waits_is_said_or_told(tmp_path: Path
         assert [states[task_id]["state"] for task_id in (first, second, after)] == ["done"] * 3
         if code != errno.EMFILE:
             assert os.strerror(code) in states[third]["error"]["message"]
-    assert list(settings.tasks_dir.glob("*.pcm")) == []
+    assert list(settings.tasks_dir.glob("*.speech")) == []

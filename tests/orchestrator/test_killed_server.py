@@ -107,7 +107,7 @@ async def test_everything_accepted_is_said_after_the_kill_and_nothing_is_left_ov
         process.send_signal(signal.SIGTERM)
         assert await process.wait() == 0
     await all_gone(started)
-    assert not list(incoming(settings)) and not list(settings.tasks_dir.glob("*.pcm"))
+    assert not list(incoming(settings)) and not list(settings.tasks_dir.glob("*.speech"))
     assert not [path for path in settings.run_dir.rglob("*") if path.is_socket()]
     assert not [*Path("/dev/shm").glob(f"latentsync-{process.pid}-*")]
 

@@ -15,7 +15,7 @@ from orchestrator.avatars.errors import VideoError
 from orchestrator.avatars.video import read_frames, video_info
 from processes.confinement import Confinement
 from speech.audio import decoder
-from speech.audio.decoder import decode_upload, ffmpeg_binary
+from speech.audio.decoder import decode_heard, ffmpeg_binary
 from speech.audio.errors import AudioError, NotAudio
 
 
@@ -79,7 +79,7 @@ async def test_playlist_gets_nothing(
     upload = tmp_path / "upload"
     upload.write_text(playlists({"http": address, "a file of the machine": str(clip)}.get(where, where))[kind])
     with pytest.raises(NotAudio) as as_sound:
-        await decode_upload(upload)
+        await decode_heard(upload)
     with pytest.raises(VideoError) as as_video:
         video_info(upload)
     with pytest.raises(VideoError):
@@ -105,10 +105,10 @@ async def test_the_same_playlists_would_be_followed_were_nothing_forbidden(
 async def test_memory_is_bounded(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sound = tmp_path / "sound.m4a"
     subprocess.run([ffmpeg_binary(), "-v", "error", "-i", clip, "-vn", "-c", "copy", sound], check=True)
-    assert len(await decode_upload(sound))
+    assert len(await decode_heard(sound))
     monkeypatch.setattr(decoder, "_MEMORY_BYTES", 1 << 24)
     with pytest.raises(AudioError):
-        await decode_upload(sound)
+        await decode_heard(sound)
 
 
 def test_pictures_that_would_fill_the_memory_are_refused(tmp_path: Path) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from latentsync.contract import CONTRACT
 from latentsync.sound import SOUND_FRAME_SAMPLES
-from speech.log import LogEnd, SoundFrames, SpeechLog
+from speech.log import LogEnd, LogUnreadable, SoundFrames, SpeechLog
 
 
 def frames(first: int, count: int) -> SoundFrames:
@@ -88,3 +90,53 @@ async def test_append_that_fails_adds_nothing(tmp_path: Path, monkeypatch: pytes
 def test_frames_of_another_shape_are_refused() -> None:
     with pytest.raises(ValueError, match="expected frames of the shapes"):
         SoundFrames(np.zeros((2, 640), np.int16), np.zeros((1, SOUND_FRAME_SAMPLES), np.int16))
+
+
+async def test_file_is_closed_after_the_write_that_is_under_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, begun, released = SpeechLog(tmp_path / "a"), threading.Event(), threading.Event()
+    write, file = os.pwrite, log._file
+
+    def slow(*arguments: Any) -> int:
+        begun.set()
+        assert released.wait(10)
+        return write(*arguments)
+
+    monkeypatch.setattr(os, "pwrite", slow)
+    appending = asyncio.create_task(log.append(frames(0, 1)))
+    await asyncio.to_thread(begun.wait)
+    appending.cancel()
+    await asyncio.gather(appending, return_exceptions=True)
+    log.close()
+    os.fstat(file)  # else another file could get the descriptor, and the thread would write into that one
+    released.set()
+    while True:
+        try:
+            os.fstat(file)
+        except OSError:
+            break
+        await asyncio.sleep(0.01)
+    assert (tmp_path / "a").stat().st_size == 5120
+    with pytest.raises(RuntimeError, match="closed"):
+        await log.read(0, 1)
+
+
+async def test_owner_is_told_of_the_first_frames_and_of_the_end(tmp_path: Path) -> None:
+    told: list[int] = []
+    log = SpeechLog(tmp_path / "a", changed=lambda: told.append(log.frames))
+    for first in (0, 2):
+        await log.append(frames(first, 2))
+    log.seal()
+    log.seal()
+    assert told == [2, 4]
+    log.close()
+
+
+async def test_file_that_lost_frames_is_unreadable(tmp_path: Path) -> None:
+    log = SpeechLog(tmp_path / "a")
+    await log.append(frames(0, 2))
+    os.truncate(tmp_path / "a", 6000)
+    with pytest.raises(LogUnreadable, match="ends after 6000 bytes"):
+        await log.read(0, 2)
+    log.close()

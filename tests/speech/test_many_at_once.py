@@ -21,6 +21,7 @@ from inference.capacity import Capacity
 from speech.audio.frames import SilentFrames
 from speech.events import SpeechEvent
 from speech.generation import GenerationSettings
+from speech.log import LogEnd, SoundFrames
 from speech.speaking import Pace, SpeechMaker
 from speech.urgency import UrgentFirst
 from streaming.handle import Reservation
@@ -127,6 +128,16 @@ async def unheard(speech_id: str, event: SpeechEvent) -> None:
     """Nobody keeps account of these speeches."""
 
 
+class Silence:
+    """A log without a file, which threads would have to read in real time."""
+
+    end = LogEnd()
+    frames = SPEECH_S * FPS
+
+    async def read(self, first: int, count: int) -> SoundFrames:
+        return SoundFrames(np.zeros((count, 640), np.int16), np.zeros((count, 1920), np.int16))
+
+
 async def watched(gpus: int, channels: int, first_speeches_at: Iterable[float]) -> list[Channel]:
     """The channels after a while, each of which says one speech after another from its moment on."""
     loop, models = asyncio.get_running_loop(), Gpus(gpus)
@@ -134,6 +145,7 @@ async def watched(gpus: int, channels: int, first_speeches_at: Iterable[float]) 
     urgent = UrgentFirst(1)
     urgent.resize(2 * capacity.chunks + 1, capacity)  # as the orchestrator does
     avatar: Any = SimpleNamespace(condition=np.zeros((1, 9, 1, 1), np.float16), frame_index=lambda position: 0)
+    silence: Any = Silence()
     everyone = [Channel() for _ in range(channels)]
 
     async def speak(channel: Any, begins_at: float) -> None:
@@ -143,7 +155,7 @@ async def watched(gpus: int, channels: int, first_speeches_at: Iterable[float]) 
         await asyncio.sleep(begins_at)
         for number in range(100):
             task: Any = SimpleNamespace(id=str(number), seed=1, steps=STEPS, guidance=1.0)
-            await maker.say(task, np.zeros(SPEECH_S * 16_000, np.int16), channel)
+            await maker.say(task, silence, channel)
 
     speakers = [asyncio.create_task(speak(*each)) for each in zip(everyone, first_speeches_at, strict=True)]
     await asyncio.gather(*(channel.play() for channel in everyone))

@@ -9,8 +9,12 @@ from orchestrator.tasks.board import TaskBoard
 from orchestrator.tasks.speech_files import SpeechFiles
 from orchestrator.tasks.store import TaskStore
 from orchestrator.tasks.task import Task
+from speech.log import LogEnd, SoundFrames, SpeechLog
 
-SPEECH = np.arange(-800, 800, dtype=np.int16)
+# Three frames, which are told apart from silence and from each other.
+SPEECH = SoundFrames(
+    np.arange(-960, 960, dtype=np.int16).reshape(3, 640), np.arange(-2880, 2880, dtype=np.int16).reshape(3, 1920)
+)
 
 
 def board_in(folder: Path, queue_limit: int = 10, history: int = 10) -> TaskBoard:
@@ -19,4 +23,12 @@ def board_in(folder: Path, queue_limit: int = 10, history: int = 10) -> TaskBoar
 
 
 def task(task_id: str) -> Task:
-    return Task(id=task_id, channel="main", steps=2, guidance=1.0, seed=1, duration_s=0.1, created_at=999.0)
+    return Task(id=task_id, channel="main", steps=2, guidance=1.0, seed=1, duration_s=None, created_at=999.0)
+
+
+async def assert_whole(log: SpeechLog) -> None:
+    """The log holds `SPEECH`, and its end."""
+    assert log.end == LogEnd()
+    read = await log.read(0, 99)
+    np.testing.assert_array_equal(read.heard, SPEECH.heard)
+    np.testing.assert_array_equal(read.sound, SPEECH.sound)

@@ -130,7 +130,7 @@ async def test_a_speech_that_is_stored_while_its_channel_is_removed_is_refused(
     answer = await uploading
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "unknown_channel")
     assert (await server.http.get("/v1/tasks")).json()["tasks"] == []
-    assert list(server.orchestrator.settings.tasks_dir.glob("*.pcm")) == []
+    assert list(server.orchestrator.settings.tasks_dir.glob("*.speech")) == []
 
 
 async def test_new_targets_disturb_nothing_and_a_new_avatar_says_the_speech_again(server: RunningServer) -> None:

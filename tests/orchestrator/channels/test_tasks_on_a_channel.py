@@ -14,6 +14,7 @@ import pytest_asyncio
 
 from orchestrator.channels.setup import ChannelSetup
 from orchestrator.tasks.speech_files import SpeechFiles
+from speech.log import LogEnd
 from tests.support.held_taking import hold_taking
 from tests.support.running_server import RunningServer, running, settings_in
 from tests.support.speech_samples import wav
@@ -70,7 +71,7 @@ async def test_task_goes_from_queued_to_done_and_says_how_far_it_is(server: Runn
     assert list(timings.values()) == sorted(timings.values())
     # One second of speech is 25 frames, and the mouth fades out over two more.
     assert seen[-1]["frames"] == {"total": 27, "generated": 27, "played": 27, "dropped": 0}
-    assert list(server.orchestrator.settings.tasks_dir.glob("*.pcm")) == []
+    assert list(server.orchestrator.settings.tasks_dir.glob("*.speech")) == []
 
 
 async def test_defaults_come_from_the_checkpoint_and_the_form_beats_them(server: RunningServer) -> None:
@@ -183,11 +184,11 @@ async def test_speech_file_that_cannot_be_read_fails_its_task_alone(
     first = await say(server, seconds=4.0)
     await server.task(first, "streaming")
 
-    def failing(files: SpeechFiles, task_id: str) -> Any:
+    def failing(files: SpeechFiles, task_id: str, end: LogEnd) -> Any:
         raise OSError(code, os.strerror(code))
 
     with monkeypatch.context() as broken:
-        broken.setattr(SpeechFiles, "read", failing)
+        broken.setattr(SpeechFiles, "log", failing)
         refused = await server.task(await say(server), "failed")
     assert refused["error"]["code"] == "speech_unreadable" and os.strerror(code) in refused["error"]["message"]
     last = await say(server)
@@ -198,14 +199,14 @@ async def test_speech_file_that_cannot_be_read_fails_its_task_alone(
 async def test_speech_file_is_read_again_when_descriptors_were_missing(
     server: RunningServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, missing = SpeechFiles.read, [errno.EMFILE]
+    log, missing = SpeechFiles.log, [errno.EMFILE]
 
-    def failing(files: SpeechFiles, task_id: str) -> Any:
+    def failing(files: SpeechFiles, task_id: str, end: LogEnd) -> Any:
         if missing:
             raise OSError(missing.pop(), "no descriptors")
-        return read(files, task_id)
+        return log(files, task_id, end)
 
-    monkeypatch.setattr(SpeechFiles, "read", failing)
+    monkeypatch.setattr(SpeechFiles, "log", failing)
     assert (await server.task(await say(server), "done"))["attempts"] == 1
 
 

@@ -31,7 +31,7 @@ async def refused(server: RunningServer, answer: httpx.Response, status: int, co
     assert error["code"] == code
     assert set(error) == {"code", "message"}
     assert list(server.orchestrator.files.incoming.iterdir()) == []
-    assert list(server.orchestrator.settings.tasks_dir.glob("*.pcm")) == []
+    assert list(server.orchestrator.settings.tasks_dir.glob("*.speech")) == []
     assert (await server.http.get("/v1/tasks")).json()["tasks"] == []
     channel = (await server.http.get("/v1/channels/main")).json()
     assert (channel["state"], channel["restarts"], channel["stream"]["state"]) == ("running", 0, "idle")

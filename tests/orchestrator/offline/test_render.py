@@ -21,7 +21,7 @@ from latentsync.avatar import PreparedAvatar
 from orchestrator.avatars.video import read_frames
 from orchestrator.offline.mp4_writer import EncodingFailed
 from orchestrator.offline.render import RenderOptions, render, render_in_terminal
-from speech.audio.decoder import decode_upload, ffmpeg_binary
+from speech.audio.decoder import decode_heard, ffmpeg_binary
 from speech.audio.errors import NotAudio
 from tests.support.controlled_models import ControlledModels
 from tests.support.processes import descendants
@@ -73,7 +73,7 @@ async def test_audio_keeps_its_place(avatar: PreparedAvatar, tmp_path: Path) -> 
     command = [ffmpeg_binary(), "-v", "error", "-f", "s16le", "-ar", "16000", "-ac", "1", "-i", str(raw), str(speech)]
     await asyncio.to_thread(subprocess.run, command, check=True)
     await render(avatar, speech, output, ControlledModels(), OPTIONS)
-    heard = await decode_upload(output)
+    heard = await decode_heard(output)
     assert len(heard) / 16_000 == pytest.approx(3.0, abs=0.1)
     for second in (0.5, 1.5, 2.5):
         around = np.abs(heard[round((second - 0.3) * 16_000) : round((second + 0.3) * 16_000)])

@@ -8,14 +8,13 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from orchestrator.tasks.board import MAX_ATTEMPTS, QueueFull
 from orchestrator.tasks.database import StoreUnavailable, TaskDatabase, TaskStoreError
 from orchestrator.tasks.store import TaskStore
 from orchestrator.tasks.task import Failure, Stage, Task, TaskState
-from tests.support.boards import SPEECH, board_in, task
+from tests.support.boards import SPEECH, assert_whole, board_in, task
 from tests.support.checkout import ROOT
 from tests.support.held_taking import hold_taking
 
@@ -28,7 +27,7 @@ async def main():
     board = board_in(Path(sys.argv[1]))
     await board.open()
     for name in ("first", "second", "third"):
-        await board.submit(task(name), SPEECH)
+        await board.submit(task(name), [SPEECH])
     await board.take("main")
     (Path(sys.argv[1]) / "incoming" / "half an upload").write_bytes(b"RIFF")
     os.kill(os.getpid(), signal.SIGKILL)
@@ -47,16 +46,16 @@ async def test_killed_server_loses_no_task_and_begins_the_interrupted_one_again(
     await board.open()
     assert list((tmp_path / "incoming").iterdir()) == []
     for name, attempts in (("first", 2), ("second", 1), ("third", 1)):
-        taken, pcm = await board.take("main")
+        taken, log = await board.take("main")
         assert (taken.id, taken.attempts) == (name, attempts)
-        np.testing.assert_array_equal(pcm, SPEECH)
+        await assert_whole(log)
     await board.aclose()
 
 
 async def test_task_that_is_interrupted_again_and_again_is_reported(tmp_path: Path) -> None:
     board = board_in(tmp_path)
     await board.open()
-    await board.submit(task("poison"), SPEECH)
+    await board.submit(task("poison"), [SPEECH])
     for _ in range(MAX_ATTEMPTS):
         await board.take("main")
         await board.requeue("poison", "its channel stopped")
@@ -69,9 +68,9 @@ async def test_task_that_is_interrupted_again_and_again_is_reported(tmp_path: Pa
 async def test_ordered_stop_does_not_count_as_an_attempt(tmp_path: Path) -> None:
     board = board_in(tmp_path)
     await board.open()
-    await board.submit(task("patient"), SPEECH)
+    await board.submit(task("patient"), [SPEECH])
     for _ in range(MAX_ATTEMPTS + 1):
-        taken, _pcm = await board.take("main")
+        taken, _log = await board.take("main")
         assert taken.attempts == 1
         await board.requeue("patient", "the server stops", blameless=True)
     await board.aclose()
@@ -80,12 +79,12 @@ async def test_ordered_stop_does_not_count_as_an_attempt(tmp_path: Path) -> None
 async def test_finished_task_leaves_no_speech_and_keeps_its_timings(tmp_path: Path) -> None:
     board = board_in(tmp_path)
     await board.open()
-    await board.submit(task("short"), SPEECH)
+    await board.submit(task("short"), [SPEECH])
     await board.take("main")
     await board.stamp("short", Stage.FIRST_FRAME, TaskState.STREAMING)
     await board.finish("short", TaskState.DONE)
     await board.finish("short", TaskState.FAILED)
-    assert list(tmp_path.glob("*.pcm")) == []
+    assert list(tmp_path.glob("*.speech")) == []
     await board.aclose()
 
     board = board_in(tmp_path)
@@ -100,7 +99,7 @@ async def test_history_is_bounded_and_waiting_tasks_stay(tmp_path: Path) -> None
     board = board_in(tmp_path, history=2)
     await board.open()
     for number in range(5):
-        await board.submit(task(f"t{number}"), SPEECH)
+        await board.submit(task(f"t{number}"), [SPEECH])
     for number in range(4):
         await board.finish(f"t{number}", TaskState.CANCELLED)
     assert [each.id for each in await board.newest(10)] == ["t4", "t3", "t2"]
@@ -111,7 +110,7 @@ async def test_places_in_the_queue_are_not_given_twice(tmp_path: Path) -> None:
     board = board_in(tmp_path, queue_limit=3)
     await board.open()
     outcomes = await asyncio.gather(
-        *(board.submit(task(f"t{number}"), SPEECH) for number in range(8)), return_exceptions=True
+        *(board.submit(task(f"t{number}"), [SPEECH]) for number in range(8)), return_exceptions=True
     )
     assert sum(outcome is None for outcome in outcomes) == 3
     assert sum(isinstance(outcome, QueueFull) for outcome in outcomes) == 5
@@ -121,12 +120,12 @@ async def test_places_in_the_queue_are_not_given_twice(tmp_path: Path) -> None:
 async def test_task_cancelled_while_it_is_taken_is_not_handed_out(tmp_path: Path) -> None:
     board = board_in(tmp_path)
     await board.open()
-    await board.submit(task("gone"), SPEECH)
-    await board.submit(task("kept"), SPEECH)
+    await board.submit(task("gone"), [SPEECH])
+    await board.submit(task("kept"), [SPEECH])
     taking = asyncio.create_task(board.take("main"))
     await asyncio.sleep(0)
     await board.finish("gone", TaskState.CANCELLED)
-    taken, _pcm = await taking
+    taken, _log = await taking
     assert taken.id == "kept"
     await board.aclose()
 
@@ -180,13 +179,13 @@ async def test_task_that_is_cancelled_while_it_is_taken_is_not_given_out(
     await board.open()
     held, released = hold_taking(monkeypatch)
     for name in ("first", "second"):
-        await board.submit(task(name), SPEECH)
+        await board.submit(task(name), [SPEECH])
     taking = asyncio.create_task(board.take("main"))
     await held.wait()
     assert (board.taken("main"), board.queued("main")) == (["first"], ["second"])
     await board.finish("first", TaskState.CANCELLED)
     released.set()
-    taken, _pcm = await taking
+    taken, _log = await taking
     assert taken.id == "second"
     await board.aclose()
 
@@ -199,14 +198,14 @@ async def test_speech_is_kept_until_its_final_state_is_on_the_disk(
 
     board = board_in(tmp_path)
     await board.open()
-    await board.submit(task("short"), SPEECH)
+    await board.submit(task("short"), [SPEECH])
     await board.take("main")
     with monkeypatch.context() as locked:
         locked.setattr(TaskDatabase, "update", unavailable)
         await board.finish("short", TaskState.DONE)
         found = await board.get("short")
         assert found is not None and found.state is TaskState.DONE
-        assert [path.stem for path in tmp_path.glob("*.pcm")] == ["short"], "a crash now would have to say it again"
-    while list(tmp_path.glob("*.pcm")):
+        assert [path.stem for path in tmp_path.glob("*.speech")] == ["short"], "a crash now would have to say it again"
+    while list(tmp_path.glob("*.speech")):
         await asyncio.sleep(0.05)
     await board.aclose()

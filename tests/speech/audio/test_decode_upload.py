@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from speech.audio.child import _end
-from speech.audio.decoder import DecodeLimits, decode_upload, ffmpeg_binary
+from speech.audio.decoder import DecodeLimits, decode_heard, ffmpeg_binary
 from speech.audio.errors import (
     AudioError,
     DecodeTimeout,
@@ -60,7 +60,7 @@ def children() -> list[int]:
 
 async def test_wav_at_16_khz_arrives_sample_for_sample(tmp_path: Path) -> None:
     samples = np.rint(tone(1.0)).astype(np.int16)
-    pcm = await decode_upload(write_wav(tmp_path / "a.wav", samples))
+    pcm = await decode_heard(write_wav(tmp_path / "a.wav", samples))
     assert pcm.dtype == np.float32
     np.testing.assert_array_equal(pcm, samples.astype(np.float32) / 32768)
 
@@ -80,21 +80,21 @@ async def test_wav_at_16_khz_arrives_sample_for_sample(tmp_path: Path) -> None:
 async def test_every_accepted_container_gives_mono_16_khz(
     speech: Path, tmp_path: Path, suffix: str, options: tuple[str, ...]
 ) -> None:
-    pcm = await decode_upload(convert(speech, tmp_path / f"upload.{suffix}", *options))
+    pcm = await decode_heard(convert(speech, tmp_path / f"upload.{suffix}", *options))
     assert len(pcm) / 16_000 == pytest.approx(2.0, abs=0.15)
     assert 0.1 < np.abs(pcm).max() < 0.5
 
 
 async def test_audio_of_a_video_is_taken_even_when_the_picture_lasts_longer(speech: Path, tmp_path: Path) -> None:
     picture = ("-f", "lavfi", "-i", "color=s=64x64:d=4", "-c:v", "libx264", "-c:a", "aac")
-    pcm = await decode_upload(convert(speech, tmp_path / "clip.mp4", *picture))
+    pcm = await decode_heard(convert(speech, tmp_path / "clip.mp4", *picture))
     assert len(pcm) / 16_000 == pytest.approx(2.0, abs=0.1)
 
 
 async def test_not_audio_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(b"<html>not audio at all</html>" * 200)
     with pytest.raises(NotAudio, match="wav, mp3"):
-        await decode_upload(tmp_path / "a.wav")
+        await decode_heard(tmp_path / "a.wav")
 
 
 async def test_video_without_sound_is_not_audio(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ async def test_video_without_sound_is_not_audio(tmp_path: Path) -> None:
     command = [ffmpeg_binary(), "-v", "error", "-f", "lavfi", "-i", "color=s=64x64:d=1", "-c:v", "libx264", str(clip)]
     subprocess.run(command, check=True)
     with pytest.raises(NotAudio, match="no audio"):
-        await decode_upload(clip)
+        await decode_heard(clip)
 
 
 @pytest.mark.parametrize("scheme", ["concat", "hls"])
@@ -113,7 +113,7 @@ async def test_playlists_are_refused_and_what_they_name_is_not_read(speech: Path
     }[scheme]
     (tmp_path / "upload.wav").write_text(text)
     with pytest.raises(NotAudio):
-        await decode_upload(tmp_path / "upload.wav")
+        await decode_heard(tmp_path / "upload.wav")
 
 
 @pytest.mark.parametrize("content", [b"", None], ids=["no bytes", "header only"])
@@ -124,12 +124,12 @@ async def test_empty_and_zero_seconds_are_empty_audio(tmp_path: Path, content: b
     else:
         path.write_bytes(content)
     with pytest.raises(EmptyAudio):
-        await decode_upload(path)
+        await decode_heard(path)
 
 
 async def test_silence_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SilentAudio):
-        await decode_upload(write_wav(tmp_path / "a.wav", np.zeros(16_000)))
+        await decode_heard(write_wav(tmp_path / "a.wav", np.zeros(16_000)))
 
 
 @pytest.mark.parametrize(("suffix", "options"), [("wav", ()), ("m4a", ("-c:a", "aac")), ("flac", ())])
@@ -139,33 +139,33 @@ async def test_truncated_upload_is_recognised(tmp_path: Path, suffix: str, optio
     cut = tmp_path / f"cut.{suffix}"
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     with pytest.raises(TruncatedAudio, match="again"):
-        await decode_upload(cut)
+        await decode_heard(cut)
 
 
 async def test_length_written_by_a_streaming_recorder_is_no_promise(speech: Path, tmp_path: Path) -> None:
     wav = bytearray(speech.read_bytes())
     wav[4:8] = wav[40:44] = (0x7FFFF000).to_bytes(4, "little")
     (tmp_path / "streamed.wav").write_bytes(wav)
-    assert len(await decode_upload(tmp_path / "streamed.wav")) == 32_000
+    assert len(await decode_heard(tmp_path / "streamed.wav")) == 32_000
 
 
 async def test_limit_is_exact_and_longer_is_refused(tmp_path: Path) -> None:
     limits = DecodeLimits(max_duration_s=1.0)
-    assert len(await decode_upload(write_wav(tmp_path / "a.wav", tone(1.0)), limits)) == 16_000
+    assert len(await decode_heard(write_wav(tmp_path / "a.wav", tone(1.0)), limits)) == 16_000
     with pytest.raises(TooLong, match="longer than 1 s"):
-        await decode_upload(write_wav(tmp_path / "b.wav", tone(1.1)), limits)
+        await decode_heard(write_wav(tmp_path / "b.wav", tone(1.1)), limits)
     assert children() == []
 
 
 async def test_time_limit_ends_the_child(tmp_path: Path) -> None:
     path = write_wav(tmp_path / "a.wav", tone(300.0))
     with pytest.raises(DecodeTimeout):
-        await decode_upload(path, DecodeLimits(timeout_s=0.001))
+        await decode_heard(path, DecodeLimits(timeout_s=0.001))
     assert children() == []
 
 
 async def test_cancelling_ends_the_child(tmp_path: Path) -> None:
-    task = asyncio.create_task(decode_upload(write_wav(tmp_path / "a.wav", tone(600.0, 8000), 8000)))
+    task = asyncio.create_task(decode_heard(write_wav(tmp_path / "a.wav", tone(600.0, 8000), 8000)))
     while not children():
         await asyncio.sleep(0.001)
     task.cancel()
