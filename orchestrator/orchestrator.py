@@ -43,6 +43,7 @@ from orchestrator.observability.traces import Traces
 from orchestrator.readiness import PartHealth, TritonReadiness
 from orchestrator.settings import Settings, SettingsError
 from orchestrator.tasks.board import TaskBoard
+from orchestrator.tasks.decodings import Decodings
 from orchestrator.tasks.parameters import SpeechDefaults
 from orchestrator.tasks.speech_files import SpeechFiles
 from orchestrator.tasks.store import TaskStore
@@ -92,7 +93,8 @@ class Orchestrator:
             lambda channel: channel in self.channels,
         )
         self.defaults = _speech_defaults(settings)
-        self.decode_limits = DecodeLimits(max_duration_s=settings.speech_limit_s)
+        limits = DecodeLimits(max_duration_s=settings.speech_limit_s)
+        self.decodings = Decodings(self.board, limits, self.metrics.speech_s.inc)
         self.gate = open_gate(settings)
         self.requests = RateLimit(settings.requests_per_minute)
         self.upload_rate = RateLimit(settings.uploads_per_minute)
@@ -150,6 +152,7 @@ class Orchestrator:
             finally:
                 self.end_streams()
                 with anyio.CancelScope(shield=True):
+                    await self.decodings.aclose()
                     await self.board.aclose()
                     await self.traces.aclose()
 
@@ -173,9 +176,10 @@ class Orchestrator:
         self.notices.close()
 
     async def drain(self, limit_s: float) -> None:
-        """Let the speeches that have begun play to their end, for at most `limit_s`."""
+        """Let what was accepted arrive, and the speeches that have begun play to their end, for at most `limit_s`."""
         with anyio.move_on_after(limit_s) as scope:
             async with anyio.create_task_group() as group:
+                group.start_soon(self.decodings.drain)
                 for channel in self.channels.values():
                     group.start_soon(channel.drain)
         cut_off = [task_id for channel in self.channels.values() for task_id in channel.active]

@@ -6,13 +6,12 @@ import asyncio
 import secrets
 import uuid
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from http import HTTPStatus
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from inference import span
 from orchestrator.http.errors import ApiError, refusal_of
 from orchestrator.http.forms import SpeechUpload
 from orchestrator.http.guard import busy
@@ -26,10 +25,8 @@ from orchestrator.orchestrator import Orchestrator
 from orchestrator.tasks.board import ChannelGone, QueueFull
 from orchestrator.tasks.file_name import shown_name
 from orchestrator.tasks.parameters import SpeechDefaults, SpeechParameters
-from orchestrator.tasks.task import Stage, Task, TaskJson, TaskState
-from speech.audio.decoder import decode_whole
+from orchestrator.tasks.task import Task, TaskJson, TaskState
 from speech.audio.errors import AudioError
-from speech.audio.frames import FPS
 from speech.audio.spool import spool_upload
 
 _FORM_BYTES = 1_000_000  # the most that a form may hold beside its audio
@@ -106,27 +103,26 @@ async def _accepted(request: Request, orchestrator: Orchestrator) -> Task:
     settings = orchestrator.settings
     form = SpeechUpload(request, settings.upload_limit_bytes + _FORM_BYTES, settings)
     blocks = form.audio_blocks()
-    async with spool_upload(blocks, orchestrator.files.incoming, settings.upload_limit_bytes) as path:
+    async with AsyncExitStack() as held:
+        spooled = spool_upload(blocks, orchestrator.files.incoming, settings.upload_limit_bytes)
+        path = await held.enter_async_context(spooled)
         arrived_at = orchestrator.clock()
         orchestrator.metrics.upload_bytes.inc(path.stat().st_size)
         parameters = _parameters(form.fields, orchestrator.defaults)
         if parameters.channel not in orchestrator.channels:
             raise _unknown_channel(parameters.channel, orchestrator)
-        async with _core_to_decode_on(orchestrator):
-            if full := orchestrator.board.full(parameters.channel):
-                raise _queue_full(full)  # before decoding what would be refused anyway
-            with span.child("decode"):
-                speech = await decode_whole(path, orchestrator.decode_limits)
-    task = _task(parameters, arrived_at, shown_name(form.audio_name), orchestrator)
-    logs.task_id.set(task.id)
-    try:
-        await orchestrator.board.submit(task, speech)
-    except QueueFull as error:
-        raise _queue_full(str(error)) from None
-    except ChannelGone:
-        raise _unknown_channel(parameters.channel, orchestrator) from None
-    orchestrator.traces.accepted(task)  # before anything is awaited: no channel has taken it yet
-    orchestrator.metrics.speech_s.inc(sum(map(len, speech)) / FPS)
+        await held.enter_async_context(_core_to_decode_on(orchestrator))
+        if full := orchestrator.board.full(parameters.channel):
+            raise _queue_full(full)  # before decoding what would be refused anyway
+        task = _task(parameters, arrived_at, shown_name(form.audio_name))
+        logs.task_id.set(task.id)
+        try:
+            await orchestrator.decodings.accept(task, path, held)
+        except QueueFull as error:
+            raise _queue_full(str(error)) from None
+        except ChannelGone:
+            raise _unknown_channel(parameters.channel, orchestrator) from None
+        orchestrator.traces.accepted(task)  # before anything is awaited: no channel has taken it yet
     return task
 
 
@@ -176,12 +172,7 @@ def require_ready(orchestrator: Orchestrator) -> None:
         raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "triton_unavailable", message, _RETRY_TRITON_S)
 
 
-def _task(
-    parameters: SpeechParameters,
-    arrived_at: float,
-    file_name: str | None,
-    orchestrator: Orchestrator,
-) -> Task:
+def _task(parameters: SpeechParameters, arrived_at: float, file_name: str | None) -> Task:
     return Task(
         id=str(uuid.uuid4()),
         channel=parameters.channel,
@@ -190,6 +181,5 @@ def _task(
         seed=parameters.seed,
         duration_s=None,
         created_at=arrived_at,
-        stamps={Stage.DECODED.value: orchestrator.clock()},
         file_name=file_name,
     )

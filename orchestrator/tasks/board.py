@@ -100,7 +100,9 @@ class TaskBoard:
         """Accept a task whose speech has arrived; on return both are on the disk. Raises what `begin` does."""
         blocks = tuple(blocks)
         duration_s = sum(map(len, blocks)) / FPS
-        await self._accept(dataclasses.replace(task, state=TaskState.QUEUED, duration_s=duration_s), blocks)
+        stamps = {**task.stamps, Stage.DECODED.value: self._clock()}
+        task = dataclasses.replace(task, state=TaskState.QUEUED, duration_s=duration_s, stamps=stamps)
+        await self._accept(task, blocks)
 
     async def received(self, task_id: str, message: str | None = None) -> None:
         """All that comes of a task's speech is in its log, which has its end; on return all of it is on the disk.

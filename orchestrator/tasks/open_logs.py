@@ -75,6 +75,14 @@ def unreadable(error: OSError) -> Failure:
     return Failure("speech_unreadable", message)
 
 
+def unwritable(error: OSError) -> Failure:
+    """Why a task fails whose speech can't be stored any further."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Failure("disk_full", "The server's disk is full. Free some space there, and send the speech again.")
+    message = f"The speech's file can't be written ({error.strerror or error}). Send the speech again."
+    return Failure("speech_unwritable", message)
+
+
 def why_it_fails(log: SpeechLog | None, message: str | None = None) -> Failure | None:
     """Why a task fails whose speech has ended so, or None where nothing is wrong with its end."""
     if log is None or log.end is None or log.end.broken_off is None:

@@ -87,18 +87,13 @@ async def decode(path: Path, limits: DecodeLimits | None = None) -> AsyncGenerat
     _check(heard, log, missing, limits)
 
 
-async def decode_whole(path: Path, limits: DecodeLimits | None = None) -> list[SoundFrames]:
-    """All frames of an audio file; raises what `decode` does."""
-    async with aclosing(decode(path, limits)) as blocks:
-        return [block async for block in blocks]
-
-
 async def decode_heard(path: Path, limits: DecodeLimits | None = None) -> NDArray[np.float32]:
     """What Whisper hears of an audio file: float32 [samples] in [-1, 1) at 16 kHz, filled up to a whole frame.
 
     Raises what `decode` does.
     """
-    heard = [block.heard for block in await decode_whole(path, limits)]
+    async with aclosing(decode(path, limits)) as blocks:
+        heard = [block.heard async for block in blocks]
     return np.concatenate(heard).reshape(-1).astype(np.float32) / np.float32(32768)
 
 
