@@ -7,6 +7,7 @@ import typer
 from bench.frame_numbers.commands import bench_frame_numbers
 from bench.gpu.commands import bench_gpu
 from bench.gpu.perf_commands import perf_analyzer, perf_analyzer_data
+from bench.live_speech.commands import bench_live_speech
 from bench.load.commands import bench_load
 from bench.offline_commands import bench_full_size, bench_paste_back, bench_render
 from bench.stream.commands import bench_stream
@@ -17,6 +18,7 @@ bench_app.command("perf-analyzer")(perf_analyzer)
 bench_app.command("perf-analyzer-data")(perf_analyzer_data)
 bench_app.command("render")(bench_render)
 bench_app.command("stream")(bench_stream)
+bench_app.command("live-speech")(bench_live_speech)
 bench_app.command("load")(bench_load)
 bench_app.command("frame-numbers")(bench_frame_numbers)
 bench_app.command("paste-back")(bench_paste_back)

@@ -7,10 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Capacity:
-    """All Triton servers together: `instances` of the UNet, each with a batch of up to `batch` chunks."""
+    """All Triton servers together: `instances` of the UNet, each with a batch of up to `batch` chunks.
+
+    `on_gpu` says whether they run on GPUs.
+    """
 
     instances: int
     batch: int
+    on_gpu: bool = False
 
     @property
     def chunks(self) -> int:

@@ -124,7 +124,8 @@ class TritonClient:
         config = (await send(configuration, "configuration of unet", self._settings.retry)).config
         servers = len(await self._settings.servers.addresses())
         instances = sum(int(group.count) * max(1, len(group.gpus)) for group in config.instance_group)
-        return Capacity(max(1, instances) * max(1, servers), batch=max(1, int(config.max_batch_size)))
+        on_gpu = any(group.kind == group.KIND_GPU for group in config.instance_group)
+        return Capacity(max(1, instances) * max(1, servers), max(1, int(config.max_batch_size)), on_gpu)
 
     async def server_version(self) -> str:
         """Triton's name and version."""

@@ -53,7 +53,9 @@ from processes.service_manager import ServiceManager
 from speech.audio.decoder import DecodeLimits
 from speech.audio.frames import SilentFrames
 from speech.generation import GenerationSettings
-from speech.speaking import Pace, SpeechMaker
+from speech.live import LiveSettings
+from speech.pacing import Pace
+from speech.speaking import SpeechMaker
 from speech.urgency import UrgentFirst
 
 logger = logging.getLogger(__name__)
@@ -206,8 +208,17 @@ class Orchestrator:
         return Channel(definition, self.setup, self.board, self.triton.wait, self.notices, self.metrics)
 
     def _speech_maker(self, avatar: PreparedAvatar, silence: SilentFrames, pace: Pace) -> SpeechMaker:
+        settings = self.settings
         return SpeechMaker(
-            self._client, avatar, self.board.hear, silence, self.clock, GenerationSettings(), self._urgent, pace
+            self._client,
+            avatar,
+            self.board.hear,
+            silence,
+            self.clock,
+            GenerationSettings(),
+            self._urgent,
+            pace,
+            LiveSettings(settings.live_look_ahead_frames, settings.live_chunk_frames, settings.live_window),
         )
 
     def _size_queue(self, capacity: Capacity) -> None:

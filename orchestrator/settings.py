@@ -21,6 +21,7 @@ from inference.servers import TritonServers
 from orchestrator.access.allowed_targets import EVERYWHERE, AllowedTargets
 from orchestrator.access.loopback import is_loopback
 from orchestrator.fields import AvatarName, BitrateKbps, ChannelName, FadeFrames, Preset, unknown
+from speech.live import WindowKind
 
 ENV_PREFIX = "LATENTSYNC_"
 CONFIG_VARIABLE = "LATENTSYNC_CONFIG"
@@ -107,6 +108,17 @@ class Settings(BaseSettings):
     )
     avatar_reserve_bytes: int = Field(1_000_000_000, ge=0, description="space of the disk that avatars leave free")
     speech_limit_s: float = Field(300.0, gt=0, le=7200, description="longest speech")
+    live_look_ahead_frames: int = Field(
+        5, ge=0, le=25, description="frames of 40 ms that live speech is heard beyond a frame before its lips are made"
+    )
+    live_chunk_frames: Literal[4, 8, 16] = Field(
+        8, description="frames that a chunk of live speech has at least: fewer are sooner there, and cost more"
+    )
+    live_window: WindowKind = Field(
+        WindowKind.AUTO,
+        description="what Whisper hears of live speech for each chunk: growing up to 30 s, or short of 8 s; auto: "
+        "growing on a GPU",
+    )
     chunks_in_flight: int | None = Field(
         None,
         ge=1,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class LengthKnown:
-    """The length of the speech is known."""
+    """The number of frames that the speech has on the stream is known."""
 
     frames: int
 
@@ -25,6 +25,22 @@ class FacesMade:
     frames: int
 
 
-SpeechEvent = LengthKnown | FeaturesReady | FacesMade
+@dataclass(frozen=True)
+class SoundPlaced:
+    """From frame `shown` of the stream's speech on, what is heard is frame `heard` … of the speech's log.
+
+    Sent for the first frame, and wherever quiet frames were left out; a negative `heard` is silence before the speech.
+    """
+
+    shown: int
+    heard: int
+
+
+@dataclass(frozen=True)
+class HandedOver:
+    """The first frame was handed to the channel."""
+
+
+SpeechEvent = LengthKnown | FeaturesReady | FacesMade | SoundPlaced | HandedOver
 Listener = Callable[[str, SpeechEvent], Awaitable[None]]
 """Called with the id of a speech and the event."""

@@ -1,4 +1,4 @@
-"""Audio features of a speech, fetched window by window just ahead of the frames that need them."""
+"""Audio features of a speech that may still be arriving: windows of its sound, encoded when its frames need them."""
 
 from __future__ import annotations
 
@@ -11,97 +11,128 @@ from numpy.typing import NDArray
 
 from inference import span
 from inference.attempts import Recover, attempt, no_recovery
-from latentsync.audio import frame_windows, split_windows
+from latentsync.audio import PADDING, frame_windows
 from latentsync.contract import CONTRACT
+from speech.pauses import is_quiet
+from speech.timeline import SpeechTimeline
+from speech.windows import WindowPolicy
 
-# Video frame i uses features 2i - 4 … 2i + 5.
-_POSITIONS_PER_FRAME = CONTRACT.positions_per_frame
-_BEFORE = CONTRACT.positions_before_frame
-_AFTER = CONTRACT.frame_window_positions - _BEFORE
+# Frame i hears positions 2i - 4 … 2i + 5, two of which a frame lasts: two frames before its own, and two after it.
+_HEARD_BEFORE = -(-CONTRACT.positions_before_frame // CONTRACT.positions_per_frame)
+_HEARD_AFTER = -(-(CONTRACT.frame_window_positions - CONTRACT.positions_before_frame) // CONTRACT.positions_per_frame)
 
 
 class FeatureModel(Protocol):
     """A source of features; `TritonClient` is one."""
 
     async def features(self, window: NDArray[np.float32]) -> NDArray[np.float16]:
-        """Features [1500, 5, 384] of PCM [480000]."""
+        """Features [n // 320, 5, 384] of PCM [n], n a whole number of seconds."""
         ...
 
 
 class SpeechFeatures:
-    """The features of one speech; only the windows in use and `windows_ahead` more are held in memory."""
+    """The features of one speech. One window is held in memory; what it covers is not encoded again."""
 
     def __init__(
         self,
         model: FeatureModel,
-        pcm: NDArray[np.float32],
-        windows_ahead: int,
+        timeline: SpeechTimeline,
+        policy: WindowPolicy,
         attempts: int,
         clock: Callable[[], float],
         recover: Recover = no_recovery,
     ) -> None:
         self._model = model
-        self._windows, counts = split_windows(pcm)
-        self._starts = np.concatenate([[0], np.cumsum(counts)]).astype(int)
-        self._ahead = windows_ahead
+        self._timeline = timeline
+        self._policy = policy
         self._attempts = attempts
         self._clock = clock
         self._recover = recover
-        self._tasks: dict[int, asyncio.Task[NDArray[np.float16]]] = {}
+        self._begin = self._end = 0  # frames of the window that is held
+        self._window: NDArray[np.float16] = np.empty((0, CONTRACT.hidden_states, CONTRACT.hidden_size), np.float16)
+        self._one_at_a_time = asyncio.Lock()
+        self._beginning: asyncio.Task[None] | None = None
         self.whisper_s: list[float] = []
 
+    def ready_to(self, first: int) -> int:
+        """The end of the frames from `first` on whose features can be made now; `first` where there are none."""
+        total, policy = self._timeline.total, self._policy
+        if total is not None:
+            return max(first, total)
+        if policy.look_ahead_frames is not None:
+            return max(first, self._timeline.available - _HEARD_AFTER + 1 - policy.look_ahead_frames)
+        if first < self._reach(self._end):
+            return self._reach(self._end)
+        end = self._after_overlap(first) + policy.length_frames
+        return self._reach(end) if self._timeline.available >= end else first
+
     async def for_frames(self, first: int, last: int) -> NDArray[np.float16]:
-        """The features of frames `first` to `last` inclusive, float16 [frames, 50, 384]; awaits only their windows."""
-        low = max(0, _POSITIONS_PER_FRAME * first - _BEFORE)
-        high = min(int(self._starts[-1]), _POSITIONS_PER_FRAME * last + _AFTER)
-        needed = range(self._window_of(low), self._window_of(high - 1) + 1)
-        for index in needed:
-            self._fetch(index)
-        # Shielded: several chunks may await one window, and one of them may be cancelled.
-        parts = await asyncio.gather(*(asyncio.shield(self._tasks[index]) for index in needed))
-        joined = np.concatenate([part[: self._count(index)] for index, part in zip(needed, parts, strict=True)])
-        offset = int(self._starts[needed.start])
-        local = joined[low - offset : high - offset]
-        # `low` is even, so the local array begins at a frame. Where indices are clamped, its ends are the speech's.
-        shift = low // _POSITIONS_PER_FRAME
-        return frame_windows(local, range(first - shift, last + 1 - shift)).astype(np.float16, copy=False)
+        """The features of frames `first` to `last` inclusive, float16 [frames, 50, 384]; raises InferenceError.
 
-    def begin(self) -> None:
-        """Fetch the first window."""
-        self._fetch(0)
+        All of the frames must be ready, and are asked for in their order.
+        """
+        async with self._one_at_a_time:
+            if not await self._holds(first, last):
+                await self._encode(first, last)
+            begin, window = self._begin, self._window
+        return frame_windows(window, range(first - begin, last + 1 - begin)).astype(np.float16, copy=False)
 
-    def move_on(self, frame: int) -> None:
-        """Frames before `frame` are done: drop their windows and fetch the next ones."""
-        current = self._window_of(max(0, _POSITIONS_PER_FRAME * frame - _BEFORE))
-        for index in [index for index in self._tasks if index < current]:
-            del self._tasks[index]
-        for index in range(current, min(current + self._ahead, len(self._windows) - 1) + 1):
-            self._fetch(index)
+    def begin(self, first: int) -> None:
+        """Encode the window of frame `first` as soon as that is ready."""
+        self._beginning = asyncio.create_task(self._encode_when_ready(first))
 
     async def aclose(self) -> None:
-        """Cancel the requests in flight."""
-        tasks = list(self._tasks.values())
-        self._tasks.clear()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        """Cancel a request in flight."""
+        if self._beginning is not None:
+            self._beginning.cancel()
+            await asyncio.gather(self._beginning, return_exceptions=True)  # who needs the window asks again
 
-    def _window_of(self, feature: int) -> int:
-        return min(int(np.searchsorted(self._starts, feature, side="right")) - 1, len(self._windows) - 1)
+    async def _encode_when_ready(self, first: int) -> None:
+        while self.ready_to(first) <= first and self._timeline.total is None:
+            await self._timeline.wait_beyond(self._timeline.available)
+        await self.for_frames(first, first)
 
-    def _count(self, index: int) -> int:
-        return int(self._starts[index + 1] - self._starts[index])
+    async def _holds(self, first: int, last: int) -> bool:
+        end = self._reach(self._end) - (self._policy.look_ahead_frames or 0)
+        if self._end == self._timeline.total:
+            end = self._end
+        if not self._begin <= max(0, first - _HEARD_BEFORE) or last >= end:
+            return False
+        if first - self._begin < self._policy.renew_after_frames or self._end == self._timeline.total:
+            return True
+        return not await is_quiet(self._timeline, first)
 
-    def _fetch(self, index: int) -> None:
-        if index not in self._tasks:
-            self._tasks[index] = asyncio.create_task(self._features(index))
-
-    async def _features(self, index: int) -> NDArray[np.float16]:
+    async def _encode(self, first: int, last: int) -> None:
+        begin = await self._window_begin(first, last)
+        end = min(self._timeline.available, begin + self._policy.length_frames)
+        pcm = (await self._timeline.read(begin, end - begin)).heard.reshape(-1)
+        window = np.full(self._policy.padded_s * CONTRACT.sample_rate_hz, PADDING, np.float32)
+        window[: len(pcm)] = pcm / np.float32(32768)
         begun = self._clock()
-        window = self._windows[index]
-        with span.child("features", window=index):
+        with span.child("features", first_frame=begin, frames=end - begin):
             features = await attempt(
-                lambda: self._model.features(window), f"audio window {index}", self._attempts, self._recover
+                lambda: self._model.features(window), f"audio window of frame {first}", self._attempts, self._recover
             )
         self.whisper_s.append(self._clock() - begun)
-        return features
+        self._window = features[: CONTRACT.positions_per_frame * (end - begin)]
+        self._begin, self._end = begin, end
+
+    async def _window_begin(self, first: int, last: int) -> int:
+        """Where the window of these frames begins: as the one before it, unless that is full or a pause ends it."""
+        policy, held = self._policy, self._begin
+        needed = last + _HEARD_AFTER + (policy.look_ahead_frames or 0)
+        if self._timeline.total is not None:
+            needed = min(needed, self._timeline.total)
+        if needed - held > policy.length_frames:
+            # As much as the window holds: of what was before where more is not there yet, else of what follows.
+            return max(0, min(self._after_overlap(first), self._timeline.available - policy.length_frames))
+        if first - held >= policy.renew_after_frames and await is_quiet(self._timeline, first):
+            return self._after_overlap(first)
+        return held
+
+    def _after_overlap(self, first: int) -> int:
+        return max(0, first - self._policy.overlap_frames)
+
+    def _reach(self, end: int) -> int:
+        """The end of the frames that hear nothing beyond a window that ends there."""
+        return end - _HEARD_AFTER + 1

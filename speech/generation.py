@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-import math
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -17,18 +15,20 @@ from numpy.typing import NDArray
 
 from inference import span
 from inference.attempts import Recover, attempt, no_recovery
-from inference.client import CHUNK_FRAMES
 from latentsync.scheduler import task_noise
-from speech.audio.frames import frame_audio, pad_to_frames
+from speech.catching_up import CatchingUp
+from speech.chunking import ChunkPlan, chunk_length
 from speech.features import FeatureModel, SpeechFeatures
-from speech.pacing import RateMeter, wait_before_start_s
+from speech.pacing import RateMeter
+from speech.timeline import SpeechTimeline
+from speech.windows import WHOLE_WINDOWS, WindowPolicy
 
-Slot = Callable[[int], AbstractAsyncContextManager[None]]
-"""Waits for a slot for the chunk that begins with this frame of the speech, and holds it for the block."""
+Slot = Callable[[int, int], AbstractAsyncContextManager[None]]
+"""Waits for a slot for the chunk that begins with this frame of the speech and has so many; holds it for the block."""
 
 
 @asynccontextmanager
-async def unlimited_slots(first_frame: int) -> AsyncGenerator[None, None]:
+async def unlimited_slots(first_frame: int, frames: int) -> AsyncGenerator[None, None]:
     """A slot at once for every chunk."""
     yield
 
@@ -44,7 +44,7 @@ class SpeechModels(FeatureModel, Protocol):
         steps: int,
         guidance: float,
     ) -> NDArray[np.uint8]:
-        """Faces [16, R, R, 3] of one chunk."""
+        """Faces [k, R, R, 3] of one chunk of k frames, 4, 8 or 16."""
         ...
 
 
@@ -63,40 +63,46 @@ class SpokenAvatar(Protocol):
 
 @dataclass(frozen=True)
 class SpeechRequest:
-    """The samples of a speech and the parameters of its generation.
+    """How a speech is generated.
 
-    `pcm` is float32 [samples] at 16 kHz and includes the silence in which the face fades (`pad_to_frames`). Whisper
-    hears its first `unspoken_frames` too, which have no faces and aren't counted. The seed determines the noise, which
-    is the same for the whole speech.
+    The seed determines the noise, which is the same for the whole speech. Frames before `first_frame` of the timeline,
+    and its last `hidden_frames`, are heard and not shown. `catch_up_frames` is None where nothing may be left out; else
+    quiet frames are while more than so many wait to be generated.
     """
 
-    pcm: NDArray[np.float32]
     seed: int
     steps: int
     guidance: float
-    unspoken_frames: int = 0
+    first_frame: int = 0
+    hidden_frames: int = 0
+    windows: WindowPolicy = WHOLE_WINDOWS
+    chunks: ChunkPlan = field(default_factory=ChunkPlan)
+    catch_up_frames: int | None = None
 
 
 @dataclass(frozen=True)
-class SpeechChunk:
-    """The next frames: faces uint8 RGB [k, R, R, 3] and their audio int16 [k, 640], from frame `first_frame` on."""
+class FaceChunk:
+    """The next frames: faces uint8 RGB [k, R, R, 3] and their sound int16 [k, 1920] at 48 kHz.
+
+    They are frames `first_frame` … of what is shown, and begin at frame `timeline_frame` of the speech's timeline.
+    """
 
     first_frame: int
+    timeline_frame: int
     faces: NDArray[np.uint8]
-    audio: NDArray[np.int16]
+    sound: NDArray[np.int16]
 
 
 @dataclass(frozen=True)
 class GenerationSettings:
-    """How much of a speech is requested or held at once, and how many attempts a failing request gets."""
+    """How many chunks of a speech are requested or held at once, and how many attempts a failing request gets."""
 
     chunks_ahead: int = 4
-    windows_ahead: int = 1
     attempts: int = 2
 
     def __post_init__(self) -> None:
-        if min(self.chunks_ahead, self.attempts) < 1 or self.windows_ahead < 0:
-            raise ValueError(f"chunks_ahead and attempts must be at least 1, windows_ahead at least 0: {self}")
+        if min(self.chunks_ahead, self.attempts) < 1:
+            raise ValueError(f"chunks_ahead and attempts must be at least 1: {self}")
 
 
 @dataclass(frozen=True)
@@ -111,6 +117,15 @@ class GenerationTimings:
     frames_per_s: float | None
 
 
+@dataclass(frozen=True)
+class _Planned:
+    number: int
+    shown: int
+    first: int
+    count: int
+    sound: NDArray[np.int16]
+
+
 class SpeechGeneration:
     """The generation of one speech; iterate `chunks()` once, with `contextlib.aclosing` or to its end.
 
@@ -121,38 +136,64 @@ class SpeechGeneration:
         self,
         models: SpeechModels,
         avatar: SpokenAvatar,
+        timeline: SpeechTimeline,
         request: SpeechRequest,
         settings: GenerationSettings | None = None,
         clock: Callable[[], float] = time.monotonic,
         slot: Slot = unlimited_slots,
         recover: Recover = no_recovery,
+        crowded: Callable[[int], bool] = lambda first_frame: False,
     ) -> None:
-        """`slot` is held while a chunk is generated; `recover` repairs what keeps failing."""
-        if not len(request.pcm):
-            raise ValueError("the speech has no samples")
+        """`slot` is held while a chunk is generated; `recover` repairs what keeps failing.
+
+        `crowded` says whether the chunk that begins with a frame has to wait for other speeches' chunks.
+        """
         self._models = models
         self._avatar = avatar
+        self._timeline = timeline
         self._request = request
         self._settings = settings or GenerationSettings()
         self._clock = clock
         self._slot = slot
         self._recover = recover
-        self._pcm = pad_to_frames(request.pcm)
-        self._audio = frame_audio(self._pcm)[request.unspoken_frames :]
+        self._crowded = crowded
         self._noise = task_noise(request.seed, avatar.condition.shape[-1])
         self._meter = RateMeter(clock)
         self._began = clock()
         self._first_chunk_s: float | None = None
         self._chunks_s = 0.0
-        self._features = SpeechFeatures(
-            models, self._pcm, self._settings.windows_ahead, self._settings.attempts, clock, recover
-        )
-        self._given = 0
+        self._features = SpeechFeatures(models, timeline, request.windows, self._settings.attempts, clock, recover)
+        self._catching_up = CatchingUp(timeline, request.catch_up_frames)
+        self._next = request.first_frame  # of the timeline, to be planned
+        self._planned_frames = self._given = 0
+        self._yielded = 0
+        self._pending: deque[int] = deque()  # counts of chunks that are planned and not yielded
 
     @property
-    def frame_count(self) -> int:
-        """Number of frames of the whole speech."""
-        return len(self._audio)
+    def frame_count(self) -> int | None:
+        """Number of frames that are shown of the whole speech; None while its end is unknown."""
+        left = self._left
+        return None if left is None else self._planned_frames + left
+
+    @property
+    def given(self) -> int:
+        """Number of frames that were yielded."""
+        return self._given
+
+    @property
+    def early(self) -> bool:
+        """Whether so little was yielded that the measured rate is mostly the latency of the first chunks."""
+        return self._yielded <= 1 + self._settings.chunks_ahead
+
+    @property
+    def next_frames(self) -> int:
+        """Frames of the next chunk that is yielded."""
+        return self._pending[0] if self._pending else self._request.chunks.least_count(self._yielded)
+
+    @property
+    def waits_for_sound(self) -> bool:
+        """Whether the next chunk can't be made yet, since its sound hasn't arrived."""
+        return self._timeline.total is None and not self._pending and not self._ready_count(self._yielded)
 
     @property
     def timings(self) -> GenerationTimings:
@@ -166,86 +207,140 @@ class SpeechGeneration:
             frames_per_s=self._meter.frames_per_s,
         )
 
-    def wait_before_start_s(self, expected_rate: float | None = None, next_chunk_s: float = 0.0) -> float | None:
-        """Seconds until the speech may start and play without an underrun; None while no rate is known.
-
-        The rate of an earlier speech, `expected_rate`, is used during the first chunks: their time is mostly the
-        pipeline's latency and says little about its rate. `next_chunk_s` is the time until the next chunk, where that
-        is later than the rate predicts.
-        """
-        measured = self._meter.frames_per_s
-        early = self._given <= (1 + self._settings.chunks_ahead) * CHUNK_FRAMES
-        rate = (expected_rate or measured) if early else (measured or expected_rate)
-        if rate is None:
-            return None
-        return wait_before_start_s(rate, self._given, self.frame_count, CHUNK_FRAMES, next_chunk_s=next_chunk_s)
+    @property
+    def whisper_mean_s(self) -> float:
+        """Mean seconds of a window of Whisper's, 0 before the first."""
+        spent = self._features.whisper_s
+        return sum(spent) / len(spent) if spent else 0.0
 
     def request_features(self) -> None:
         """Request the first features, which don't depend on the speech's position on the stream."""
-        self._features.begin()
+        self._features.begin(self._request.first_frame)
 
     async def aclose(self) -> None:
         """Cancel the requests in flight."""
         await self._features.aclose()
 
-    async def chunks(self, first_position: int = 0) -> AsyncGenerator[SpeechChunk, None]:
-        """The speech's chunks in order, 16 frames each and the last one shorter, from a position of the idle path.
+    async def chunks(self, first_position: int = 0) -> AsyncGenerator[FaceChunk, None]:
+        """The speech's chunks in order, from a position of the idle path; waits for sound that hasn't arrived.
 
         At most `chunks_ahead` are requested or held ahead of the reader. The others are requested after the first has
         arrived: Triton would put them into one batch with it, and a batch takes as many times longer. Leaving the
         iteration early cancels the requests in flight. Raises `InferenceFailed` or `TritonUnavailable` when a chunk
-        could not be generated, and ends there.
+        could not be generated, OSError when its sound could not be read, and ends there.
         """
-        settings, total = self._settings, math.ceil(self.frame_count / CHUNK_FRAMES)
         self._began = self._clock()
-        ahead: deque[asyncio.Task[SpeechChunk]] = deque()
-        indices = iter(range(total))
-
-        def request(most: int) -> None:
-            for index in itertools.islice(indices, max(0, most - len(ahead))):
-                ahead.append(asyncio.create_task(self._chunk(first_position, index)))
-
+        ahead: asyncio.Queue[asyncio.Task[FaceChunk] | None] = asyncio.Queue()
+        places = asyncio.Semaphore(self._settings.chunks_ahead)
+        requesting = asyncio.create_task(self._request_all(first_position, ahead, places))
+        tasks: set[asyncio.Task[FaceChunk]] = set()
         try:
-            request(1)
-            while ahead:
-                chunk = await ahead[0]
-                ahead.popleft()
+            while (task := await self._first_of(ahead, requesting)) is not None:
+                tasks.add(task)
+                chunk = await task
+                tasks.discard(task)
                 if self._first_chunk_s is None:
                     self._first_chunk_s = self._clock() - self._began
-                self._given += len(chunk.faces)
-                self._features.move_on(self._request.unspoken_frames + chunk.first_frame + CHUNK_FRAMES)
-                request(settings.chunks_ahead - 1)  # the yielded chunk counts until the reader asks for the next
+                self._given += self._pending.popleft()
+                self._yielded += 1
                 yield chunk
-                request(settings.chunks_ahead)
+                places.release()
         finally:
-            for task in ahead:
+            requesting.cancel()
+            await asyncio.gather(requesting, return_exceptions=True)
+            while not ahead.empty():
+                if (task := ahead.get_nowait()) is not None:
+                    tasks.add(task)
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*ahead, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             await self.aclose()
 
-    async def _chunk(self, first_position: int, index: int) -> SpeechChunk:
-        first = index * CHUNK_FRAMES
-        count = min(CHUNK_FRAMES, self.frame_count - first)
+    async def _first_of(
+        self, ahead: asyncio.Queue[asyncio.Task[FaceChunk] | None], requesting: asyncio.Task[None]
+    ) -> asyncio.Task[FaceChunk] | None:
+        """The next request, or None after the last; raises what ended the requesting."""
+        getting = asyncio.ensure_future(ahead.get())
+        try:
+            await asyncio.wait({getting, requesting}, return_when=asyncio.FIRST_COMPLETED)
+            if not getting.done() and ahead.empty():
+                requesting.result()
+            return await getting
+        finally:
+            getting.cancel()
+
+    async def _request_all(
+        self,
+        first_position: int,
+        ahead: asyncio.Queue[asyncio.Task[FaceChunk] | None],
+        places: asyncio.Semaphore,
+    ) -> None:
+        number = 0
+        while True:
+            await places.acquire()
+            planned = await self._plan(number)
+            if planned is None:
+                ahead.put_nowait(None)
+                return
+            task = asyncio.create_task(self._chunk(first_position, planned))
+            ahead.put_nowait(task)
+            if number == 0:
+                await asyncio.wait({task})
+            number += 1
+
+    async def _plan(self, number: int) -> _Planned | None:
+        """The next chunk, once its sound is there; None after the last."""
+        while True:
+            self._next += await self._catching_up.left_out(self._next)
+            if self._left == 0:
+                return None
+            count = self._ready_count(number)
+            if count:
+                # Read here and not by the chunk: chunks go to Triton in their order.
+                sound = (await self._timeline.read(self._next, count)).sound
+                planned = _Planned(number, self._planned_frames, self._next, count, sound)
+                self._next += count
+                self._planned_frames += count
+                self._pending.append(count)
+                return planned
+            await self._timeline.wait_beyond(self._timeline.available)
+
+    def _ready_count(self, number: int) -> int:
+        ready, left = self._features.ready_to(self._next) - self._next, self._left
+        if left is not None:
+            ready = min(ready, left)
+        return self._request.chunks.next_count(number, ready, left, self._crowded(self._planned_frames))
+
+    @property
+    def _left(self) -> int | None:
+        """Frames that are shown and not planned yet; None while the end is unknown."""
+        total = self._timeline.total
+        return None if total is None else max(0, total - self._request.hidden_frames - self._next)
+
+    async def _chunk(self, first_position: int, planned: _Planned) -> FaceChunk:
+        first, count = planned.first, planned.count
         # The last chunk is padded with its last frame, and cut below.
-        frames = np.minimum(np.arange(CHUNK_FRAMES), count - 1)
-        heard = self._request.unspoken_frames + first
-        audio = (await self._features.for_frames(heard, heard + count - 1))[frames]
-        rows = [self._avatar.frame_index(first_position + first + int(frame)) for frame in frames]
+        frames = np.minimum(np.arange(chunk_length(count)), count - 1)
+        audio = (await self._features.for_frames(first, first + count - 1))[frames]
+        rows = [self._avatar.frame_index(first_position + planned.shown + int(frame)) for frame in frames]
         condition = np.ascontiguousarray(self._avatar.condition[rows])
         self._meter.started()
         begun, made = self._clock(), 0
         try:
             # Waiting for other channels' chunks counts too: the rate is that at which this channel gets its faces.
-            with span.child("chunk", chunk=index, frames=count, steps=self._request.steps):
-                async with self._slot(first):
+            with span.child("chunk", chunk=planned.number, frames=count, steps=self._request.steps):
+                async with self._slot(planned.shown, len(frames)):
                     faces = await attempt(
-                        lambda: self._faces(condition, audio), f"chunk {index}", self._settings.attempts, self._recover
+                        lambda: self._faces(condition, audio),
+                        f"chunk {planned.number}",
+                        self._settings.attempts,
+                        self._recover,
                     )
             made = count
         finally:
             self._meter.ended(made)
             self._chunks_s += self._clock() - begun
-        return SpeechChunk(first, faces[:count], self._audio[first : first + count])
+        return FaceChunk(planned.shown, first, faces[:count], planned.sound)
 
     async def _faces(self, condition: NDArray[np.float16], audio: NDArray[np.float16]) -> NDArray[np.uint8]:
         request = self._request

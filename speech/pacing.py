@@ -1,33 +1,26 @@
-"""The rate of generation, and the earliest start of a speech that plays without an underrun."""
+"""The pace of generation: frames a second within a speech, and what a channel's earlier speeches took."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from latentsync.contract import CONTRACT
-from speech.audio.frames import FPS
+# The lead of a channel's first speech. Too long is a delay that everyone notices; too short only prolongs the idle
+# video.
+_FIRST_LEAD_S = 0.2
+_LONGEST_LEAD_S = 10.0
 
 
-def wait_before_start_s(
-    rate: float, ready: int, total: int, chunk: int = CONTRACT.chunk_frames, fps: float = FPS, next_chunk_s: float = 0.0
-) -> float:
-    """Seconds from now until playback may start and never waits for a frame; 0 when it may start now.
+@dataclass
+class Pace:
+    """Measurements of a channel's earlier speeches: seconds until a speech may start, and the rate in frames/s."""
 
-    `rate` is the generation in frames/s. `ready` of `total` frames are generated, and the others arrive in chunks. The
-    next one arrives after `next_chunk_s` where that is more than 16 / rate: chunks of one batch have a high rate and a
-    high latency. Chunk j is complete 16 (j − 1) / rate after that, and its first frame is shown
-    (ready + 16 (j − 1)) / fps after the start. Whichever of the two grows faster decides whether the first or the last
-    chunk is the critical one.
-    """
-    if rate <= 0 or not math.isfinite(rate):
-        raise ValueError(f"rate must be a positive number of frames/s, got {rate}")
-    missing = total - ready
-    if missing <= 0:
-        return 0.0
-    last = math.ceil(missing / chunk)
-    first_s = max(next_chunk_s, chunk / rate)
-    return max(0.0, *(first_s + chunk * j / rate - (ready + chunk * j) / fps for j in (0, last - 1)))
+    lead_s: float = _FIRST_LEAD_S
+    frames_per_s: float | None = None
+
+    def learn(self, lead_s: float) -> None:
+        """Move halfway to a new measurement, so that one slow speech doesn't delay all later ones."""
+        self.lead_s = min((self.lead_s + lead_s) / 2, _LONGEST_LEAD_S)
 
 
 class RateMeter:

@@ -1,4 +1,4 @@
-"""One speech from samples to its sink: faces are generated, and held until the speech may start."""
+"""One speech from its log to its sink: faces are generated, and held until the speech may start."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -14,39 +14,30 @@ from numpy.typing import NDArray
 
 from inference import span
 from inference.errors import InferenceError
-from speech.audio.frames import FPS, SAMPLES_PER_FRAME, pad_to_frames
-from speech.events import FacesMade, FeaturesReady, LengthKnown, Listener
+from latentsync.contract import CONTRACT
+from speech.audio.frames import SilentFrames
+from speech.chunking import UPLOAD_CHUNKS
+from speech.events import FacesMade, FeaturesReady, HandedOver, LengthKnown, Listener, SoundPlaced
 from speech.generation import (
+    FaceChunk,
     GenerationSettings,
-    SpeechChunk,
     SpeechGeneration,
     SpeechModels,
     SpeechRequest,
     SpokenAvatar,
 )
+from speech.live import LiveSettings
 from speech.log import SpeechLog
+from speech.pacing import Pace
+from speech.sink import Placement, SpeechSink
+from speech.source import SpeechSource
+from speech.starting import Starting
+from speech.timeline import SpeechTimeline
 from speech.urgency import SpeechSlots, UrgentFirst
 
-# The lead of a channel's first speech. Too long is a delay that everyone notices; too short only prolongs the idle
-# video.
-_FIRST_LEAD_S = 0.2
-_LONGEST_LEAD_S = 10.0
-# Frames of a generator much slower than real time can't all be held: the speech starts, and stalls on the stream.
-_MOST_HELD_S = 30.0
-# Chunks of one batch arrive together, and all of their channels then request more.
-_SETTLE_S = 0.02
-
-
-@dataclass
-class Pace:
-    """Measurements of a channel's earlier speeches: seconds until a speech may start, and the rate in frames/s."""
-
-    lead_s: float = _FIRST_LEAD_S
-    frames_per_s: float | None = None
-
-    def learn(self, lead_s: float) -> None:
-        """Move halfway to a new measurement, so that one slow speech doesn't delay all later ones."""
-        self.lead_s = min((self.lead_s + lead_s) / 2, _LONGEST_LEAD_S)
+_FPS = CONTRACT.frames_per_second
+HEARD_SILENCE_FRAMES = 5
+"""Frames of silence that Whisper hears around each speech, shown or not: features depend on what is around them."""
 
 
 class RecoveringModels(SpeechModels, Protocol):
@@ -64,6 +55,9 @@ class SpeechOrder(Protocol):
     def id(self) -> str: ...
 
     @property
+    def source(self) -> SpeechSource: ...
+
+    @property
     def seed(self) -> int: ...
 
     @property
@@ -73,44 +67,16 @@ class SpeechOrder(Protocol):
     def guidance(self) -> float: ...
 
 
-class Placement(Protocol):
-    """The position of a speech's first frame on the stream, and the stream's current position."""
-
-    @property
-    def position(self) -> int: ...
-
-    @property
-    def now(self) -> int: ...
-
-
-class SpeechSink(Protocol):
-    """Plays speeches, one after another; `streaming.handle.ChannelHandle` is one."""
-
-    async def reserve(
-        self, speech_id: str, frame_count: int, lead_s: float, start_after: int | None = None
-    ) -> Placement:
-        """Find a place for a speech of `frame_count` frames, at the earliest `lead_s` from now."""
-        ...
-
-    async def push(self, speech_id: str, first: int, faces: NDArray[np.uint8], audio: NDArray[np.int16]) -> None:
-        """Accept frames from `first` on: faces uint8 [k, R, R, 3] and audio int16 [k, 640]; waits while it is full."""
-        ...
-
-    async def finish(self, speech_id: str) -> None:
-        """Mark the speech as complete: all its frames are pushed."""
-        ...
-
-
 @dataclass(frozen=True)
 class _Place:
     """The position of a speech on the stream, and the time at which the sink assigned it."""
 
-    reserved: Placement
-    reserved_at: float
+    opened: Placement
+    opened_at: float
 
     def due(self, frame: int) -> float:
         """The earliest time at which a frame of the speech is shown."""
-        return self.reserved_at + (self.reserved.position - self.reserved.now + frame) / FPS
+        return self.opened_at + (self.opened.position - self.opened.now + frame) / _FPS
 
 
 class SpeechMaker:
@@ -121,110 +87,149 @@ class SpeechMaker:
         models: RecoveringModels,
         avatar: SpokenAvatar,
         listener: Listener,
-        fade_frames: int,
+        silence: SilentFrames,
         clock: Callable[[], float],
         settings: GenerationSettings,
         urgent: UrgentFirst,
         pace: Pace,
+        live: LiveSettings,
     ) -> None:
         self._models = models
         self._avatar = avatar
         self._notify = listener
-        self._fade_frames = fade_frames
+        self._silence = silence
         self._clock = clock
         self._settings = settings
         self._urgent = urgent
         self._pace = pace
+        self._live = live
 
     async def say(self, order: SpeechOrder, log: SpeechLog, sink: SpeechSink) -> None:
         """Generate a speech and hand it over to the sink, which may still be playing it on return.
 
-        It begins when all of the speech is in its log. Raises InferenceError, LogUnreadable, and the errors of the
-        sink.
+        Follows the log until its end. Raises InferenceError, OSError where the log can't be read, and the errors of
+        the sink.
         """
-        while log.end is None:
-            await log.wait_beyond(log.frames)
-        samples = (await log.read(0, log.frames)).heard.reshape(-1)
-        pcm = pad_to_frames(samples.astype(np.float32) / np.float32(32768), self._fade_frames)
-        frames = len(pcm) // SAMPLES_PER_FRAME
-        await self._notify(order.id, LengthKnown(frames))
-
+        heard_before = max(HEARD_SILENCE_FRAMES, self._silence.before)
+        timeline = SpeechTimeline(log, heard_before, max(HEARD_SILENCE_FRAMES, self._silence.behind))
         slots = SpeechSlots(self._urgent, (order.steps, order.guidance == 1.0), self._clock)
+        teller = _Teller(order.id, self._notify, heard_before)
 
-        def slot(first_frame: int) -> AbstractAsyncContextManager[None]:
+        def slot(first_frame: int, frames: int) -> AbstractAsyncContextManager[None]:
             due = place.due(first_frame)
             span.note(due_in_s=round(due - self._clock(), 3))
-            return slots.slot(due)
-
-        async def announce_features() -> None:
-            await self._notify(order.id, FeaturesReady())
+            return slots.slot(due, frames)
 
         generation = SpeechGeneration(
-            _AnnouncingModels(self._models, announce_features),
+            _AnnouncingModels(self._models, teller.features),
             self._avatar,
-            SpeechRequest(pcm, order.seed, order.steps, order.guidance),
+            timeline,
+            self._request(order),
             self._settings,
             self._clock,
             slot,
             self._models.recover,
+            lambda first_frame: slots.crowded(place.due(first_frame)),
         )
         async with aclosing(generation):
             generation.request_features()  # Whisper doesn't need the position on the stream
-            # The sink may start with the first frame; `_may_start` decides how much must be generated before.
-            reserved = await sink.reserve(order.id, frames, self._pace.lead_s, start_after=1)
-            place = _Place(reserved, self._clock())
-            await self._hand_over(order.id, generation, place, slots, sink)
-        await sink.finish(order.id)
+            await teller.length(generation.frame_count)
+            # The sink may start with the first frame; `Starting` decides how much must be generated before.
+            opened = await sink.open(order.id, generation.frame_count, self._pace.lead_s, start_after=1)
+            place = _Place(opened, self._clock())
+            together = self._settings.chunks_ahead - 1  # requested when the first chunk arrived
+            starting = Starting(generation, slots, place.due, self._pace.frames_per_s, together, self._clock)
+            await self._hand_over(sink, generation, opened.position, starting, teller)
+        await sink.end(order.id)
+
+    def _request(self, order: SpeechOrder) -> SpeechRequest:
+        request = SpeechRequest(
+            order.seed,
+            order.steps,
+            order.guidance,
+            first_frame=max(0, HEARD_SILENCE_FRAMES - self._silence.before),
+            hidden_frames=max(0, HEARD_SILENCE_FRAMES - self._silence.behind),
+        )
+        if order.source is SpeechSource.UPLOAD:
+            return replace(request, chunks=UPLOAD_CHUNKS)
+        live = self._live
+        return replace(
+            request,
+            windows=live.windows(self._urgent.capacity.on_gpu),
+            chunks=live.chunks,
+            catch_up_frames=live.backlog_frames if order.source is SpeechSource.MICROPHONE else None,
+        )
 
     async def _hand_over(
-        self,
-        speech_id: str,
-        generation: SpeechGeneration,
-        place: _Place,
-        slots: SpeechSlots,
-        sink: SpeechSink,
+        self, sink: SpeechSink, generation: SpeechGeneration, first_position: int, starting: Starting, teller: _Teller
     ) -> None:
-        """Push the speech to the sink as it is generated, once it can play without an underrun."""
-        held: deque[SpeechChunk] = deque()
-        started = False
-        async with aclosing(generation.chunks(place.reserved.position)) as chunks:
-            async for chunk in chunks:
-                made = chunk.first_frame + len(chunk.faces)
-                await self._notify(speech_id, FacesMade(made))
-                held.append(chunk)
-                if not started and await self._may_start(generation, place, slots, made):
-                    started = True
-                    self._pace.learn(self._clock() - place.reserved_at)
-                while started and held:
-                    await _push(sink, speech_id, held.popleft())
+        """Hand chunks over in order, the first ones once the speech may start."""
+        held: deque[FaceChunk] = deque()
+        async with aclosing(generation.chunks(first_position)) as chunks:
+            coming = asyncio.ensure_future(anext(chunks, None))
+            try:
+                while True:
+                    await asyncio.wait({coming}, timeout=starting.remaining_s)
+                    if not coming.done():
+                        starting.reached()
+                    elif (chunk := coming.result()) is None:
+                        break
+                    else:
+                        coming = asyncio.ensure_future(anext(chunks, None))
+                        held.append(chunk)
+                        await teller.made(chunk, generation.frame_count)
+                        starting.made()
+                    while starting.started and held:
+                        await _write(sink, held.popleft(), teller)
+            finally:
+                coming.cancel()
+                await asyncio.gather(coming, return_exceptions=True)
         self._pace.frames_per_s = generation.timings.frames_per_s
         while held:
-            await _push(sink, speech_id, held.popleft())
-
-    async def _may_start(self, generation: SpeechGeneration, place: _Place, slots: SpeechSlots, made: int) -> bool:
-        """Wait until the speech may be handed over; return False at once where it needs more than `made` frames."""
-        if made >= _MOST_HELD_S * FPS:
-            return True
-        if self._wait_s(generation, place) != 0:
-            return False
-        # The rate is sufficient, but chunks of other speeches may be processed before its next one.
-        if slots.others(place.due(made)):
-            await asyncio.sleep(_SETTLE_S)
-        together = self._settings.chunks_ahead - 1  # requested when the first chunk arrived
-        next_chunk_s = slots.next_chunk_s(place.due(made), together) or 0.0
-        await asyncio.sleep(self._wait_s(generation, place, next_chunk_s) or 0.0)
-        return True
-
-    def _wait_s(self, generation: SpeechGeneration, place: _Place, next_chunk_s: float = 0.0) -> float | None:
-        """Seconds until the speech may be handed over, given its position on the stream; None while unknown."""
-        wait_s = generation.wait_before_start_s(self._pace.frames_per_s, next_chunk_s)
-        return None if wait_s is None else max(0.0, wait_s - max(0.0, place.due(0) - self._clock()))
+            await _write(sink, held.popleft(), teller)
 
 
-async def _push(sink: SpeechSink, speech_id: str, chunk: SpeechChunk) -> None:
-    await sink.push(speech_id, chunk.first_frame, chunk.faces, chunk.audio)
+async def _write(sink: SpeechSink, chunk: FaceChunk, teller: _Teller) -> None:
+    await sink.write(teller.speech_id, chunk.first_frame, chunk.faces, chunk.sound)
     if chunk.first_frame == 0:
         span.event("first frame handed to the channel")
+        await teller.handed_over()
+
+
+class _Teller:
+    """Tells the listener of a speech's progress."""
+
+    def __init__(self, speech_id: str, notify: Listener, heard_before: int) -> None:
+        self.speech_id = speech_id
+        self._notify = notify
+        self._heard_before = heard_before
+        self._length: int | None = None
+        self._shift: int | None = None
+
+    async def length(self, frames: int | None) -> None:
+        """The length may be known, or have changed since frames were left out."""
+        if frames is not None and frames != self._length:
+            self._length = frames
+            await self._notify(self.speech_id, LengthKnown(frames))
+
+    async def features(self) -> None:
+        """The first features have come."""
+        await self._notify(self.speech_id, FeaturesReady())
+
+    async def made(self, chunk: FaceChunk, frames: int | None) -> None:
+        """A chunk is generated."""
+        if chunk.first_frame == 0:
+            span.event("first face made")
+        heard = chunk.timeline_frame - self._heard_before
+        if heard - chunk.first_frame != self._shift:
+            self._shift = heard - chunk.first_frame
+            await self._notify(self.speech_id, SoundPlaced(chunk.first_frame, heard))
+        await self._notify(self.speech_id, FacesMade(chunk.first_frame + len(chunk.faces)))
+        await self.length(frames)
+
+    async def handed_over(self) -> None:
+        """The first frame is the channel's."""
+        await self._notify(self.speech_id, HandedOver())
 
 
 class _AnnouncingModels:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from itertools import count
 
 from inference.capacity import Capacity
+from latentsync.contract import CONTRACT
 
 
 class UrgentFirst:
@@ -22,7 +23,7 @@ class UrgentFirst:
         self._slots = self._free = _at_least_one(slots)
         self._waiting: list[tuple[float, int, asyncio.Future[None]]] = []
         self._order = count()
-        self._shortest_s: dict[Hashable, float] = {}
+        self._shortest_s: dict[tuple[Hashable, int], float] = {}
 
     def resize(self, slots: int, capacity: Capacity) -> None:
         """Change the number of slots and Triton's capacity; chunks in flight above the new number finish first."""
@@ -47,13 +48,20 @@ class UrgentFirst:
         waiting = sum(not granted.done() and other < due for other, _, granted in self._waiting)
         return self._slots - self._free + waiting
 
-    def record(self, work: Hashable, seconds: float) -> None:
-        """Record how long a chunk was in flight; `work` identifies its cost, and only equal costs are compared."""
-        self._shortest_s[work] = min(seconds, self._shortest_s.get(work, seconds))
+    def record(self, work: Hashable, frames: int, seconds: float) -> None:
+        """Record how long a chunk of so many frames was in flight; of one `work` and length all cost the same."""
+        self._shortest_s[work, frames] = min(seconds, self._shortest_s.get((work, frames), seconds))
 
-    def shortest_s(self, work: Hashable) -> float | None:
-        """The time that such a chunk takes with nothing ahead of it; None before the first one."""
-        return self._shortest_s.get(work)
+    def shortest_s(self, work: Hashable, frames: int) -> float | None:
+        """The time that such a chunk takes with nothing ahead of it; None before the first of any length.
+
+        Of a length that was never made it is estimated from the next one: no chunk takes longer in proportion.
+        """
+        known = {length: seconds for (other, length), seconds in self._shortest_s.items() if other == work}
+        if not known:
+            return None
+        nearest = min(known, key=lambda length: abs(length - frames))
+        return known[nearest] * max(1.0, frames / nearest)
 
     async def _take(self, due: float) -> None:
         if self._free > 0:
@@ -78,7 +86,7 @@ class UrgentFirst:
 
 
 class SpeechSlots:
-    """The slots of one speech, whose chunks all cost the same; `work` identifies the cost."""
+    """The slots of one speech; `work` identifies the cost of its chunks of one length."""
 
     def __init__(self, urgent: UrgentFirst, work: Hashable, clock: Callable[[], float]) -> None:
         self._urgent = urgent
@@ -87,14 +95,14 @@ class SpeechSlots:
         self._in_flight = 0
 
     @asynccontextmanager
-    async def slot(self, due: float) -> AsyncIterator[None]:
-        """As `UrgentFirst.slot`."""
+    async def slot(self, due: float, frames: int) -> AsyncIterator[None]:
+        """As `UrgentFirst.slot`, for a chunk of `frames` frames."""
         async with self._urgent.slot(due):
             self._in_flight += 1
             began = self._clock()
             try:
                 yield
-                self._urgent.record(self._work, self._clock() - began)
+                self._urgent.record(self._work, frames, self._clock() - began)
             finally:
                 self._in_flight -= 1
 
@@ -102,17 +110,22 @@ class SpeechSlots:
         """The number of other speeches' chunks ahead of one of this speech that is due then."""
         return self._urgent.before(due) - self._in_flight
 
-    def next_chunk_s(self, due: float, together: int) -> float | None:
+    def crowded(self, due: float) -> bool:
+        """Whether a chunk that is due then would have to share an instance with other speeches' chunks."""
+        return self.others(due) >= self._urgent.capacity.instances
+
+    def next_chunk_s(self, due: float, frames: int, together: int) -> float | None:
         """Seconds until the next chunk, due then, is generated, given the chunks ahead of it; None while unknown.
 
         `together` chunks of this speech are requested at once and may share a batch. A batch is assumed to take as
         long as its chunks one after another, which is the upper bound.
         """
-        one = self._urgent.shortest_s(self._work)
-        if one is None:
+        one = self._urgent.shortest_s(self._work, frames)
+        others = self._urgent.shortest_s(self._work, CONTRACT.chunk_frames)
+        if one is None or others is None:
             return None
         capacity = self._urgent.capacity
-        return one * (min(capacity.batch, together) + self.others(due) / capacity.instances)
+        return one * min(capacity.batch, together) + others * self.others(due) / capacity.instances
 
 
 def _at_least_one(slots: int) -> int:

@@ -13,8 +13,10 @@ from inference.transport import Inputs, Output
 from latentsync.avatar import PreparedAvatar
 from latentsync.contract import CONTRACT
 from latentsync.scheduler import task_noise
-from speech.audio.frames import SAMPLES_PER_FRAME
 from speech.features import SpeechFeatures
+from speech.log import SpeechLog
+from speech.timeline import SpeechTimeline
+from speech.windows import WHOLE_WINDOWS
 
 UNET, DECODER, ENSEMBLE = "unet", "vae_decoder", "lipsync"
 _SEED = 0
@@ -59,16 +61,16 @@ class ChunkSet:
         )
 
 
-async def real_chunks(avatar: PreparedAvatar, pcm: NDArray[np.float32], speech: str, client: TritonClient) -> ChunkSet:
+async def real_chunks(avatar: PreparedAvatar, log: SpeechLog, speech: str, client: TritonClient) -> ChunkSet:
     """All whole chunks of a speech on the avatar, as the live path would send them; raises InferenceError.
 
-    `pcm` is float32 [samples] at 16 kHz, of at least 16 frames; `speech` says what it is.
+    `log` is sealed and has at least 16 frames; `speech` says what it is.
     """
-    features = SpeechFeatures(client, pcm, windows_ahead=0, attempts=1, clock=time.monotonic)
+    features = SpeechFeatures(client, SpeechTimeline(log, 0, 0), WHOLE_WINDOWS, attempts=1, clock=time.monotonic)
     noise = task_noise(_SEED, avatar.condition.shape[-1])
     chunks = []
     try:
-        for first in range(0, len(pcm) // SAMPLES_PER_FRAME - CHUNK_FRAMES + 1, CHUNK_FRAMES):
+        for first in range(0, log.frames - CHUNK_FRAMES + 1, CHUNK_FRAMES):
             rows = [avatar.frame_index(first + frame) for frame in range(CHUNK_FRAMES)]
             audio = await features.for_frames(first, first + CHUNK_FRAMES - 1)
             chunks.append(Chunk(noise, np.ascontiguousarray(avatar.condition[rows]), np.ascontiguousarray(audio)))

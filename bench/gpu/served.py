@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from orchestrator.avatars.prepare import prepare_avatar
 from orchestrator.settings import CHECKOUT, Settings
 from orchestrator.triton import triton_options
 from orchestrator.triton_secret import triton_settings
+from speech.log import SpeechLog
 
 FOLDER = "bench-gpu"
 AVATAR = "bench"
@@ -153,5 +155,12 @@ async def bench_chunks(
     """The speech on the avatar, or drawn chunks where a sentence says why there is no avatar; raises InferenceError."""
     if isinstance(avatar, str):
         return drawn_chunks(checkpoint.latent_size, avatar)
-    async with TritonClient(triton_settings(settings)) as client:
-        return await real_chunks(avatar, speech.pcm, speech.origin, client)
+    with tempfile.TemporaryDirectory() as folder:
+        log = SpeechLog(Path(folder) / "speech")
+        try:
+            await log.append(speech.frames)
+            log.seal()
+            async with TritonClient(triton_settings(settings)) as client:
+                return await real_chunks(avatar, log, speech.origin, client)
+        finally:
+            log.close()

@@ -10,7 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from latentsync.contract import CONTRACT
+from latentsync.sound import SOUND_FRAME_SAMPLES
 from speech.audio.decoder import SAMPLE_RATE_HZ, decode_heard
+from speech.log import SoundFrames
 
 _SYLLABLES_PER_S = 4.0
 _LOUDNESS = 0.1
@@ -22,6 +25,14 @@ class Speech:
 
     pcm: NDArray[np.float32]
     origin: str
+
+    @property
+    def frames(self) -> SoundFrames:
+        """Its whole frames; viewers would hear each sample three times."""
+        per_frame = CONTRACT.samples_per_frame
+        count = len(self.pcm) // per_frame
+        heard = (self.pcm[: count * per_frame] * 32767).astype(np.int16).reshape(count, per_frame)
+        return SoundFrames(heard, np.repeat(heard, SOUND_FRAME_SAMPLES // per_frame, axis=1))
 
     @property
     def wav(self) -> bytes:

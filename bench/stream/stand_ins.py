@@ -19,10 +19,11 @@ from inference.capacity import Capacity
 from inference.client import FaceModel
 from inference.errors import InferenceError, InferenceFailed
 from latentsync.avatar import PreparedAvatar
+from latentsync.contract import CONTRACT
 from latentsync.scheduler import task_noise
 from orchestrator.avatars.looping import detect_loop, thumbnail
 from orchestrator.avatars.video import read_frames
-from speech.speaking import HEARD_BEFORE_FRAMES
+from speech.speaking import HEARD_SILENCE_FRAMES
 from streaming.compositor import fitted
 from streaming.config import SAMPLE_RATE_HZ
 
@@ -112,7 +113,7 @@ class NumberedModels:
         Raises InferenceFailed during a fault.
         """
         speech = self._numbers[noise.tobytes()]
-        frames = [int(value) // 2 - HEARD_BEFORE_FRAMES for value in audio[:, _CURRENT_FEATURE, 0]]
+        frames = [int(value) // 2 - HEARD_SILENCE_FRAMES for value in audio[:, _CURRENT_FEATURE, 0]]
         async with self._busy:
             await asyncio.sleep(len(frames) / self._rate)
         self._check()

@@ -25,7 +25,8 @@ from orchestrator.tasks.board import TaskBoard
 from orchestrator.tasks.open_logs import unreadable
 from orchestrator.tasks.task import Failure, Stage, Task, TaskState
 from speech.log import LogUnreadable, SpeechLog
-from speech.speaking import Pace, SpeechMaker
+from speech.pacing import Pace
+from speech.speaking import SpeechMaker
 from streaming.events import ChannelDied, ChannelEvent, EndReason, SpeechEnded, SpeechStarted, Status
 from streaming.handle import ChannelError, ChannelHandle
 

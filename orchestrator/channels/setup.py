@@ -17,7 +17,8 @@ from orchestrator.observability.traces import Traces
 from orchestrator.settings import Settings, SettingsError
 from speech.audio.decoder import ffmpeg_binary
 from speech.audio.frames import SilentFrames
-from speech.speaking import Pace, SpeechMaker
+from speech.pacing import Pace
+from speech.speaking import SpeechMaker
 from streaming.config import ChannelConfig
 from streaming.push_command import shows_secret
 from streaming.targets import check_target, mask

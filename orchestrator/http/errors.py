@@ -12,8 +12,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from typing_extensions import TypedDict
 
-from orchestrator.tasks.open_logs import PASSING
 from orchestrator.tasks.database import StoreUnavailable
+from orchestrator.tasks.open_logs import PASSING
 from orchestrator.tasks.task import FailureJson
 from speech.audio.errors import AudioError, DecodeTimeout, TooLarge, TooLong
 

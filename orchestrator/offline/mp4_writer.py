@@ -13,7 +13,8 @@ import ffmpeg
 import numpy as np
 from numpy.typing import NDArray
 
-from speech.audio.decoder import SAMPLE_RATE_HZ, ffmpeg_binary
+from latentsync.sound import SOUND_RATE_HZ
+from speech.audio.decoder import ffmpeg_binary
 from speech.audio.frames import FPS
 
 _LOG_TAIL = 500
@@ -36,9 +37,9 @@ class Mp4Writer:
     """Writes one file; blocking, so use it in a thread. Leaving the context by an error removes what was written."""
 
     def __init__(
-        self, output: Path, size: tuple[int, int], audio: NDArray[np.int16], options: Mp4Options | None = None
+        self, output: Path, size: tuple[int, int], sound: NDArray[np.int16], options: Mp4Options | None = None
     ) -> None:
-        """Start ffmpeg for frames of `size` (width, height, both even) and `audio` int16 [frames, 640] at 16 kHz.
+        """Start ffmpeg for frames of `size` (width, height, both even) and `sound` int16 [frames, 1920] at 48 kHz.
 
         Raises `EncodingFailed` when the output's folder is missing.
         """
@@ -48,7 +49,7 @@ class Mp4Writer:
         self._partial = output.with_name(f".{output.stem}.partial.mp4")
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - both are closed in __exit__
         self._audio = tempfile.NamedTemporaryFile(suffix=".pcm")  # noqa: SIM115
-        self._audio.write(np.ascontiguousarray(audio, "<i2").data)
+        self._audio.write(np.ascontiguousarray(sound, "<i2").data)
         self._audio.flush()
         command = _command(self._partial, size, self._audio.name, options or Mp4Options())
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._log)
@@ -96,7 +97,7 @@ class Mp4Writer:
 def _command(output: Path, size: tuple[int, int], audio: str, options: Mp4Options) -> list[str]:
     width, height = size
     picture = ffmpeg.input("pipe:0", format="rawvideo", pix_fmt="rgb24", s=f"{width}x{height}", framerate=FPS)
-    sound = ffmpeg.input(f"file:{audio}", format="s16le", ar=SAMPLE_RATE_HZ, ac=1)
+    sound = ffmpeg.input(f"file:{audio}", format="s16le", ar=SOUND_RATE_HZ, ac=1)
     # Written as the stream is: BT.709, and marked so.
     video = picture.video.filter("scale", out_color_matrix="bt709", out_range="tv").filter("format", "yuv420p")
     marks = {"colorspace": "bt709", "color_primaries": "bt709", "color_trc": "bt709", "color_range": "tv"}

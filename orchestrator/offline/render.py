@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,16 +18,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from latentsync.avatar import PreparedAvatar
 from orchestrator.offline.mp4_writer import Mp4Options, Mp4Writer
-from speech.audio.decoder import DecodeLimits, decode_heard
-from speech.audio.frames import frame_audio, pad_to_frames
+from speech.audio.decoder import DecodeLimits, decode
 from speech.generation import (
+    FaceChunk,
     GenerationSettings,
     GenerationTimings,
-    SpeechChunk,
     SpeechGeneration,
     SpeechModels,
     SpeechRequest,
 )
+from speech.log import SpeechLog
+from speech.timeline import SpeechTimeline
 from streaming.compositor import Compositor
 
 FrameProgress = Callable[[int, int], None]
@@ -72,29 +74,42 @@ async def render(
     `AudioError`, `InferenceError`, `EncodingFailed`; then no output is left.
     """
     began = clock()
-    pcm = pad_to_frames(await decode_heard(audio, options.limits), silent_frames=0)
-    decoded = clock()
-    request = SpeechRequest(pcm, seed=options.seed, steps=options.steps, guidance=options.guidance)
-    generation = SpeechGeneration(models, avatar, request, options.generation, clock)
-    thread, loop = ThreadPoolExecutor(1, "render"), asyncio.get_running_loop()
-    try:
-        with Mp4Writer(output, avatar.frame_size, frame_audio(pcm), options.mp4) as writer:
-            stage = _Compositing(avatar, writer, clock)
-            async with aclosing(generation.chunks()) as chunks:
-                async for chunk in chunks:
-                    await loop.run_in_executor(thread, stage.write, chunk)
-                    progress(chunk.first_frame + len(chunk.faces), generation.frame_count)
-            await loop.run_in_executor(thread, stage.finish)
-    finally:
-        thread.shutdown(wait=False)
+    with tempfile.TemporaryDirectory() as folder:
+        log = SpeechLog(Path(folder) / "speech")
+        try:
+            async with aclosing(decode(audio, options.limits)) as blocks:
+                async for block in blocks:
+                    await log.append(block)
+            log.seal()
+            decoded = clock()
+            request = SpeechRequest(options.seed, options.steps, options.guidance)
+            generation = SpeechGeneration(models, avatar, SpeechTimeline(log, 0, 0), request, options.generation, clock)
+            sound = (await log.read(0, log.frames)).sound
+            with Mp4Writer(output, avatar.frame_size, sound, options.mp4) as writer:
+                stage = _Compositing(avatar, writer, clock)
+                await _draw(generation, stage, log.frames, progress)
+        finally:
+            log.close()
     return RenderReport(
-        frames=generation.frame_count,
+        frames=log.frames,
         elapsed_s=clock() - began,
         decode_s=decoded - began,
         paste_back_s=stage.paste_back_s,
         encode_s=stage.encode_s,
         generation=generation.timings,
     )
+
+
+async def _draw(generation: SpeechGeneration, stage: _Compositing, frames: int, progress: FrameProgress) -> None:
+    thread, loop = ThreadPoolExecutor(1, "render"), asyncio.get_running_loop()
+    try:
+        async with aclosing(generation.chunks()) as chunks:
+            async for chunk in chunks:
+                await loop.run_in_executor(thread, stage.write, chunk)
+                progress(chunk.first_frame + len(chunk.faces), frames)
+        await loop.run_in_executor(thread, stage.finish)
+    finally:
+        thread.shutdown(wait=False)
 
 
 class _Compositing:
@@ -108,7 +123,7 @@ class _Compositing:
         self.paste_back_s = 0.0
         self.encode_s = 0.0
 
-    def write(self, chunk: SpeechChunk) -> None:
+    def write(self, chunk: FaceChunk) -> None:
         for offset, face in enumerate(chunk.faces):
             began = self._clock()
             position = chunk.first_frame + offset

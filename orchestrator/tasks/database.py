@@ -14,13 +14,15 @@ from pathlib import Path
 from orchestrator.set_aside import set_aside
 from orchestrator.tasks.schema import UnknownVersion, migrate
 from orchestrator.tasks.task import Failure, Task, TaskState
+from speech.source import SpeechSource
 
 # Another program may hold the lock for a moment. What is played waits for its states to be written: not for long.
 _BUSY_TIMEOUT_S = 1.0
 _COMPANIONS = ("-wal", "-shm")
 _COLUMNS = (
     "id, channel, state, steps, guidance, seed, duration_s, created_at, attempts, "
-    "frames_total, frames_generated, frames_played, frames_dropped, failure_code, failure_message, stamps, file_name"
+    "frames_total, frames_generated, frames_played, frames_dropped, failure_code, failure_message, stamps, file_name, "
+    "source"
 )
 _FINAL = tuple(state.value for state in TaskState if state.final)
 _FINAL_MARKS = ", ".join("?" * len(_FINAL))
@@ -193,6 +195,7 @@ def _row(task: Task) -> tuple[object, ...]:
         task.failure.message.encode("utf-8", "replace").decode() if task.failure else None,
         json.dumps(dict(task.stamps)),
         task.file_name,
+        task.source.value,
     )
 
 
@@ -201,5 +204,6 @@ def _task(row: tuple[object, ...]) -> Task:
     code, message = values.pop("failure_code"), values.pop("failure_message")
     values["failure"] = Failure(str(code), str(message)) if code is not None else None
     values["state"] = TaskState(str(values["state"]))
+    values["source"] = SpeechSource(str(values["source"]))
     values["stamps"] = json.loads(str(values["stamps"]))
     return Task(**values)  # type: ignore[arg-type]  # the columns are the fields, and STRICT keeps their types

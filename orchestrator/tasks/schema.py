@@ -32,8 +32,9 @@ _VERSION_2 = "ALTER TABLE tasks ADD COLUMN frames_dropped INTEGER NOT NULL DEFAU
 # The name of the file that was uploaded; tasks of earlier versions have none.
 _VERSION_3 = "ALTER TABLE tasks ADD COLUMN file_name TEXT;"
 
-# A speech whose end isn't known yet has no duration. SQLite can't take a NOT NULL away, so the table is copied; the
-# counter of AUTOINCREMENT goes with it, which else would give out the numbers of deleted tasks again.
+# Live speech: where its sound comes from, and no duration while its end isn't known. SQLite can't take a NOT NULL away,
+# so the table is copied; the counter of AUTOINCREMENT goes with it, which else would give out the numbers of deleted
+# tasks again.
 _VERSION_4 = """
 CREATE TABLE tasks_4 (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -53,11 +54,12 @@ CREATE TABLE tasks_4 (
     failure_message TEXT,
     stamps TEXT NOT NULL,
     frames_dropped INTEGER NOT NULL DEFAULT 0,
-    file_name TEXT
+    file_name TEXT,
+    source TEXT NOT NULL DEFAULT 'upload'
 ) STRICT;
 INSERT INTO tasks_4 SELECT
     number, id, channel, state, steps, guidance, seed, duration_s, created_at, attempts, frames_total,
-    frames_generated, frames_played, failure_code, failure_message, stamps, frames_dropped, file_name
+    frames_generated, frames_played, failure_code, failure_message, stamps, frames_dropped, file_name, 'upload'
 FROM tasks;
 DELETE FROM sqlite_sequence WHERE name = 'tasks_4';
 UPDATE sqlite_sequence SET name = 'tasks_4' WHERE name = 'tasks';

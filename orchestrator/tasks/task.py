@@ -11,6 +11,8 @@ from typing import Annotated
 from pydantic import Field, WithJsonSchema
 from typing_extensions import TypedDict
 
+from speech.source import SpeechSource
+
 Moment = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
 """A time as the API writes it, in UTC."""
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -83,6 +85,7 @@ class TaskJson(TypedDict):
     task_id: str
     channel: str
     file_name: str | None
+    source: SpeechSource
     state: TaskState
     progress: Share | None
     duration_s: float | None
@@ -120,6 +123,7 @@ class Task:
     failure: Failure | None = None
     stamps: Mapping[str, float] = field(default_factory=dict)
     file_name: str | None = None
+    source: SpeechSource = SpeechSource.UPLOAD
 
     @property
     def kind(self) -> str:
@@ -143,6 +147,7 @@ class Task:
             "task_id": self.id,
             "channel": self.channel,
             "file_name": self.file_name,
+            "source": self.source,
             "state": self.state,
             "progress": None if self.progress is None else round(self.progress, 3),
             "duration_s": None if self.duration_s is None else round(self.duration_s, 3),

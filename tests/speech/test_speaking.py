@@ -10,15 +10,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from speech.audio.frames import FPS
+from speech.audio.frames import SilentFrames
 from speech.events import FacesMade, SpeechEvent
 from speech.generation import GenerationSettings
-from speech.speaking import Pace, SpeechMaker
+from speech.live import LiveSettings
+from speech.pacing import Pace
+from speech.speaking import SpeechMaker
 from speech.urgency import UrgentFirst
 from streaming.handle import ChannelError, Reservation
 from tests.support.boards import task
 from tests.support.controlled_models import RESOLUTION, ControlledModels
-from tests.support.logs import whole_speech
+from tests.support.logs import sealed_log
 from tests.support.synthetic_avatar import write_avatar
 
 
@@ -39,10 +41,10 @@ class SlowModels(ControlledModels):
         self._time = time
         self._chunk_s = chunk_s
 
-    async def faces(self, *_: object) -> NDArray[Any]:
+    async def faces(self, noise: object, condition: object, audio: NDArray[Any], *_: object) -> NDArray[Any]:
         await asyncio.sleep(0)
         self._time.now += self._chunk_s
-        return np.zeros((16, RESOLUTION, RESOLUTION, 3), np.uint8)
+        return np.zeros((len(audio), RESOLUTION, RESOLUTION, 3), np.uint8)
 
 
 class Channel:
@@ -50,20 +52,23 @@ class Channel:
 
     def __init__(self, place: Reservation) -> None:
         self.place = place
-        self.pushed: list[int] = []
+        self.written: list[int] = []
+        self.sounds: list[NDArray[Any]] = []
         self.made_at_start: int | None = None
         self.generated = 0
 
-    async def reserve(self, *_: object, **__: object) -> Reservation:
+    async def open(self, *_: object, **__: object) -> Reservation:
         return self.place
 
-    async def push(self, speech_id: str, first: int, faces: NDArray[Any], audio: NDArray[Any]) -> None:
+    async def write(self, speech_id: str, first: int, faces: NDArray[Any], sound: NDArray[Any]) -> None:
         if self.made_at_start is None:
             self.made_at_start = self.generated
-        self.pushed.append(first)
+        assert sound.shape == (len(faces), 1920), "the sound that viewers hear"
+        self.written.append(first)
+        self.sounds.extend(sound)
 
-    async def finish(self, speech_id: str) -> None:
-        self.pushed.append(-1)
+    async def end(self, speech_id: str) -> None:
+        self.written.append(-1)
 
 
 class Slots(UrgentFirst):
@@ -86,6 +91,7 @@ async def said(
     place: Reservation,
     channel: Channel | None = None,
     models: SlowModels | None = None,
+    silence: SilentFrames = SilentFrames(5, 5),  # noqa: B008
 ) -> tuple[Channel, Slots]:
     time, slots, channel = Time(), Slots(), channel or Channel(place)
     models = models or SlowModels(time, chunk_s)
@@ -95,9 +101,9 @@ async def said(
             channel.generated = event.frames
 
     avatar = write_avatar(folder / "avatars")
-    maker = SpeechMaker(models, avatar, listener, 5, time, GenerationSettings(), slots, Pace())
-    with whole_speech(folder, round(seconds * FPS)) as log:
-        await maker.say(task("a"), log, channel)
+    maker = SpeechMaker(models, avatar, listener, silence, time, GenerationSettings(), slots, Pace(), LiveSettings())
+    log = await sealed_log(folder / "log", np.full(round(seconds * 16_000), 100, np.int16))
+    await maker.say(task("a"), log, channel)
     return channel, slots
 
 
@@ -105,7 +111,7 @@ async def test_a_generator_that_can_never_keep_up_holds_thirty_seconds_and_then_
     channel, _ = await said(tmp_path, seconds=100.0, chunk_s=16.0, place=Reservation(10, 0))
     assert channel.made_at_start is not None
     assert 750 <= channel.made_at_start <= 750 + 16
-    assert channel.pushed == [*range(0, 2510, 16), -1], "nothing is skipped"
+    assert channel.written == [0, 4, *range(12, 2510, 16), -1], "nothing is skipped"
 
 
 class Undecided(Channel):
@@ -116,7 +122,7 @@ class Undecided(Channel):
         self._models = models
         self._fails = fails
 
-    async def reserve(self, *_: object, **__: object) -> Reservation:
+    async def open(self, *_: object, **__: object) -> Reservation:
         await asyncio.wait_for(self._models.heard.wait(), timeout=5)
         if self._fails:
             raise ChannelError("the channel is gone")
@@ -141,10 +147,36 @@ async def test_features_are_made_while_the_channel_makes_up_its_mind(tmp_path: P
     channel = Undecided(Reservation(10, 0), models, fails)
     with pytest.raises(ChannelError) if fails else nullcontext():
         await said(tmp_path, 2.0, 0.1, channel.place, channel, models)
-    assert channel.pushed == ([] if fails else [0, 16, 32, 48, -1])
+    assert channel.written == ([] if fails else [0, 4, 12, 28, 44, -1])
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 async def test_chunks_are_due_when_their_first_frame_is_on_the_screen(tmp_path: Path) -> None:
     _, slots = await said(tmp_path, seconds=2.0, chunk_s=0.1, place=Reservation(position=60, now=10))
-    assert slots.dues == [100.0 + (50 + first) / 25 for first in (0, 16, 32, 48)]
+    assert slots.dues == [100.0 + (50 + first) / 25 for first in (0, 4, 12, 28, 44)]
+
+
+class Hearing(SlowModels):
+    """Keeps the windows of which features were asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(Time(), chunk_s=0.1)
+        self.windows: list[NDArray[Any]] = []
+
+    async def features(self, window: NDArray[Any]) -> NDArray[Any]:
+        self.windows.append(window)
+        return await super().features(window)
+
+
+@pytest.mark.parametrize(("before", "behind"), [(0, 2), (5, 5), (9, 9)])
+async def test_sound_begins_behind_the_silence_that_is_shown_and_whisper_hears_more(
+    tmp_path: Path, before: int, behind: int
+) -> None:
+    models = Hearing()
+    place = Reservation(10, 0)
+    channel, _ = await said(tmp_path, 2.0, 0.1, place, None, models, SilentFrames(before, behind))
+    sounding = [frame for frame, sound in enumerate(channel.sounds) if np.abs(sound).mean() > 10]
+    assert (sounding[0], sounding[-1], len(channel.sounds)) == (before, before + 49, before + 50 + behind)
+    heard = models.windows[0]
+    assert int(np.flatnonzero(heard)[0]) == 640 * max(before, 5)
+    assert int(np.isnan(heard).argmax()) == 640 * (max(before, 5) + 50 + max(behind, 5))

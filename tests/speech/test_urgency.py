@@ -83,30 +83,50 @@ async def test_a_speech_knows_when_its_next_chunk_comes_by_what_others_have_befo
     gate = UrgentFirst(1)
     gate.resize(5, Capacity(instances=2, batch=4))
     mine, other = (SpeechSlots(gate, "20 steps", lambda: now) for _ in range(2))
-    assert mine.next_chunk_s(due=3.0, together=3) is None, "no chunk was ever made"
-    async with mine.slot(0.0):
+    assert mine.next_chunk_s(due=3.0, frames=16, together=3) is None, "no chunk was ever made"
+    async with mine.slot(0.0, 16):
         now = 0.5
-    async with other.slot(0.0):
+    async with other.slot(0.0, 16):
         now = 1.5
-    assert mine.next_chunk_s(due=3.0, together=3) == 0.5 * 3, "alone: its own, by the shortest that was seen"
-    assert mine.next_chunk_s(due=3.0, together=9) == 0.5 * 4, "no more than a batch"
+    assert mine.next_chunk_s(due=3.0, frames=16, together=3) == 0.5 * 3, "alone: its own, by the shortest that was seen"
+    assert mine.next_chunk_s(due=3.0, frames=16, together=9) == 0.5 * 4, "no more than a batch"
     hold = asyncio.Event()
     log: list[str] = []
     dues = [1.0, 2.0, 3.0, 4.0, 5.0, 2.5, 3.5]  # five are out, the last two wait
     others = [asyncio.create_task(made(gate, str(due), due, log, hold)) for due in dues]
     await asyncio.sleep(0)
     assert mine.others(due=3.0) == 6, "who waits and is due later comes after"
-    assert mine.next_chunk_s(due=3.0, together=3) == 0.5 * (3 + 6 / 2)
+    assert mine.next_chunk_s(due=3.0, frames=16, together=3) == 0.5 * (3 + 6 / 2)
     hold.set()
     await asyncio.gather(*others)
     assert mine.others(due=3.0) == 0
-    assert SpeechSlots(gate, "4 steps", lambda: now).next_chunk_s(3.0, 3) is None, "of other chunks nothing is known"
+    assert SpeechSlots(gate, "4 steps", lambda: now).next_chunk_s(3.0, 16, 3) is None, "of others nothing is known"
 
 
 async def test_a_chunk_that_failed_says_nothing_of_its_time() -> None:
     gate = UrgentFirst(1)
     slots = SpeechSlots(gate, "20 steps", lambda: 0.0)
     with pytest.raises(RuntimeError, match="no faces"):
-        async with slots.slot(0.0):
+        async with slots.slot(0.0, 16):
             raise RuntimeError("no faces")
-    assert gate.shortest_s("20 steps") is None and gate.before(1.0) == 0
+    assert gate.shortest_s("20 steps", 16) is None and gate.before(1.0) == 0
+
+
+async def test_time_of_a_length_that_was_never_made_is_estimated_from_the_nearest() -> None:
+    gate = UrgentFirst(1)
+    gate.record("20 steps", 4, 0.06)
+    assert gate.shortest_s("20 steps", 8) == 0.12, "no chunk takes longer in proportion"
+    gate.record("20 steps", 16, 0.11)
+    assert gate.shortest_s("20 steps", 8) == 0.12
+    gate.record("20 steps", 8, 0.08)
+    assert [gate.shortest_s("20 steps", frames) for frames in (4, 8, 16)] == [0.06, 0.08, 0.11]
+
+
+async def test_a_speech_is_crowded_where_others_have_every_instance() -> None:
+    gate = UrgentFirst(5)
+    gate.resize(5, Capacity(instances=2, batch=4))
+    mine, other = (SpeechSlots(gate, "20 steps", lambda: 0.0) for _ in range(2))
+    async with other.slot(1.0, 16):
+        assert not mine.crowded(3.0), "an instance is free"
+        async with other.slot(1.0, 16), mine.slot(1.0, 4):
+            assert mine.crowded(3.0) and not other.crowded(3.0)

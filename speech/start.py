@@ -1,0 +1,64 @@
+"""When a speech may start so that it plays without an underrun: one rule, for whole speeches and arriving ones."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from latentsync.contract import CONTRACT
+
+_FPS = CONTRACT.frames_per_second
+# Frames of a generator much slower than real time can't all be held: the speech starts, and stalls on the stream.
+_MOST_HELD_S = 30.0
+# Where nobody knows how much is still to come, so much is held of a generator that is slower than real time.
+_HELD_OF_UNKNOWN_S = 2.0
+# Sound that arrives as it is spoken doesn't arrive evenly, and a chunk doesn't always take the same time.
+_JITTER_S = 0.06
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the generation of a speech is.
+
+    `buffered` frames are generated, `remaining` are not; None while the end is unknown. `rate` is that of generation,
+    in frames/s. The next chunk has `next_frames`, and comes after `next_chunk_s` where that is later than the rate
+    predicts. `arriving` says that the sound of the next chunk is still being spoken.
+    """
+
+    buffered: int
+    remaining: int | None
+    rate: float
+    next_frames: int = CONTRACT.chunk_frames
+    next_chunk_s: float = 0.0
+    arriving: bool = False
+
+    def __post_init__(self) -> None:
+        if self.rate <= 0 or not math.isfinite(self.rate):
+            raise ValueError(f"rate must be a positive number of frames/s, got {self.rate}")
+
+
+def wait_before_start_s(progress: Progress) -> float:
+    """Seconds from now until playback may start and never waits for a frame; 0 when it may start now.
+
+    The next chunk is complete after n = max(next_chunk_s, next_frames / rate), chunk j after it, of 16 frames, at
+    n + 16 j / rate; its first frame is shown (buffered + next_frames + 16 (j - 1)) / fps after the start. Whichever of
+    the two grows faster decides whether the first or the last chunk is the critical one. Without a known end it is the
+    first where generation keeps up; where it doesn't, nobody can say, and a fixed time is held.
+    """
+    buffered, remaining, rate = progress.buffered, progress.remaining, progress.rate
+    if (remaining is not None and remaining <= 0) or buffered >= _MOST_HELD_S * _FPS:
+        return 0.0
+    next_s = max(progress.next_chunk_s, progress.next_frames / rate)
+    if progress.arriving:
+        next_s = max(next_s, progress.next_frames / _FPS) + _JITTER_S
+    critical_s = [next_s - buffered / _FPS]
+    if remaining is None:
+        if rate < _FPS:
+            critical_s.append(_HELD_OF_UNKNOWN_S - buffered / _FPS)
+    elif (later := remaining - progress.next_frames) > 0:
+        chunk = CONTRACT.chunk_frames
+        last = math.ceil(later / chunk)
+        for j in (1, last):
+            shown_s = (buffered + progress.next_frames + chunk * (j - 1)) / _FPS
+            critical_s.append(next_s + chunk * j / rate - shown_s)
+    return max(0.0, *critical_s)

@@ -1,0 +1,94 @@
+"""The start of a speech: its faces are held until the rule says that it plays without an underrun."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from speech.generation import SpeechGeneration
+from speech.start import Progress, wait_before_start_s
+from speech.urgency import SpeechSlots
+
+# Chunks of one batch arrive together, and all of their channels then request more.
+_SETTLE_S = 0.02
+
+
+class Starting:
+    """Decides after each chunk, and at the time that it named then, whether a speech may start."""
+
+    def __init__(
+        self,
+        generation: SpeechGeneration,
+        slots: SpeechSlots,
+        due: Callable[[int], float],
+        expected_rate: float | None,
+        together: int,
+        clock: Callable[[], float],
+    ) -> None:
+        """`due` gives the time at which a frame is shown at the earliest; `together` chunks are requested at once.
+
+        `expected_rate`, of an earlier speech, is used during the first chunks: their time is mostly the pipeline's
+        latency and says little about its rate.
+        """
+        self.started = False
+        self._generation = generation
+        self._slots = slots
+        self._due = due
+        self._expected_rate = expected_rate
+        self._together = together
+        self._clock = clock
+        self._settles = self._settled = False
+        self._at: float | None = None
+
+    @property
+    def remaining_s(self) -> float | None:
+        """Seconds until `reached` is to be called; None where only another chunk can change anything."""
+        return None if self.started or self._at is None else max(0.0, self._at - self._clock())
+
+    def made(self) -> None:
+        """Another chunk is there."""
+        if self.started or (self._settles and not self._settled):
+            return
+        if not self._settles:
+            if self._wait_s() != 0:
+                return
+            self._settles = True
+            # The rate is sufficient, but chunks of other speeches may be processed before its next one.
+            if self._slots.others(self._due(self._generation.given)):
+                self._at = self._clock() + _SETTLE_S
+                return
+            self._settled = True
+        self._decide()
+
+    def reached(self) -> None:
+        """The time that was named has come."""
+        if self._settled:
+            self.started = True
+        else:
+            self._settled = True
+            self._decide()
+
+    def _decide(self) -> None:
+        generation = self._generation
+        due = self._due(generation.given)
+        next_chunk_s = self._slots.next_chunk_s(due, generation.next_frames, self._together)
+        wait_s = self._wait_s(next_chunk_s or 0.0) or 0.0
+        self._at = self._clock() + wait_s
+        self.started = wait_s == 0
+
+    def _wait_s(self, next_chunk_s: float = 0.0) -> float | None:
+        """Seconds until the speech may be handed over, given its position on the stream; None while unknown."""
+        generation = self._generation
+        measured = generation.timings.frames_per_s
+        rate = (self._expected_rate or measured) if generation.early else (measured or self._expected_rate)
+        if rate is None:
+            return None
+        total = generation.frame_count
+        progress = Progress(
+            buffered=generation.given,
+            remaining=None if total is None else total - generation.given,
+            rate=rate,
+            next_frames=generation.next_frames,
+            next_chunk_s=next_chunk_s,
+            arriving=generation.waits_for_sound,
+        )
+        return max(0.0, wait_before_start_s(progress) - max(0.0, self._due(0) - self._clock()))

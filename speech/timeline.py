@@ -1,0 +1,43 @@
+"""A speech as its frames follow one another: silence, what its log holds, and silence once the log has ended."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from latentsync.contract import CONTRACT
+from latentsync.sound import SOUND_FRAME_SAMPLES
+from speech.log import SoundFrames, SpeechLog
+
+
+class SpeechTimeline:
+    """Frames that may still be arriving. The silence lets Whisper hear a beginning, and the mouth open and close."""
+
+    def __init__(self, log: SpeechLog, silent_before: int, silent_after: int) -> None:
+        self._log = log
+        self._before = silent_before
+        self._after = silent_after
+
+    @property
+    def available(self) -> int:
+        """Frames that can be read now."""
+        return self._before + self._log.frames + (0 if self._log.end is None else self._after)
+
+    @property
+    def total(self) -> int | None:
+        """Frames of the whole speech; None while its end is unknown."""
+        return None if self._log.end is None else self.available
+
+    async def wait_beyond(self, frames: int) -> None:
+        """Wait until more than `frames` frames are available, or the end is known."""
+        await self._log.wait_beyond(frames - self._before)
+
+    async def read(self, first: int, count: int) -> SoundFrames:
+        """Frames `first` … `first` + `count` - 1, of which all must be available; raises OSError."""
+        heard = np.zeros((count, CONTRACT.samples_per_frame), np.int16)
+        sound = np.zeros((count, SOUND_FRAME_SAMPLES), np.int16)
+        skipped = max(0, self._before - first)
+        if skipped < count:
+            found = await self._log.read(first + skipped - self._before, count - skipped)
+            heard[skipped : skipped + len(found)] = found.heard
+            sound[skipped : skipped + len(found)] = found.sound
+        return SoundFrames(heard, sound)

@@ -1,0 +1,75 @@
+"""When a speech may start: whole speeches, and such that are still arriving."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from speech.start import Progress, wait_before_start_s
+
+
+def stalls(wait_s: float, rate: float, buffered: int, total: int) -> bool:
+    """Plays the speech frame by frame against chunks of 16 that become whole one after another."""
+    for frame in range(buffered, total):
+        chunk = (frame - buffered) // 16 + 1
+        if wait_s + frame / 25 < 16 * chunk / rate - 1e-9:
+            return True
+    return False
+
+
+@pytest.mark.parametrize("rate", [5.0, 12.5, 24.9, 25.0, 26.0, 40.0, 400.0])
+@pytest.mark.parametrize(
+    ("buffered", "total"), [(0, 1), (0, 16), (0, 500), (16, 500), (48, 64), (200, 507), (499, 500)]
+)
+def test_speech_that_waits_so_long_never_stalls_and_a_little_less_does(rate: float, buffered: int, total: int) -> None:
+    wait_s = wait_before_start_s(Progress(buffered, total - buffered, rate))
+    assert not stalls(wait_s, rate, buffered, total)
+    if wait_s > 0:
+        assert stalls(wait_s - 0.001, rate, buffered, total)
+
+
+def test_a_next_chunk_that_comes_later_than_the_rate_says_is_waited_for() -> None:
+    # 16 frames last 0.64 s; what comes after goes on at the rate, and would be early.
+    assert wait_before_start_s(Progress(16, 144, 100.0, next_chunk_s=0.9)) == pytest.approx(0.9 - 0.64)
+    assert wait_before_start_s(Progress(32, 128, 100.0, next_chunk_s=0.9)) == 0
+    assert wait_before_start_s(Progress(16, 144, 25.0, next_chunk_s=0.1)) == 0
+
+
+def test_short_chunk_starts_where_the_next_is_made_before_it_is_over() -> None:
+    assert wait_before_start_s(Progress(4, 121, 100.0, next_frames=8, next_chunk_s=0.08)) == 0
+    assert wait_before_start_s(Progress(4, 121, 100.0, next_frames=8, next_chunk_s=0.2)) == pytest.approx(0.04)
+    # The chunk of 16 after it comes 0.16 s later, when 12 frames have been shown.
+    assert wait_before_start_s(Progress(4, 121, 40.0, next_frames=8, next_chunk_s=0.2)) == pytest.approx(0.6 - 0.48)
+
+
+def test_everything_made_may_start_now() -> None:
+    assert wait_before_start_s(Progress(100, 0, 1.0)) == 0
+
+
+def test_slow_machine_waits_for_the_difference() -> None:
+    assert wait_before_start_s(Progress(0, 1600, 12.5)) == pytest.approx(1600 / 12.5 - (1600 - 16) / 25)
+
+
+def test_arriving_sound_is_waited_for_with_room_for_jitter() -> None:
+    # The next 8 frames take 0.32 s to be spoken, as long as the 8 that are there last.
+    wait_s = wait_before_start_s(Progress(8, None, 100.0, next_frames=8, arriving=True))
+    assert 0 < wait_s < 0.1
+    assert wait_before_start_s(Progress(12, None, 100.0, next_frames=8, arriving=True)) == 0
+    assert wait_before_start_s(Progress(8, None, 100.0, next_frames=8, arriving=False)) == 0
+
+
+def test_generator_that_cannot_keep_up_with_an_unknown_end_holds_a_fixed_time() -> None:
+    assert wait_before_start_s(Progress(16, None, 20.0)) > 0
+    assert wait_before_start_s(Progress(50, None, 20.0)) == 0
+
+
+def test_thirty_seconds_are_the_most_that_is_held() -> None:
+    assert wait_before_start_s(Progress(749, 1000, 5.0)) > 0
+    assert wait_before_start_s(Progress(750, 1000, 5.0)) == 0
+
+
+@pytest.mark.parametrize("rate", [0.0, -1.0, math.nan, math.inf])
+def test_senseless_rate_is_refused(rate: float) -> None:
+    with pytest.raises(ValueError, match="rate"):
+        Progress(0, 10, rate)
