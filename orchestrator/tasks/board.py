@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -12,11 +13,12 @@ import anyio
 
 from orchestrator.clock import Clock
 from orchestrator.tasks.open_logs import OpenLogs, unreadable, why_it_fails
+from orchestrator.tasks.placed_sound import PlacedSound
 from orchestrator.tasks.speech_files import SpeechFiles
 from orchestrator.tasks.store import TaskStore
 from orchestrator.tasks.task import Failure, Stage, Task, TaskState
 from speech.audio.frames import FPS
-from speech.events import FacesMade, FeaturesReady, LengthKnown, SpeechEvent
+from speech.events import FacesMade, FeaturesReady, HandedOver, LengthKnown, SoundPlaced, SpeechEvent
 from speech.log import SoundFrames, SpeechLog
 
 # A task that was interrupted this many times is more likely the cause of the interruptions than their victim.
@@ -65,6 +67,7 @@ class TaskBoard:
         self._exists = exists
         self._live: dict[str, Task] = {}
         self._logs = OpenLogs(files)
+        self._placed: defaultdict[str, PlacedSound] = defaultdict(PlacedSound)
         self._arriving: dict[str, int] = {}
         self._arrived = anyio.Event()
         self._notify = notify
@@ -223,7 +226,10 @@ class TaskBoard:
             if changed.frames_total:
                 played = min(changed.frames_played, changed.frames_total)
                 changed = dataclasses.replace(changed, frames_played=played)
-            self._live[task_id] = changed
+            log = self._logs.get(task_id)
+            arrived = log.frames if log is not None else round((changed.duration_s or 0) * FPS)
+            heard = self._placed[task_id].heard(changed.frames_played, arrived)
+            self._live[task_id] = dataclasses.replace(changed, frames_heard=heard)
             self._notify(self._live[task_id])
 
     async def hear(self, task_id: str, event: SpeechEvent) -> None:
@@ -238,6 +244,10 @@ class TaskBoard:
                 if task is not None and Stage.FIRST_FACE.value not in task.stamps:
                     await self.stamp(task_id, Stage.FIRST_FACE)
                 self.progress(task_id, frames_generated=frames)
+            case SoundPlaced(shown, heard):
+                self._placed[task_id].place(shown, heard)
+            case HandedOver():
+                await self.stamp(task_id, Stage.HANDED_OVER)
 
     async def finish(self, task_id: str, state: TaskState, failure: Failure | None = None) -> None:
         """Give a live task its final state; a task that is final already stays as it is.
@@ -256,6 +266,7 @@ class TaskBoard:
         final = dataclasses.replace(task, state=state, failure=failure, stamps=stamps, duration_s=duration_s)
         self._live[task_id] = final  # at once, so that nothing changes it any more
         self._logs.close(task_id, failure.code if failure else state.value)
+        self._placed.pop(task_id, None)
         self._finished(final)
         await asyncio.shield(self._settle(final))
 
@@ -291,7 +302,9 @@ class TaskBoard:
             frames_generated=0,
             frames_played=0,
             frames_dropped=0,
+            frames_heard=0,
         )
+        self._placed.pop(task_id, None)
         self._wake()
 
     async def get(self, task_id: str) -> Task | None:

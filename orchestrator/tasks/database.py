@@ -22,7 +22,7 @@ _COMPANIONS = ("-wal", "-shm")
 _COLUMNS = (
     "id, channel, state, steps, guidance, seed, duration_s, created_at, attempts, "
     "frames_total, frames_generated, frames_played, frames_dropped, failure_code, failure_message, stamps, file_name, "
-    "source"
+    "source, frames_heard"
 )
 _FINAL = tuple(state.value for state in TaskState if state.final)
 _FINAL_MARKS = ", ".join("?" * len(_FINAL))
@@ -196,6 +196,7 @@ def _row(task: Task) -> tuple[object, ...]:
         json.dumps(dict(task.stamps)),
         task.file_name,
         task.source.value,
+        task.frames_heard,
     )
 
 

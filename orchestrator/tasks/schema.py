@@ -55,11 +55,12 @@ CREATE TABLE tasks_4 (
     stamps TEXT NOT NULL,
     frames_dropped INTEGER NOT NULL DEFAULT 0,
     file_name TEXT,
-    source TEXT NOT NULL DEFAULT 'upload'
+    source TEXT NOT NULL DEFAULT 'upload',
+    frames_heard INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 INSERT INTO tasks_4 SELECT
     number, id, channel, state, steps, guidance, seed, duration_s, created_at, attempts, frames_total,
-    frames_generated, frames_played, failure_code, failure_message, stamps, frames_dropped, file_name, 'upload'
+    frames_generated, frames_played, failure_code, failure_message, stamps, frames_dropped, file_name, 'upload', 0
 FROM tasks;
 DELETE FROM sqlite_sequence WHERE name = 'tasks_4';
 UPDATE sqlite_sequence SET name = 'tasks_4' WHERE name = 'tasks';

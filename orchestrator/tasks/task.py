@@ -48,6 +48,7 @@ class Stage(StrEnum):
     STARTED = "started"
     FEATURES = "features"
     FIRST_FACE = "first_face"
+    HANDED_OVER = "handed_over"
     FIRST_FRAME = "first_frame"
     DONE = "done"
 
@@ -68,11 +69,15 @@ class FailureJson(TypedDict):
 
 
 class FramesJson(TypedDict):
-    """How far a speech is, in frames; `total` is null while its end is unknown."""
+    """How far a speech is, in frames of 40 ms; `total` is null while its end is unknown.
+
+    `heard` counts frames of its sound: not the silence around it, and what a microphone's speech left out.
+    """
 
     total: int | None
     generated: int
     played: int
+    heard: int
     dropped: int
 
 
@@ -124,6 +129,7 @@ class Task:
     stamps: Mapping[str, float] = field(default_factory=dict)
     file_name: str | None = None
     source: SpeechSource = SpeechSource.UPLOAD
+    frames_heard: int = 0
 
     @property
     def kind(self) -> str:
@@ -159,6 +165,7 @@ class Task:
                 "total": self.frames_total if known else None,
                 "generated": self.frames_generated,
                 "played": self.frames_played,
+                "heard": self.frames_heard,
                 "dropped": self.frames_dropped,
             },
             "created_at": datetime.fromtimestamp(self.created_at, UTC).isoformat(timespec="milliseconds"),

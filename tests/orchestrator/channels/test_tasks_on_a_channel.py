@@ -67,10 +67,10 @@ async def test_task_goes_from_queued_to_done_and_says_how_far_it_is(server: Runn
     progress = [event["progress"] for event in seen]
     assert progress == sorted(progress) and progress[-1] == 1.0
     timings = seen[-1]["timings_s"]
-    assert list(timings) == ["decoded", "started", "features", "first_face", "first_frame", "done"]
+    assert list(timings) == ["decoded", "started", "features", "first_face", "handed_over", "first_frame", "done"]
     assert list(timings.values()) == sorted(timings.values())
     # One second of speech is 25 frames, and the mouth fades out over two more.
-    assert seen[-1]["frames"] == {"total": 27, "generated": 27, "played": 27, "dropped": 0}
+    assert seen[-1]["frames"] == {"total": 27, "generated": 27, "played": 27, "heard": 25, "dropped": 0}
     assert list(server.orchestrator.settings.tasks_dir.glob("*.speech")) == []
 
 
@@ -86,7 +86,7 @@ async def test_defaults_come_from_the_checkpoint_and_the_form_beats_them(server:
 async def test_tasks_play_one_after_another_in_the_order_of_their_acceptance(server: RunningServer) -> None:
     task_ids = [await say(server) for _ in range(3)]
     tasks = [await server.task(task_id, "done") for task_id in task_ids]
-    assert [task["frames"]["played"] for task in tasks] == [23, 23, 23]
+    assert [task["frames"]["played"] for task in tasks] == [15, 15, 15]
     listed = (await server.http.get("/v1/tasks", params={"limit": 3})).json()["tasks"]
     assert [task["task_id"] for task in listed] == task_ids[::-1]
 
@@ -173,7 +173,7 @@ async def test_failed_inference_ends_its_task_with_the_reason_and_the_next_one_p
 async def test_failing_chunks_are_made_once_the_model_is_loaded_again(server: RunningServer) -> None:
     server.models.failing = server.models.mendable = True
     task = await server.task(await say(server), "done")
-    assert task["frames"]["played"] == 23 and task["attempts"] == 1
+    assert task["frames"]["played"] == 15 and task["attempts"] == 1
     assert "the model said no" in server.models.recovered[0].message
 
 
