@@ -106,23 +106,24 @@ async def serve(settings: Settings, signals: StopSignals) -> None:
     """
     orchestrator = Orchestrator(settings)  # touches nothing yet
     with serving(settings, "serve"):
-        orchestrator.encoder_costs.measure_in_background()
-        try:
-            await run_server(orchestrator, signals)
-        finally:
-            orchestrator.encoder_costs.close()
+        await run_server(orchestrator, signals)
 
 
 async def run_server(
     orchestrator: Orchestrator, signals: StopSignals, started: Callable[[], None] = lambda: None
 ) -> None:
-    """Run the HTTP server until a signal; calls `started` once it listens."""
+    """Run the HTTP server until a signal; calls `started` once it listens.
+
+    What encoding costs on this machine is measured meanwhile, where it isn't known.
+    """
     server = OrchestratorServer(orchestrator, started)
     signals.action = server.stop
+    orchestrator.encoder_costs.measure_in_background()
     try:
         await server.serve()
     finally:
         signals.ignore()
+        orchestrator.encoder_costs.close()
 
 
 def require_free_address(settings: Settings) -> None:
