@@ -34,4 +34,9 @@ def main(path: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    try:
+        sys.exit(main(sys.argv[1]))
+    except (OSError, httpx.TransportError) as error:  # no such file, or no server there
+        sys.exit(str(error))

@@ -4,10 +4,11 @@
 # LATENTSYNC_URL is the server (default: http://127.0.0.1:11001), LATENTSYNC_KEY an API key where one is needed.
 # Prints the task as JSON after each change; exits with 0 when the speech was played to its end.
 set -eu
+speech=${1:?"the file with the speech is missing: examples/client.sh speech.wav"}
 url=${LATENTSYNC_URL:-http://127.0.0.1:11001}
 ask() { curl --silent --show-error --fail-with-body ${LATENTSYNC_KEY:+-H "Authorization: Bearer $LATENTSYNC_KEY"} "$@"; }
 
-answer=$(ask -F "audio_file=@$1" -F channel=main "$url/v1/tasks") || { echo "$answer" >&2; exit 1; }
+answer=$(ask -F "audio_file=@$speech" -F channel=main "$url/v1/tasks") || { echo "$answer" >&2; exit 1; }
 task_id=$(echo "$answer" | sed 's/.*"task_id": *"\([^"]*\)".*/\1/')
 
 ask --no-buffer "$url/v1/tasks/$task_id/events" | while IFS= read -r line; do  # server-sent events

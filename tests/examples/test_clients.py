@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -73,3 +74,20 @@ async def test_a_client_fails_with_its_task(server: RunningServer, tmp_path: Pat
     (tmp_path / "speech.wav").write_bytes(wav(0.5))
     code, _, _ = await run(client, server, tmp_path / "speech.wav")
     assert code == 1
+
+
+@pytest.mark.parametrize("client", [PYTHON, SHELL], ids=["python", "shell"])
+async def test_the_clients_say_how_they_are_called_and_that_no_server_is_there(
+    client: tuple[str, ...], tmp_path: Path
+) -> None:
+    (tmp_path / "speech.wav").write_bytes(wav(0.5))
+    for arguments, said in (([], "client."), ([str(tmp_path / "speech.wav")], "refused|connect")):
+        process = await asyncio.create_subprocess_exec(
+            *client,
+            *arguments,
+            env={"PATH": "/usr/local/bin:/usr/bin:/bin", "LATENTSYNC_URL": "http://127.0.0.1:9"},
+            stderr=asyncio.subprocess.PIPE,
+        )
+        errors = (await process.communicate())[1].decode()
+        assert process.returncode != 0
+        assert re.search(said, errors, re.IGNORECASE) and "Traceback" not in errors, errors
