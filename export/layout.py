@@ -51,4 +51,7 @@ def _existing(folder: Path, *names: str) -> Path:
     for name in names:
         if (folder / name).is_file():
             return folder / name
-    raise ExportError(f"{folder} holds none of {', '.join(names)}: run `latentsync-realtime fetch`")
+    raise ExportError(
+        f"{folder} holds none of {', '.join(names)}: run `latentsync-realtime fetch` for the demo's files, "
+        "or `latentsync-realtime fetch latentsync-1.0` for the official ones"
+    )

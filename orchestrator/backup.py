@@ -176,6 +176,8 @@ def _read_backup(source: Path, target: Path) -> None:
         version = json.loads((target / _RECORD).read_text())["version"]
     except FileNotFoundError as error:
         raise BackupError(f"{source} is no backup: there is no {Path(error.filename).name}") from None
+    except tarfile.ReadError:  # its text lists every kind of compression that was tried
+        raise BackupError(f"{source} can't be read as a backup: it is no tar archive, or a cut one") from None
     except (tarfile.TarError, OSError, ValueError, KeyError, TypeError) as error:
         raise BackupError(f"{source} can't be read as a backup ({error})") from None
     if version != _VERSION:

@@ -78,7 +78,7 @@ def test_restore_leaves_a_folder_alone_that_holds_something_or_is_in_use(tmp_pat
 
 @pytest.mark.parametrize(
     ("damaged", "says"),
-    [("backup.json", "no backup"), ("tasks/tasks.sqlite3", "can't be used"), ("", "can't be read as a backup")],
+    [("backup.json", "no backup"), ("tasks/tasks.sqlite3", "can't be used"), ("", "no tar archive, or a cut one$")],
 )
 def test_damaged_backup_is_refused_and_leaves_nothing(tmp_path: Path, damaged: str, says: str) -> None:
     settings, target = settings_in(tmp_path / "old"), tmp_path / "copy"
