@@ -143,16 +143,19 @@ class TaskStore:
 
     async def _flush(self, last: bool = False) -> None:
         """Write what is only in memory; what fails is tried again later, unless this is the `last` attempt."""
-        batch = dict(self._unwritten)
+        batch, failed = dict(self._unwritten), False
         try:
             for task in batch.values():
                 await self._write(task)
         except (OSError, StoreUnavailable) as error:
+            failed = True
             if self._retrying is None:
                 logger.error("the states of tasks are kept in memory until they can be written: %s", error)
         except Exception:  # whatever fails here, what plays must go on
+            failed = True
             logger.exception("the states of tasks are kept in memory until they can be written")
-        if self._unwritten and self._retrying is None and not last:
+        # What came in meanwhile is written by whoever saves it.
+        if failed and self._unwritten and self._retrying is None and not last:
             self._retrying = asyncio.create_task(self._retry(), name="task-store-retry")
 
     async def _write(self, task: Task) -> None:

@@ -172,6 +172,18 @@ async def test_states_that_a_full_disk_does_not_take_are_written_once_there_is_r
     await again.aclose()
 
 
+async def test_states_that_are_saved_at_once_need_no_retry(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store = TaskStore(tmp_path / "tasks.sqlite3")
+    await store.open()
+    tasks = [task(f"t{number}") for number in range(9)]
+    for each in tasks:
+        await store.add(each)
+    await asyncio.gather(*(store.save(replace(each, state=TaskState.DONE)) for each in tasks))
+    assert store.unwritten == 0
+    await store.aclose()
+    assert "on the disk again" not in caplog.text and store._retrying is None
+
+
 async def test_task_that_is_cancelled_while_it_is_taken_is_not_given_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
