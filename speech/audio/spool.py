@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import tempfile
 from collections.abc import AsyncIterator
@@ -10,6 +11,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from speech.audio.errors import EmptyAudio, TooLarge
+
+logger = logging.getLogger(__name__)
 
 
 @asynccontextmanager
@@ -35,4 +38,7 @@ async def spool_upload(blocks: AsyncIterator[bytes], directory: Path, max_bytes:
             raise EmptyAudio("The uploaded file is empty. Send a file with speech in it.")
         yield path
     finally:
-        await asyncio.to_thread(path.unlink)
+        try:
+            await asyncio.to_thread(path.unlink)
+        except OSError as error:  # by now the speech may have been accepted; the server's next start deletes the file
+            logger.warning("the upload %s was not deleted: %s", path, error)

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.failing_files import failing_files
+from speech.audio import decoder
+from tests.support.failing_files import failing_files, failing_open_files
 from tests.support.running_server import RunningServer, running, settings_in
+from tests.support.slow_decoder import slow_decoder
 from tests.support.speech_samples import wav
 
 pytestmark = pytest.mark.timeout(90)
@@ -55,4 +57,39 @@ async def test_what_plays_plays_on_and_what_waits_is_said_or_told(tmp_path: Path
         assert [states[task_id]["state"] for task_id in (first, second, after)] == ["done"] * 3
         if code != errno.EMFILE:
             assert os.strerror(code) in states[third]["error"]["message"]
+    assert list(settings.tasks_dir.glob("*.speech")) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "told"), [(errno.EIO, "speech_unwritable"), (errno.ENOSPC, "disk_full")], ids=["EIO", "ENOSPC"]
+)
+@pytest.mark.parametrize("waits", [True, False], ids=["waits", "taken"])
+async def test_speech_that_arrives_is_said_as_far_as_it_was_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, told: str, waits: bool
+) -> None:
+    settings, program = settings_in(tmp_path), str(slow_decoder(tmp_path / "bin"))
+    async with running(settings) as server:
+        await server.ready()
+        before = []
+        if waits:
+            server.models.gate.clear()
+            before.append(await say(server))
+            await server.task(before[0], "inferring")
+        with monkeypatch.context() as slow:
+            slow.setattr(decoder, "ffmpeg_binary", lambda: program)
+            arriving = await say(server, 20.0)
+        assert (await server.task(arriving, "receiving" if waits else "inferring"))["duration_s"] is None
+        while not (settings.tasks_dir / f"{arriving}.speech").stat().st_size:
+            await asyncio.sleep(0.05)
+        with failing_open_files(settings.data_dir, code, "pwrite", "fsync") as calls:
+            while "pwrite" not in calls:
+                await asyncio.sleep(0.05)
+        server.models.gate.set()
+        failed = await server.task(arriving, "failed")
+        assert failed["error"]["code"] == told
+        assert 0 < failed["duration_s"] < 20.0 and failed["frames"]["played"] == failed["frames"]["total"] > 10
+        for task_id in (*before, await say(server)):
+            await server.task(task_id, "done")
+        view = (await server.http.get("/v1/channels/main")).json()
+        assert (view["restarts"], view["problem"]) == (0, None)
     assert list(settings.tasks_dir.glob("*.speech")) == []

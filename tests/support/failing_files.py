@@ -1,4 +1,4 @@
-"""File and database calls that fail: every one that Python makes below a folder, for as long as a test says."""
+"""File and database calls that fail: those that Python makes below a folder, for as long as a test says."""
 
 import errno
 import os
@@ -14,6 +14,8 @@ import pytest
 from orchestrator.tasks.database import TaskDatabase
 
 _EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.listdir", "os.scandir"}
+# Those that a file which is open already can meet.
+_OPEN_FILES = {errno.EIO: ("pread", "pwrite", "fsync"), errno.ENOSPC: ("pwrite", "fsync")}
 _SQLITE_CODES = {
     errno.ENOSPC: sqlite3.SQLITE_FULL,
     errno.EIO: sqlite3.SQLITE_IOERR,
@@ -50,12 +52,38 @@ def failing_files(folder: Path, code: int) -> Iterator[list[str]]:
     _failing = _failing or _Failing()
     _failing.calls, _failing.code, _failing.folder = [], code, str(folder)
     try:
-        with pytest.MonkeyPatch.context() as database:
+        with (
+            pytest.MonkeyPatch.context() as database,
+            failing_open_files(folder, code, *_OPEN_FILES.get(code, ())) as calls,
+        ):
             for name in ("_write", "_read"):
                 database.setattr(TaskDatabase, name, _failing_call(name, code, _failing.calls))
             yield _failing.calls
+            _failing.calls += calls
     finally:
         _failing.folder = None
+
+
+@contextmanager
+def failing_open_files(folder: Path, code: int, *names: str) -> Iterator[list[str]]:
+    """Within the context these functions of `os` fail for files below `folder` that are open; the calls."""
+    calls: list[str] = []
+    with pytest.MonkeyPatch.context() as patched:
+        for name in names:
+            patched.setattr(os, name, _failing_file(name, folder, code, calls))
+        yield calls
+
+
+def _failing_file(name: str, folder: Path, code: int, calls: list[str]) -> Any:
+    function = getattr(os, name)
+
+    def fail(file: int, *arguments: Any) -> Any:
+        if Path(f"/proc/self/fd/{file}").readlink().is_relative_to(folder):
+            calls.append(name)
+            raise OSError(code, os.strerror(code))
+        return function(file, *arguments)
+
+    return fail
 
 
 def _failing_call(name: str, code: int, calls: list[str]) -> Any:
