@@ -181,9 +181,9 @@ class Orchestrator:
         """Let what was accepted arrive, and the speeches that have begun play to their end, for at most `limit_s`."""
         with anyio.move_on_after(limit_s) as scope:
             async with anyio.create_task_group() as group:
-                group.start_soon(self.decodings.drain)
                 for channel in self.channels.values():
                     group.start_soon(channel.drain)
+                await self.decodings.drain()
         cut_off = [task_id for channel in self.channels.values() for task_id in channel.active]
         if scope.cancelled_caught and cut_off:
             logger.warning("cut off after %.0f s, said again after the next start: %s", limit_s, ", ".join(cut_off))

@@ -14,7 +14,9 @@ from playwright.async_api import FilePayload, Page, async_playwright, expect
 
 from orchestrator.access.keys import KeyFile, Scope
 from orchestrator.access.sessions import LASTS_S
+from speech.audio import decoder
 from tests.support.running_server import RunningServer, running, settings_in
+from tests.support.slow_decoder import slow_decoder
 from tests.support.speech_samples import wav
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -80,6 +82,27 @@ async def test_chosen_file_is_said_and_shown(page: Page, tmp_path: Path) -> None
     await expect(task.locator(".detail")).to_contain_text("1.0 s · on the stream after")
     await page.screenshot(path=tmp_path / "page.png")
     assert (tmp_path / "page.png").stat().st_size > 10_000
+
+
+async def test_speech_that_still_arrives_has_no_length_and_can_be_cancelled(
+    page: Page, server: RunningServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await plays(page)
+    program = str(slow_decoder(tmp_path / "bin"))
+    monkeypatch.setattr(decoder, "ffmpeg_binary", lambda: program)
+    server.models.gate.clear()
+    await page.set_input_files("#file", sound("first.wav"))
+    task = page.locator("#tasks .task").first
+    await expect(task.locator(".state")).to_have_text("inferring", timeout=WAIT_MS)
+    await page.set_input_files("#file", {"name": "long.wav", "mimeType": "audio/wav", "buffer": wav(60)})
+    await expect(task.locator(".what")).to_have_text("long.wav", timeout=WAIT_MS)
+    await expect(task.locator(".state")).to_have_text("receiving")
+    await expect(task.locator(".detail")).to_contain_text("still arriving")
+    assert await task.locator("progress").get_attribute("value") is None
+    await task.locator(".cancel").click()
+    await expect(task.locator(".state")).to_have_text("cancelled", timeout=WAIT_MS)
+    await expect(task.locator(".detail")).not_to_contain_text("arriving")
+    server.models.gate.set()
 
 
 async def test_recording_of_the_microphone_is_said(page: Page, server: RunningServer) -> None:
