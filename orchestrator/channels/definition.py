@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, TypeVar
@@ -15,8 +16,10 @@ from speech.audio.frames import SilentFrames
 from streaming.address import SCHEMES, Address
 from streaming.targets import mask
 
-# No spaces or control characters: an address is one argument of ffmpeg.
-Target = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,1024}$")]
+_ONE_ARGUMENT = r"^[\x21-\x7e]{1,1024}$"
+"""No spaces or control characters: an address is one argument of ffmpeg."""
+
+Target = Annotated[str, StringConstraints(pattern=_ONE_ARGUMENT)]
 Side = Annotated[int, Field(ge=64, le=4096, multiple_of=2)]
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -28,18 +31,27 @@ class DefinitionError(ValueError):
     """An invalid definition; the message names each wrong field and never repeats a target."""
 
 
+def target_problem(target: str) -> str | None:
+    """Why no channel can publish to a target, without its key; None for one that a channel can."""
+    if "://" in target:
+        try:
+            Address.parse(target)
+        except ValueError as error:
+            return str(error)
+    elif not _is_recording(target):
+        return (
+            f"it must be an address with {', '.join(f'{s}://' for s in SCHEMES)}, or the name of "
+            f"a {', '.join(_FILES)} file below the recordings folder, such as show.flv or news/live.m3u8"
+        )
+    if not re.fullmatch(_ONE_ARGUMENT, target):
+        return "it must have at most 1024 characters, and neither spaces nor any beyond ASCII"
+    return None
+
+
 def _known_targets(targets: tuple[str, ...]) -> tuple[str, ...]:
     for number, target in enumerate(targets):
-        if "://" in target:
-            try:
-                Address.parse(target)
-            except ValueError as error:
-                raise ValueError(f"number {number}: {error}") from None
-        elif not _is_recording(target):
-            raise ValueError(
-                f"number {number} must be an address with {', '.join(f'{s}://' for s in SCHEMES)}, or the name of "
-                f"a {', '.join(_FILES)} file below the recordings folder, such as show.flv or news/live.m3u8"
-            )
+        if problem := target_problem(target):
+            raise ValueError(f"number {number}: {problem}")
     if len(set(targets)) < len(targets):
         raise ValueError("one target is given twice")
     return targets
@@ -83,6 +95,14 @@ class ChannelDefinition(BaseModel):
     def parse(cls, values: Mapping[str, Any]) -> ChannelDefinition:
         """Validates a JSON object; raises DefinitionError."""
         return _validated(cls, values)
+
+    @classmethod
+    def parse_saved(cls, values: Any) -> ChannelDefinition:
+        """Validates what `parse` accepted once; raises DefinitionError.
+
+        The targets are taken as they are: one that breaks a rule of today is refused by itself (`target_problem`).
+        """
+        return _validated_but_targets(cls, values)
 
     def addresses(self, recordings_dir: Path) -> tuple[str, ...]:
         """The targets, each recording as an absolute path; creates its folder."""
@@ -128,6 +148,19 @@ class ChangedTargets(BaseModel):
     def parse(cls, values: Mapping[str, Any]) -> ChangedTargets:
         """Validates a JSON object; raises DefinitionError."""
         return _validated(cls, values)
+
+    @classmethod
+    def parse_saved(cls, values: Any) -> ChangedTargets:
+        """As `ChannelDefinition.parse_saved`."""
+        return _validated_but_targets(cls, values)
+
+
+def _validated_but_targets(model: type[Model], values: Any) -> Model:
+    targets = values.get("targets", []) if isinstance(values, dict) else None
+    if not isinstance(targets, list) or not all(isinstance(target, str) for target in targets):
+        return _validated(model, values)  # which says what is wrong
+    checked = _validated(model, {**values, "targets": []})
+    return checked.model_copy(update={"targets": tuple(dict.fromkeys(targets))})
 
 
 def _validated(model: type[Model], values: Mapping[str, Any]) -> Model:

@@ -12,7 +12,7 @@ from pathlib import Path
 from latentsync.avatar import PreparedAvatar
 from orchestrator.access.allowed_targets import AllowedTargets
 from orchestrator.avatars.store import known_avatars
-from orchestrator.channels.definition import ChannelDefinition
+from orchestrator.channels.definition import ChannelDefinition, target_problem
 from orchestrator.observability.traces import Traces
 from orchestrator.settings import Settings, SettingsError
 from speech.audio.decoder import ffmpeg_binary
@@ -42,16 +42,19 @@ class ChannelSetup:
     traces: Traces = field(default_factory=Traces)
     warned_of: set[str] = field(default_factory=set)
     """Targets whose visible key was logged already."""
+    said: dict[str, dict[str, str]] = field(default_factory=dict)
+    """For each channel the refused targets that were logged last, each with the reason."""
 
     def avatar(self, definition: ChannelDefinition) -> PreparedAvatar:
         """The channel's avatar, its condition in memory; raises SettingsError when there is none, and AvatarError."""
         return open_avatar(self.settings, definition.avatar).with_own_condition()
 
     def addresses(self, definition: ChannelDefinition) -> tuple[str, ...]:
-        """The addresses that the channel publishes to; impossible targets are left out, and logged."""
+        """The addresses that the channel publishes to; impossible targets are left out, and logged once."""
         refused = self.refused_targets(definition)
-        for target, reason in refused.items():
+        for target, reason in refused.items() - self.said.get(definition.channel, {}).items():
             logger.error("channel %s does not publish to %s: %s", definition.channel, mask(target), reason)
+        self.said[definition.channel] = refused
         kept = tuple(target for target in definition.targets if target not in refused)
         self._warn_of_visible_keys(definition.channel, kept)
         return definition.model_copy(update={"targets": kept}).addresses(self.settings.recordings_dir)
@@ -59,13 +62,14 @@ class ChannelSetup:
     def refused_targets(self, definition: ChannelDefinition) -> dict[str, str]:
         """The targets that the channel can't publish to now, each with the reason; makes the folders of recordings.
 
-        A target that was possible when it was saved may not be later: `allowed_targets` change, and so do disks.
+        A target that was possible when it was saved may not be later: `allowed_targets` change, and so do disks, and
+        the rules of addresses with the server's version.
         """
         allowed = AllowedTargets(self.settings.allowed_targets)
         refused = {}
         for target in definition.targets:
             try:
-                if reason := allowed.refusal(target):
+                if reason := target_problem(target) or allowed.refusal(target):
                     refused[target] = reason
                     continue
                 (address,) = definition.model_copy(update={"targets": (target,)}).addresses(

@@ -69,12 +69,12 @@ class ChannelStore:
         bad: list[Any] = []
         targets: ChangedTargets | None = None
         try:
-            targets = None if changed is None else ChangedTargets.parse(changed)
+            targets = None if changed is None else ChangedTargets.parse_saved(changed)
         except DefinitionError as error:
             logger.error("%s: the targets of the settings' channel can't be used: %s", self._path, error)
         for entry in entries:
             try:
-                good.append(ChannelDefinition.parse(entry))
+                good.append(ChannelDefinition.parse_saved(entry))
             except DefinitionError as error:
                 logger.error("%s: a channel can't be used: %s", self._path, error)
                 bad.append(entry)

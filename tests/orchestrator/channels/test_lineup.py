@@ -193,6 +193,39 @@ async def test_target_that_became_impossible_costs_itself_alone(tmp_path: Path) 
         assert up in (await server.http.get("/metrics")).text
 
 
+@pytest.mark.parametrize("name", ["news", "main"])
+async def test_saved_target_that_breaks_a_stricter_rule_costs_itself_alone(
+    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Each was possible once, or could have been: an address, a file's name, a character, a length.
+    bad = [f"rtmp://127.0.0.1:9/?{KEY}", "../show.flv", f"rtmp://h/a/{KEY} x", f"rtmp://h/live/{KEY}{'x' * 1024}"]
+    settings = settings_in(tmp_path)
+    write_avatar(settings.avatars_dir, "other")
+    settings.data_dir.mkdir(exist_ok=True)
+    file = settings.data_dir / "channels.json"
+    targets = [*bad, "show.flv", "show.flv"]
+    changed = {"channel": "main", "instead_of": [], "targets": targets} if name == "main" else None
+    content = {"version": 1, "channels": [] if changed else [{**NEWS, "targets": targets}], "changed_targets": changed}
+    file.write_text(json.dumps(content))
+    async with running(settings) as server:
+        await server.ready()
+        view = await until(server, name, lambda v: v["stream"] and v["stream"]["targets"][0]["state"] == "on_air")
+        assert view["stream"]["targets"][0]["target"] == str(settings.recordings_dir / "show.flv")
+        refused = {each["target"]: each["problem"] for each in view["stream"]["targets"][1:]}
+        assert [each["state"] for each in view["stream"]["targets"][1:]] == ["refused"] * 4
+        assert list(view["targets"]) == [*refused, "show.flv"]
+        reasons = ["must name an application", "it must be an address", "neither spaces", "at most 1024"]
+        assert [reason in said for reason, said in zip(reasons, refused.values(), strict=True)] == [True] * 4
+        os.kill(server.orchestrator.channels[name].pid or 0, signal.SIGKILL)
+        await until(server, name, lambda v: v["restarts"] == 1 and v["state"] == "running")
+        answer = await server.http.patch(f"/v1/channels/{name}", json={"targets": ["../show.flv"]})
+        assert answer.status_code == 422, "what was saved may stay, and nothing like it is taken"
+    logged = [record.getMessage() for record in caplog.records if "does not publish" in record.getMessage()]
+    assert len(logged) == len(bad), "once, and not again when the process starts anew"
+    assert list(settings.data_dir.glob("channels.damaged*")) == [] and json.loads(file.read_text()) == content
+    assert KEY not in "".join(path.read_text() for path in settings.log_dir.iterdir()) + json.dumps(view)
+
+
 @pytest.mark.parametrize("damage", ["one entry", "the file"])
 async def test_damaged_definitions_are_kept_and_the_others_run(tmp_path: Path, damage: str) -> None:
     settings = settings_in(tmp_path)
@@ -353,7 +386,7 @@ async def test_targets_of_the_settings_channel_change_and_hold_until_the_setting
 async def test_damaged_targets_of_the_settings_channel_are_kept_and_its_own_are_used(tmp_path: Path) -> None:
     settings = settings_in(tmp_path)
     settings.data_dir.mkdir()
-    changed = {"channel": "main", "instead_of": [], "targets": [f"gopher://h/{KEY}"]}
+    changed = {"channel": "main", "instead_of": [], "targets": [f"gopher://h/{KEY}", 7]}
     content = {"version": 1, "channels": [], "changed_targets": changed}
     (settings.data_dir / "channels.json").write_text(json.dumps(content))
     async with running(settings) as server:
