@@ -22,4 +22,4 @@ Preset = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium
 def unknown(name: str, known: Iterable[str], what: str) -> str:
     """That there is no `what` of this name, and which one of the known is probably meant."""
     near = difflib.get_close_matches(name, list(known), n=1)
-    return f"{name}: there is no such {what}" + (f"; {near[0]} is meant?" if near else "")
+    return f"{name}: there is no such {what}" + (f"; probably {near[0]} is meant" if near else "")

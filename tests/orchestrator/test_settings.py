@@ -76,7 +76,7 @@ def test_file_with_an_unknown_name_or_bad_toml_is_refused(monkeypatch: pytest.Mo
     with pytest.raises(SettingsError, match="no such file"):
         load_settings()
     file.write_text("http_prot = 1\n")
-    with pytest.raises(SettingsError, match="http_prot: there is no such setting; http_port is meant"):
+    with pytest.raises(SettingsError, match="http_prot: there is no such setting; probably http_port is meant"):
         load_settings()
     file.write_text("http_port = \n")
     with pytest.raises(SettingsError, match="line 1"):
