@@ -260,8 +260,8 @@ class _Spoken:
         return int((np.diff(self._frames) < np.diff(self._ticks)).any())
 
     def _around_wait(self, steps: NDArray[np.int64], went_by: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Between a held face and the next one the face may be gone for a while."""
-        return (steps >= 0) & (steps <= 1) & (went_by > 1) & self._may_wait
+        """Between two faces that can be read the face may be gone for a while, and fades in with the next frames."""
+        return (steps >= 0) & (steps <= 1 + self._fade) & (went_by > steps) & self._may_wait
 
     def _cut_by_outage(self) -> bool:
         stream = self._stream
