@@ -261,7 +261,7 @@ async def test_all_events_show_channels_and_tasks(server: RunningServer) -> None
 
 
 async def test_metrics_count_tasks_and_the_channels_frames(server: RunningServer) -> None:
-    await server.task(await say(server), "done")
+    await server.task(await say(server, seconds=2.0), "done")  # long enough for a status of its channel
     text = (await server.http.get("/metrics")).text
     assert 'latentsync_tasks_total{state="done"} 1.0' in text
     assert "latentsync_first_frame_seconds_count 1.0" in text
