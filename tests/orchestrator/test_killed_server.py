@@ -18,6 +18,7 @@ from latentsync.checkpoint import Checkpoint
 from orchestrator.settings import Settings
 from tests.support.processes import descendants as processes_below
 from tests.support.running_server import settings_in
+from tests.support.slow_decoder import slow_decoder
 from tests.support.speech_samples import wav
 from tests.support.synthetic_avatar import write_avatar
 
@@ -25,8 +26,13 @@ pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180
 
 
 @asynccontextmanager
-async def serving(settings: Settings) -> AsyncIterator[tuple[asyncio.subprocess.Process, httpx.AsyncClient]]:
-    """`serve` in a process group of its own, ready, and a client for it; what runs at the end is killed."""
+async def serving(
+    settings: Settings, path: Path | None = None
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, httpx.AsyncClient]]:
+    """`serve` in a process group of its own, ready, and a client for it; what runs at the end is killed.
+
+    Programs in `path` are found before others of their name.
+    """
     assert settings.triton_url
     environment = {
         **os.environ,
@@ -35,6 +41,7 @@ async def serving(settings: Settings) -> AsyncIterator[tuple[asyncio.subprocess.
         "LATENTSYNC_HTTP_PORT": str(settings.http_port),
         "LATENTSYNC_TRITON_URL": settings.triton_url,
         "LATENTSYNC_X264_PRESET": "ultrafast",
+        "PATH": f"{path}:{os.environ['PATH']}" if path else os.environ["PATH"],
     }
     command = [sys.executable, "-m", "orchestrator.cli", "serve"]
     process = await asyncio.create_subprocess_exec(*command, env=environment, start_new_session=True)
@@ -110,6 +117,38 @@ async def test_everything_accepted_is_said_after_the_kill_and_nothing_is_left_ov
     assert not list(incoming(settings)) and not list(settings.tasks_dir.glob("*.speech"))
     assert not [path for path in settings.run_dir.rglob("*") if path.is_socket()]
     assert not [*Path("/dev/shm").glob(f"latentsync-{process.pid}-*")]
+
+
+async def test_speech_that_arrived_when_the_server_was_killed_is_said_as_far_as_it_came(
+    triton_server: TritonServer, checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    settings = settings_in(
+        tmp_path, triton_url=f"127.0.0.1:{triton_server.options.grpc_port}", checkpoint_dir=checkpoint.directory
+    )
+    write_avatar(settings.avatars_dir, resolution=checkpoint.resolution)
+    async with serving(settings, slow_decoder(tmp_path / "bin").parent) as (process, http):
+        taken = await say(http, 20.0)
+        assert (await task_in(http, taken, "inferring"))["duration_s"] is None
+        waiting = await say(http, 20.0)
+        assert (await task_in(http, waiting, "receiving"))["progress"] is None
+        for task_id in (taken, waiting):
+            while not (settings.tasks_dir / f"{task_id}.speech").stat().st_size:
+                await asyncio.sleep(0.02)
+        started = descendants(process.pid)
+        assert any("-format_whitelist" in line for line in processes_below(process.pid).values())
+        os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+        await all_gone(started)
+
+    async with serving(settings) as (process, http):
+        for task_id, attempts in ((taken, 2), (waiting, 1)):
+            task = await task_in(http, task_id, "failed")
+            assert (task["error"]["code"], task["attempts"]) == ("source_lost", attempts)
+            assert 0 < task["duration_s"] < 20 and task["frames"]["played"] == task["frames"]["total"] > 10
+        after = await say(http, 0.5)
+        assert (await task_in(http, after, "done"))["error"] is None
+        while list(settings.tasks_dir.glob("*.speech")):  # deleted once the final state is on the disk
+            await asyncio.sleep(0.02)
 
 
 async def say(http: httpx.AsyncClient, seconds: float) -> str:

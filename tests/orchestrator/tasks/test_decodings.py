@@ -152,7 +152,7 @@ async def test_disk_that_fails_ends_the_task_after_what_came(
 
 
 @pytest.mark.usefixtures("slow")
-async def test_cancelled_task_ends_its_decoder(tmp_path: Path) -> None:
+async def test_cancelled_task_ends_its_decoder(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async with boards(tmp_path) as (board, decodings, _):
         released = await accept(decodings, "cancelled", write_wav(tmp_path / "a.wav", tone(20.0)))
         await board.finish("cancelled", TaskState.CANCELLED)
@@ -160,6 +160,7 @@ async def test_cancelled_task_ends_its_decoder(tmp_path: Path) -> None:
         assert children() == [] and released == ["released"]
         cancelled = await found(board, "cancelled")
         assert cancelled.state is TaskState.CANCELLED and cancelled.failure is None
+        assert "Traceback" not in caplog.text, "its decoder expects that"
 
 
 @pytest.mark.usefixtures("slow")
