@@ -192,7 +192,6 @@ class SpeechMaker:
 async def _write(sink: SpeechSink, chunk: FaceChunk, teller: _Teller) -> None:
     await sink.write(teller.speech_id, chunk.first_frame, chunk.faces, chunk.sound)
     if chunk.first_frame == 0:
-        span.event("first frame handed to the channel")
         await teller.handed_over()
 
 
@@ -218,8 +217,6 @@ class _Teller:
 
     async def made(self, chunk: FaceChunk, frames: int | None) -> None:
         """A chunk is generated."""
-        if chunk.first_frame == 0:
-            span.event("first face made")
         heard = chunk.timeline_frame - self._heard_before
         if heard - chunk.first_frame != self._shift:
             self._shift = heard - chunk.first_frame

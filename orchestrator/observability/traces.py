@@ -11,6 +11,7 @@ from orchestrator.tasks.task import Stage, Task
 
 _MOMENTS = {
     Stage.FIRST_FACE: "first face made",
+    Stage.HANDED_OVER: "first frame handed to the channel",
     Stage.FIRST_FRAME: "first frame on the stream",
 }
 

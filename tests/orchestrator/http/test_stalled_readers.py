@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.http import connection
-from orchestrator.tasks.task import Failure, Task
+from orchestrator.tasks.task import Task
 from tests.support.running_server import RunningServer, running, settings_in
 
 CHECK_S = 0.5
@@ -31,9 +31,9 @@ def asking(server: RunningServer, path: str) -> socket.socket:
 
 def tell_of_much(server: RunningServer) -> None:
     """Some megabytes of changes, all of one task."""
-    failure = Failure("x", "x" * 100_000)
+    name = "x" * 100_000
     for step in range(60):
-        server.orchestrator.notices.send(Task("t", "main", 1, 1.0, 0, 1.0, 0.0, frames_played=step, failure=failure))
+        server.orchestrator.notices.send(Task("t", "main", 1, 1.0, 0, 1.0, 0.0, frames_played=step, file_name=name))
 
 
 async def test_listener_that_stops_reading_loses_its_place(tmp_path: Path) -> None:
