@@ -103,6 +103,7 @@ class Orchestrator:
         self.uploads = Places(settings.uploads_at_once)
         self.decoding = asyncio.Semaphore(len(os.sched_getaffinity(0)))
         self.listeners = Places(settings.event_listeners)
+        self.sockets = Places(settings.live_sockets)
         self.accepting = True
         self.streams_open = True
         if settings.triton_url is None:  # else Triton's repository may lie on another machine

@@ -14,6 +14,7 @@ import uvicorn
 from orchestrator.exclusive import serving
 from orchestrator.http.app import create_app
 from orchestrator.http.connection import Connection
+from orchestrator.http.web_socket import UVICORN_OPTIONS, WebSocketConnection
 from orchestrator.orchestrator import Orchestrator
 from orchestrator.settings import Settings
 from processes.stop_signals import StopSignals
@@ -39,6 +40,7 @@ class OrchestratorServer(uvicorn.Server):
             uvicorn.Config(
                 create_app(orchestrator),
                 http=Connection,
+                ws=WebSocketConnection,
                 host=settings.http_host,
                 port=settings.http_port,
                 lifespan="off",  # the orchestrator runs around the server: when it fails, the server ends
@@ -47,6 +49,7 @@ class OrchestratorServer(uvicorn.Server):
                 server_header=False,
                 timeout_keep_alive=_KEEP_ALIVE_S,
                 timeout_graceful_shutdown=_CONNECTIONS_LIMIT_S,
+                **UVICORN_OPTIONS,
             )
         )
         self._orchestrator = orchestrator

@@ -66,6 +66,9 @@ class Settings(BaseSettings):
     event_listeners: int = Field(
         200, ge=1, le=100_000, description="connections to the server's events at once; one caller may have half"
     )
+    live_sockets: int = Field(
+        32, ge=1, le=10_000, description="sockets for live speech that may be open at once; one caller may have half"
+    )
     triton_host: str = Field("127.0.0.1", description="address that a tritonserver started here listens on")
     triton_exposed: bool = Field(
         False, description="whether triton_host may be an address that other machines reach, behind a firewall of yours"

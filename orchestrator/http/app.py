@@ -24,6 +24,7 @@ from orchestrator.http import (
 from orchestrator.http.errors import EXCEPTION_HANDLERS
 from orchestrator.http.guard import guarded, guarded_upload
 from orchestrator.http.middleware import RequestMiddleware
+from orchestrator.http.unknown_path import unknown_path
 from orchestrator.orchestrator import Orchestrator
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -93,4 +94,5 @@ def create_app(orchestrator: Orchestrator) -> Starlette:
         exception_handlers=EXCEPTION_HANDLERS,
     )
     app.state.orchestrator = orchestrator
+    app.router.default = unknown_path
     return app

@@ -10,6 +10,7 @@ from http import HTTPStatus
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
+from starlette.websockets import WebSocket
 from typing_extensions import TypedDict
 
 from orchestrator.tasks.database import StoreUnavailable
@@ -22,6 +23,7 @@ _RETRY_PASSING_S = 5
 _FAULT = "The server failed at this request. Its log says why."
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FAILING = (errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENXIO, errno.ENODEV, errno.ESTALE)
+_CLOSE_CODES = 4000  # a status as a WebSocket's close code
 
 logger = logging.getLogger(__name__)
 
@@ -90,14 +92,30 @@ def error_response(status: int, code: str, message: str, headers: Mapping[str, s
     return JSONResponse(body, status, headers=headers)
 
 
-async def _on_api_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, ApiError)
+async def denied(socket: WebSocket, error: ApiError) -> None:
+    """Refuse a WebSocket that was not accepted yet, with the answer that a request would get.
+
+    An ASGI server that can't answer so accepts it, and closes it with 4000 + the status.
+    """
+    if "websocket.http.response" in socket.scope.get("extensions", {}):
+        await socket.send_denial_response(_answer(error))
+        return
+    await socket.accept()
+    await socket.close(_CLOSE_CODES + error.status, error.code)
+
+
+def _answer(error: ApiError) -> Response:
     headers = dict(error.headers)
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(error.retry_after_s)
     if error.closes:
         headers["Connection"] = "close"  # else the server would go on reading what is refused
     return error_response(error.status, error.code, error.message, headers)
+
+
+async def _on_api_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
+    return _answer(error)
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:

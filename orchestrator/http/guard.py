@@ -1,4 +1,4 @@
-"""Checks that run before an endpoint: the caller's key and its scope, and the limits."""
+"""Checks that run before an endpoint, also one of a WebSocket: the caller's key and its scope, and the limits."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from collections.abc import Awaitable, Callable
 from functools import wraps
 from http import HTTPStatus
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
+from starlette.websockets import WebSocket
 
 from orchestrator.access.gate import Caller
 from orchestrator.access.keys import Scope
 from orchestrator.access.limits import RateLimit
-from orchestrator.http.errors import ApiError
+from orchestrator.http.errors import ApiError, denied
+from orchestrator.http.sent_key import sent_key
 from orchestrator.http.unread import read_rest
 from orchestrator.orchestrator import Orchestrator
 
@@ -20,6 +22,7 @@ _UNREAD_BYTES = 1_000_000
 _RETRY_BUSY_S = 2
 
 Endpoint = Callable[[Request], Awaitable[Response]]
+SocketEndpoint = Callable[[WebSocket], Awaitable[None]]
 
 
 def guarded(endpoint: Endpoint, scope: Scope | None) -> Endpoint:
@@ -55,27 +58,49 @@ def guarded_upload(endpoint: Endpoint, scope: Scope) -> Endpoint:
     return answer
 
 
-def caller_of(request: Request) -> Caller:
-    """Who asks: by the key in the header, else by the page's session."""
-    orchestrator: Orchestrator = request.app.state.orchestrator
-    address = request.client.host if request.client else "unknown"
-    return orchestrator.gate.caller(_sent_key(request), address, request.cookies.get(session_cookie(request)))
+def guarded_socket(endpoint: SocketEndpoint, scope: Scope) -> SocketEndpoint:
+    """The endpoint of a WebSocket for callers whose key has the scope, with one of the places for sockets.
+
+    The endpoint accepts the socket, or raises ApiError before that.
+    """
+
+    @wraps(endpoint)
+    async def answer(socket: WebSocket) -> None:
+        orchestrator: Orchestrator = socket.app.state.orchestrator
+        try:
+            caller = _admit(socket, scope)
+            if full := orchestrator.sockets.refusal(caller.name, "open sockets"):
+                raise busy(full)
+            with orchestrator.sockets.one(caller.name):
+                await endpoint(socket)
+        except ApiError as refusal:
+            await denied(socket, refusal)
+
+    return answer
 
 
-def session_cookie(request: Request) -> str:
+def caller_of(connection: HTTPConnection) -> Caller:
+    """Who asks: by the key that was sent, else by the page's session."""
+    orchestrator: Orchestrator = connection.app.state.orchestrator
+    address = connection.client.host if connection.client else "unknown"
+    session = connection.cookies.get(session_cookie(connection))
+    return orchestrator.gate.caller(sent_key(connection), address, session)
+
+
+def session_cookie(connection: HTTPConnection) -> str:
     """The name of the page's cookie.
 
     Browsers send a cookie to all ports of a host: with the port in its name two servers don't overwrite each other's.
     Under TLS the prefix makes browsers refuse one that another host, or a page without TLS, would set.
     """
-    orchestrator: Orchestrator = request.app.state.orchestrator
-    prefix = "__Host-" if is_secure(request) else ""
+    orchestrator: Orchestrator = connection.app.state.orchestrator
+    prefix = "__Host-" if is_secure(connection) else ""
     return f"{prefix}latentsync_session_{orchestrator.settings.http_port}"
 
 
-def is_secure(request: Request) -> bool:
+def is_secure(connection: HTTPConnection) -> bool:
     """Whether the browser came by TLS, to us or to the proxy before us."""
-    return request.url.scheme == "https"
+    return connection.url.scheme in ("https", "wss")
 
 
 def busy(reason: str) -> ApiError:
@@ -84,29 +109,24 @@ def busy(reason: str) -> ApiError:
     return ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "busy", message, _RETRY_BUSY_S)
 
 
-def _admit(request: Request, scope: Scope | None) -> Caller:
-    orchestrator: Orchestrator = request.app.state.orchestrator
-    caller = caller_of(request)
-    request.state.caller = caller.name  # for the log
+def _admit(connection: HTTPConnection, scope: Scope | None) -> Caller:
+    orchestrator: Orchestrator = connection.app.state.orchestrator
+    caller = caller_of(connection)
+    connection.state.caller = caller.name  # for the log
     _within(orchestrator.requests, caller, "requests")
     if scope is None:
         return caller
     if caller.scope is None:
-        raise _not_let_in(request)
+        raise _not_let_in(connection)
     if not caller.scope.allows(scope):
         message = f"This key may {caller.scope.value}, and this needs one that may {scope.value}."
         raise ApiError(HTTPStatus.FORBIDDEN, "scope_missing", message)
     return caller
 
 
-def _sent_key(request: Request) -> str | None:
-    kind, _, secret = request.headers.get("authorization", "").partition(" ")
-    return secret.strip() if kind.lower() == "bearer" else None
-
-
-def _not_let_in(request: Request) -> ApiError:
+def _not_let_in(connection: HTTPConnection) -> ApiError:
     """The 401 answer to a caller without a key, or with one that opens nothing."""
-    if _sent_key(request):
+    if sent_key(connection):
         code = "unknown_key"
         message = "There is no such key. Was all of it sent? `latentsync-realtime key list` names those that there are."
     else:

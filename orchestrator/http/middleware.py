@@ -10,10 +10,12 @@ from collections.abc import Callable, Container
 from urllib.parse import quote, unquote, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orchestrator.http.errors import error_response
 from orchestrator.http.page_routes import CONTENT_SECURITY_POLICY
+from orchestrator.http.sent_key import sent_key
 from orchestrator.observability import logs
 from orchestrator.observability.metrics import Metrics
 from orchestrator.observability.traces import Traces
@@ -21,6 +23,8 @@ from orchestrator.observability.traces import Traces
 # Each method becomes a label of the metrics and a part of the log, so strangers must not be able to invent them.
 _METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE", "CONNECT")
 _UNKNOWN_METHOD = "unknown"
+_WEBSOCKET = "WEBSOCKET"  # in the place of a method, which is always GET
+_ANSWERS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _POLLED = ("/health/", "/metrics")  # asked every few seconds, for ever
 _HTTPS_ONLY_S = 365 * 24 * 3600
@@ -58,8 +62,11 @@ class RequestMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] not in _METHODS:
             scope = {**scope, "method": _UNKNOWN_METHOD}  # the name itself may be 64 KB long
-        if scope["type"] != "http" or scope["method"] in (*_SAFE_METHODS, _UNKNOWN_METHOD):
-            await self._answer(scope, receive, send)  # without a span: polled by many, and soon answered
+        if scope["type"] not in ("http", "websocket"):
+            raise RuntimeError(f"nothing is served over {scope['type']!r} here, so nothing guards it")
+        if scope["type"] == "websocket" or scope["method"] in (*_SAFE_METHODS, _UNKNOWN_METHOD):
+            # Without a span: polled by many and soon answered, or open for hours. A speech has one of its own.
+            await self._answer(scope, receive, send)
             return
         with self._traces.request(scope["method"], _shown_path(scope), Headers(scope=scope)) as span:
 
@@ -73,35 +80,35 @@ class RequestMiddleware:
             await self._answer(scope, receive, send_noted)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+        method = _method(scope)
         request_id, began = uuid.uuid4().hex[:12], self._clock()
         logs.request_id.set(request_id)  # uvicorn runs each request in a context of its own
 
         async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            if message["type"] in _ANSWERS:
+                message.setdefault("headers", [])
+                status = message.get("status", 101)
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = request_id
                 for name, value in _SECURITY_HEADERS.items():
                     headers[name] = value
-                if scope["scheme"] == "https":
+                if scope["scheme"] in ("https", "wss"):
                     headers["Strict-Transport-Security"] = f"max-age={_HTTPS_ONLY_S}"
                 headers.setdefault("Cache-Control", "no-store")
-                self._count(scope, message["status"], self._clock() - began)
+                self._count(scope, status, self._clock() - began)
                 level = logging.DEBUG if scope["path"].startswith(_POLLED) else logging.INFO
                 path = _shown_path(scope)
                 fields = {
-                    "method": scope["method"],
+                    "method": method,
                     "path": path,
-                    "status": message["status"],
+                    "status": status,
                     "duration_ms": round(1000 * (self._clock() - began)),
                     "caller": scope.get("state", {}).get("caller", ""),
                 }
-                logger.log(level, "%s %s %d", scope["method"], path, message["status"], extra={"fields": fields})
+                logger.log(level, "%s %s %d", method, path, status, extra={"fields": fields})
             await send(message)
 
-        if scope["method"] == _UNKNOWN_METHOD:
+        if method == _UNKNOWN_METHOD:
             message = f"The method is none of {', '.join(_METHODS)}."
             await error_response(501, "unknown_method", message)(scope, receive, send_with_headers)
             return
@@ -110,17 +117,25 @@ class RequestMiddleware:
             message = "The server is not known by this name: call it by its address, or name it in allowed_hosts."
             await error_response(421, "unknown_host", message)(scope, receive, send_with_headers)
             return
-        if scope["method"] not in _SAFE_METHODS and not _same_origin(headers):
+        if method not in _SAFE_METHODS and not _same_origin(headers) and not self._brings_key(scope):
             message = "Requests that change something are not taken from other sites' pages."
             await error_response(403, "foreign_origin", message)(scope, receive, send_with_headers)
             return
         await self._app(scope, receive, send_with_headers)
 
+    def _brings_key(self, scope: Scope) -> bool:
+        """Whether a WebSocket proves by a key of its own that its page may speak here; a cookie comes with any page."""
+        return scope["type"] == "websocket" and self._hosts is None and sent_key(HTTPConnection(scope)) is not None
+
     def _count(self, scope: Scope, status: int, duration_s: float) -> None:
         # The route's pattern, not the path: an unbounded set of paths must not become labels.
         route = _route(scope)
-        self._metrics.requests.labels(scope["method"] if route != "none" else "any", route, status).inc()
+        self._metrics.requests.labels(_method(scope) if route != "none" else "any", route, status).inc()
         self._metrics.request_s.labels(route).observe(duration_s)
+
+
+def _method(scope: Scope) -> str:
+    return str(scope.get("method", _WEBSOCKET))
 
 
 def _route(scope: Scope) -> str:

@@ -8,6 +8,9 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
+
+from orchestrator.http.unknown_path import unknown_path
 
 FOLDER = Path(__file__).resolve().parent.parent / "page"
 
@@ -31,4 +34,11 @@ async def _index(request: Request) -> Response:
     return FileResponse(FOLDER / "index.html", media_type="text/html", headers={"Cache-Control": "no-cache"})
 
 
-ROUTES = [Route("/", _index), Mount("/page", StaticFiles(directory=FOLDER))]
+class _Files(StaticFiles):
+    """Starlette hands them WebSockets too, and they would fail at one."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await (super().__call__ if scope["type"] == "http" else unknown_path)(scope, receive, send)
+
+
+ROUTES = [Route("/", _index), Mount("/page", _Files(directory=FOLDER))]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.http import connection
+from orchestrator.http import read_watch
 from orchestrator.tasks.task import Task
 from tests.support.running_server import RunningServer, running, settings_in
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.timeout(90)
 
 @pytest.fixture(autouse=True)
 def _short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "_CHECK_S", CHECK_S)
+    monkeypatch.setattr(read_watch, "_CHECK_S", CHECK_S)
 
 
 def asking(server: RunningServer, path: str) -> socket.socket:
