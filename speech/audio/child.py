@@ -31,14 +31,17 @@ class Child:
     @classmethod
     @asynccontextmanager
     async def started(
-        cls, command: Callable[[int, int], Sequence[str]], confinement: Confinement
+        cls, command: Callable[[int, int], Sequence[str]], confinement: Confinement, fed: bool = False
     ) -> AsyncIterator[Child]:
-        """A child, which has ended when the context does; `command` is told the file descriptors of its outputs."""
+        """A child, which has ended when the context does; `command` is told the file descriptors of its outputs.
+
+        One that is `fed` reads what it is given as its standard input.
+        """
         async with contextlib.AsyncExitStack() as stack:
             first, second = ends = _pipe(stack), _pipe(stack)
             process = await asyncio.create_subprocess_exec(
                 *command(first.write, second.write),
-                stdin=DEVNULL,
+                stdin=PIPE if fed else DEVNULL,
                 stdout=DEVNULL,
                 stderr=PIPE,
                 pass_fds=(first.write, second.write),
@@ -63,6 +66,22 @@ class Child:
                     outputs[which](block)
                     self._read_on(which)
         return True
+
+    @property
+    def exit_code(self) -> int | None:
+        """Negative for a signal; None while the child runs."""
+        return self._process.returncode
+
+    async def feed(self, block: bytes) -> None:
+        """Give a block to a child that is fed; waits while it takes nothing. Raises ConnectionError where it ended."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(block)
+        await self._process.stdin.drain()
+
+    def end_of_input(self) -> None:
+        """Nothing more is fed."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
 
     async def log_of_the_whole(self) -> str:
         """The messages of a child whose outputs are at their end, once it has exited."""

@@ -21,6 +21,7 @@ from processes.confinement import Confinement
 from speech.audio.child import Child
 from speech.audio.errors import DecodeTimeout, EmptyAudio, SilentAudio, TooLong, TruncatedAudio
 from speech.audio.ffmpeg_log import announced_duration_s, failure
+from speech.audio.sample_bytes import SampleBytes
 from speech.audio.wav_header import missing_share
 from speech.log import SoundFrames
 
@@ -29,11 +30,10 @@ T = TypeVar("T")
 SAMPLE_RATE_HZ = CONTRACT.sample_rate_hz
 
 # Demuxers that read only the given file: no playlists, no concat scripts, no devices, no image sequences.
-_FORMATS = "wav,mp3,mov,ogg,flac,matroska,aac"
+FORMATS = "wav,mp3,mov,ogg,flac,matroska,aac"
 _PROTOCOLS = "file,pipe"
 _ONE_SOUND = ("-map", "0:a:0", "-vn", "-sn", "-dn", "-ac", "1")
-_BYTES_PER_SAMPLE = 2
-_MEMORY_BYTES = 1 << 30
+MEMORY_BYTES = 1 << 30
 # A header may round up to the next packet; if more than this is missing, the file was cut off.
 _MISSING_S = 0.5
 
@@ -71,8 +71,8 @@ async def decode(path: Path, limits: DecodeLimits | None = None) -> AsyncGenerat
     limits = limits or DecodeLimits()
     missing = await asyncio.to_thread(_missing_share, path)
     deadline = asyncio.get_running_loop().time() + limits.timeout_s
-    heard, sound = _Samples(CONTRACT.samples_per_frame), _Samples(SOUND_FRAME_SAMPLES)
-    confinement = Confinement(_MEMORY_BYTES, math.ceil(limits.timeout_s))
+    heard, sound = SampleBytes(CONTRACT.samples_per_frame), SampleBytes(SOUND_FRAME_SAMPLES)
+    confinement = Confinement(MEMORY_BYTES, math.ceil(limits.timeout_s))
     async with Child.started(partial(_command, path), confinement) as child:
         while await _until(deadline, child.read_into(heard.add, sound.add), limits):
             if heard.count > limits.max_duration_s * SAMPLE_RATE_HZ:
@@ -97,49 +97,6 @@ async def decode_heard(path: Path, limits: DecodeLimits | None = None) -> NDArra
     return np.concatenate(heard).reshape(-1).astype(np.float32) / np.float32(32768)
 
 
-class _Samples:
-    """Samples of one rate, int16, on their way from a pipe to frames."""
-
-    def __init__(self, per_frame: int) -> None:
-        self._per_frame = per_frame
-        self._bytes = bytearray()
-        self._received = 0
-        self.peak = 0
-
-    @property
-    def count(self) -> int:
-        """How many samples came in all."""
-        return self._received // _BYTES_PER_SAMPLE
-
-    @property
-    def whole_frames(self) -> int:
-        return len(self._bytes) // (self._per_frame * _BYTES_PER_SAMPLE)
-
-    def add(self, block: bytes) -> None:
-        self._bytes += block
-        self._received += len(block)
-
-    def take(self, frames: int) -> NDArray[np.int16]:
-        """The next frames, int16 [frames, samples per frame]."""
-        size = frames * self._per_frame * _BYTES_PER_SAMPLE
-        samples = np.frombuffer(bytes(self._bytes[:size]), dtype="<i2").astype(np.int16)
-        del self._bytes[:size]
-        self.peak = max(self.peak, int(np.abs(samples.astype(np.int32)).max(initial=0)))
-        return samples.reshape(frames, self._per_frame)
-
-    def fill_up(self) -> int:
-        """Fill up the last frame with zeros; returns how many frames are left."""
-        frame = self._per_frame * _BYTES_PER_SAMPLE
-        self._bytes += bytes(-len(self._bytes) % frame)
-        return len(self._bytes) // frame
-
-    def fit(self, frames: int) -> None:
-        """Fill up with zeros, or cut, to exactly so many frames."""
-        size = frames * self._per_frame * _BYTES_PER_SAMPLE
-        del self._bytes[size:]
-        self._bytes += bytes(size - len(self._bytes))
-
-
 async def _until(deadline: float, work: Awaitable[T], limits: DecodeLimits) -> T:
     # Around each wait and not around the whole: a limit must not end what its caller does between two frames.
     try:
@@ -157,20 +114,24 @@ def _missing_share(path: Path) -> float:
     return missing_share(path)
 
 
+def outputs(heard: int, sound: int, *options: str) -> list[str]:
+    """ffmpeg's arguments for writing both rates to these file descriptors."""
+    return [
+        word
+        for rate_hz, file in ((SAMPLE_RATE_HZ, heard), (SOUND_RATE_HZ, sound))
+        for word in (*_ONE_SOUND, "-ar", str(rate_hz), *options, "-f", "s16le", f"pipe:{file}")
+    ]
+
+
 def _command(path: Path, heard: int, sound: int) -> list[str]:
     """ffmpeg that writes what Whisper hears and what viewers hear to two file descriptors."""
     options = ["-hide_banner", "-nostats", "-nostdin", "-loglevel", "info", "-threads", "1"]
-    allowed = ["-protocol_whitelist", _PROTOCOLS, "-format_whitelist", _FORMATS]
-    outputs = [
-        word
-        for rate_hz, file in ((SAMPLE_RATE_HZ, heard), (SOUND_RATE_HZ, sound))
-        for word in (*_ONE_SOUND, "-ar", str(rate_hz), "-f", "s16le", f"pipe:{file}")
-    ]
+    allowed = ["-protocol_whitelist", _PROTOCOLS, "-format_whitelist", FORMATS]
     # With an explicit protocol, no file name can be taken for another one.
-    return [ffmpeg_binary(), *options, *allowed, "-i", f"file:{path}", *outputs]
+    return [ffmpeg_binary(), *options, *allowed, "-i", f"file:{path}", *outputs(heard, sound)]
 
 
-def _check(heard: _Samples, log: str, missing: float, limits: DecodeLimits) -> None:
+def _check(heard: SampleBytes, log: str, missing: float, limits: DecodeLimits) -> None:
     announced_s = announced_duration_s(log)
     if not heard.count:
         if announced_s == 0 or "Output #0" in log:

@@ -55,3 +55,9 @@ class DecodeTimeout(AudioError):
     """Decoding took longer than the limit."""
 
     code = "decode_timeout"
+
+
+class CutSample(AudioError):
+    """PCM that ends within a sample."""
+
+    code = "cut_sample"
