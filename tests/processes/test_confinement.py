@@ -106,7 +106,7 @@ async def test_memory_is_bounded(clip: Path, tmp_path: Path, monkeypatch: pytest
     sound = tmp_path / "sound.m4a"
     subprocess.run([ffmpeg_binary(), "-v", "error", "-i", clip, "-vn", "-c", "copy", sound], check=True)
     assert len(await decode_heard(sound))
-    monkeypatch.setattr(decoder, "_MEMORY_BYTES", 1 << 24)
+    monkeypatch.setattr(decoder, "MEMORY_BYTES", 1 << 24)
     with pytest.raises(AudioError):
         await decode_heard(sound)
 
