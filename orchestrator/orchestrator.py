@@ -104,7 +104,7 @@ class Orchestrator:
         self.decoding = asyncio.Semaphore(len(os.sched_getaffinity(0)))
         self.listeners = Places(settings.event_listeners)
         self.sockets = Places(settings.live_sockets)
-        self.accepting = True
+        self.stopping = asyncio.Event()
         self.streams_open = True
         if settings.triton_url is None:  # else Triton's repository may lie on another machine
             served_contract(settings.model_repository)
@@ -169,9 +169,14 @@ class Orchestrator:
         """Names of the avatars that channels play."""
         return {channel.view.avatar for channel in self.channels.values()}
 
+    @property
+    def accepting(self) -> bool:
+        """Whether new tasks are taken."""
+        return not self.stopping.is_set()
+
     def stop_accepting(self) -> None:
         """Refuse new tasks from now on."""
-        self.accepting = False
+        self.stopping.set()
 
     def end_streams(self) -> None:
         """End all event streams and previews, which have no end of their own."""

@@ -20,6 +20,7 @@ from orchestrator.settings import Settings
 from processes.stop_signals import StopSignals
 
 _CONNECTIONS_LIMIT_S = 5
+_SOCKETS_LIMIT_S = 2
 # Longer than clients and proxies keep theirs. The side that sends the next request must close first; otherwise a
 # request may be sent on a connection that is being closed.
 _KEEP_ALIVE_S = 75
@@ -94,6 +95,8 @@ class OrchestratorServer(uvicorn.Server):
         with self._draining:
             await orchestrator.drain(orchestrator.settings.drain_limit_s)
         orchestrator.end_streams()
+        with anyio.move_on_after(_SOCKETS_LIMIT_S):  # they say goodbye themselves; uvicorn would only cut them off
+            await orchestrator.sockets.empty()
         await super().shutdown(sockets)
 
     @contextlib.contextmanager

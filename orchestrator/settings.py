@@ -111,6 +111,16 @@ class Settings(BaseSettings):
     )
     avatar_reserve_bytes: int = Field(1_000_000_000, ge=0, description="space of the disk that avatars leave free")
     speech_limit_s: float = Field(300.0, gt=0, le=7200, description="longest speech")
+    live_speech_limit_s: float = Field(3600.0, gt=0, le=86_400, description="longest speech that arrives live")
+    live_ahead_s: float = Field(
+        30.0, ge=1, le=3600, description="how far live speech is received ahead of what was played; then it waits"
+    )
+    live_idle_limit_s: float = Field(
+        30.0, gt=0, le=3600, description="how long live speech may bring nothing before it counts as lost"
+    )
+    live_silence_limit_s: float = Field(
+        120.0, gt=0, le=86_400, description="how long live speech may be silent before it is ended"
+    )
     live_look_ahead_frames: int = Field(
         5, ge=0, le=25, description="frames of 40 ms that live speech is heard beyond a frame before its lips are made"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections import OrderedDict
@@ -40,6 +41,7 @@ class Places:
         self.count = count
         self.share = max(1, count // 2)
         self._by_caller: dict[str, int] = {}
+        self._left = asyncio.Event()
 
     @property
     def taken(self) -> int:
@@ -64,3 +66,10 @@ class Places:
             self._by_caller[caller] -= 1
             if not self._by_caller[caller]:
                 del self._by_caller[caller]
+            self._left.set()
+
+    async def empty(self) -> None:
+        """Wait until all of them have left."""
+        while self._by_caller:
+            self._left.clear()
+            await self._left.wait()

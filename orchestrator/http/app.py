@@ -8,7 +8,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 
 from orchestrator.access.keys import Scope
 from orchestrator.http import (
@@ -19,10 +19,11 @@ from orchestrator.http import (
     openapi,
     page_routes,
     session_routes,
+    speech_socket,
     task_routes,
 )
 from orchestrator.http.errors import EXCEPTION_HANDLERS
-from orchestrator.http.guard import guarded, guarded_upload
+from orchestrator.http.guard import guarded, guarded_socket, guarded_upload
 from orchestrator.http.middleware import RequestMiddleware
 from orchestrator.http.unknown_path import unknown_path
 from orchestrator.orchestrator import Orchestrator
@@ -61,6 +62,7 @@ ROUTES = [
     _administer("/v1/channels/{channel_id}", channel_routes.change_channel, "PATCH"),
     _administer("/v1/channels/{channel_id}", channel_routes.remove_channel, "DELETE"),
     _speak("/v1/channels/{channel_id}/interrupt", channel_routes.interrupt, "POST"),
+    WebSocketRoute("/v1/channels/{channel_id}/speech", guarded_socket(speech_socket.speak, Scope.SPEAK)),
     _view("/v1/channels/{channel_id}/preview.mp4", channel_routes.preview),
     _view("/v1/avatars", avatar_routes.list_avatars),
     Route("/v1/avatars", guarded_upload(avatar_routes.add_avatar, Scope.ADMINISTER), methods=["POST"]),

@@ -47,12 +47,31 @@ def guarded_upload(endpoint: Endpoint, scope: Scope) -> Endpoint:
         orchestrator: Orchestrator = request.app.state.orchestrator
         try:
             caller = _admit(request, scope)
-            _within(orchestrator.upload_rate, caller, "uploads")
+            within(orchestrator.upload_rate, caller.name, "uploads")
             if full := orchestrator.uploads.refusal(caller.name, "uploads"):
                 raise busy(full)
         except ApiError as refusal:
             raise await _read(request, refusal) from None
         with orchestrator.uploads.one(caller.name):
+            return await endpoint(request)
+
+    return answer
+
+
+def guarded_live(endpoint: Endpoint, scope: Scope) -> Endpoint:
+    """The endpoint of a body that is spoken while it arrives, which may take as long and as many places as a socket."""
+
+    @wraps(endpoint)
+    async def answer(request: Request) -> Response:
+        orchestrator: Orchestrator = request.app.state.orchestrator
+        try:
+            caller = _admit(request, scope)
+            within(orchestrator.upload_rate, caller.name, "speeches")
+            if full := orchestrator.sockets.refusal(caller.name, "live speeches"):
+                raise busy(full)
+        except ApiError as refusal:
+            raise await _read(request, refusal) from None
+        with orchestrator.sockets.one(caller.name):
             return await endpoint(request)
 
     return answer
@@ -113,7 +132,7 @@ def _admit(connection: HTTPConnection, scope: Scope | None) -> Caller:
     orchestrator: Orchestrator = connection.app.state.orchestrator
     caller = caller_of(connection)
     connection.state.caller = caller.name  # for the log
-    _within(orchestrator.requests, caller, "requests")
+    within(orchestrator.requests, caller.name, "requests")
     if scope is None:
         return caller
     if caller.scope is None:
@@ -137,8 +156,9 @@ def _not_let_in(connection: HTTPConnection) -> ApiError:
     return refusal
 
 
-def _within(limit: RateLimit, caller: Caller, what: str) -> None:
-    wait_s = limit.take(caller.name)
+def within(limit: RateLimit, caller: str, what: str) -> None:
+    """Counts one for the caller; raises ApiError (429) where that is too many."""
+    wait_s = limit.take(caller)
     if wait_s:
         message = f"These are more {what} a minute than one caller may send. Try again in {wait_s} s."
         raise ApiError(HTTPStatus.TOO_MANY_REQUESTS, "too_many_requests", message, wait_s)

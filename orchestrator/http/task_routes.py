@@ -108,26 +108,26 @@ async def _accepted(request: Request, orchestrator: Orchestrator) -> Task:
         path = await held.enter_async_context(spooled)
         arrived_at = orchestrator.clock()
         orchestrator.metrics.upload_bytes.inc(path.stat().st_size)
-        parameters = _parameters(form.fields, orchestrator.defaults)
+        parameters = speech_parameters(form.fields, orchestrator.defaults)
         if parameters.channel not in orchestrator.channels:
-            raise _unknown_channel(parameters.channel, orchestrator)
+            raise unknown_channel(parameters.channel, orchestrator)
         await held.enter_async_context(_core_to_decode_on(orchestrator))
         if full := orchestrator.board.full(parameters.channel):
-            raise _queue_full(full)  # before decoding what would be refused anyway
-        task = _task(parameters, arrived_at, shown_name(form.audio_name))
+            raise queue_full(full)  # before decoding what would be refused anyway
+        task = new_task(parameters, arrived_at, shown_name(form.audio_name))
         logs.task_id.set(task.id)
         try:
             await orchestrator.decodings.accept(task, path, held)
         except QueueFull as error:
-            raise _queue_full(str(error)) from None
+            raise queue_full(str(error)) from None
         except ChannelGone:
-            raise _unknown_channel(parameters.channel, orchestrator) from None
+            raise unknown_channel(parameters.channel, orchestrator) from None
         orchestrator.traces.accepted(task)  # before anything is awaited: no channel has taken it yet
     return task
 
 
-def _parameters(fields: Mapping[str, str], defaults: SpeechDefaults) -> SpeechParameters:
-    """What the form asks for, and the defaults where it doesn't; raises ApiError (422)."""
+def speech_parameters(fields: Mapping[str, str], defaults: SpeechDefaults) -> SpeechParameters:
+    """What the fields ask for, and the defaults where it doesn't; raises ApiError (422)."""
     most = {"num_inference_steps": defaults.max_steps, "guidance_scale": defaults.max_guidance}
     asked = checked(SpeechFields, fields, most)
     return SpeechParameters(
@@ -151,12 +151,14 @@ async def _core_to_decode_on(orchestrator: Orchestrator) -> AsyncIterator[None]:
         orchestrator.decoding.release()
 
 
-def _unknown_channel(name: str, orchestrator: Orchestrator) -> ApiError:
+def unknown_channel(name: str, orchestrator: Orchestrator) -> ApiError:
+    """The 404 answer that lists the channels there are."""
     message = f"There is no channel {name[:64]!r}; there is {', '.join(orchestrator.channels)}."
     return ApiError(HTTPStatus.NOT_FOUND, "unknown_channel", message)
 
 
-def _queue_full(reason: str) -> ApiError:
+def queue_full(reason: str) -> ApiError:
+    """The 429 answer of a channel that has too many tasks."""
     message = f"Too much is waiting: {reason}. Try again later."
     return ApiError(HTTPStatus.TOO_MANY_REQUESTS, "queue_full", message, _RETRY_FULL_S)
 
@@ -172,7 +174,8 @@ def require_ready(orchestrator: Orchestrator) -> None:
         raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "triton_unavailable", message, _RETRY_TRITON_S)
 
 
-def _task(parameters: SpeechParameters, arrived_at: float, file_name: str | None) -> Task:
+def new_task(parameters: SpeechParameters, arrived_at: float, file_name: str | None) -> Task:
+    """A task that nobody knows yet."""
     return Task(
         id=str(uuid.uuid4()),
         channel=parameters.channel,

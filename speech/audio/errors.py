@@ -57,6 +57,12 @@ class DecodeTimeout(AudioError):
     code = "decode_timeout"
 
 
+class SilentTooLong(AudioError):
+    """Live speech in which nobody has said anything for long."""
+
+    code = "silence_limit"
+
+
 class CutSample(AudioError):
     """PCM that ends within a sample."""
 

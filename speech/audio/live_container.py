@@ -12,7 +12,7 @@ from latentsync.sound import SOUND_FRAME_SAMPLES, SOUND_RATE_HZ
 from processes.confinement import Confinement
 from speech.audio.child import Child
 from speech.audio.decoder import FORMATS, MEMORY_BYTES, ffmpeg_binary, outputs
-from speech.audio.errors import EmptyAudio
+from speech.audio.errors import EmptyAudio, NotAudio
 from speech.audio.ffmpeg_log import failure
 from speech.audio.sample_bytes import SampleBytes
 from speech.log import SoundFrames
@@ -20,6 +20,8 @@ from speech.log import SoundFrames
 # Decoding takes about a hundredth of the time that the speech lasts.
 _CORE_S_AT_LEAST = 30
 _CORE_SHARE = 0.1
+# What holds no sound for so long is none; pictures may lie between two packets of sound.
+_MOST_BYTES_WITHOUT_SOUND = 8_000_000
 
 
 class ContainerSource:
@@ -33,6 +35,7 @@ class ContainerSource:
         self._demuxer = demuxer
         self._core_s = _CORE_S_AT_LEAST + round(_CORE_SHARE * longest_s)
         self._sound = SampleBytes(SOUND_FRAME_SAMPLES)
+        self._bytes_without_sound = 0
 
     @property
     def samples(self) -> int:
@@ -44,10 +47,11 @@ class ContainerSource:
         heard, sound = SampleBytes(CONTRACT.samples_per_frame), self._sound
         confinement = Confinement(MEMORY_BYTES, self._core_s)
         async with Child.started(partial(_command, self._demuxer), confinement, fed=True) as child:
-            feeding = asyncio.create_task(_feed(child, blocks))
+            feeding = asyncio.create_task(self._feed(child, blocks))
             try:
                 while await child.read_into(heard.add, sound.add):
                     if count := min(heard.whole_frames, sound.whole_frames):
+                        self._bytes_without_sound = 0
                         yield SoundFrames(heard.take(count), sound.take(count))
                 log = await child.log_of_the_whole()
                 if feeding.done():
@@ -60,15 +64,19 @@ class ContainerSource:
             yield SoundFrames(heard.take(count), sound.take(count))
         if not heard.count and "Output #0" in log:
             raise EmptyAudio("The sound lasts zero seconds. Send some speech.")
+        if self._bytes_without_sound > _MOST_BYTES_WITHOUT_SOUND:
+            raise NotAudio(f"There is no sound in {self._bytes_without_sound / 1e6:.0f} MB of it. Send sound alone.")
         if not heard.count or child.exit_code:
             raise failure(log)
 
-
-async def _feed(child: Child, blocks: AsyncIterator[bytes]) -> None:
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it has ended; its log says why
-        async for block in blocks:
-            await child.feed(block)
-    child.end_of_input()
+    async def _feed(self, child: Child, blocks: AsyncIterator[bytes]) -> None:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it has ended; its log says why
+            async for block in blocks:
+                await child.feed(block)
+                self._bytes_without_sound += len(block)
+                if self._bytes_without_sound > _MOST_BYTES_WITHOUT_SOUND:
+                    break
+        child.end_of_input()
 
 
 def _command(demuxer: str | None, heard: int, sound: int) -> list[str]:
