@@ -19,11 +19,12 @@ from orchestrator.http import (
     openapi,
     page_routes,
     session_routes,
+    speech_body,
     speech_socket,
     task_routes,
 )
 from orchestrator.http.errors import EXCEPTION_HANDLERS
-from orchestrator.http.guard import guarded, guarded_socket, guarded_upload
+from orchestrator.http.guard import guarded, guarded_live, guarded_socket, guarded_upload
 from orchestrator.http.middleware import RequestMiddleware
 from orchestrator.http.unknown_path import unknown_path
 from orchestrator.orchestrator import Orchestrator
@@ -48,6 +49,11 @@ def _administer(path: str, endpoint: Endpoint, method: str) -> Route:
     return Route(path, guarded(endpoint, Scope.ADMINISTER), methods=[method])
 
 
+def _live(path: str, method: str) -> Route:
+    endpoint = guarded_live(speech_body.speak_body, Scope.SPEAK)
+    return Route(path, endpoint, methods=[method], name=f"{method.lower()}_speech")
+
+
 ROUTES = [
     Route("/generate_video", guarded_upload(task_routes.submit, Scope.SPEAK), methods=["POST"], name="generate_video"),
     Route("/v1/tasks", guarded_upload(task_routes.submit, Scope.SPEAK), methods=["POST"]),
@@ -63,6 +69,8 @@ ROUTES = [
     _administer("/v1/channels/{channel_id}", channel_routes.remove_channel, "DELETE"),
     _speak("/v1/channels/{channel_id}/interrupt", channel_routes.interrupt, "POST"),
     WebSocketRoute("/v1/channels/{channel_id}/speech", guarded_socket(speech_socket.speak, Scope.SPEAK)),
+    _live("/v1/channels/{channel_id}/speech", "PUT"),
+    _live("/v1/channels/{channel_id}/speech", "POST"),
     _view("/v1/channels/{channel_id}/preview.mp4", channel_routes.preview),
     _view("/v1/avatars", avatar_routes.list_avatars),
     Route("/v1/avatars", guarded_upload(avatar_routes.add_avatar, Scope.ADMINISTER), methods=["POST"]),

@@ -97,6 +97,8 @@ def _operation(route: Route, declared: Operation, schemas: dict[Any, Json]) -> J
     for model, media in ((declared.body, "application/json"), (declared.form, "multipart/form-data")):
         if model is not None:
             found["requestBody"] = {"required": True, "content": _content(schemas[model], media)}
+    if declared.media is not None:
+        found["requestBody"] = {"required": True, "content": {declared.media: {}}}
     return found
 
 

@@ -33,6 +33,8 @@ class Operation:
     body: type[BaseModel] | None = None
     form: type[BaseModel] | None = None
     query: type[BaseModel] | None = field(default=None)
+    media: str | None = None
+    """The media type of a body that is no JSON and no form."""
 
 
 def operation(
@@ -44,13 +46,14 @@ def operation(
     body: type[BaseModel] | None = None,
     form: type[BaseModel] | None = None,
     query: type[BaseModel] | None = None,
+    media: str | None = None,
 ) -> Callable[[Endpoint], Endpoint]:
     """Declares what an endpoint takes and answers; `otherwise` are answers that are no errors, by their status."""
     answers = {HTTPStatus(number): each for number, each in {status: answer, **(otherwise or {})}.items()}
 
     def declare(endpoint: Endpoint) -> Endpoint:
         endpoint.__dict__["operation"] = Operation(
-            summary, answers, tuple(HTTPStatus(number) for number in errors), body, form, query
+            summary, answers, tuple(HTTPStatus(number) for number in errors), body, form, query, media
         )
         return endpoint
 

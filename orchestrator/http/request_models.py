@@ -43,6 +43,15 @@ class SpeechFields(BaseModel):
         return value
 
 
+class SpeechQuery(BaseModel):
+    """The same for a speech whose sound is the body; `name` is shown in the list of tasks."""
+
+    num_inference_steps: Annotated[int, Field(ge=1), DIGITS] | _Absent = None
+    guidance_scale: Annotated[float, Field(ge=1, allow_inf_nan=False)] | _Absent = None
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1), DIGITS] | _Absent = None
+    name: str | _Absent = None
+
+
 class SpeechForm(SpeechFields):
     """A speech with its sound: wav, mp3, m4a, ogg, flac, webm or aac."""
 
