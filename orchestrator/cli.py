@@ -18,6 +18,7 @@ from orchestrator.commands.key import key_app
 from orchestrator.commands.probe import probe_app
 from orchestrator.commands.render import render
 from orchestrator.commands.serve import serve
+from orchestrator.commands.speak import speak
 from orchestrator.commands.triton import triton
 
 _RUN, _PREPARE, _USE, _LOOK = "Run it", "Prepare", "Use it without a stream", "Look after it"
@@ -58,6 +59,11 @@ app.add_typer(key_app, name="key", rich_help_panel=_PREPARE)
 app.command(rich_help_panel=_USE, epilog="Example: latentsync-realtime render --audio speech.wav --output speech.mp4")(
     render
 )
+app.command(
+    rich_help_panel=_RUN,
+    epilog="Example: arecord -f S16_LE -r 48000 | latentsync-realtime speak - --rate 48000. Exits with 0 when all "
+    "of it was heard, 1 when it failed, 3 when its source was lost, 130 when it was interrupted.",
+)(speak)
 app.add_typer(probe_app, name="probe", rich_help_panel=_LOOK)
 app.command(
     rich_help_panel=_LOOK,

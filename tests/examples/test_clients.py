@@ -17,6 +17,7 @@ from tests.support.speech_samples import wav
 pytestmark = pytest.mark.timeout(60)
 
 PYTHON = (sys.executable, str(ROOT / "examples/client.py"))
+LIVE = (sys.executable, str(ROOT / "examples/speak.py"))
 SHELL = (str(ROOT / "examples/client.sh"),)
 
 
@@ -58,6 +59,15 @@ async def test_the_shell_client_prints_the_task_until_the_speech_was_said(
     assert json.loads(lines[-1])["state"] == "done"
 
 
+async def test_the_live_client_prints_what_was_heard_to_the_last_sample(server: RunningServer, tmp_path: Path) -> None:
+    (tmp_path / "speech.wav").write_bytes(wav(0.5))
+    code, lines, errors = await run(LIVE, server, tmp_path / "speech.wav")
+    assert (code, errors) == (0, "")
+    events = [json.loads(line) for line in lines]
+    assert [event["type"] for event in events if event["type"] != "position"] == ["accepted", "started", "ended"]
+    assert (events[-1]["heard_samples"], events[-1]["reason"]) == (8_000, "completed")
+
+
 @pytest.mark.parametrize("client", [PYTHON, SHELL], ids=["python", "shell"])
 async def test_a_client_says_why_its_file_was_refused(
     server: RunningServer, tmp_path: Path, client: tuple[str, ...]
@@ -68,7 +78,7 @@ async def test_a_client_says_why_its_file_was_refused(
     assert "audio" in errors and "Traceback" not in errors
 
 
-@pytest.mark.parametrize("client", [PYTHON, SHELL], ids=["python", "shell"])
+@pytest.mark.parametrize("client", [PYTHON, SHELL, LIVE], ids=["python", "shell", "live"])
 async def test_a_client_fails_with_its_task(server: RunningServer, tmp_path: Path, client: tuple[str, ...]) -> None:
     server.models.failing = True
     (tmp_path / "speech.wav").write_bytes(wav(0.5))

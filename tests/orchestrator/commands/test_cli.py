@@ -20,7 +20,19 @@ def test_help_names_every_command_and_imports_nothing_heavy() -> None:
     program = "import sys; sys.argv = ['x', '--help']\ntry:\n    import orchestrator.cli as c; c.app()\n"
     program += "except SystemExit: pass\nprint(sorted({m.partition('.')[0] for m in sys.modules}))"
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
-    for command in ("demo", "serve", "triton", "export", "avatar", "render", "fetch", "bench", "probe", "config"):
+    for command in (
+        "demo",
+        "serve",
+        "triton",
+        "export",
+        "avatar",
+        "render",
+        "speak",
+        "fetch",
+        "bench",
+        "probe",
+        "config",
+    ):
         assert command in answer
     for heavy in ("torch", "cv2", "numpy", "uvicorn", "tritonclient"):
         assert f"'{heavy}'" not in answer
