@@ -1,0 +1,121 @@
+"""docs/asyncapi.yaml describes the socket: it takes what the server takes, and has all that the server says."""
+
+import json
+from pathlib import Path
+from typing import Any, get_args
+
+import jsonschema
+import pytest
+import yaml
+
+from orchestrator.http import speech_messages
+from orchestrator.http.app import ROUTES
+from orchestrator.http.speech_messages import (
+    Accepted,
+    BadMessage,
+    Ended,
+    EndReason,
+    ErrorMessage,
+    Format,
+    Position,
+    ServerMessage,
+    Started,
+    read_message,
+    written,
+)
+from tests.orchestrator.http.test_speech_socket import END, PATH, START, WRONG_STARTS, send, tone
+from tests.support.checkout import ROOT
+from tests.support.running_server import running, settings_in
+from tests.support.sockets import open_socket
+
+DOCUMENT: dict[str, Any] = yaml.safe_load((ROOT / "docs/asyncapi.yaml").read_text())
+MESSAGES: dict[str, Any] = DOCUMENT["components"]["messages"]
+
+
+def check(message: dict[str, Any]) -> None:
+    """Raises ValidationError for a message that the document doesn't describe."""
+    jsonschema.Draft202012Validator(MESSAGES[message["type"]]["payload"]).validate(message)
+
+
+def resolved(reference: str) -> Any:
+    found: Any = DOCUMENT
+    for step in reference.removeprefix("#/").split("/"):
+        found = found[step.replace("~1", "/")]
+    return found
+
+
+def references(node: Any) -> list[str]:
+    if isinstance(node, dict):
+        return [node["$ref"]] if "$ref" in node else [each for child in node.values() for each in references(child)]
+    return [each for child in node for each in references(child)] if isinstance(node, list) else []
+
+
+def test_document_holds_together_and_names_the_route() -> None:
+    assert DOCUMENT["asyncapi"] == "3.0.0"
+    assert all(resolved(each) for each in references(DOCUMENT))
+    address = DOCUMENT["channels"]["speech"]["address"].replace("{channel}", "{channel_id}")
+    assert address in {getattr(route, "path", None) for route in ROUTES}
+    for message in MESSAGES.values():
+        jsonschema.Draft202012Validator.check_schema(message["payload"])
+
+
+def test_all_messages_of_the_server_are_described() -> None:
+    kinds = {each.model_fields["type"].default for each in get_args(ServerMessage)}
+    sent = {reference["$ref"].rpartition("/")[2] for reference in DOCUMENT["operations"]["tell"]["messages"]}
+    assert kinds == sent
+    messages: tuple[ServerMessage, ...] = (
+        Accepted(task_id="x"),
+        Started(task_id="x", sample=0),
+        Position(task_id="x", sample=5),
+        *(Ended(task_id="x", heard_samples=1, reason=reason) for reason in EndReason),
+        ErrorMessage(code="a", message="b"),
+        ErrorMessage(code="a", message="b", task_id="x"),
+    )
+    for message in messages:
+        check(json.loads(written(message)))
+    assert set(MESSAGES["ended"]["payload"]["properties"]["reason"]["enum"]) == set(EndReason)
+    assert set(MESSAGES["start"]["payload"]["properties"]["format"]["enum"]) == set(Format)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        START,
+        END,
+        {"type": "interrupt"},
+        {"type": "start", "sample_rate": 8_000, "channels": 2, "format": "s16le"},
+        {"type": "start", "format": "webm"},
+        {"type": "start", "format": "ogg", "seed": 1, "num_inference_steps": 2, "guidance_scale": 1.5},
+    ],
+)
+def test_what_the_document_allows_the_server_takes(message: dict[str, Any]) -> None:
+    check(message)
+    assert read_message(json.dumps(message)).type == message["type"]
+
+
+# What is more than this server's largest can't stand in a document for all of them.
+@pytest.mark.parametrize("start", [start for start, code in WRONG_STARTS if code != "bad_num_inference_steps"])
+def test_what_the_server_refuses_the_document_forbids(start: dict[str, Any]) -> None:
+    with pytest.raises(jsonschema.ValidationError):
+        check(start)
+
+
+def test_fields_of_a_start_are_the_same() -> None:
+    assert set(MESSAGES["start"]["payload"]["properties"]) == set(speech_messages.Start.model_fields)
+    with pytest.raises(BadMessage):
+        read_message('{"type": "begin"}')
+
+
+async def test_what_a_server_really_sends_is_described(tmp_path: Path) -> None:
+    seen: list[str] = []
+    async with running(settings_in(tmp_path)) as server:
+        await server.ready()
+        async with open_socket(server, PATH) as socket:
+            await send(socket, tone(0.1), {"type": "start"}, START, tone(2.5), END, START, tone(0.1) + b"\1", END)
+            async for text in socket:
+                message = json.loads(text)
+                check(message)
+                seen.append(message["type"])
+                if seen.count("ended") == 2:
+                    break
+    assert set(seen) == {"accepted", "started", "position", "ended", "error"}
