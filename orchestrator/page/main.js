@@ -6,6 +6,7 @@ import { LivePlayer } from "./player.js";
 import { Quality } from "./quality.js";
 import { Recorder } from "./record.js";
 import { Speaker } from "./speak.js";
+import { Talker } from "./talk.js";
 import { TaskList } from "./tasks.js";
 
 const STATES = {
@@ -103,6 +104,7 @@ element("sound").addEventListener("click", () => {
 element("interrupt").addEventListener("click", () => ask(`${channelUrl}/interrupt`, "POST"));
 const speaker = new Speaker(channelId, new Quality(speech), say);
 new Recorder(say, (file) => speaker.send([file]), speech.longest_s);
+new Talker(channelUrl, say);
 new ChannelMenu(channelId).run();
 listen(new TaskList((taskId) => ask(`/v1/tasks/${encodeURIComponent(taskId)}`, "DELETE")));
 new LivePlayer(video, `${channelUrl}/preview.mp4`, codecs, showPlayer).run();

@@ -1,0 +1,84 @@
+"""Speech that is heard while it is still sent.
+
+All of these wait for generation that follows a growing log: until then a live speech is said once its log has ended,
+and one that is longer than `live_ahead_s` never. Take the mark away then.
+"""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.orchestrator.http.test_speech_socket import END, PATH, START, receive, send, tone
+from tests.support.running_server import running, settings_in
+from tests.support.sockets import open_socket
+
+pytestmark = [
+    pytest.mark.skip(reason="a live speech is said once its log has ended, until generation follows the log"),
+    pytest.mark.timeout(90),
+]
+
+
+async def test_speech_is_heard_while_it_is_still_sent(tmp_path: Path) -> None:
+    async with running(settings_in(tmp_path)) as server, open_socket(server, PATH) as socket:
+        await server.ready()
+        await send(socket, START, tone(2.0))
+        await receive(socket, "accepted")
+        assert (await receive(socket, "started"))["sample"] == 0
+        await send(socket, tone(1.0), END)
+        ended = await receive(socket, "ended")
+        assert (ended["reason"], ended["heard_samples"]) == ("completed", 72_000)
+
+
+async def test_pause_of_the_source_is_silence_and_no_sample_is_skipped(tmp_path: Path) -> None:
+    async with running(settings_in(tmp_path)) as server, open_socket(server, PATH) as socket:
+        await server.ready()
+        await send(socket, START, tone(1.0))
+        await receive(socket, "accepted")
+        await receive(socket, "started")
+        await asyncio.sleep(3)
+        await send(socket, tone(1.0), END)
+        assert (await receive(socket, "ended"))["heard_samples"] == 48_000
+
+
+async def test_server_reads_no_further_than_the_bound_and_drops_nothing(tmp_path: Path) -> None:
+    async with running(settings_in(tmp_path, live_ahead_s=2.0)) as server, open_socket(server, PATH) as socket:
+        await server.ready()
+        sending = asyncio.create_task(send(socket, START, *[tone(0.5)] * 20, END))
+        most_ahead_s, log = 0.0, None
+        async for text in socket:
+            message = json.loads(text)
+            if message["type"] == "accepted":
+                log = server.orchestrator.board._logs.get(message["task_id"])
+            if message["type"] == "position":
+                assert log is not None
+                most_ahead_s = max(most_ahead_s, log.frames / 25 - message["sample"] / 24_000)
+            if message["type"] == "ended":
+                break
+        await sending
+        assert (message["reason"], message["heard_samples"]) == ("completed", 240_000)
+        assert most_ahead_s < 2.0 + 1.5, "the position is told once a second"
+
+
+async def test_interrupt_while_it_is_still_sent_tells_what_was_heard(tmp_path: Path) -> None:
+    async with running(settings_in(tmp_path)) as server, open_socket(server, PATH) as socket:
+        await server.ready()
+        await send(socket, START, tone(3.0))
+        await receive(socket, "accepted")
+        await receive(socket, "started")
+        await receive(socket, "position")
+        await send(socket, {"type": "interrupt"})
+        ended = await receive(socket, "ended")
+        assert ended["reason"] == "interrupted" and 0 < ended["heard_samples"] < 72_000
+
+
+async def test_lost_source_is_heard_to_its_last_sample(tmp_path: Path) -> None:
+    async with running(settings_in(tmp_path, live_idle_limit_s=2.0)) as server, open_socket(server, PATH) as socket:
+        await server.ready()
+        await send(socket, START, tone(1.0))
+        await receive(socket, "accepted")
+        await receive(socket, "started")
+        await receive(socket, "error")
+        ended = await receive(socket, "ended")
+        assert (ended["reason"], ended["heard_samples"]) == ("source_lost", 24_000)
