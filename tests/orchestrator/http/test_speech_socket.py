@@ -13,6 +13,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from orchestrator.access.keys import KeyFile, Scope
+from tests.speech.audio.test_decode_upload import children, convert, write_wav
 from tests.support.running_server import RunningServer, running, settings_in
 from tests.support.sockets import open_socket, refusal
 
@@ -87,6 +88,25 @@ async def test_segment_is_said_and_all_of_its_samples_are_heard(
     }  # fmt: skip
     task = await server.task(accepted["task_id"], "done")
     assert task["duration_s"] == pytest.approx(0.71, abs=0.04)
+
+
+@pytest.mark.parametrize("kind", ["webm", "ogg"])
+async def test_opus_as_browsers_record_it_is_said(socket: ClientConnection, tmp_path: Path, kind: str) -> None:
+    recorded = convert(write_wav(tmp_path / "a.wav", np.frombuffer(tone(1.0), "<i2"), 24_000),
+                       tmp_path / f"b.{kind}", "-c:a", "libopus")  # fmt: skip
+    sound = recorded.read_bytes()
+    parts = [sound[first : first + 700] for first in range(0, len(sound), 700)]
+    _, ended = await said(socket, {"type": "start", "format": kind}, *parts)
+    assert ended["reason"] == "completed" and ended["heard_samples"] == pytest.approx(48_000, abs=1_000)
+    assert not children()
+
+
+async def test_sound_that_is_none_of_its_format_fails(socket: ClientConnection) -> None:
+    await send(socket, {"type": "start", "format": "webm"}, *[tone(0.5)] * 4, END)
+    await receive(socket, "accepted")
+    await failed(socket, "not_audio")
+    assert (await receive(socket, "ended"))["reason"] == "failed"
+    assert not children()
 
 
 async def test_many_segments_are_said_over_one_connection(server: RunningServer, socket: ClientConnection) -> None:
