@@ -110,10 +110,6 @@ class Channel:
         """Ids of the tasks that are in preparation or play."""
         return list(self._active)
 
-    def heard_frames(self, task: Task) -> int:
-        """Frames of a task's own sound that were heard, without the silence in which its face fades in."""
-        return max(0, task.frames_played - self.definition.fade_frames)
-
     @property
     def pid(self) -> int | None:
         """Process id of the channel's process, None while there is none."""

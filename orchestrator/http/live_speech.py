@@ -9,7 +9,6 @@ from http import HTTPStatus
 
 import numpy as np
 
-from orchestrator.channels.channel import Channel
 from orchestrator.http.errors import ApiError, from_os_error
 from orchestrator.http.task_routes import new_task, queue_full, require_ready, speech_parameters, unknown_channel
 from orchestrator.observability import logs
@@ -24,6 +23,7 @@ from speech.audio.errors import AudioError, SilentTooLong, TooLong
 from speech.audio.frames import FPS
 from speech.audio.live_source import LiveSource
 from speech.log import SoundFrames, SpeechLog
+from speech.source import SpeechSource
 
 _RETRY_STORE_S = 5
 
@@ -33,13 +33,10 @@ logger = logging.getLogger(__name__)
 class LiveSpeech:
     """One task between its acceptance and its end, with the log that its sound goes into."""
 
-    def __init__(
-        self, orchestrator: Orchestrator, channel: Channel, task: Task, log: SpeechLog, source: LiveSource
-    ) -> None:
+    def __init__(self, orchestrator: Orchestrator, task: Task, log: SpeechLog, source: LiveSource) -> None:
         """Use `begin`."""
         self.task = task
         self._orchestrator = orchestrator
-        self._channel = channel
         self._log = log
         self._source = source
         self._silent_frames = 0
@@ -47,15 +44,20 @@ class LiveSpeech:
 
     @classmethod
     async def begin(
-        cls, orchestrator: Orchestrator, channel_id: str, fields: dict[str, str], name: str | None, source: LiveSource
+        cls,
+        orchestrator: Orchestrator,
+        channel_id: str,
+        fields: dict[str, str],
+        name: str | None,
+        source: LiveSource,
+        kind: SpeechSource = SpeechSource.STREAM,
     ) -> LiveSpeech:
         """Accept a task whose speech still arrives, with the fields of an upload's form; raises ApiError."""
         require_ready(orchestrator)
         parameters = speech_parameters({**fields, "channel": channel_id}, orchestrator.defaults)
-        channel = orchestrator.channels.get(channel_id)
-        if channel is None:
+        if channel_id not in orchestrator.channels:
             raise unknown_channel(channel_id, orchestrator)
-        task = new_task(parameters, orchestrator.clock(), name)
+        task = new_task(parameters, orchestrator.clock(), name, kind)
         logs.task_id.set(task.id)
         try:
             log = await orchestrator.board.begin(task)
@@ -70,7 +72,7 @@ class LiveSpeech:
         except OSError as error:
             raise from_os_error(error) from None
         orchestrator.traces.accepted(task)
-        return cls(orchestrator, channel, task, log, source)
+        return cls(orchestrator, task, log, source)
 
     @property
     def rate_hz(self) -> int:
@@ -80,8 +82,7 @@ class LiveSpeech:
     @property
     def heard_samples(self) -> int:
         """Samples of the source that were heard by now, counted at its own rate."""
-        heard = self._channel.heard_frames(self.task)
-        return min(heard * self._source.rate_hz // FPS, self._source.samples)
+        return min(self.task.frames_heard * self._source.rate_hz // FPS, self._source.samples)
 
     async def receive(
         self, frames: AsyncIterator[SoundFrames], fault: Callable[[], Failure | None] = lambda: None
@@ -136,7 +137,7 @@ class LiveSpeech:
 
     async def _room(self) -> None:
         ahead = round(self._orchestrator.settings.live_ahead_s * FPS)
-        while self._log.end is None and self._log.frames >= self._channel.heard_frames(self.task) + ahead:
+        while self._log.end is None and self._log.frames >= self.task.frames_heard + ahead:
             self._moved.clear()
             await self._moved.wait()
 

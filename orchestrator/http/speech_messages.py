@@ -32,12 +32,16 @@ class _Received(BaseModel):
 
 
 class Start(_Received):
-    """A segment begins; what is left out beside `sample_rate` is as for uploads."""
+    """A segment begins; what is left out beside `sample_rate` is as for uploads.
+
+    A microphone's speech that fell behind leaves out parts of its pauses; of a stream every sample is said.
+    """
 
     type: Literal["start"]
     sample_rate: int | None = Field(None, ge=LOWEST_RATE_HZ, le=HIGHEST_RATE_HZ)
     channels: int = Field(1, ge=1, le=MOST_CHANNELS)
     format: Annotated[Format, Field(strict=False)] = Format.S16LE
+    source: Literal["stream", "microphone"] = "stream"
     num_inference_steps: int | None = None
     guidance_scale: float | None = None
     seed: int | None = None

@@ -34,6 +34,7 @@ from orchestrator.tasks.task import Failure, Task, TaskState
 from speech.audio.live_container import ContainerSource
 from speech.audio.live_pcm import PcmSource
 from speech.audio.live_source import LiveSource
+from speech.source import SpeechSource
 
 LARGEST_SOUND_BYTES = 1_000_000
 """Of one binary message: some seconds of PCM. The connection itself ends by one of 4 MB."""
@@ -152,7 +153,8 @@ class SpeechSession:
         source = _source(message, self._orchestrator.settings.live_speech_limit_s)
         try:
             within(self._orchestrator.upload_rate, self._socket.state.caller, "speeches")
-            speech = await LiveSpeech.begin(self._orchestrator, self._channel_id, fields, None, source)
+            kind = SpeechSource(message.source)
+            speech = await LiveSpeech.begin(self._orchestrator, self._channel_id, fields, None, source, kind)
         except ApiError as error:
             self._discarding = True
             await self._mistake(Failure(error.code, error.message))

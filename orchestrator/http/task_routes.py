@@ -28,6 +28,7 @@ from orchestrator.tasks.parameters import SpeechDefaults, SpeechParameters
 from orchestrator.tasks.task import Task, TaskJson, TaskState
 from speech.audio.errors import AudioError
 from speech.audio.spool import spool_upload
+from speech.source import SpeechSource
 
 _FORM_BYTES = 1_000_000  # the most that a form may hold beside its audio
 _UNREAD_BYTES = 256_000_000  # read and discarded after a refusal, so that the client can read the answer
@@ -174,7 +175,12 @@ def require_ready(orchestrator: Orchestrator) -> None:
         raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "triton_unavailable", message, _RETRY_TRITON_S)
 
 
-def new_task(parameters: SpeechParameters, arrived_at: float, file_name: str | None) -> Task:
+def new_task(
+    parameters: SpeechParameters,
+    arrived_at: float,
+    file_name: str | None,
+    source: SpeechSource = SpeechSource.UPLOAD,
+) -> Task:
     """A task that nobody knows yet."""
     return Task(
         id=str(uuid.uuid4()),
@@ -185,4 +191,5 @@ def new_task(parameters: SpeechParameters, arrived_at: float, file_name: str | N
         duration_s=None,
         created_at=arrived_at,
         file_name=file_name,
+        source=source,
     )

@@ -62,7 +62,7 @@ export class Talker {
       this.microphone = microphone;
       this.socket = await this.#connected();
       if (turn !== this.wanted) return;
-      this.socket.send(JSON.stringify({ type: "start", sample_rate: RATE_HZ, channels: 1, format: "s16le" }));
+      this.socket.send(JSON.stringify({ type: "start", sample_rate: RATE_HZ, channels: 1, format: "s16le", source: "microphone" }));
       for (const buffer of waiting) this.socket.send(buffer);
       this.sending = true;
       this.#show("listening");

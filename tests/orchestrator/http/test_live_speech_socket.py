@@ -1,8 +1,4 @@
-"""Speech that is heard while it is still sent.
-
-All of these wait for generation that follows a growing log: until then a live speech is said once its log has ended,
-and one that is longer than `live_ahead_s` never. Take the mark away then.
-"""
+"""Speech that is heard while it is still sent."""
 
 import asyncio
 import json
@@ -14,10 +10,7 @@ from tests.orchestrator.http.test_speech_socket import END, PATH, START, receive
 from tests.support.running_server import running, settings_in
 from tests.support.sockets import open_socket
 
-pytestmark = [
-    pytest.mark.skip(reason="a live speech is said once its log has ended, until generation follows the log"),
-    pytest.mark.timeout(90),
-]
+pytestmark = pytest.mark.timeout(90)
 
 
 async def test_speech_is_heard_while_it_is_still_sent(tmp_path: Path) -> None:

@@ -65,10 +65,10 @@ async def echoes(server: RunningServer, **options: Any) -> None:
 
 async def test_socket_without_a_key_is_refused_before_it_is_opened(server: RunningServer) -> None:
     assert await refusal(server, "/echo") == (401, "key_required")
-    assert await refusal(server, "/echo", additional_headers=bearer("lsr_wrong")) == (401, "key_required")
+    assert await refusal(server, "/echo", additional_headers=bearer("lsr_wrong")) == (401, "unknown_key")
     cookie = f"latentsync_session_{server.orchestrator.settings.http_port}=wrong"
     assert await refusal(server, "/echo", additional_headers={"Cookie": cookie}) == (401, "key_required")
-    assert await refusal(server, "/echo", subprotocols=["latentsync", "bearer.lsr_wrong"]) == (401, "key_required")
+    assert await refusal(server, "/echo", subprotocols=["latentsync", "bearer.lsr_wrong"]) == (401, "unknown_key")
 
 
 async def test_key_whose_scope_is_too_small_is_refused(server: RunningServer) -> None:

@@ -76,7 +76,7 @@ async def test_one_trace_from_the_callers_request_to_the_played_frames_with_trit
 
     chunks.sort(key=lambda chunk: chunk.attributes["latentsync.chunk"])
     frames = [chunk.attributes["latentsync.frames"] for chunk in chunks]
-    assert sum(frames) == task["frames"]["total"] and max(frames) == 16
+    assert sum(frames) == task["frames"]["total"] and frames[:2] == [4, 8], "short ones first"
     for chunk in chunks:
         assert chunk.attributes["latentsync.attempt"] == 1
         assert chunk.attributes["latentsync.steps"] == task["num_inference_steps"]
