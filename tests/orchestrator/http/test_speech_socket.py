@@ -442,6 +442,39 @@ async def test_server_that_stops_tells_its_sockets_and_closes_them(tmp_path: Pat
         assert (idle.close_code, speaking.close_code) == (1001, 1001)
 
 
+async def test_speech_that_the_stop_cuts_off_ends_too_and_is_said_after_the_next_start(tmp_path: Path) -> None:
+    async with running(settings_in(tmp_path, drain_limit_s=0.0)) as server:
+        await server.ready()
+        socket = await open_socket(server, PATH)
+        await send(socket, START, tone(8.0), END)
+        await receive(socket, "accepted")
+        await receive(socket, "started")
+        server.server.stop()
+        error = await failed(socket, "stopping")
+        assert error["task_id"] in error["message"]
+        assert (await receive(socket, "ended"))["reason"] == "failed"
+        assert [text async for text in socket] == [] and socket.close_code == 1001
+
+
+async def test_no_more_is_received_than_the_bound_while_nothing_is_heard(tmp_path: Path) -> None:
+    async with running(settings_in(tmp_path, live_ahead_s=1.0, drain_limit_s=0.0)) as server:
+        await server.ready()
+        server.models.gate.clear()
+        async with open_socket(server, PATH) as socket:
+            sending = asyncio.create_task(send(socket, START, *[tone(1.0)] * 200, END))
+            task_id = (await receive(socket, "accepted"))["task_id"]
+            received = server.orchestrator.files.frames
+            while (frames := received(task_id)) < 25:
+                await asyncio.sleep(0.05)
+            await asyncio.sleep(0.5)
+            assert received(task_id) == frames <= 25 + 7, "a bound, and a quarter of a second"
+            assert not sending.done(), "the client waits, since the socket isn't read"
+            await server.http.delete(f"/v1/tasks/{task_id}")
+            assert (await receive(socket, "ended"))["reason"] == "interrupted"
+            await sending
+        server.models.gate.set()
+
+
 async def test_key_without_the_scope_speaks_nowhere(tmp_path: Path) -> None:
     settings = settings_in(tmp_path, require_key=True)
     viewer = KeyFile(settings.keys_path).add("viewer", Scope.VIEW)
