@@ -126,6 +126,9 @@ class _Planned:
     sound: NDArray[np.int16]
 
 
+_Requested = asyncio.Task[FaceChunk] | Exception | None
+
+
 class SpeechGeneration:
     """The generation of one speech; iterate `chunks()` once, with `contextlib.aclosing` or to its end.
 
@@ -230,12 +233,14 @@ class SpeechGeneration:
         could not be generated, OSError when its sound could not be read, and ends there.
         """
         self._began = self._clock()
-        ahead: asyncio.Queue[asyncio.Task[FaceChunk] | None] = asyncio.Queue()
+        ahead: asyncio.Queue[_Requested] = asyncio.Queue()
         places = asyncio.Semaphore(self._settings.chunks_ahead)
         requesting = asyncio.create_task(self._request_all(first_position, ahead, places))
         tasks: set[asyncio.Task[FaceChunk]] = set()
         try:
-            while (task := await self._first_of(ahead, requesting)) is not None:
+            while (task := await ahead.get()) is not None:
+                if isinstance(task, Exception):
+                    raise task
                 tasks.add(task)
                 chunk = await task
                 tasks.discard(task)
@@ -249,44 +254,33 @@ class SpeechGeneration:
             requesting.cancel()
             await asyncio.gather(requesting, return_exceptions=True)
             while not ahead.empty():
-                if (task := ahead.get_nowait()) is not None:
+                if isinstance(task := ahead.get_nowait(), asyncio.Task):
                     tasks.add(task)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self.aclose()
 
-    async def _first_of(
-        self, ahead: asyncio.Queue[asyncio.Task[FaceChunk] | None], requesting: asyncio.Task[None]
-    ) -> asyncio.Task[FaceChunk] | None:
-        """The next request, or None after the last; raises what ended the requesting."""
-        getting = asyncio.ensure_future(ahead.get())
-        try:
-            await asyncio.wait({getting, requesting}, return_when=asyncio.FIRST_COMPLETED)
-            if not getting.done() and ahead.empty():
-                requesting.result()
-            return await getting
-        finally:
-            getting.cancel()
-
     async def _request_all(
-        self,
-        first_position: int,
-        ahead: asyncio.Queue[asyncio.Task[FaceChunk] | None],
-        places: asyncio.Semaphore,
+        self, first_position: int, ahead: asyncio.Queue[_Requested], places: asyncio.Semaphore
     ) -> None:
+        """Put each chunk's request into the queue, and at last None, or the error that ended this."""
         number = 0
-        while True:
-            await places.acquire()
-            planned = await self._plan(number)
-            if planned is None:
-                ahead.put_nowait(None)
-                return
-            task = asyncio.create_task(self._chunk(first_position, planned))
-            ahead.put_nowait(task)
-            if number == 0:
-                await asyncio.wait({task})
-            number += 1
+        try:
+            while True:
+                await places.acquire()
+                planned = await self._plan(number)
+                if planned is None:
+                    break
+                task = asyncio.create_task(self._chunk(first_position, planned))
+                ahead.put_nowait(task)
+                if number == 0:
+                    await asyncio.wait({task})
+                number += 1
+        except Exception as error:  # noqa: BLE001  # whatever it is, the reader raises it
+            ahead.put_nowait(error)
+        else:
+            ahead.put_nowait(None)
 
     async def _plan(self, number: int) -> _Planned | None:
         """The next chunk, once its sound is there; None after the last."""

@@ -16,6 +16,8 @@ class SpeechTimeline:
         self._log = log
         self._before = silent_before
         self._after = silent_after
+        self._kept_first = 0
+        self._kept: SoundFrames | None = None
 
     @property
     def available(self) -> int:
@@ -32,7 +34,20 @@ class SpeechTimeline:
         await self._log.wait_beyond(frames - self._before)
 
     async def read(self, first: int, count: int) -> SoundFrames:
-        """Frames `first` … `first` + `count` - 1, of which all must be available; raises OSError."""
+        """Frames `first` … `first` + `count` - 1, of which all must be available; raises OSError.
+
+        The longest of the last reads is kept: what a window of Whisper's needed is not read again for its chunks, also
+        where the disk has failed since.
+        """
+        kept, begin = self._kept, first - self._kept_first
+        if kept is not None and begin >= 0 and begin + count <= len(kept):
+            return SoundFrames(kept.heard[begin : begin + count], kept.sound[begin : begin + count])
+        found = await self._read(first, count)
+        if kept is None or count >= CONTRACT.chunk_frames:
+            self._kept_first, self._kept = first, found
+        return found
+
+    async def _read(self, first: int, count: int) -> SoundFrames:
         heard = np.zeros((count, CONTRACT.samples_per_frame), np.int16)
         sound = np.zeros((count, SOUND_FRAME_SAMPLES), np.int16)
         skipped = max(0, self._before - first)
