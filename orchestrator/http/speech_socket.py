@@ -167,15 +167,21 @@ class SpeechSession:
         task.add_done_callback(self._running.pop)
 
     async def _run_segment(self, segment: Segment) -> None:
+        task_id = segment.speech.task.id
         receiving = asyncio.create_task(self._receive(segment))
+        lost = Failure("stopping", f"The server stops. It says the speech when it runs again: /v1/tasks/{task_id}.")
+        final: Task | None = None
         try:
             final = await segment.speech.follow(partial(self._report, segment))
+        except Exception:  # of this segment; what else its client says goes on
+            logger.exception("task %s", task_id)
+            lost = Failure("internal_error", f"The server failed here; what becomes of it: /v1/tasks/{task_id}.")
         finally:
             receiving.cancel()
             await asyncio.wait({receiving})
         if self._open is segment:
             self._end_open()
-        await self._tell_end(segment, final)
+        await self._tell_end(segment, final, lost)
 
     async def _receive(self, segment: Segment) -> None:
         failure = await segment.receive()
@@ -196,13 +202,10 @@ class SpeechSession:
             segment.position = sample
             await self._say(Position(task_id=task.id, sample=sample))
 
-    async def _tell_end(self, segment: Segment, final: Task | None) -> None:
+    async def _tell_end(self, segment: Segment, final: Task | None, lost: Failure) -> None:
         task_id = segment.speech.task.id
         if final is None:
-            message = (
-                f"The server stops. It says the speech from its beginning when it runs again: /v1/tasks/{task_id}."
-            )
-            await self._fail(Failure("stopping", message), task_id)
+            await self._fail(lost, task_id)
         reason = _reason(final)
         if final is not None and final.failure is not None and not segment.told and reason is not EndReason.SOURCE_LOST:
             await self._fail(final.failure, task_id)
