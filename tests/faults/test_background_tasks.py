@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 
 from tests.support.failing_tasks import FailingOnce, StartingPlace, starting_places
 from tests.support.running_server import RunningServer, running, settings_in
+from tests.support.sockets import PATH, START, open_socket, receive, send, tone
 from tests.support.speech_samples import wav
 
 pytestmark = pytest.mark.timeout(90)
@@ -19,12 +22,16 @@ PLACES = starting_places("orchestrator", "speech", "inference", "streaming/handl
 # Places that this scenario passes by, each with its reason.
 ELSEWHERE = {
     "orchestrator/demo.py": "the command demo's own",
+    "orchestrator/speak_client.py": "the command speak's own",
     "inference/": "of the client of a real Triton, for which controlled models stand here",
     "orchestrator/readiness.py": "models that fail are not among the controlled ones",
     "orchestrator/avatars/preparations.py": "no avatar is prepared",
     "orchestrator/tasks/store.py": "the store can be written",
 }
 FINAL = ("done", "failed", "cancelled")
+# Places that only live speech passes.
+BY_SOCKET = ("orchestrator/http/speech_socket.py",)
+BY_BODY = ("orchestrator/http/speech_body.py", "speech/audio/live_container.py")
 
 
 def elsewhere(place: StartingPlace) -> bool:
@@ -53,9 +60,10 @@ async def test_stream_goes_on_and_no_task_is_lost(tmp_path: Path, place: Startin
             await server.task(task_ids[0], "streaming")
             server.models.gate.clear()
             task_ids.append(await say(server, 0.5))  # its faces are being made when the fault comes
-            failing.fail()
-            await asyncio.sleep(0.1)
-            server.models.gate.set()
+            async with speaking_live(server, place.file):
+                failing.fail()
+                await asyncio.sleep(0.1)
+                server.models.gate.set()
             last = await server.http.post("/v1/tasks", files={"audio_file": ("speech.wav", wav(3.0))})
             if last.status_code == 200:  # else it was the upload's own task, and nothing was promised
                 task_ids.append(last.json()["task_id"])
@@ -72,6 +80,30 @@ async def test_stream_goes_on_and_no_task_is_lost(tmp_path: Path, place: Startin
             # The task whose own work failed may have failed, and says so; all the others are said.
             assert task["state"] == "done" or task["error"]["code"] == "internal_error", (task, ended)
         assert sum(task["state"] == "failed" for task in await all_over(server, task_ids)) <= 1
+
+
+@asynccontextmanager
+async def speaking_live(server: RunningServer, file: str) -> AsyncIterator[None]:
+    """Somebody speaks live, where the place lies on that way; what becomes of it is told to nobody here."""
+    if file in BY_SOCKET:
+        async with open_socket(server, PATH) as socket:
+            await send(socket, START, tone(0.5))
+            await receive(socket, "accepted")
+            yield
+    elif file in BY_BODY:
+        sending = asyncio.create_task(server.http.put(PATH, content=slowly(wav(3.0))))
+        await asyncio.sleep(1.0)
+        yield
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+    else:
+        yield
+
+
+async def slowly(sound: bytes) -> AsyncIterator[bytes]:
+    for first in range(0, len(sound), 4000):
+        yield sound[first : first + 4000]
+        await asyncio.sleep(0.1)
 
 
 async def all_over(server: RunningServer, task_ids: list[str]) -> list[dict[str, Any]]:

@@ -87,7 +87,7 @@ async def test_speech_that_arrives_is_said_as_far_as_it_was_stored(
         server.models.gate.set()
         failed = await server.task(arriving, "failed")
         assert failed["error"]["code"] == told
-        assert 0 < failed["duration_s"] < 20.0 and failed["frames"]["played"] == failed["frames"]["total"] > 10
+        assert 0 < failed["duration_s"] < 20.0 and failed["frames"]["played"] == failed["frames"]["total"] > 2
         for task_id in (*before, await say(server)):
             await server.task(task_id, "done")
         view = (await server.http.get("/v1/channels/main")).json()

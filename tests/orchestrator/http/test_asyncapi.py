@@ -23,10 +23,9 @@ from orchestrator.http.speech_messages import (
     read_message,
     written,
 )
-from tests.orchestrator.http.test_speech_socket import END, PATH, START, WRONG_STARTS, send, tone
 from tests.support.checkout import ROOT
 from tests.support.running_server import running, settings_in
-from tests.support.sockets import open_socket
+from tests.support.sockets import END, PATH, START, WRONG_STARTS, open_socket, send, tone
 
 DOCUMENT: dict[str, Any] = yaml.safe_load((ROOT / "docs/asyncapi.yaml").read_text())
 MESSAGES: dict[str, Any] = DOCUMENT["components"]["messages"]

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.orchestrator.http.test_speech_socket import END, PATH, START, receive, send, tone
 from tests.support.running_server import running, settings_in
-from tests.support.sockets import open_socket
+from tests.support.sockets import END, PATH, START, open_socket, receive, send, tone
 
 pytestmark = pytest.mark.timeout(90)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from speech.audio import decoder
-from tests.speech.audio.test_decode_upload import children
+from tests.support.audio_files import children
 from tests.support.running_server import RunningServer, running, settings_in
 from tests.support.slow_decoder import slow_decoder
 from tests.support.speech_samples import wav

@@ -13,7 +13,7 @@ from playwright.async_api import Page, async_playwright, expect
 
 from orchestrator.access.keys import KeyFile, Scope
 from speech.log import LogEnd
-from tests.speech.audio.test_decode_upload import write_wav
+from tests.support.audio_files import write_wav
 from tests.support.running_server import RunningServer, running, settings_in
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from orchestrator.access.keys import KeyFile, Scope
-from tests.speech.audio.test_decode_upload import children, convert, write_wav
+from tests.support.audio_files import children, convert, write_wav
 from tests.support.running_server import RunningServer, running, settings_in
 from tests.support.speech_samples import wav
 

@@ -13,15 +13,11 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from orchestrator.access.keys import KeyFile, Scope
-from tests.speech.audio.test_decode_upload import children, convert, write_wav
+from tests.support.audio_files import children, convert, write_wav
 from tests.support.running_server import RunningServer, running, settings_in
-from tests.support.sockets import open_socket, refusal
+from tests.support.sockets import END, PATH, START, WRONG_STARTS, open_socket, receive, refusal, send, tone
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(90)]
-
-PATH = "/v1/channels/main/speech"
-START = {"type": "start", "sample_rate": 24_000}
-END = {"type": "end"}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -37,26 +33,6 @@ async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Runn
 async def socket(server: RunningServer) -> AsyncIterator[ClientConnection]:
     async with open_socket(server, PATH) as opened:
         yield opened
-
-
-def tone(seconds: float, rate_hz: int = 24_000, channels: int = 1) -> bytes:
-    wave = 9_000 * np.sin(2 * np.pi * 220 * np.arange(round(seconds * rate_hz)) / rate_hz)
-    return np.repeat(np.rint(wave).astype("<i2")[:, None], channels, axis=1).tobytes()
-
-
-async def send(socket: ClientConnection, *messages: dict[str, Any] | bytes) -> None:
-    for message in messages:
-        await socket.send(message if isinstance(message, bytes) else json.dumps(message))
-
-
-async def receive(socket: ClientConnection, kind: str) -> dict[str, Any]:
-    """The next message but for positions, which must be of this kind."""
-    async for text in socket:
-        message: dict[str, Any] = json.loads(text)
-        if message["type"] == kind or message["type"] != "position":
-            assert message["type"] == kind, message
-            return message
-    raise AssertionError(f"closed with {socket.close_code}")
 
 
 async def said(socket: ClientConnection, start: dict[str, Any], *sound: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -204,22 +180,6 @@ async def test_client_that_leaves_after_the_end_is_said_to_its_end(server: Runni
         task_id = (await receive(socket, "accepted"))["task_id"]
     task = await server.task(task_id, "done")
     assert task["duration_s"] == pytest.approx(0.6, abs=0.04)
-
-
-WRONG_STARTS = [
-    ({"type": "start"}, "bad_sample_rate"),
-    ({"type": "start", "sample_rate": 7_999}, "bad_sample_rate"),
-    ({"type": "start", "sample_rate": 96_000}, "bad_sample_rate"),
-    ({"type": "start", "sample_rate": "24000"}, "bad_sample_rate"),
-    ({"type": "start", "sample_rate": 24_000.5}, "bad_sample_rate"),
-    ({"type": "start", "sample_rate": True}, "bad_sample_rate"),
-    ({"type": "start", "sample_rate": 24_000, "channels": 3}, "bad_channels"),
-    ({"type": "start", "sample_rate": 24_000, "channels": 0}, "bad_channels"),
-    ({"type": "start", "sample_rate": 24_000, "format": "f32le"}, "bad_format"),
-    ({"type": "start", "sample_rate": 24_000, "num_inference_steps": 9_999}, "bad_num_inference_steps"),
-    ({"type": "start", "sample_rate": 24_000, "guidance_scale": 0.1}, "bad_guidance_scale"),
-    ({"type": "start", "sample_rate": 24_000, "seed": -1}, "bad_seed"),
-]
 
 
 @pytest.mark.parametrize(("start", "code"), WRONG_STARTS)

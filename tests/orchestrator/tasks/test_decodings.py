@@ -18,7 +18,7 @@ from speech.audio import decoder
 from speech.audio.decoder import DecodeLimits
 from speech.audio.errors import NotAudio, SilentAudio, TooLong
 from speech.log import SpeechLog
-from tests.speech.audio.test_decode_upload import children, tone, write_wav
+from tests.support.audio_files import children, tone, write_wav
 from tests.support.boards import board_in, task
 from tests.support.slow_decoder import slow_decoder
 

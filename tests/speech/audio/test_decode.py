@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from speech.audio.decoder import DecodeLimits, decode, ffmpeg_binary
 from speech.audio.errors import SilentAudio, TooLong, TruncatedAudio
 from speech.log import SoundFrames
-from tests.speech.audio.test_decode_upload import children, convert, tone, write_wav
+from tests.support.audio_files import children, convert, tone, write_wav
 
 Samples = NDArray[np.int16]
 

@@ -1,17 +1,13 @@
 """What becomes of an upload: PCM, or an error that says what to do."""
 
 import asyncio
-import os
 import subprocess
-import wave
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from speech.audio.child import _end
 from speech.audio.decoder import DecodeLimits, decode_heard, ffmpeg_binary
@@ -26,36 +22,12 @@ from speech.audio.errors import (
     TruncatedAudio,
 )
 from speech.audio.spool import spool_upload
-from tests.support.processes import descendants
-
-
-def write_wav(path: Path, samples: NDArray[Any], rate: int = 16_000, channels: int = 1) -> Path:
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(channels)
-        file.setsampwidth(2)
-        file.setframerate(rate)
-        file.writeframes(samples.astype("<i2").tobytes())
-    return path
-
-
-def tone(seconds: float, rate: int = 16_000) -> NDArray[Any]:
-    wave: NDArray[np.float64] = 8000 * np.sin(2 * np.pi * 440 * np.arange(round(seconds * rate)) / rate)
-    return wave
-
-
-def convert(source: Path, target: Path, *options: str) -> Path:
-    subprocess.run([ffmpeg_binary(), "-v", "error", "-y", "-i", source, *options, target], check=True)
-    return target
+from tests.support.audio_files import children, convert, tone, write_wav
 
 
 @pytest.fixture
 def speech(tmp_path: Path) -> Path:
     return write_wav(tmp_path / "speech.wav", tone(2.0))
-
-
-def children() -> list[int]:
-    """Decoding children of this process; the tritonserver of other tests is none."""
-    return [pid for pid, line in descendants(os.getpid()).items() if "-format_whitelist" in line]
 
 
 async def test_wav_at_16_khz_arrives_sample_for_sample(tmp_path: Path) -> None:

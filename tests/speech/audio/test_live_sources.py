@@ -16,7 +16,7 @@ from speech.audio.live_pcm import PcmSource
 from speech.audio.live_source import LiveSource
 from speech.audio.resampling import Framer
 from speech.log import SoundFrames
-from tests.speech.audio.test_decode_upload import children, convert, tone, write_wav
+from tests.support.audio_files import children, convert, tone, write_wav
 
 
 async def in_blocks(data: bytes, size: int) -> AsyncIterator[bytes]:
