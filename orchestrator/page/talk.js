@@ -49,8 +49,8 @@ export class Talker {
     this.#show("connecting …");
     const waiting = [];  // what is said before the connection is there is not lost
     const take = (buffer, peak) => {
-      this.level.value = peak;
       if (turn !== this.wanted) return;
+      this.level.value = peak;
       if (!this.sending) waiting.push(buffer);
       else if (this.socket.bufferedAmount > MOST_WAITING_BYTES) this.#fail("The server takes no more sound now.");
       else this.socket.send(buffer);
