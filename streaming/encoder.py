@@ -18,7 +18,6 @@ from processes.tethered import tethered
 from streaming.config import ChannelConfig
 from streaming.encoder_steps import EncoderStep
 from streaming.ffmpeg_command import EncoderPipes, encoder_command
-from streaming.in_flight import InFlight
 from streaming.pair import Lane
 from streaming.pairs import PairQueue
 from streaming.timeline import StreamTimeline
@@ -48,7 +47,6 @@ class EncoderRun:
         self._first_tick = first_tick
         self._frame_step = step.frame_step
         self._drained: set[Lane] = set()
-        self._in_flight = InFlight()
         video_read, self._video = os.pipe()
         audio_read, self._audio = os.pipe()
         flv_read, flv_write = os.pipe()
@@ -75,7 +73,7 @@ class EncoderRun:
         self._threads = [
             threading.Thread(target=self._write, args=(Lane.VIDEO, self._video), name=f"{name}-video"),
             threading.Thread(target=self._write, args=(Lane.AUDIO, self._audio), name=f"{name}-audio"),
-            threading.Thread(target=timeline.read, args=(flv_read, self._in_flight), name=f"{name}-flv"),
+            threading.Thread(target=timeline.read, args=(flv_read,), name=f"{name}-flv"),
             threading.Thread(target=self._read_log, args=(on_line,), name=f"{name}-log"),
             threading.Thread(target=_read_progress, args=(progress, on_progress), name=f"{name}-progress"),
         ]
@@ -115,7 +113,6 @@ class EncoderRun:
                 if lane is Lane.AUDIO:
                     _write_all(fd, memoryview(pair.sound))
                 elif (pair.tick - self._first_tick) % self._frame_step == 0:
-                    self._in_flight.enter()
                     _write_all(fd, _flat(pair.picture))
             self._drained.add(lane)
         except BrokenPipeError:

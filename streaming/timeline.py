@@ -8,7 +8,6 @@ import threading
 from collections import deque
 
 from streaming.flv_tags import HEADER, FlvParser, Tag, TagKind
-from streaming.in_flight import InFlight
 
 _log = logging.getLogger(__name__)
 
@@ -107,22 +106,16 @@ class StreamTimeline:
         with self._lock:
             self._queues.discard(queue)
 
-    def read(self, fd: int, in_flight: InFlight) -> None:
-        """Reads the FLV of one encoder run from a pipe until it ends, and closes the pipe; blocks.
-
-        Its pictures are no longer `in_flight`.
-        """
+    def read(self, fd: int) -> None:
+        """Reads the FLV of one encoder run from a pipe until it ends, and closes the pipe; blocks."""
         parser = FlvParser()
         try:
             while data := os.read(fd, _READ_BYTES):
                 for tag in parser.feed(data):
                     self.receive(tag)
-                    if tag.kind is TagKind.PICTURE and not tag.configuration:
-                        in_flight.leave()
         except ValueError as error:
             _log.error("encoder: %s; its output is ignored until the next run", error)
         finally:
-            in_flight.close()
             os.close(fd)
 
     def begin_epoch(self) -> None:
