@@ -12,7 +12,7 @@ from starlette.websockets import WebSocket
 
 from orchestrator.access.gate import Caller
 from orchestrator.access.keys import Scope
-from orchestrator.access.limits import RateLimit
+from orchestrator.access.limits import Places, RateLimit
 from orchestrator.http.errors import ApiError, denied
 from orchestrator.http.sent_key import sent_key
 from orchestrator.http.unread import read_rest
@@ -41,37 +41,29 @@ def guarded(endpoint: Endpoint, scope: Scope | None) -> Endpoint:
 
 def guarded_upload(endpoint: Endpoint, scope: Scope) -> Endpoint:
     """The same for an upload, which has a rate of its own and one of the places for uploads."""
-
-    @wraps(endpoint)
-    async def answer(request: Request) -> Response:
-        orchestrator: Orchestrator = request.app.state.orchestrator
-        try:
-            caller = _admit(request, scope)
-            within(orchestrator.upload_rate, caller.name, "uploads")
-            if full := orchestrator.uploads.refusal(caller.name, "uploads"):
-                raise busy(full)
-        except ApiError as refusal:
-            raise await _read(request, refusal) from None
-        with orchestrator.uploads.one(caller.name):
-            return await endpoint(request)
-
-    return answer
+    return _guarded_body(endpoint, scope, "uploads", lambda orchestrator: orchestrator.uploads, "uploads")
 
 
 def guarded_live(endpoint: Endpoint, scope: Scope) -> Endpoint:
     """The endpoint of a body that is spoken while it arrives, which may take as long and as many places as a socket."""
+    return _guarded_body(endpoint, scope, "speeches", lambda orchestrator: orchestrator.sockets, "live speeches")
 
+
+def _guarded_body(
+    endpoint: Endpoint, scope: Scope, a_minute: str, places_of: Callable[[Orchestrator], Places], at_once: str
+) -> Endpoint:
     @wraps(endpoint)
     async def answer(request: Request) -> Response:
         orchestrator: Orchestrator = request.app.state.orchestrator
+        places = places_of(orchestrator)
         try:
             caller = _admit(request, scope)
-            within(orchestrator.upload_rate, caller.name, "speeches")
-            if full := orchestrator.sockets.refusal(caller.name, "live speeches"):
+            within(orchestrator.upload_rate, caller.name, a_minute)
+            if full := places.refusal(caller.name, at_once):
                 raise busy(full)
         except ApiError as refusal:
             raise await _read(request, refusal) from None
-        with orchestrator.sockets.one(caller.name):
+        with places.one(caller.name):
             return await endpoint(request)
 
     return answer
