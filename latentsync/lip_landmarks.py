@@ -1,4 +1,6 @@
-"""Mouth opening in a picture, from MediaPipe's face landmarks, run with OpenCV."""
+"""Lips on aligned face crops, from MediaPipe's face landmarks, run with OpenCV."""
+
+from __future__ import annotations
 
 from pathlib import Path
 
@@ -35,6 +37,18 @@ class LipLandmarks:
 
     def openings(self, faces: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Gap between the lips divided by the height of the face, for each of uint8 [n, R, R, 3]: float64 [n]."""
-        found = np.stack([self.points(face) for face in faces]).astype(np.float64)
-        gap = np.linalg.norm(found[:, UPPER_LIP] - found[:, LOWER_LIP], axis=1)
-        return np.asarray(gap / np.linalg.norm(found[:, FOREHEAD] - found[:, CHIN], axis=1))
+        return openings(np.stack([self.points(face) for face in faces]))
+
+
+def openings(points: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Gap between the lips divided by the height of the face, float64 [n], of landmarks [n, 468, 2]."""
+    found = points.astype(np.float64)
+    gap = np.linalg.norm(found[:, UPPER_LIP] - found[:, LOWER_LIP], axis=1)
+    return np.asarray(gap / np.linalg.norm(found[:, FOREHEAD] - found[:, CHIN], axis=1))
+
+
+def in_crop(points: NDArray[np.float32], side: int) -> NDArray[np.float64]:
+    """Landmarks [n, 468, 2] of the padded square as pixels of the face crop, whose side is given."""
+    top, bottom, left, right = (round(share * side) for share in MARGINS)
+    scale = np.array([side + left + right, side + top + bottom]) / INPUT
+    return np.asarray(points * scale - (left, top), np.float64)

@@ -24,8 +24,8 @@ import soundfile
 from numpy.typing import NDArray
 
 from latentsync.contract import CONTRACT
+from latentsync.lip_landmarks import LipLandmarks
 from latentsync.mask import face_mask, paste_mask
-from training.lip_landmarks import LipLandmarks
 from training.lip_measures import (
     Count,
     Curve,

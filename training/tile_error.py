@@ -19,10 +19,10 @@ from torch.nn import functional as F
 
 from latentsync import unet
 from latentsync.fused.winograd import FAR, NEAR, transform_filter
+from latentsync.lip_landmarks import LipLandmarks
 from latentsync.mask import face_mask
 from training.evaluate import Evaluator, HeldOut
 from training.generate import CheckpointGenerator
-from training.lip_landmarks import LipLandmarks
 from training.lip_measures import correlation, psnr
 
 Convolve = Callable[[Tensor, nn.Conv2d], Tensor]

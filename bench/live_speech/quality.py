@@ -12,13 +12,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.live_speech.lips import Likeness, LipReader
+from bench.live_speech.lips import Likeness, likeness
 from bench.live_speech.paced_log import PacedLog
 from latentsync.avatar import PreparedAvatar
+from latentsync.lip_landmarks import LipLandmarks
 from speech.audio.decoder import DecodeLimits, decode
+from speech.audio.frames import FPS
 from speech.chunking import ChunkPlan
 from speech.generation import GenerationSettings, SpeechGeneration, SpeechModels, SpeechRequest
-from speech.log import LogEnd, SpeechLog
+from speech.log import LogEnd, SoundFrames, SpeechLog
 from speech.timeline import SpeechTimeline
 from speech.windows import WindowPolicy, growing_window, short_window
 
@@ -56,7 +58,7 @@ class QualityCurve:
     """Says speeches on an avatar with a checkpoint's networks, without a stream and faster or slower than real time."""
 
     def __init__(
-        self, models: SpeechModels, avatar: PreparedAvatar, lips: LipReader, steps: int, guidance: float
+        self, models: SpeechModels, avatar: PreparedAvatar, lips: LipLandmarks, steps: int, guidance: float
     ) -> None:
         self._models = models
         self._avatar = avatar
@@ -80,9 +82,9 @@ class QualityCurve:
                         chunks=ChunkPlan(steady=point[1]),
                     )
                     faces, whisper_s = await self._faces(PacedLog(path), request)
-                    likeness = self._lips.likeness(faces, whole)
+                    found_likeness = likeness(self._lips, faces, whole)
                     ms = round(1000 * whisper_s, 1)
-                    found.append(Point(speech.name, point[0], point[1], 40 * point[2], likeness, ms))
+                    found.append(Point(speech.name, point[0], point[1], 40 * point[2], found_likeness, ms))
                     done(found[-1])
         return found
 
@@ -104,12 +106,12 @@ def _points(plan: QualityPlan) -> Iterator[tuple[str, int, int]]:
 
 
 async def _write_log(path: Path, speech: Path, seconds: float) -> None:
-    log, most = SpeechLog(path), round(25 * seconds)
+    log, most = SpeechLog(path), round(FPS * seconds)
     try:
         async with aclosing(decode(speech, DecodeLimits())) as blocks:
             async for block in blocks:
                 room = most - log.frames
-                await log.append(type(block)(block.heard[:room], block.sound[:room]))
+                await log.append(SoundFrames(block.heard[:room], block.sound[:room]))
                 if log.frames == most:
                     break
     finally:

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
-from bench.live_speech.lips import LipReader
 from bench.live_speech.local_models import LocalModels
 from bench.live_speech.quality import Point, QualityCurve, QualityPlan
 from bench.machine import Machine, this_machine
 from latentsync.checkpoint import Checkpoint
+from latentsync.lip_landmarks import LipLandmarks
 from orchestrator.channels.setup import open_avatar
 from orchestrator.settings import Settings
 from speech.audio.decoder import ffmpeg_binary
@@ -47,7 +47,7 @@ async def measure_quality(
     curve = QualityCurve(
         LocalModels(checkpoint, device),
         open_avatar(settings, avatar).with_own_condition(),
-        LipReader(settings.checkpoint_dir.parent / "face" / _LANDMARKS),
+        LipLandmarks(settings.checkpoint_dir.parent / "face" / _LANDMARKS),
         steps,
         guidance,
     )
