@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from inference import span
 from inference.errors import InferenceError
-from latentsync.contract import CONTRACT
-from speech.audio.frames import SilentFrames
+from speech.audio.frames import FPS, SilentFrames
 from speech.chunking import UPLOAD_CHUNKS
 from speech.events import FacesMade, FeaturesReady, HandedOver, LengthKnown, Listener, SoundPlaced
 from speech.generation import (
@@ -35,7 +34,6 @@ from speech.starting import Starting
 from speech.timeline import SpeechTimeline
 from speech.urgency import SpeechSlots, UrgentFirst
 
-_FPS = CONTRACT.frames_per_second
 HEARD_SILENCE_FRAMES = 5
 """Frames of silence that Whisper hears around each speech, shown or not: features depend on what is around them."""
 
@@ -76,7 +74,7 @@ class _Place:
 
     def due(self, frame: int) -> float:
         """The earliest time at which a frame of the speech is shown."""
-        return self.opened_at + (self.opened.position - self.opened.now + frame) / _FPS
+        return self.opened_at + (self.opened.position - self.opened.now + frame) / FPS
 
 
 class SpeechMaker:

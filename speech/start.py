@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 
 from latentsync.contract import CONTRACT
+from speech.audio.frames import FPS
 
-_FPS = CONTRACT.frames_per_second
 # Frames of a generator much slower than real time can't all be held: the speech starts, and stalls on the stream.
 _MOST_HELD_S = 30.0
 # Where nobody knows how much is still to come, so much is held of a generator that is slower than real time.
@@ -46,19 +46,19 @@ def wait_before_start_s(progress: Progress) -> float:
     first where generation keeps up; where it doesn't, nobody can say, and a fixed time is held.
     """
     buffered, remaining, rate = progress.buffered, progress.remaining, progress.rate
-    if (remaining is not None and remaining <= 0) or buffered >= _MOST_HELD_S * _FPS:
+    if (remaining is not None and remaining <= 0) or buffered >= _MOST_HELD_S * FPS:
         return 0.0
     next_s = max(progress.next_chunk_s, progress.next_frames / rate)
     if progress.arriving:
-        next_s = max(next_s, progress.next_frames / _FPS) + _JITTER_S
-    critical_s = [next_s - buffered / _FPS]
+        next_s = max(next_s, progress.next_frames / FPS) + _JITTER_S
+    critical_s = [next_s - buffered / FPS]
     if remaining is None:
-        if rate < _FPS:
-            critical_s.append(_HELD_OF_UNKNOWN_S - buffered / _FPS)
+        if rate < FPS:
+            critical_s.append(_HELD_OF_UNKNOWN_S - buffered / FPS)
     elif (later := remaining - progress.next_frames) > 0:
         chunk = CONTRACT.chunk_frames
         last = math.ceil(later / chunk)
         for j in (1, last):
-            shown_s = (buffered + progress.next_frames + chunk * (j - 1)) / _FPS
+            shown_s = (buffered + progress.next_frames + chunk * (j - 1)) / FPS
             critical_s.append(next_s + chunk * j / rate - shown_s)
     return max(0.0, *critical_s)

@@ -36,8 +36,8 @@ class SpeechTimeline:
     async def read(self, first: int, count: int) -> SoundFrames:
         """Frames `first` … `first` + `count` - 1, of which all must be available; raises OSError.
 
-        The longest of the last reads is kept: what a window of Whisper's needed is not read again for its chunks, also
-        where the disk has failed since.
+        The last read of a chunk's length or more is kept: what a window of Whisper's needed is not read again for its
+        chunks, also where the disk has failed since.
         """
         kept, begin = self._kept, first - self._kept_first
         if kept is not None and begin >= 0 and begin + count <= len(kept):

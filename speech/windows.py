@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from latentsync.contract import CONTRACT
+from speech.audio.frames import FPS
 
-_FPS = CONTRACT.frames_per_second
-_LONGEST_FRAMES = CONTRACT.window_s * _FPS
+_LONGEST_FRAMES = CONTRACT.window_s * FPS
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class WindowPolicy:
     overlap_frames: int
 
     def __post_init__(self) -> None:
-        if not self.length_frames <= self.padded_s * _FPS <= _LONGEST_FRAMES:
+        if not self.length_frames <= self.padded_s * FPS <= _LONGEST_FRAMES:
             raise ValueError(f"a window has at most {_LONGEST_FRAMES} frames and its padding holds it: {self}")
         if not 0 <= self.overlap_frames < self.renew_after_frames <= self.length_frames:
             raise ValueError(f"overlap_frames < renew_after_frames <= length_frames must hold: {self}")
@@ -39,17 +39,17 @@ WHOLE_WINDOWS = WindowPolicy(
     length_frames=_LONGEST_FRAMES,
     padded_s=CONTRACT.window_s,
     look_ahead_frames=None,
-    renew_after_frames=20 * _FPS,
-    overlap_frames=8 * _FPS,
+    renew_after_frames=20 * FPS,
+    overlap_frames=8 * FPS,
 )
 """For uploads: as the original hears a recording. Up to 30 s are one window."""
 
 
 def growing_window(look_ahead_frames: int) -> WindowPolicy:
     """For live speech on a GPU, where 30 s cost 10 ms: the best picture for a given look-ahead."""
-    return WindowPolicy(_LONGEST_FRAMES, CONTRACT.window_s, look_ahead_frames, 20 * _FPS, 8 * _FPS)
+    return WindowPolicy(_LONGEST_FRAMES, CONTRACT.window_s, look_ahead_frames, 20 * FPS, 8 * FPS)
 
 
 def short_window(look_ahead_frames: int) -> WindowPolicy:
     """For live speech on two cores: 8 s padded to 15 s take 80 ms, a window of 30 s some 200."""
-    return WindowPolicy(8 * _FPS, 15, look_ahead_frames, 8 * _FPS, 3 * _FPS)
+    return WindowPolicy(8 * FPS, 15, look_ahead_frames, 8 * FPS, 3 * FPS)

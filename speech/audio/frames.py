@@ -1,4 +1,4 @@
-"""Audio in units of video frames: 25 frames a second, 640 samples each at 16 kHz."""
+"""Speech in units of video frames, 25 a second."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from latentsync.contract import CONTRACT
 
 FPS = CONTRACT.frames_per_second
-SAMPLES_PER_FRAME = CONTRACT.samples_per_frame
 
 
 @dataclass(frozen=True)
