@@ -17,6 +17,7 @@ from orchestrator.http.connection import Connection
 from orchestrator.http.web_socket import UVICORN_OPTIONS, WebSocketConnection
 from orchestrator.orchestrator import Orchestrator
 from orchestrator.settings import Settings
+from processes.freed_memory import give_back_freed_memory
 from processes.stop_signals import StopSignals
 
 _CONNECTIONS_LIMIT_S = 5
@@ -122,6 +123,7 @@ async def run_server(
 
     What encoding costs on this machine is measured meanwhile, where it isn't known.
     """
+    give_back_freed_memory()  # faces come in arrays of megabytes, and more of them in some speeches than in others
     server = OrchestratorServer(orchestrator, started)
     signals.action = server.stop
     orchestrator.encoder_costs.measure_in_background()
