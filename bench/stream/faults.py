@@ -15,7 +15,6 @@ from bench.rtmp_server import RtmpServer
 from bench.stream.findings import Fault
 from bench.stream.load import LoadMeter
 from bench.stream.plan import FaultKind, PlannedFault
-from bench.stream.stand_ins import NumberedModels
 
 _LOCK_PATIENCE_S = 10.0
 _HOLD_WRITE_LOCK = """
@@ -30,9 +29,9 @@ time.sleep(seconds)
 class FaultInjector:
     """Breaks one part at a time; of several channels it is the first.
 
-    `store` is the task store's file. `reconnect` has viewers open new connections, as players do once a stream ends;
-    it is called when the last of a broken channel's packets have passed.
-    `interrupt` interrupts what the channel says.
+    `store` is the task store's file. `fail_models` has the models fail for so many seconds from now on. `reconnect` has
+    viewers open new connections, as players do once a stream ends; it is called when the last of a broken channel's
+    packets have passed. `interrupt` interrupts what the channel says.
     """
 
     def __init__(
@@ -40,14 +39,14 @@ class FaultInjector:
         rtmp: RtmpServer,
         processes: LoadMeter,
         store: Path,
-        models: NumberedModels,
+        fail_models: Callable[[float], None],
         reconnect: Callable[[], None],
         interrupt: Callable[[], Awaitable[None]],
     ) -> None:
         self._rtmp = rtmp
         self._processes = processes
         self._store = store
-        self._models = models
+        self._fail_models = fail_models
         self._reconnect = reconnect
         self._interrupt = interrupt
 
@@ -78,7 +77,7 @@ class FaultInjector:
             case FaultKind.STORE_LOCKED:
                 await self._hold_store(planned.lasts_s)
             case FaultKind.MODELS_FAIL:
-                self._models.fail_for(planned.lasts_s)
+                self._fail_models(planned.lasts_s)
                 await asyncio.sleep(planned.lasts_s)
             case FaultKind.INTERRUPT:
                 await self._interrupt()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -20,11 +19,10 @@ from bench.stream.client import StreamClient
 from bench.stream.faults import FaultInjector
 from bench.stream.findings import Fault, Said
 from bench.stream.load import LoadMeter
+from bench.stream.measured_server import MeasuredServer, ModelsPlan, measured_server
 from bench.stream.plan import RESTARTING, FaultKind, Plan, planned_faults
 from bench.stream.receiver import Receiver
-from bench.stream.stand_ins import NumberedModels, as_wav, numbered_avatar, voice
-from orchestrator.orchestrator import Orchestrator
-from orchestrator.server import OrchestratorServer
+from bench.stream.stand_ins import as_wav, numbered_avatar, voice
 from orchestrator.settings import load_settings
 
 _FIRST_AT_S, _LAST_BEFORE_S = 8.0, 25.0
@@ -36,7 +34,6 @@ _SPEECH_COMES_S = 60.0
 _INTO_SPEECH_S = 1.0
 _TAIL_S = 4.0
 _SAMPLE_S = 5.0
-_POOL_THREADS = 64
 _CUTTING = (*RESTARTING, FaultKind.INTERRUPT)
 _FINAL = ("done", "failed", "cancelled")
 
@@ -68,7 +65,6 @@ class StreamScenario:
         self._said: list[Said] = []
         self._faults: list[Fault] = []
         self._client = StreamClient("")
-        self._models = NumberedModels(plan.speeches, plan.rate, self._late_chunks())
         self._playing: dict[int, tuple[int, str]] = {}  # by channel: a speech's number and the id of its task
         self._speaking = asyncio.Event()  # on the first channel, where faults strike
         self._interrupted: dict[int, float] = {}
@@ -81,22 +77,20 @@ class StreamScenario:
         plan = self._plan
         rtmp = await asyncio.to_thread(RtmpServer, self._folder / "nginx")
         try:
-            async with self._server(rtmp) as orchestrator:
-                # This client shares the server's pool of threads, which grows with what is asked of it at once.
-                await asyncio.gather(*(asyncio.to_thread(time.sleep, 0.1) for _ in range(_POOL_THREADS)))
-                load, began = LoadMeter(os.getpid()), time.monotonic()
+            async with self._server(rtmp) as server:
+                load, began = LoadMeter(server.pid), time.monotonic()
                 for channel in range(plan.channels):
                     folder = self._folder / f"received-{channel}"
                     self.receivers.append(Receiver(rtmp.url(f"bench{channel}"), folder, self._ffmpeg, roll_s))
                 try:
                     sampling = asyncio.create_task(_sample(load))
-                    injector = self._injector(rtmp, load)
+                    injector = self._injector(rtmp, load, server)
                     await asyncio.gather(self._speak(began), self._break(injector, began), _sleep_until(began, plan))
                     sampling.cancel()
                     await asyncio.gather(sampling, return_exceptions=True)
                     load.sample()
                     await asyncio.sleep(_TAIL_S)
-                    statuses = [dict(channel.view.as_json()) for channel in orchestrator.channels.values()]
+                    statuses = (await self._client.get("/v1/channels"))["channels"]
                 finally:
                     for receiver in self.receivers:
                         await asyncio.to_thread(receiver.close)
@@ -107,39 +101,33 @@ class StreamScenario:
             await asyncio.to_thread(rtmp.stop)
 
     @asynccontextmanager
-    async def _server(self, rtmp: RtmpServer) -> AsyncIterator[Orchestrator]:
+    async def _server(self, rtmp: RtmpServer) -> AsyncIterator[MeasuredServer]:
         plan = self._plan
-        settings = load_settings(
-            data_dir=self._folder / "var",
-            checkpoint_dir=self._checkpoint_dir,
-            http_port=_free_port(),
-            channel_id="bench0",
-            avatar="bench",
-            rtmp_url=rtmp.url("bench0"),
-            mouth_fade_frames=plan.mouth_fade_frames,
-            video_bitrate_kbps=plan.video_bitrate_kbps,
-            x264_preset=plan.x264_preset,
-            ffmpeg=Path(self._ffmpeg),
-            queue_limit=200,
-        )
+        values = {
+            "data_dir": str(self._folder / "var"),
+            "checkpoint_dir": str(self._checkpoint_dir),
+            "http_port": _free_port(),
+            "channel_id": "bench0",
+            "avatar": "bench",
+            "rtmp_url": rtmp.url("bench0"),
+            "mouth_fade_frames": plan.mouth_fade_frames,
+            "video_bitrate_kbps": plan.video_bitrate_kbps,
+            "x264_preset": plan.x264_preset,
+            "ffmpeg": self._ffmpeg,
+            "queue_limit": 200,
+        }
+        settings = load_settings(**values)
         await asyncio.to_thread(numbered_avatar, self._clip, settings.avatars_dir / "bench", plan.size)
-        orchestrator = Orchestrator(settings, client=self._models, test_pattern=True)  # type: ignore[arg-type]  # stands in for it
-        started = asyncio.Event()
-        server = OrchestratorServer(orchestrator, started.set)
-        serving = asyncio.create_task(server.serve())
-        self._client = StreamClient(f"http://{settings.http_host}:{settings.http_port}")
-        self._store = settings.tasks_dir / "tasks.sqlite3"
-        try:
-            await asyncio.wait_for(started.wait(), 20)
+        late = [(speech, frame, seconds) for speech, (frame, seconds) in self._late_chunks().items()]
+        async with measured_server(values, ModelsPlan(plan.speeches, plan.rate, late)) as server:
+            self._client = StreamClient(f"http://{settings.http_host}:{settings.http_port}")
+            self._store = settings.tasks_dir / "tasks.sqlite3"
             for number in range(1, plan.channels):
                 body = {"channel": f"bench{number}", "avatar": "bench", "targets": [rtmp.url(f"bench{number}")]}
                 await self._client.post("/v1/channels", body)
             for number in range(plan.channels):
                 await self._on_air(number)
-            yield orchestrator
-        finally:
-            server.stop()
-            await serving
+            yield server
 
     async def _on_air(self, number: int) -> None:
         for _ in range(150):
@@ -214,9 +202,9 @@ class StreamScenario:
         if task_id in answer["cancelled"]:
             self._interrupted[number] = at
 
-    def _injector(self, rtmp: RtmpServer, load: LoadMeter) -> FaultInjector:
+    def _injector(self, rtmp: RtmpServer, load: LoadMeter, server: MeasuredServer) -> FaultInjector:
         return FaultInjector(
-            rtmp, load, self._store, self._models, self.receivers[0].reconnect, lambda: self._interrupt(0)
+            rtmp, load, self._store, server.fail_for, self.receivers[0].reconnect, lambda: self._interrupt(0)
         )
 
     async def _break(self, injector: FaultInjector, began: float) -> None:
