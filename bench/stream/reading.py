@@ -14,6 +14,8 @@ from streaming.config import SAMPLE_RATE_HZ
 from streaming.pattern import read_stamp
 
 _AAC_SAMPLES = 1024
+_PACKET_MS = 1000 * _AAC_SAMPLES / SAMPLE_RATE_HZ
+_ROUNDING_MS = 1.0  # two times of whole milliseconds
 _BATCH = 32
 _BEEP_LEVEL = 6000
 _BEEPS_APART_S = 0.25
@@ -101,7 +103,9 @@ def _sounds(part: Part, ffmpeg: str) -> tuple[Sound, ...]:
     times = np.array(part.sound_ms)
     # A decoder that begins in the middle of a stream may swallow its first packets.
     times = times[len(times) - len(samples) // _AAC_SAMPLES :]
-    breaks = np.flatnonzero(np.diff(times) > 2000 * _AAC_SAMPLES / SAMPLE_RATE_HZ) + 1
+    # Another encoder's packets lie at other times, less than a packet apart too: joined, both would be heard elsewhere
+    # than a player plays them.
+    breaks = np.flatnonzero(np.abs(np.diff(times) - _PACKET_MS) > _ROUNDING_MS) + 1
     found = []
     for first, last in zip([0, *breaks], [*breaks, len(times)], strict=True):
         if last > first:
