@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.stream.epochs import in_epochs
-from bench.stream.plan import RESTARTING
+from bench.stream.plan import RESTARTING, FaultKind
 from bench.stream.reading import PartReading
 from bench.stream.stand_ins import voice
 from streaming.config import FPS, FRAME_SAMPLES, SAMPLE_RATE_HZ
@@ -124,7 +124,7 @@ def find(parts: Sequence[PartReading], said: Sequence[Said], faults: Sequence[Fa
         sound_without_lips_frames=_sound_without_lips(stream),
         late_waits_seen=sum(speech.waits() for speech in speeches if speech.late),
         idle_after_interrupt_ms=[
-            round(_idle_after(stream, each.interrupted_at), 1)
+            round(_idle_after(stream, each.interrupted_at, faults), 1)
             for each in said
             if each.interrupted_at is not None and not _breaks_off(stream, each.interrupted_at)
         ],
@@ -336,10 +336,23 @@ def _sound_without_lips(stream: _Stream) -> int:
     return found
 
 
-def _idle_after(stream: _Stream, requested: float) -> float:
-    """Milliseconds from an interrupt's request to the arrival of the first picture without a face."""
-    later = (stream.arrived_s > requested) & (stream.opacity < _VISIBLE)
-    return 1000 * float(stream.arrived_s[later][0] - requested) if later.any() else float("inf")
+def _idle_after(stream: _Stream, requested: float, faults: Sequence[Fault]) -> float:
+    """Milliseconds from an interrupt's request to the arrival of the first picture without a face.
+
+    A server that hangs passes the pictures on when it goes on: what waited there counts as if it had come as late as
+    the pictures before.
+    """
+    later = np.flatnonzero((stream.arrived_s > requested) & (stream.opacity < _VISIBLE))
+    if not len(later):
+        return float("inf")
+    idle = int(later[0])
+    arrived = float(stream.arrived_s[idle])
+    for fault in faults:
+        before = np.flatnonzero((stream.arrived_s < fault.at) & (stream.epoch == stream.epoch[idle]))[-FPS:]
+        if fault.kind == FaultKind.SERVER_HUNG and fault.at < arrived and requested < fault.back_at and len(before):
+            usual = float(np.median(stream.arrived_s[before] - stream.tick[before] / FPS))
+            arrived = min(arrived, float(stream.tick[idle]) / FPS + usual)
+    return 1000 * (arrived - requested)
 
 
 def _breaks_off(stream: _Stream, requested: float) -> bool:

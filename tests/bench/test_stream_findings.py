@@ -175,6 +175,21 @@ def test_the_time_from_an_interrupt_to_idle_is_that_of_the_arrival() -> None:
     assert judged(received(), said=said).idle_after_interrupt_ms == [pytest.approx(400, abs=41)]
 
 
+def test_pictures_that_waited_in_a_server_that_hung_count_by_the_frame_clock() -> None:
+    hangs, goes_on = 500 + 200 / 25, 500 + 300 / 25
+
+    def hang(arrived: NDArray[Any]) -> None:
+        arrived[200:300] = goes_on
+
+    part = changed(received(), "arrived_s", hang)
+    said = replace(SAID, state="cancelled", interrupted_at=500 + (START + FRAMES - 10) / 25)
+    assert judged(part, said=said).idle_after_interrupt_ms == [pytest.approx(1920, abs=41)]
+    hung = Fault("server_hung", hangs, goes_on)
+    assert judged(part, said=said, faults=(hung,)).idle_after_interrupt_ms == [pytest.approx(400, abs=41)]
+    slow = Fault("encoder_stopped", hangs, goes_on)
+    assert judged(part, said=said, faults=(slow,)).idle_after_interrupt_ms == [pytest.approx(1920, abs=41)]
+
+
 def test_an_interrupt_that_nobody_could_see_is_not_judged() -> None:
     part = without(received(), *range(START - 5, START + FRAMES + 5))
     at = 500 + START / 25
