@@ -212,6 +212,8 @@ class ChannelHandle:
             raise ChannelError(f"channel {self.config.id} is gone") from error
         finally:
             self._replies.pop(request, None)
+            # A failed reply holds its error, whose traceback holds this frame: the channel, and its caller's data.
+            del reply
         if "error" in answer:
             raise ChannelError(str(answer["error"]))
         return answer

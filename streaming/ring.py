@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import threading
@@ -40,9 +41,11 @@ class FrameRing:
         # Populated now: pages that are allocated on first use could run out in the middle of a speech.
         flags = mmap.MAP_SHARED | mmap.MAP_POPULATE
         self._memory = mmap.mmap(fd, 2 * _LINE + slots * dtype.itemsize, flags)
-        self._written: NDArray[np.int64] = np.ndarray(1, np.int64, self._memory, 0)
-        self._read: NDArray[np.int64] = np.ndarray(1, np.int64, self._memory, _LINE)
-        self._array: NDArray[Any] = np.ndarray(slots, dtype, self._memory, 2 * _LINE)
+        # `frombuffer` holds the mapping open for its views; `ndarray(…, buffer)` would let it be closed beneath them.
+        all_bytes = np.frombuffer(self._memory, np.uint8)
+        self._written: NDArray[np.int64] = all_bytes[:8].view(np.int64)
+        self._read: NDArray[np.int64] = all_bytes[_LINE : _LINE + 8].view(np.int64)
+        self._array: NDArray[Any] = all_bytes[2 * _LINE :].view(dtype)
         self._barrier = threading.Lock()
 
     @classmethod
@@ -87,10 +90,16 @@ class FrameRing:
         self._publish(self._read, int(self._read[0]) + 1)
 
     def close(self) -> None:
-        """Closes this process's descriptor; the memory is freed when no process maps it any more."""
+        """Ends this process's use of the ring; the memory is freed when no process maps it any more.
+
+        At once, since whoever holds the ring may live on. Only slots that were peeked, and are held, keep it mapped.
+        """
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+            del self._written, self._read, self._array  # without them the mapping can be closed
+            with contextlib.suppress(BufferError):  # a slot is held: the mapping ends with it
+                self._memory.close()
 
     def _publish(self, index: NDArray[np.int64], value: int) -> None:
         # A lock is a memory barrier on every processor: the slot's bytes are visible before its index is.

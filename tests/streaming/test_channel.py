@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import os
 import signal
 import socket
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -221,6 +224,33 @@ async def test_a_killed_channel_is_reported_and_its_ffmpegs_go_with_it(
             await watched.channel.open("a", 10, 0.1)
         while any(Path(f"/proc/{ffmpeg}").exists() for ffmpeg in ffmpegs):
             await asyncio.sleep(0.05)
+
+
+class Caller:
+    """Someone with data of its own who asks a channel for something."""
+
+    async def ask(self, channel: ChannelHandle) -> None:
+        with contextlib.suppress(ChannelError):
+            await channel.interrupt()
+
+
+async def test_a_request_that_a_killed_channel_never_answered_keeps_nothing_of_its_caller(
+    avatar: PreparedAvatar, tmp_path: Path
+) -> None:
+    async with running(avatar, tmp_path) as watched:
+        os.kill(watched.channel.pid, signal.SIGSTOP)
+        caller = Caller()
+        freed = weakref.ref(caller)
+        gc.disable()  # it comes to such cycles after hours
+        try:
+            asking = asyncio.create_task(caller.ask(watched.channel))
+            await asyncio.sleep(0.1)
+            watched.channel.kill()
+            await asking
+            del asking, caller
+            assert freed() is None
+        finally:
+            gc.enable()
 
 
 async def test_the_channel_leaves_when_its_parent_does_and_closes_the_stream(

@@ -87,3 +87,28 @@ def test_all_of_its_memory_is_there_from_the_start_in_both_processes() -> None:
     assert len([kib for kib in resident if kib >= size_kib]) >= 2
     ring.close()
     other.close()
+
+
+def of_rings() -> tuple[int, int]:
+    """Mappings and open files of this process that are rings."""
+    files = [str(file.readlink()) for file in Path("/proc/self/fd").iterdir() if file.is_symlink()]
+    mapped = Path("/proc/self/maps").read_text()
+    return mapped.count("latentsync-ring"), sum("latentsync-ring" in file for file in files)
+
+
+def test_a_closed_ring_is_unmapped_although_it_is_still_held() -> None:
+    mapped, open_files = of_rings()
+    ring = FrameRing.create(4, R)
+    ring.push(1, 0, *frame(0))
+    assert of_rings() == (mapped + 1, open_files + 2)
+    ring.close()
+    assert of_rings() == (mapped, open_files)
+
+
+def test_a_slot_that_is_still_held_stays_readable_after_the_ring_is_closed() -> None:
+    ring = FrameRing.create(4, R)
+    ring.push(1, 0, *frame(7))
+    slot = ring.peek()
+    assert slot is not None
+    ring.close()
+    assert (slot.face == 7).all()
