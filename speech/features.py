@@ -83,9 +83,11 @@ class SpeechFeatures:
 
     async def aclose(self) -> None:
         """Cancel a request in flight."""
-        if self._beginning is not None:
-            self._beginning.cancel()
-            await asyncio.gather(self._beginning, return_exceptions=True)  # who needs the window asks again
+        # Given up: a failed one holds its error, whose traceback holds these features.
+        beginning, self._beginning = self._beginning, None
+        if beginning is not None:
+            beginning.cancel()
+            await asyncio.gather(beginning, return_exceptions=True)  # who needs the window asks again
 
     async def _encode_when_ready(self, first: int) -> None:
         while self.ready_to(first) <= first and self._timeline.total is None:

@@ -237,6 +237,7 @@ class SpeechGeneration:
         places = asyncio.Semaphore(self._settings.chunks_ahead)
         requesting = asyncio.create_task(self._request_all(first_position, ahead, places))
         tasks: set[asyncio.Task[FaceChunk]] = set()
+        task: _Requested = None
         try:
             while (task := await ahead.get()) is not None:
                 if isinstance(task, Exception):
@@ -260,6 +261,9 @@ class SpeechGeneration:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self.aclose()
+            # A failed request holds its error, whose traceback holds this frame, and so the chunks and their reader.
+            tasks.clear()
+            del requesting, task
 
     async def _request_all(
         self, first_position: int, ahead: asyncio.Queue[_Requested], places: asyncio.Semaphore

@@ -182,6 +182,7 @@ class SpeechMaker:
             finally:
                 coming.cancel()
                 await asyncio.gather(coming, return_exceptions=True)
+                del coming  # a failed one holds its error, whose traceback holds this frame, its chunks and the sink
         self._pace.frames_per_s = generation.timings.frames_per_s
         while held:
             await _write(sink, held.popleft(), teller)

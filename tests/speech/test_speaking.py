@@ -1,8 +1,10 @@
 """When a speech starts, how much of it is held, and how urgent its chunks are."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from inference.errors import InferenceError, InferenceFailed
 from speech.audio.frames import SilentFrames
 from speech.events import FacesMade, SpeechEvent
 from speech.generation import GenerationSettings
@@ -154,6 +157,46 @@ async def test_features_are_made_while_the_channel_makes_up_its_mind(tmp_path: P
 async def test_chunks_are_due_when_their_first_frame_is_on_the_screen(tmp_path: Path) -> None:
     _, slots = await said(tmp_path, seconds=2.0, chunk_s=0.1, place=Reservation(position=60, now=10))
     assert slots.dues == [100.0 + (50 + first) / 25 for first in (0, 4, 12, 28, 44)]
+
+
+class Failing(SlowModels):
+    """Fails from the third chunk on, or from the first window on."""
+
+    def __init__(self, window_fails: bool) -> None:
+        super().__init__(Time(), chunk_s=0.1)
+        self._window_fails = window_fails
+        self._made = 0
+
+    async def features(self, window: NDArray[Any]) -> NDArray[Any]:
+        if self._window_fails:
+            raise InferenceFailed("out of memory")
+        return await super().features(window)
+
+    async def faces(self, noise: object, condition: object, audio: NDArray[Any], *_: object) -> NDArray[Any]:
+        self._made += 1
+        if self._made > 2:
+            raise InferenceFailed("out of memory")
+        return await super().faces(noise, condition, audio)
+
+    async def recover(self, error: InferenceError) -> bool:
+        return False
+
+
+@pytest.mark.parametrize("window_fails", [False, True], ids=["faces", "features"])
+async def test_a_speech_that_fails_keeps_nothing_of_its_channel_nor_its_faces(
+    tmp_path: Path, window_fails: bool
+) -> None:
+    channel = Channel(Reservation(10, 0))
+    freed = weakref.ref(channel)
+    gc.disable()  # a server collects such cycles after hours
+    try:
+        with suppress(InferenceFailed):
+            await said(tmp_path, 4.0, 0.1, channel.place, channel, Failing(window_fails))
+        del channel
+        await asyncio.sleep(0)  # the event loop holds what it is just calling
+        assert freed() is None
+    finally:
+        gc.enable()
 
 
 class Hearing(SlowModels):
