@@ -1,6 +1,7 @@
 """Compiled graphs: the same numbers, from the module's own weights, on the machine that they were compiled for."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -98,9 +99,12 @@ def test_a_size_that_was_not_compiled_is_named(compiled: tuple[Engine, Path]) ->
 
 
 @pytest.mark.parametrize(("key", "value"), [("torch_version", "1.0"), ("device", "Another GPU")])
-def test_graphs_of_another_machine_are_refused(tmp_path: Path, key: str, value: str) -> None:
-    compile_ahead(Net(), Engine.AOT, tmp_path / "net", [example(1)], CPU)
-    path = tmp_path / "net" / "machine.json"
+def test_graphs_of_another_machine_are_refused(
+    compiled: tuple[Engine, Path], tmp_path: Path, key: str, value: str
+) -> None:
+    engine, folder = compiled
+    carried = shutil.copytree(folder, tmp_path / "net")
+    path = carried / "machine.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
     with pytest.raises(EngineError, match=f"{value}.*run `latentsync-realtime export` on this machine"):
-        load_graphs(Net(), Engine.AOT, tmp_path / "net", [1], CPU)
+        load_graphs(Net(), engine, carried, BATCHES, CPU)
