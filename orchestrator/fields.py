@@ -12,6 +12,7 @@ AVATAR_NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 
 AvatarName = Annotated[str, StringConstraints(pattern=AVATAR_NAME)]
 ChannelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
+Port = Annotated[int, Field(ge=1, le=65535)]
 FadeFrames = Annotated[int, Field(ge=0, le=25)]
 """Length of a fade in frames of 40 ms."""
 BitrateKbps = Annotated[int, Field(ge=100, le=50_000)]

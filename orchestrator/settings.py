@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import ssl
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -17,25 +16,23 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from inference.servers import TritonServers
-from orchestrator.access.allowed_targets import EVERYWHERE, AllowedTargets
 from orchestrator.access.loopback import is_loopback
-from orchestrator.fields import AvatarName, BitrateKbps, ChannelName, FadeFrames, Preset, unknown
-from speech.live import WindowKind
+from orchestrator.fields import AvatarName, BitrateKbps, ChannelName, FadeFrames, Port, Preset, unknown
+from orchestrator.setting_groups.live_speech import LiveSpeechSettings
+from orchestrator.setting_groups.publishing import PublishingSettings
+from orchestrator.setting_groups.triton import TritonSettings
 
 ENV_PREFIX = "LATENTSYNC_"
 CONFIG_VARIABLE = "LATENTSYNC_CONFIG"
 OTLP_VARIABLE = "OTEL_EXPORTER_OTLP_ENDPOINT"
 CHECKOUT = Path(__file__).resolve().parent.parent
 
-Port = Annotated[int, Field(ge=1, le=65535)]
-
 
 class SettingsError(ValueError):
     """One or more settings are wrong; the message names each of them, its value and what is allowed."""
 
 
-class Settings(BaseSettings):
+class Settings(TritonSettings, LiveSpeechSettings, PublishingSettings, BaseSettings):
     """The settings of one server. Arguments beat the environment, which beats the TOML file, which beats the defaults.
 
     Relative paths are relative to the current directory and become absolute here.
@@ -66,32 +63,6 @@ class Settings(BaseSettings):
     event_listeners: int = Field(
         200, ge=1, le=100_000, description="connections to the server's events at once; one caller may have half"
     )
-    live_sockets: int = Field(
-        32, ge=1, le=10_000, description="sockets for live speech that may be open at once; one caller may have half"
-    )
-    triton_host: str = Field("127.0.0.1", description="address that a tritonserver started here listens on")
-    triton_exposed: bool = Field(
-        False, description="whether triton_host may be an address that other machines reach, behind a firewall of yours"
-    )
-    triton_http_port: Port | None = Field(
-        None, description="HTTP port of a tritonserver started here; none: no HTTP, which nothing here needs"
-    )
-    triton_grpc_port: Port = Field(8001, description="gRPC port of a tritonserver started here")
-    triton_metrics_port: Port = Field(8002, description="metrics port of a tritonserver started here")
-    triton_supervisor_port: Port = Field(
-        8003, description="metrics port of the command triton, of what it counts itself"
-    )
-    triton_url: str | None = Field(
-        None,
-        description="gRPC address of the Triton to use: host:port, or of several ip:port,ip:port or dns:///name:port; "
-        "none: the one started here",
-    )
-    triton_secret_file: Path | None = Field(
-        None, description="secret that Triton demands with each call; none: triton_secret in the data folder"
-    )
-    triton_binary: Path | None = Field(
-        None, description="tritonserver to start; none: from PATH, else the embedded one"
-    )
     data_dir: Path = Field(Path("var"), description="model repository, avatars, tasks, sockets, logs")
     checkpoint_dir: Path = Field(CHECKOUT / "checkpoints" / "demo", description="checkpoint to export and to serve")
     cpu_threads: int = Field(
@@ -111,27 +82,6 @@ class Settings(BaseSettings):
     )
     avatar_reserve_bytes: int = Field(1_000_000_000, ge=0, description="space of the disk that avatars leave free")
     speech_limit_s: float = Field(300.0, gt=0, le=7200, description="longest speech")
-    live_speech_limit_s: float = Field(3600.0, gt=0, le=86_400, description="longest speech that arrives live")
-    live_ahead_s: float = Field(
-        30.0, ge=1, le=3600, description="how far live speech is received ahead of what was played; then it waits"
-    )
-    live_idle_limit_s: float = Field(
-        30.0, gt=0, le=3600, description="how long live speech may bring nothing before it counts as lost"
-    )
-    live_silence_limit_s: float = Field(
-        120.0, gt=0, le=86_400, description="how long live speech may be silent before it is ended"
-    )
-    live_look_ahead_frames: int = Field(
-        5, ge=0, le=25, description="frames of 40 ms that live speech is heard beyond a frame before its lips are made"
-    )
-    live_chunk_frames: Literal[4, 8, 16] = Field(
-        8, description="frames that a chunk of live speech has at least: fewer are sooner there, and cost more"
-    )
-    live_window: WindowKind = Field(
-        WindowKind.AUTO,
-        description="what Whisper hears of live speech for each chunk: growing up to 30 s, or short of 8 s; auto: "
-        "growing on a GPU",
-    )
     chunks_in_flight: int | None = Field(
         None,
         ge=1,
@@ -150,34 +100,8 @@ class Settings(BaseSettings):
     mouth_fade_frames: FadeFrames = Field(
         2, description="length of the mouth's fades where idle and speech are one clip, in frames of 40 ms"
     )
-    rtmp_url: SecretStr | None = Field(None, description="where the channel is published, rtmp:// or rtmps://")
-    allowed_targets: tuple[str, ...] = Field(
-        EVERYWHERE, description="where channels may publish: scheme://host with * in the host, and recordings for files"
-    )
-    recordings_reserve_bytes: int = Field(
-        500_000_000, ge=0, description="free space that recordings leave on their disk, for tasks and logs"
-    )
-    recordings_limit_bytes: int | None = Field(
-        None, ge=1, description="most that all recordings may take, the oldest are deleted; none: no limit"
-    )
-    recordings_limit_days: float | None = Field(
-        None, gt=0, description="age at which recordings are deleted; none: never"
-    )
-    recording_part_s: int | None = Field(
-        None,
-        ge=10,
-        le=7 * 24 * 3600,
-        description="length after which a recording goes on in another file; none: an hour where recordings are "
-        "limited, else never",
-    )
     log_limit_bytes: int = Field(
         10_000_000, ge=10_000, description="size at which a child process's log is rotated; four older parts are kept"
-    )
-    tls_ca_file: Path | None = Field(
-        None, description="PEM file of the CAs that rtmps servers are checked with; none: those this machine trusts"
-    )
-    tls_unverified_hosts: tuple[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.*_:-]{1,253}$")], ...] = Field(
-        (), description="hosts of rtmps targets whose certificate is not checked, with * in the names"
     )
     otlp_endpoint: str | None = Field(
         default_factory=lambda: os.environ.get(OTLP_VARIABLE),
@@ -190,13 +114,6 @@ class Settings(BaseSettings):
     x264_preset: Preset = Field("veryfast", description="x264's trade of quality for time")
     ffmpeg: Path | None = Field(None, description="ffmpeg binary; none: from PATH, else imageio-ffmpeg's")
     preview_viewers: int = Field(16, ge=1, le=1000, description="pages that may play one channel's preview at once")
-
-    @field_validator("triton_url")
-    @classmethod
-    def _is_address(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        return TritonServers(value).url
 
     @field_validator("otlp_endpoint")
     @classmethod
@@ -226,30 +143,6 @@ class Settings(BaseSettings):
             raise ValueError("must be a program that this user may run")
         return value
 
-    @field_validator("tls_ca_file")
-    @classmethod
-    def _holds_certificates(cls, value: Path | None) -> Path | None:
-        if value is not None:
-            try:
-                ssl.create_default_context(cafile=str(value))
-            except OSError as error:  # ssl.SSLError too
-                raise ValueError(f"must be a PEM file of CA certificates: {error}") from None
-        return value
-
-    @field_validator("allowed_targets")
-    @classmethod
-    def _are_patterns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        AllowedTargets(value)
-        return value
-
-    @field_validator("rtmp_url")
-    @classmethod
-    def _is_rtmp(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not value.get_secret_value().startswith(("rtmp://", "rtmps://")):
-            # The value itself may hold a stream key, and is not repeated.
-            raise ValueError("must begin with rtmp:// or rtmps://")
-        return value
-
     @field_validator(
         "data_dir", "checkpoint_dir", "triton_binary", "triton_secret_file", "ffmpeg", "keys_file", "tls_ca_file"
     )
@@ -258,28 +151,11 @@ class Settings(BaseSettings):
         return None if value is None else value.expanduser().absolute()
 
     @model_validator(mode="after")
-    def _rtmp_url_is_allowed(self) -> Settings:
-        if self.rtmp_url is not None:
-            refusal = AllowedTargets(self.allowed_targets).refusal(self.rtmp_url.get_secret_value())
-            if refusal:
-                raise ValueError(f"rtmp_url: {refusal}")
-        return self
-
-    @model_validator(mode="after")
     def _ports_differ(self) -> Settings:
         triton = (self.triton_http_port, self.triton_grpc_port, self.triton_metrics_port, self.triton_supervisor_port)
         ports = tuple(port for port in (self.http_port, *triton) if port is not None)
         if len(set(ports)) < len(ports):
             raise ValueError(f"http_port and triton_*_port must differ, and are {ports}")
-        return self
-
-    @model_validator(mode="after")
-    def _triton_is_exposed_on_purpose(self) -> Settings:
-        if not is_loopback(self.triton_host) and not self.triton_exposed:
-            raise ValueError(
-                f"triton_host={self.triton_host} can be reached from other machines, and Triton has no encryption and "
-                "no limits: use 127.0.0.1, or set triton_exposed=true where a firewall lets only the orchestrator in"
-            )
         return self
 
     @classmethod
@@ -294,11 +170,6 @@ class Settings(BaseSettings):
         file = os.environ.get(CONFIG_VARIABLE)
         toml = (TomlConfigSettingsSource(settings_cls, Path(file)),) if file else ()
         return (init_settings, env_settings, *toml)
-
-    @property
-    def triton_grpc_url(self) -> str:
-        """The gRPC address in use."""
-        return self.triton_url or f"{self.triton_host}:{self.triton_grpc_port}"
 
     @property
     def triton_secret_path(self) -> Path:
@@ -334,15 +205,6 @@ class Settings(BaseSettings):
     def recordings_dir(self) -> Path:
         """What channels write as files."""
         return self.data_dir / "recordings"
-
-    @property
-    def recording_length_s(self) -> int:
-        """Length of one file of a recording; 0 where it never ends."""
-        if self.recording_part_s is not None:
-            return self.recording_part_s
-        # A file that is written to is never deleted, so a limit needs files that end.
-        limited = self.recordings_limit_bytes is not None or self.recordings_limit_days is not None
-        return 3600 if limited else 0
 
     def channel_defaults(self) -> dict[str, Any]:
         """What a channel gets where its definition says nothing."""

@@ -1,0 +1,1 @@
+"""Settings that belong together, each group a model; `orchestrator.settings` composes them under plain names."""
