@@ -278,8 +278,8 @@ class Channel:
 
     async def _receive(self, event: ChannelEvent) -> None:
         if isinstance(event, Status):
-            self._status = event
-            self._targets.note(event.targets)
+            self._status = self._setup.as_defined(event)
+            self._targets.note(self._status.targets)
             self._overload.note(event)
             self._note_played(event)
         elif isinstance(event, SpeechStarted) and event.speech_id in self._active:

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from latentsync.avatar import PreparedAvatar
@@ -20,6 +20,7 @@ from speech.audio.frames import SilentFrames
 from speech.pacing import Pace
 from speech.speaking import SpeechMaker
 from streaming.config import ChannelConfig
+from streaming.events import Status
 from streaming.push_command import shows_secret
 from streaming.targets import check_target, mask
 
@@ -81,6 +82,15 @@ class ChannelSetup:
             except ValueError as error:
                 refused[target] = str(error)
         return refused
+
+    def as_defined(self, status: Status) -> Status:
+        """The status with recordings called as in the definition, instead of by their path on this machine."""
+        folder = f"{self.settings.recordings_dir}/"
+        targets = (
+            replace(each, target=each.target.removeprefix(folder), problem=each.problem.replace(folder, ""))
+            for each in status.targets
+        )
+        return replace(status, targets=tuple(targets))
 
     def config(self, definition: ChannelDefinition) -> ChannelConfig:
         """The configuration of the channel's process; creates the folders of its recordings. Raises OSError."""
