@@ -171,12 +171,16 @@ class Channel:
         if not self._holds_avatar:  # from the first process on, and also between two of them
             self._avatar_lock.enter_context(playing_avatar(self._setup.settings, self.definition.avatar))
             self._holds_avatar = True
-        avatar = await asyncio.to_thread(self._setup.avatar, self.definition)
-        config = await asyncio.to_thread(self._setup.config, self.definition)
-        self._refused = await asyncio.to_thread(self._setup.refused_targets, self.definition)
-        self._maker = self._setup.maker(self.definition, avatar, self._pace)
+        definition = self.definition
+        avatar = await asyncio.to_thread(self._setup.avatar, definition)
+        config = await asyncio.to_thread(self._setup.config, definition)
+        self._refused = await asyncio.to_thread(self._setup.refused_targets, definition)
+        self._maker = self._setup.maker(definition, avatar, self._pace)
         with anyio.CancelScope(shield=True):  # a half-started process could not be closed
             self._process = process = await ChannelHandle.start(config)
+        while definition is not self.definition:  # its targets were changed meanwhile, by `set_targets`
+            definition = self.definition
+            await process.set_targets(await asyncio.to_thread(self._setup.addresses, definition))
         return process
 
     async def cancel(self, task_id: str) -> None:

@@ -15,6 +15,7 @@ import pytest_asyncio
 
 from orchestrator.tasks.store import TaskStore
 from orchestrator.tasks.task import Task
+from streaming.config import ChannelConfig
 from streaming.handle import ChannelError, ChannelHandle
 from tests.support.running_server import RunningServer, metric, running, settings_in
 from tests.support.speech_samples import wav
@@ -150,6 +151,29 @@ async def test_new_targets_disturb_nothing_and_a_new_avatar_says_the_speech_agai
     task = await server.task(task_id, "done")
     assert task["attempts"] == 1, "an ordered restart is not the task's fault"
     assert server.orchestrator.channels["news"].pid != pid
+
+
+async def test_targets_that_are_changed_while_the_process_starts_are_its_targets(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, starting, changed = ChannelHandle.start, asyncio.Event(), asyncio.Event()
+
+    async def held(config: ChannelConfig) -> ChannelHandle:
+        starting.set()
+        await changed.wait()
+        return await start(config)
+
+    monkeypatch.setattr(ChannelHandle, "start", held)
+    answer = await server.http.post("/v1/channels", json={**NEWS, "targets": ["before.flv"]})
+    assert answer.status_code == 201, answer.text
+    await starting.wait()
+    answer = await server.http.patch("/v1/channels/news", json={"targets": ["after.flv"]})
+    assert answer.status_code == 200, answer.text
+    changed.set()
+    view = await until(
+        server, "news", lambda v: v["stream"] and [t["target"] for t in v["stream"]["targets"]] == ["after.flv"]
+    )
+    assert (view["targets"], view["restarts"]) == (["after.flv"], 0)
 
 
 async def test_refused_targets_are_neither_used_nor_stored(
