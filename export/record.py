@@ -67,6 +67,13 @@ def is_of_this_version(output_dir: Path) -> bool:
     )
 
 
+def exported_from(output_dir: Path) -> Path | None:
+    """The checkpoint folder that a repository was exported from; None where its record doesn't say."""
+    written = read_record(output_dir)
+    weights = written.get("weights", {}) if isinstance(written, dict) else {}
+    return next((Path(name).parent for name in weights if Path(name).name == "config.json"), None)
+
+
 def _digests(files: Mapping[str, Path]) -> dict[str, str]:
     return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
 

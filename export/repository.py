@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from export.layout import CHECKPOINT, GRAPHS, PARITY, RECORD, WEIGHTS, ExportError, checkpoint_files, template_sources
 from export.options import AUTO_ENGINE, Device, Dtype, ExportOptions, resolve_options
-from export.record import is_current, is_of_this_version, read_record, record_of
+from export.record import exported_from, is_current, is_of_this_version, read_record, record_of
 from export.replacing import replace_folder
 from latentsync.contract import CONTRACT, CONTRACT_FILE, ServedContract
 from latentsync.scheduler import Solver
@@ -29,6 +29,7 @@ __all__ = [
     "WEIGHTS",
     "ExportError",
     "export_repository",
+    "exported_from",
     "is_of_this_version",
 ]
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
 from prometheus_client import CollectorRegistry, start_http_server
 
-from export.repository import is_of_this_version
+from export.repository import exported_from, is_of_this_version
 from inference.launcher import TritonLaunchError, TritonOptions, require_repository
 from inference.served_contract import served_contract
 from inference.supervisor import TritonSupervisor
@@ -17,6 +18,8 @@ from orchestrator.observability.metrics import triton_restarts
 from orchestrator.settings import Settings
 from orchestrator.triton_secret import own_secret
 from processes.stop_signals import StopSignals
+
+logger = logging.getLogger(__name__)
 
 
 class PortTaken(RuntimeError):
@@ -43,6 +46,7 @@ async def run_triton(
             "with the options that it was made with"
         )
     served_contract(options.model_repository)
+    _warn_of_another_checkpoint(settings)
     registry = CollectorRegistry()
     triton = TritonSupervisor(options, triton_restarts(registry).inc)
     with (
@@ -56,6 +60,17 @@ async def run_triton(
         finally:
             signals.ignore()
             await triton.aclose()
+
+
+def _warn_of_another_checkpoint(settings: Settings) -> None:
+    # No refusal: `export --checkpoint` needs no setting, and Triton itself reads nothing of checkpoint_dir.
+    exported, wanted = exported_from(settings.model_repository), settings.checkpoint_dir.resolve()
+    if exported is not None and exported != wanted:
+        logger.warning(
+            "%s was exported from %s, and checkpoint_dir is %s, from which `serve` takes steps and guidance and "
+            "`avatar` its encoder: set LATENTSYNC_CHECKPOINT_DIR=%s for all of them, or export again",
+            settings.model_repository, exported, wanted, exported,
+        )  # fmt: skip
 
 
 @contextmanager

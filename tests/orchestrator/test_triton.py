@@ -79,6 +79,24 @@ async def test_repository_of_another_version_is_refused(checkpoint: Checkpoint, 
         await run_triton(settings, lambda: None, StopSignals())
 
 
+async def test_repository_of_another_checkpoint_is_served_with_a_warning_that_names_both(
+    checkpoint: Checkpoint, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    taken = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+    port = taken.sockets[0].getsockname()[1]  # ends each start before tritonserver's
+    own = settings_in(tmp_path, triton_supervisor_port=port, checkpoint_dir=checkpoint.directory)
+    other = settings_in(tmp_path, triton_supervisor_port=port)
+    export_repository(checkpoint.directory, own.model_repository, device="cpu", cpu_threads=1)
+    async with taken:
+        with pytest.raises(PortTaken):
+            await run_triton(own, lambda: None, StopSignals())
+        assert caplog.messages == []
+        with pytest.raises(PortTaken):
+            await run_triton(other, lambda: None, StopSignals())
+    [said] = caplog.messages
+    assert f"exported from {checkpoint.directory}, and checkpoint_dir is {other.checkpoint_dir}" in said
+
+
 async def test_models_that_expect_other_numbers_are_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
     settings = settings_in(tmp_path)
     export_repository(checkpoint.directory, settings.model_repository, device="cpu", cpu_threads=1)
