@@ -3,17 +3,21 @@
 import errno
 import io
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import httpx
 import pytest
+import pytest_asyncio
 
 from orchestrator.http import avatar_routes
 from speech.audio import spool
 from tests.support.failing_files import failing_files
 from tests.support.running_server import RunningServer, running, settings_in
 from tests.support.speech_samples import wav
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ANSWERS = {
     errno.EIO: (507, "disk_failed"),
@@ -31,17 +35,26 @@ codes = pytest.mark.parametrize("code", ANSWERS, ids=[errno.errorcode[code] for 
 kinds = pytest.mark.parametrize("kind", ["task", "avatar"])
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningServer]:
+    async with running(settings_in(tmp_path_factory.mktemp("server"))) as started:
+        await started.ready()
+        yield started
+
+
 async def upload(server: RunningServer, kind: str, content: bytes) -> httpx.Response:
     if kind == "task":
         return await server.http.post("/v1/tasks", files={"audio_file": ("speech.wav", content)})
     return await server.http.post("/v1/avatars", data={"name": "new"}, files={"video": ("person.mp4", content)})
 
 
-def assert_told(answer: httpx.Response, code: int, folder: Path) -> None:
+def assert_told(server: RunningServer, answer: httpx.Response, code: int) -> None:
     error = answer.json()["error"]
     assert (answer.status_code, error["code"]) == ANSWERS[code]
     assert ("Retry-After" in answer.headers) == (answer.status_code == 503)
-    assert str(folder) not in error["message"], "paths of the server are none of the client's business"
+    assert str(server.orchestrator.settings.data_dir) not in error["message"], (
+        "paths of the server are none of the client's business"
+    )
     if error["code"] in ("disk_failed", "busy"):
         assert os.strerror(code) in error["message"]
 
@@ -49,21 +62,20 @@ def assert_told(answer: httpx.Response, code: int, folder: Path) -> None:
 @codes
 @kinds
 async def test_file_that_cant_be_opened_is_told(
-    tmp_path: Path, kind: str, code: int, caplog: pytest.LogCaptureFixture
+    server: RunningServer, kind: str, code: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    settings = settings_in(tmp_path)
-    async with running(settings) as server:
-        await server.ready()
-        with failing_files(settings.data_dir, code):
-            assert_told(await upload(server, kind, LARGE), code, tmp_path)
-        assert any(os.strerror(code) in record.getMessage() + str(record.exc_info) for record in caplog.records)
-        assert (await upload(server, "task", wav(0.5))).status_code == 200
+    with failing_files(server.orchestrator.settings.data_dir, code):
+        assert_told(server, await upload(server, kind, LARGE), code)
+    assert any(os.strerror(code) in record.getMessage() + str(record.exc_info) for record in caplog.records)
+    accepted = await upload(server, "task", wav(0.5))
+    assert accepted.status_code == 200
+    await server.http.delete(f"/v1/tasks/{accepted.json()['task_id']}")  # else it plays while the next file fails
 
 
 @codes
 @kinds
 async def test_file_that_fails_amid_the_upload_is_told_and_removed(
-    tmp_path: Path, kind: str, code: int, monkeypatch: pytest.MonkeyPatch
+    server: RunningServer, kind: str, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Failing(io.BytesIO):
         def write(self, block: object) -> int:
@@ -77,11 +89,9 @@ async def test_file_that_fails_amid_the_upload_is_told_and_removed(
         os.close(handle)
         return Failing()
 
-    async with running(settings_in(tmp_path)) as server:
-        await server.ready()
-        with monkeypatch.context() as failing:
-            failing.setattr(avatar_routes, "_append", append)
-            failing.setattr(spool, "os", SimpleNamespace(fdopen=fdopen))
-            assert_told(await upload(server, kind, LARGE), code, tmp_path)
-        for folder in (server.orchestrator.uploads_dir, server.orchestrator.files.incoming):
-            assert list(folder.iterdir()) == []
+    with monkeypatch.context() as failing:
+        failing.setattr(avatar_routes, "_append", append)
+        failing.setattr(spool, "os", SimpleNamespace(fdopen=fdopen))
+        assert_told(server, await upload(server, kind, LARGE), code)
+    for folder in (server.orchestrator.uploads_dir, server.orchestrator.files.incoming):
+        assert list(folder.iterdir()) == []
