@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.checkout import ROOT
+from tests.support.triton_server import checkpoint, exported, options_for, triton_server
+
+__all__ = ["checkpoint", "exported", "options_for", "triton_server"]
 
 
 @pytest.fixture(scope="session")

@@ -12,10 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from export.repository import export_repository
 from inference.launcher import TritonOptions, launch_command
 from inference.secret import GRPC_HEADER, protection
-from latentsync.checkpoint import Checkpoint
 from orchestrator.probe import ProbeFailed, probe_triton
 from orchestrator.settings import Settings
 from tests.support.checkout import ROOT
@@ -163,10 +161,9 @@ def test_images_are_pinned_to_what_the_registry_says(tmp_path: Path) -> None:
 
 @pytest.mark.asyncio(loop_scope="session")
 async def test_a_real_tritonserver_serves_with_the_containers_arguments(
-    checkpoint: Checkpoint, options_for: Callable[..., TritonOptions], tmp_path: Path
+    exported: Callable[..., Path], options_for: Callable[..., TritonOptions], tmp_path: Path
 ) -> None:
-    repository = tmp_path / "models"
-    export_repository(checkpoint.directory, repository, device="cpu", dtype="fp32", cpu_threads=1, unet_batch=1)
+    repository = exported(tmp_path / "models")
     options = options_for(repository, exit_timeout_s=5)
     ours, environment = launch_command(options)
     # The image has these in their places; the ports are this test's own.

@@ -16,9 +16,6 @@ from latentsync.checkpoint import Checkpoint
 from tests.support.fault_stage import Stage
 from tests.support.synthetic_avatar import write_avatar
 from tests.support.tiny_checkpoint import RESOLUTION
-from tests.support.triton_server import checkpoint
-
-__all__ = ["checkpoint"]
 
 DISK_MB = 160
 

@@ -12,7 +12,6 @@ import pytest
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
-from export.repository import export_repository
 from inference.attempts import attempt
 from inference.capacity import Capacity
 from inference.client import TritonClient
@@ -20,7 +19,6 @@ from inference.errors import InferenceFailed, TritonUnavailable
 from inference.launcher import TritonOptions, TritonServer
 from inference.retry import RetryPolicy
 from inference.transport import TritonSettings
-from latentsync.checkpoint import Checkpoint
 from latentsync.contract import CONTRACT
 from tests.support.client_chunk import chunk
 from tests.support.model_processes import model_processes
@@ -188,9 +186,9 @@ async def test_statistics_count_what_was_asked(triton_server: TritonServer) -> N
 
 
 async def test_a_killed_model_process_is_loaded_again_and_the_chunk_is_made(
-    checkpoint: Checkpoint, options_for: Callable[..., TritonOptions], tmp_path: Path
+    exported: Callable[..., Path], options_for: Callable[..., TritonOptions], tmp_path: Path
 ) -> None:
-    export_repository(checkpoint.directory, tmp_path / "models", device="cpu", cpu_threads=1)
+    exported(tmp_path / "models")
     server = await TritonServer.start(options_for(tmp_path / "models", exit_timeout_s=5))
     patience = RetryPolicy(attempts=2, first_delay_s=0.05)
     try:

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.repository import export_repository
 from inference.client import TritonClient
 from inference.errors import InferenceFailed
 from inference.launcher import TritonOptions, TritonServer
@@ -52,10 +51,10 @@ async def test_servers_behind_a_name_are_found() -> None:
 
 
 async def test_chunks_are_spread_and_a_killed_server_loses_none(
-    checkpoint: Checkpoint, options_for: Callable[..., TritonOptions], tmp_path: Path
+    exported: Callable[..., Path], options_for: Callable[..., TritonOptions], tmp_path: Path
 ) -> None:
     async with (
-        two_servers(checkpoint, options_for, tmp_path) as servers,
+        two_servers(exported, options_for, tmp_path) as servers,
         TritonClient(TritonSettings(addresses(servers))) as client,
     ):
         assert (await client.capacity()).chunks == 2
@@ -76,9 +75,9 @@ async def test_chunks_are_spread_and_a_killed_server_loses_none(
 
 
 async def test_a_server_killed_amid_a_speech_is_not_seen_on_the_stream(
-    checkpoint: Checkpoint, options_for: Callable[..., TritonOptions], tmp_path: Path
+    checkpoint: Checkpoint, exported: Callable[..., Path], options_for: Callable[..., TritonOptions], tmp_path: Path
 ) -> None:
-    async with two_servers(checkpoint, options_for, tmp_path) as servers:
+    async with two_servers(exported, options_for, tmp_path) as servers:
         settings = settings_in(tmp_path, triton_url=addresses(servers), checkpoint_dir=checkpoint.directory)
         async with running(settings, real_client=True, resolution=checkpoint.resolution) as server:
             await server.ready()
@@ -93,9 +92,13 @@ async def test_a_server_killed_amid_a_speech_is_not_seen_on_the_stream(
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["dead", "hanging"])
 async def test_one_that_ails_is_named_and_mended_while_the_other_makes_the_speech(
-    checkpoint: Checkpoint, options_for: Callable[..., TritonOptions], tmp_path: Path, number: signal.Signals
+    checkpoint: Checkpoint,
+    exported: Callable[..., Path],
+    options_for: Callable[..., TritonOptions],
+    tmp_path: Path,
+    number: signal.Signals,
 ) -> None:
-    async with two_servers(checkpoint, options_for, tmp_path) as servers:
+    async with two_servers(exported, options_for, tmp_path) as servers:
         settings = settings_in(tmp_path, triton_url=addresses(servers), checkpoint_dir=checkpoint.directory)
         first, second = addresses(servers).split(",")
         async with running(settings, real_client=True, resolution=checkpoint.resolution) as server:
@@ -138,10 +141,9 @@ async def readiness_until(server: RunningServer, said: Callable[[str], bool]) ->
 
 @asynccontextmanager
 async def two_servers(
-    checkpoint: Checkpoint, options_for: Callable[..., TritonOptions], folder: Path
+    exported: Callable[..., Path], options_for: Callable[..., TritonOptions], folder: Path
 ) -> AsyncIterator[list[TritonServer]]:
-    repository = folder / "models"
-    export_repository(checkpoint.directory, repository, device="cpu", dtype="fp32", cpu_threads=1, unet_batch=1)
+    repository = exported(folder / "models")
     servers: list[TritonServer] = []
     # As on Kubernetes, and much shorter: every connection ends and is made again while the test runs.
     ages = ("--grpc-max-connection-age=1000", "--grpc-max-connection-age-grace=120000")

@@ -10,12 +10,10 @@ import pytest
 import pytest_asyncio
 from numpy.typing import NDArray
 
-from export.repository import export_repository
 from inference.client import CHUNK_FRAMES, TritonClient
 from inference.launcher import TritonOptions, TritonServer
 from inference.retry import RetryPolicy
 from inference.transport import TritonSettings
-from latentsync.checkpoint import Checkpoint
 from tests.support.running_server import metric, running, settings_in
 from tests.support.speech_samples import wav
 from tests.support.tiny_checkpoint import RESOLUTION
@@ -45,9 +43,9 @@ TritonPythonModel = StarvedModel
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def triton(
-    checkpoint: Checkpoint, options_for: Callable[..., TritonOptions], tmp_path: Path
+    exported: Callable[..., Path], options_for: Callable[..., TritonOptions], tmp_path: Path
 ) -> AsyncIterator[TritonServer]:
-    export_repository(checkpoint.directory, tmp_path / "models", device="cpu", cpu_threads=1, unet_batch=4)
+    exported(tmp_path / "models", unet_batch=4)
     model = tmp_path / "models" / "unet" / "1" / "model.py"
     model.write_text(
         model.read_text().replace("import torch\n", "from pathlib import Path\n\nimport torch\n") + STARVED

@@ -4,12 +4,13 @@ import asyncio
 import json
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
 
-from export.repository import RECORD, export_repository, is_of_this_version
+from export.repository import RECORD, is_of_this_version
 from inference.launcher import TritonLaunchError, TritonOptions
 from inference.served_contract import ContractMismatch, served_contract
 from latentsync.checkpoint import Checkpoint
@@ -26,10 +27,10 @@ PORTS = ("triton_grpc_port", "triton_metrics_port", "triton_supervisor_port")
 @pytest.mark.asyncio(loop_scope="session")
 @pytest.mark.timeout(300)
 async def test_restarts_of_a_triton_that_the_command_runs_are_counted_where_they_can_be_scraped(
-    checkpoint: Checkpoint, tmp_path: Path
+    exported: Callable[..., Path], tmp_path: Path
 ) -> None:
     settings = settings_in(tmp_path, **{name: free_port() for name in PORTS})
-    export_repository(checkpoint.directory, settings.model_repository, device="cpu", cpu_threads=1)
+    exported(settings.model_repository)
     ready = asyncio.Event()
     running = asyncio.create_task(run_triton(settings, ready.set, StopSignals()))
     try:
@@ -67,9 +68,9 @@ async def test_what_keeps_triton_from_starting_is_named_before_it_starts(tmp_pat
             await run_triton(settings, lambda: None, StopSignals())
 
 
-async def test_repository_of_another_version_is_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
+async def test_repository_of_another_version_is_refused(exported: Callable[..., Path], tmp_path: Path) -> None:
     settings = settings_in(tmp_path)
-    export_repository(checkpoint.directory, settings.model_repository, device="cpu", cpu_threads=1)
+    exported(settings.model_repository)
     assert is_of_this_version(settings.model_repository)
     path = settings.model_repository / RECORD
     record = json.loads(path.read_text())
@@ -80,13 +81,13 @@ async def test_repository_of_another_version_is_refused(checkpoint: Checkpoint, 
 
 
 async def test_repository_of_another_checkpoint_is_served_with_a_warning_that_names_both(
-    checkpoint: Checkpoint, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    checkpoint: Checkpoint, exported: Callable[..., Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     taken = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
     port = taken.sockets[0].getsockname()[1]  # ends each start before tritonserver's
     own = settings_in(tmp_path, triton_supervisor_port=port, checkpoint_dir=checkpoint.directory)
     other = settings_in(tmp_path, triton_supervisor_port=port)
-    export_repository(checkpoint.directory, own.model_repository, device="cpu", cpu_threads=1)
+    exported(own.model_repository)
     async with taken:
         with pytest.raises(PortTaken):
             await run_triton(own, lambda: None, StopSignals())
@@ -97,9 +98,11 @@ async def test_repository_of_another_checkpoint_is_served_with_a_warning_that_na
     assert f"exported from {checkpoint.directory}, and checkpoint_dir is {other.checkpoint_dir}" in said
 
 
-async def test_models_that_expect_other_numbers_are_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
+async def test_models_that_expect_other_numbers_are_refused(
+    checkpoint: Checkpoint, exported: Callable[..., Path], tmp_path: Path
+) -> None:
     settings = settings_in(tmp_path)
-    export_repository(checkpoint.directory, settings.model_repository, device="cpu", cpu_threads=1)
+    exported(settings.model_repository)
     served = served_contract(settings.model_repository)
     assert served is not None and served.resolution == checkpoint.resolution
     path = settings.model_repository / CONTRACT_FILE

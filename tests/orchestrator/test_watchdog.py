@@ -9,10 +9,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from export.repository import export_repository
 from inference.launcher import TritonOptions, TritonServer
 from inference.supervisor import TritonSupervisor
-from latentsync.checkpoint import Checkpoint
 from orchestrator.observability.metrics import triton_restarts
 from tests.support.model_processes import model_processes
 from tests.support.running_server import metric, running, settings_in
@@ -23,9 +21,9 @@ pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300
 
 
 async def test_restart_of_a_tritonserver_that_exits_is_counted(
-    checkpoint: Checkpoint, options_for: Callable[..., TritonOptions], tmp_path: Path
+    exported: Callable[..., Path], options_for: Callable[..., TritonOptions], tmp_path: Path
 ) -> None:
-    export_repository(checkpoint.directory, tmp_path / "models", device="cpu", cpu_threads=1)
+    exported(tmp_path / "models")
     options = options_for(tmp_path / "models", exit_timeout_s=3)
     supervisor = TritonSupervisor(options)
     await supervisor.start()
@@ -48,12 +46,12 @@ async def test_restart_of_a_tritonserver_that_exits_is_counted(
 
 
 async def test_models_process_that_is_stopped_at_work_is_ended_by_the_supervisor_and_the_speech_is_said(
-    checkpoint: Checkpoint,
+    exported: Callable[..., Path],
     options_for: Callable[..., TritonOptions],
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    export_repository(checkpoint.directory, tmp_path / "models", device="cpu", cpu_threads=1)
+    exported(tmp_path / "models")
     options = options_for(tmp_path / "models", exit_timeout_s=3)
     supervisor = TritonSupervisor(options)
     await supervisor.start()
@@ -81,9 +79,9 @@ async def test_models_process_that_is_stopped_at_work_is_ended_by_the_supervisor
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def triton(
-    checkpoint: Checkpoint, options_for: Callable[..., TritonOptions], tmp_path: Path
+    exported: Callable[..., Path], options_for: Callable[..., TritonOptions], tmp_path: Path
 ) -> AsyncIterator[TritonServer]:
-    export_repository(checkpoint.directory, tmp_path / "models", device="cpu", cpu_threads=1)
+    exported(tmp_path / "models")
     server = await TritonServer.start(options_for(tmp_path / "models", exit_timeout_s=3))
     yield server
     await server.aclose()

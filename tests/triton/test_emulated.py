@@ -26,9 +26,9 @@ QUICK = GpuTimes((0.1, 0.2, 0.3, 0.4), 0.1)
 
 
 async def test_chunks_are_answered_blank_and_signs_of_life_as_by_the_models(
-    server: TritonServer, options_for: Callable[..., TritonOptions], tmp_path: Path
+    triton_server: TritonServer, options_for: Callable[..., TritonOptions], tmp_path: Path
 ) -> None:
-    exported = server.options.model_repository
+    exported = triton_server.options.model_repository
     repository = write_emulated(exported, tmp_path / "emulated", Emulation(3, "a record", QUICK))
     emulated = await TritonServer.start(options_for(repository, exit_timeout_s=5))
     try:
@@ -52,7 +52,7 @@ async def test_chunks_are_answered_blank_and_signs_of_life_as_by_the_models(
         await emulated.aclose()
 
 
-async def test_batches_that_were_not_measured_are_refused(server: TritonServer, tmp_path: Path) -> None:
-    exported = server.options.model_repository
+async def test_batches_that_were_not_measured_are_refused(triton_server: TritonServer, tmp_path: Path) -> None:
+    exported = triton_server.options.model_repository
     with pytest.raises(SettingsError, match=r"batches of 4, and a record has none above 2: export with --unet-batch 2"):
         write_emulated(exported, tmp_path / "emulated", Emulation(1, "a record", GpuTimes((1.0, 2.0), 1.0)))

@@ -18,9 +18,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def test_contract_beside_the_models_tells_their_shapes(
-    server: TritonServer, client: InferenceServerClient
+    triton_server: TritonServer, client: InferenceServerClient
 ) -> None:
-    served = read_contract(server.options.model_repository)
+    served = read_contract(triton_server.options.model_repository)
     contract, side, size = served.contract, served.resolution, served.latent_size
     latents, features = contract.latent_channels, (contract.hidden_states, contract.hidden_size)
     expected = {

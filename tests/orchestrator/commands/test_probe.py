@@ -10,9 +10,7 @@ from pathlib import Path
 import pytest
 from tritonclient.grpc.aio import InferenceServerClient
 
-from export.repository import export_repository
 from inference.launcher import TritonOptions, TritonServer
-from latentsync.checkpoint import Checkpoint
 from orchestrator.probe import ProbeFailed, probe_server, probe_triton
 from tests.support.command_line import cli
 from tests.support.counts import settled_counters
@@ -32,10 +30,9 @@ async def test_every_model_is_asked_for_an_inference(triton_server: TritonServer
 
 @pytest.mark.parametrize("model", ["whisper", "unet", "vae_decoder"])
 async def test_dead_model_process_is_found_although_triton_says_ready(
-    model: str, checkpoint: Checkpoint, options_for: Callable[..., TritonOptions], tmp_path: Path
+    model: str, exported: Callable[..., Path], options_for: Callable[..., TritonOptions], tmp_path: Path
 ) -> None:
-    repository = tmp_path / "models"
-    export_repository(checkpoint.directory, repository, device="cpu", dtype="fp32", cpu_threads=1, unet_batch=1)
+    repository = exported(tmp_path / "models")
     server = await TritonServer.start(options_for(repository, exit_timeout_s=1))
     try:
         os.kill(stub_of(server, model), signal.SIGKILL)

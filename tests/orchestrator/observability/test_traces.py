@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from export.repository import export_repository
 from inference.launcher import TritonOptions, TritonServer
 from latentsync.checkpoint import Checkpoint
 from orchestrator.settings import SettingsError, load_settings
@@ -36,9 +35,12 @@ def events(span: Received) -> list[str]:
 @pytest.mark.asyncio(loop_scope="session")
 @pytest.mark.timeout(300)
 async def test_one_trace_from_the_callers_request_to_the_played_frames_with_tritons_spans_in_it(
-    checkpoint: Checkpoint, options_for: Callable[..., TritonOptions], tmp_path: Path
+    checkpoint: Checkpoint,
+    exported: Callable[..., Path],
+    options_for: Callable[..., TritonOptions],
+    tmp_path: Path,
 ) -> None:
-    export_repository(checkpoint.directory, tmp_path / "models", device="cpu", cpu_threads=1)
+    exported(tmp_path / "models")
     with collecting() as collector:
         options = options_for(
             tmp_path / "models",
