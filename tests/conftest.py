@@ -1,4 +1,4 @@
-"""Fixtures that every area's tests use."""
+"""Fixtures that every area's tests use, and how several processes share the tests."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ import pytest
 
 from tests.support.checkout import ROOT
 from tests.support.triton_server import checkpoint, exported, options_for, triton_server
+from tests.support.work_order import ByFile, in_order
 
 __all__ = ["checkpoint", "exported", "options_for", "triton_server"]
 
@@ -17,3 +18,12 @@ def shared() -> Path:
     if not (folder / "fixtures").is_dir():
         pytest.skip("the reference fixtures (../shared) are not on this machine")
     return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items[:] = in_order(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFile | None:
+    return ByFile(config, log) if config.getoption("dist") == "loadfile" else None
