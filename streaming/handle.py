@@ -27,6 +27,7 @@ _log = logging.getLogger(__name__)
 _READY_TIMEOUT_S = 20.0
 _CLOSE_TIMEOUT_S = 8.0
 _EVENTS = 512
+_ENDED = 16
 
 
 class ChannelError(RuntimeError):
@@ -55,6 +56,7 @@ class ChannelHandle:
         self._events: asyncio.Queue[ChannelEvent | None] = asyncio.Queue(_EVENTS)
         self._replies: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._next_request = 0
+        self._ended: dict[str, int] = {}  # the speeches that ended last, with their frames that are heard
         self._died: ChannelDied | None = None
         self._closing = False
         self._reader = asyncio.create_task(self._read(), name=f"channel-{config.id}-events")
@@ -146,12 +148,12 @@ class ChannelHandle:
     async def cancel(self, speech_id: str) -> int:
         """Ends one speech early: a waiting one never starts, the playing one fades to idle at once.
 
-        Returns how many of its frames are heard, counted from its first one: 0 for a speech that never began, and for
-        one that is over, whose SpeechEnded has told.
+        Returns how many of its frames are heard, counted from its first one: 0 for a speech that never began. One that
+        is over is no longer known to the process; its SpeechEnded has told, though it may not have been read yet.
         """
         self._writer.cancel(speech_id)
         reply = await self._request("cancel", speech=speech_id)
-        return int(reply["heard"])
+        return self._ended.get(speech_id, int(reply["heard"]))
 
     async def interrupt(self) -> dict[str, int]:
         """Cancels every speech of the channel, playing or waiting; by its id, how many frames of each are heard."""
@@ -248,6 +250,9 @@ class ChannelHandle:
     def _receive(self, event: ChannelEvent) -> None:
         if isinstance(event, SpeechEnded):
             self._writer.ended(event.speech_id)
+            self._ended[event.speech_id] = event.played_frames
+            if len(self._ended) > _ENDED:
+                del self._ended[next(iter(self._ended))]
         self._put(event)
 
     def _put(self, event: ChannelEvent | None) -> None:

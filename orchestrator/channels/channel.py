@@ -183,25 +183,31 @@ class Channel:
             await process.set_targets(await asyncio.to_thread(self._setup.addresses, definition))
         return process
 
-    async def cancel(self, task_id: str) -> None:
-        """Cancel a task in any state; a speech that plays fades to idle."""
+    async def cancel(self, task_id: str) -> Task | None:
+        """Cancel a task in any state, and return it with what was heard of it; a speech that plays fades to idle.
+
+        None for one that was over already.
+        """
         active = self._active.get(task_id)
         if active is not None:
             active.saying.cancel()
             heard = await self._cancel_speech(task_id)
             if heard is not None:
                 self._board.progress(task_id, frames_played=heard)
-        await self._board.finish(task_id, TaskState.CANCELLED)
+        cancelled = await self._board.finish(task_id, TaskState.CANCELLED)
         self._forget(task_id)
+        return cancelled
 
-    async def interrupt(self, clear_queue: bool) -> list[str]:
-        """Cancel the speech that plays, or the one in preparation; with `clear_queue` everything. Returns task ids."""
+    async def interrupt(self, clear_queue: bool) -> list[Task]:
+        """Cancel the speech that plays, or the one in preparation; with `clear_queue` everything.
+
+        Returns the tasks that this cancelled, each with what was heard of it.
+        """
         taken = self._board.taken(self.id)  # also one that is about to become active
         active = [*self._active, *(task_id for task_id in taken if task_id not in self._active)]
         task_ids = [*active, *self._board.queued(self.id)] if clear_queue else active[:1]
-        for task_id in task_ids:
-            await self.cancel(task_id)
-        return task_ids
+        cancelled = [await self.cancel(task_id) for task_id in task_ids]
+        return [task for task in cancelled if task is not None]
 
     async def drain(self) -> None:
         """Take no more tasks, and return once the tasks that were taken are over."""

@@ -149,7 +149,7 @@ class Lineup(Mapping[str, Channel]):
                 )
             kept = {key: value for key, value in self._definitions.items() if key != name}
             await self._save(kept, self._changed_targets)
-            cancelled = await channel.interrupt(clear_queue=True)
+            cancelled = [task.id for task in await channel.interrupt(clear_queue=True)]
             await self._stop(name)
             del self._channels[name]
             # Tasks that were accepted after the interruption.

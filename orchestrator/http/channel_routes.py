@@ -28,6 +28,7 @@ from orchestrator.http.request_models import ChannelChange, InterruptQuery
 from orchestrator.http.response_models import CancelledJson, ChannelsJson, CreatedChannelJson, RemovedJson
 from orchestrator.orchestrator import Orchestrator
 from orchestrator.settings import SettingsError
+from speech.audio.frames import FPS
 from streaming.handle import ChannelError
 
 _BLOCK_BYTES = 64 * 1024
@@ -105,13 +106,20 @@ async def remove_channel(request: Request) -> Response:
 
 
 @operation(
-    "Cancel the present speech", Answer("Ids of the cancelled tasks", CancelledJson), 404, 422, query=InterruptQuery
+    "Cancel the present speech",
+    Answer("The cancelled tasks, and what was heard of each", CancelledJson),
+    *(404, 422),
+    query=InterruptQuery,
 )
 async def interrupt(request: Request) -> Response:
     """Cancel what the channel says now; with `?queue=true` what waits too."""
     channel = _find_channel(request)
     query = checked(InterruptQuery, request.query_params)
-    body: CancelledJson = {"cancelled": await channel.interrupt(clear_queue=query.queue == "true")}
+    tasks = await channel.interrupt(clear_queue=query.queue == "true")
+    body: CancelledJson = {
+        "cancelled": [task.id for task in tasks],
+        "heard": {task.id: {"frames": task.frames_heard, "seconds": task.frames_heard / FPS} for task in tasks},
+    }
     return JSONResponse(body)
 
 

@@ -52,10 +52,18 @@ class RemovedJson(TypedDict):
     cancelled: list[str]
 
 
+class HeardJson(TypedDict):
+    """How much of a speech's own sound was heard before it was cut short, in frames of 40 ms and in seconds."""
+
+    frames: int
+    seconds: float
+
+
 class CancelledJson(TypedDict):
-    """Ids of the tasks that were cancelled."""
+    """Ids of the tasks that were cancelled, and what was heard of each."""
 
     cancelled: list[str]
+    heard: dict[str, HeardJson]
 
 
 class AvatarJson(TypedDict):

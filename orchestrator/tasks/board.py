@@ -249,15 +249,15 @@ class TaskBoard:
             case HandedOver():
                 await self.stamp(task_id, Stage.HANDED_OVER)
 
-    async def finish(self, task_id: str, state: TaskState, failure: Failure | None = None) -> None:
-        """Give a live task its final state; a task that is final already stays as it is.
+    async def finish(self, task_id: str, state: TaskState, failure: Failure | None = None) -> Task | None:
+        """Give a live task its final state and return it; None where it was final already, and stays as it is.
 
         One that is done though its source broke off fails with that reason. Its speech is deleted once that state is on
         the disk: a restart before that begins the task again.
         """
         task = self._live.get(task_id)
         if task is None or task.state.final:
-            return
+            return None
         log = self._logs.get(task_id)
         if state is TaskState.DONE and (failure := task.failure or why_it_fails(log)):
             state = TaskState.FAILED
@@ -269,6 +269,7 @@ class TaskBoard:
         self._placed.pop(task_id, None)
         self._finished(final)
         await asyncio.shield(self._settle(final))
+        return final
 
     async def cancel_orphans(self, channels: set[str]) -> list[str]:
         """Cancel the tasks of all channels but these; returns their ids."""

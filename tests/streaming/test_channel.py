@@ -188,6 +188,18 @@ async def test_an_interrupt_ends_the_speech_and_frees_a_waiting_write(avatar: Pr
     assert again == SpeechEnded("c", 40, EndReason.COMPLETED, again.tick)
 
 
+async def test_cancelling_a_speech_that_is_over_says_that_all_of_it_is_heard(
+    avatar: PreparedAvatar, tmp_path: Path
+) -> None:
+    async with running(avatar, tmp_path) as watched:
+        await say(watched.channel, "a", 10)
+        ended = await watched.until(is_kind(SpeechEnded))
+        assert isinstance(ended, SpeechEnded) and ended.played_frames == 10
+        # The event that told may wait in a queue while the one who cancels is answered.
+        assert await watched.channel.cancel("a") == 10
+        assert await watched.channel.cancel("unknown") == 0
+
+
 async def test_two_speeches_written_at_once_play_one_after_the_other(avatar: PreparedAvatar, tmp_path: Path) -> None:
     async with running(avatar, tmp_path, ring_frames=32) as watched:
         channel = watched.channel
