@@ -15,6 +15,7 @@ from orchestrator.commands.demo import demo
 from orchestrator.commands.export import export
 from orchestrator.commands.fetch import fetch
 from orchestrator.commands.key import key_app
+from orchestrator.commands.ledger import ledger
 from orchestrator.commands.probe import probe_app
 from orchestrator.commands.render import render
 from orchestrator.commands.serve import serve
@@ -64,6 +65,7 @@ app.command(
     epilog="Example: arecord -f S16_LE -r 48000 | latentsync-realtime speak - --rate 48000. Exits with 0 when all "
     "of it was heard, 1 when it failed, 3 when its source was lost, 130 when it was interrupted.",
 )(speak)
+app.command(rich_help_panel=_LOOK, epilog="Example: latentsync-realtime ledger --channel main")(ledger)
 app.add_typer(probe_app, name="probe", rich_help_panel=_LOOK)
 app.command(
     rich_help_panel=_LOOK,

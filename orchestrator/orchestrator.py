@@ -37,6 +37,7 @@ from orchestrator.channels.view import ChannelState
 from orchestrator.clock import Clock, anchored_clock
 from orchestrator.encoder_costs import EncoderCosts
 from orchestrator.exclusive import LockRefused, changing_avatar
+from orchestrator.observability.ledger import Ledger
 from orchestrator.observability.metrics import CHANNEL_STORE, TASK_STORE, Metrics
 from orchestrator.observability.notices import Broadcast
 from orchestrator.observability.traces import Traces
@@ -79,6 +80,7 @@ class Orchestrator:
         self.settings = settings
         self.clock = clock or anchored_clock()
         self.metrics = Metrics()
+        self.ledger = Ledger(self.metrics.registry, self.clock)
         self.traces = Traces.to(settings.otlp_endpoint)
         self.notices = Broadcast()
         self.files = SpeechFiles(settings.tasks_dir)
@@ -123,6 +125,7 @@ class Orchestrator:
             self._new_channel,
             self.board,
             settings.channel_limit,
+            self.ledger.forget,
         )
         self.encoder_costs = EncoderCosts(settings)
         self.service_manager = ServiceManager()
@@ -211,7 +214,7 @@ class Orchestrator:
         return parts
 
     def _new_channel(self, definition: ChannelDefinition) -> Channel:
-        return Channel(definition, self.setup, self.board, self.triton.wait, self.notices, self.metrics)
+        return Channel(definition, self.setup, self.board, self.triton.wait, self.notices, self.metrics, self.ledger)
 
     def _speech_maker(self, avatar: PreparedAvatar, silence: SilentFrames, pace: Pace) -> SpeechMaker:
         settings = self.settings

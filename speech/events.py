@@ -19,6 +19,11 @@ class FeaturesReady:
 
 
 @dataclass(frozen=True)
+class ChunkRequested:
+    """The request for the first chunk goes to the models: its features are there, and its turn has come."""
+
+
+@dataclass(frozen=True)
 class FacesMade:
     """The faces of the first `frames` frames are generated."""
 
@@ -41,6 +46,6 @@ class HandedOver:
     """The first frame was handed to the channel."""
 
 
-SpeechEvent = LengthKnown | FeaturesReady | FacesMade | SoundPlaced | HandedOver
+SpeechEvent = LengthKnown | FeaturesReady | ChunkRequested | FacesMade | SoundPlaced | HandedOver
 Listener = Callable[[str, SpeechEvent], Awaitable[None]]
 """Called with the id of a speech and the event."""

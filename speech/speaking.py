@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -16,7 +16,7 @@ from inference import span
 from inference.errors import InferenceError
 from speech.audio.frames import FPS, SilentFrames
 from speech.chunking import UPLOAD_CHUNKS
-from speech.events import FacesMade, FeaturesReady, HandedOver, LengthKnown, Listener, SoundPlaced
+from speech.events import ChunkRequested, FacesMade, FeaturesReady, HandedOver, LengthKnown, Listener, SoundPlaced
 from speech.generation import (
     FaceChunk,
     GenerationSettings,
@@ -119,7 +119,7 @@ class SpeechMaker:
             return slots.slot(due, frames)
 
         generation = SpeechGeneration(
-            _AnnouncingModels(self._models, teller.features),
+            _AnnouncingModels(self._models, teller),
             self._avatar,
             timeline,
             self._request(order),
@@ -214,6 +214,10 @@ class _Teller:
         """The first features have come."""
         await self._notify(self.speech_id, FeaturesReady())
 
+    async def chunk(self) -> None:
+        """The first chunk is requested."""
+        await self._notify(self.speech_id, ChunkRequested())
+
     async def made(self, chunk: FaceChunk, frames: int | None) -> None:
         """A chunk is generated."""
         heard = chunk.timeline_frame - self._heard_before
@@ -229,17 +233,18 @@ class _Teller:
 
 
 class _AnnouncingModels:
-    """The models, with a callback after the first features."""
+    """The models; it is told when the first features have come, and when the first chunk is requested."""
 
-    def __init__(self, models: SpeechModels, announce: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, models: SpeechModels, teller: _Teller) -> None:
         self._models = models
-        self._announce: Callable[[], Awaitable[None]] | None = announce
+        self._teller = teller
+        self._heard = self._requested = False
 
     async def features(self, window: NDArray[np.float32]) -> NDArray[np.float16]:
         features = await self._models.features(window)
-        announce, self._announce = self._announce, None
-        if announce is not None:
-            await announce()
+        if not self._heard:
+            self._heard = True
+            await self._teller.features()
         return features
 
     async def faces(
@@ -250,4 +255,7 @@ class _AnnouncingModels:
         steps: int,
         guidance: float,
     ) -> NDArray[np.uint8]:
+        if not self._requested:
+            self._requested = True
+            await self._teller.chunk()
         return await self._models.faces(noise, condition, audio, steps, guidance)

@@ -35,11 +35,20 @@ class EndReason(StrEnum):
 
 @dataclass(frozen=True)
 class SpeechStarted:
-    """The first frame of a speech was handed to the encoder, as frame `tick` of the channel."""
+    """The first frame of a speech was mixed as frame `tick` of the channel, and goes into the encoder's queue."""
 
     speech_id: str
     tick: int
     position: int
+
+
+@dataclass(frozen=True)
+class SpeechEncoded:
+    """Picture and sound of a speech's first frame came out of the encoder, `age_s` before this was sent."""
+
+    speech_id: str
+    tick: int
+    age_s: float
 
 
 @dataclass(frozen=True)
@@ -124,11 +133,12 @@ class ChannelDied:
     message: str
 
 
-ChannelEvent = SpeechStarted | SpeechWaiting | SpeechResumed | SpeechEnded | Status | ChannelDied
+ChannelEvent = SpeechStarted | SpeechEncoded | SpeechWaiting | SpeechResumed | SpeechEnded | Status | ChannelDied
 MixerEvent = SpeechStarted | SpeechWaiting | SpeechResumed | SpeechEnded
 
 _TYPES: dict[str, type[Any]] = {
-    t.__name__: t for t in (SpeechStarted, SpeechWaiting, SpeechResumed, SpeechEnded, Status, ChannelDied)
+    t.__name__: t
+    for t in (SpeechStarted, SpeechEncoded, SpeechWaiting, SpeechResumed, SpeechEnded, Status, ChannelDied)
 }
 
 

@@ -24,6 +24,11 @@ class EncoderPipes:
     progress: int
 
 
+def stream_time_s(tick: int, timeline_frames: int) -> float:
+    """The time of a frame in the encoded stream, which begins anew every `timeline_frames` frames."""
+    return _START_S + tick % timeline_frames / FPS
+
+
 def encoder_command(
     config: ChannelConfig, width: int, height: int, pipes: EncoderPipes, first_tick: int, step: EncoderStep
 ) -> list[str]:
@@ -64,7 +69,7 @@ def encoder_command(
     )
     output = ffmpeg.output(
         picture, sound, f"{flv}|{preview}", format="tee",
-        output_ts_offset=f"{_START_S + first_tick % config.timeline_frames / FPS:.3f}",
+        output_ts_offset=f"{stream_time_s(first_tick, config.timeline_frames):.3f}",
         **_encoder_options(config, step),
     )  # fmt: skip
     output = output.global_args(

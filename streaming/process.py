@@ -27,7 +27,8 @@ from streaming.clock import FrameClock
 from streaming.compositor import Compositor
 from streaming.config import FPS, ChannelConfig
 from streaming.control import ControlPort, Request
-from streaming.events import EndReason, MixerEvent, SpeechEnded, Status
+from streaming.events import EndReason, MixerEvent, SpeechEncoded, SpeechEnded, SpeechStarted, Status
+from streaming.ffmpeg_command import stream_time_s
 from streaming.mixer import Mixer, Tick
 from streaming.pair import Pair
 from streaming.preview import PreviewServer
@@ -66,10 +67,15 @@ class Channel:
         number = self._clock.wait()
         self._reader.poll()
         tick = self._mixer.tick()
+        for event in tick.events:
+            self._events.append((number, event))
+            if isinstance(event, SpeechStarted):
+                time_s = stream_time_s(number, self._config.timeline_frames)
+                self._publisher.encoded.expect(event.speech_id, number, time_s)
         self._publish(number, tick)
         self._reader.release(tick)
-        self._events.extend((number, event) for event in tick.events)
         self._tell(self._publisher.has_passed)
+        self._tell_encoded()
         if self._port and number % FPS == 0:
             self._port.emit(self._status())
 
@@ -90,6 +96,12 @@ class Channel:
             self._events.popleft()
             if self._port:
                 self._port.emit(event)
+
+    def _tell_encoded(self) -> None:
+        for frame in self._publisher.encoded.take():
+            if self._port:
+                age_s = round(time.monotonic() - frame.at, 4)
+                self._port.emit(SpeechEncoded(frame.speech_id, frame.tick, age_s))
 
     def _wait_answering(self, seconds: float) -> None:
         """Waits, and answers requests meanwhile: a reservation must not wait for the next frame."""
@@ -157,6 +169,7 @@ class Channel:
 
     def _cancel(self, speeches: list[str]) -> dict[str, int]:
         """Ends speeches early, those that still wait for the encoder included; how many frames of each are heard."""
+        self._publisher.encoded.forget(speeches)
         taken = self._publisher.take_back(speeches, self._idle_instead)
         if taken.idle and self._mixer.playing in speeches:
             self._audio.forget()

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Collection, Iterable
 
 from streaming.config import FPS, ChannelConfig
+from streaming.encoded import EncodedWatch
 from streaming.encoder import EncoderRun
 from streaming.encoder_steps import EncoderStep, StepPolicy, ladder
 from streaming.events import PublisherState, TargetStatus
@@ -47,7 +48,8 @@ class Publisher:
         self._size = size
         self._on_preview = on_preview
         self._queue = PairQueue(config.queue_frames, self.pool, config.timeline_frames)
-        self._timeline = StreamTimeline()
+        self.encoded = EncodedWatch(time.monotonic)
+        self._timeline = StreamTimeline(self.encoded)
         self._policy = StepPolicy(ladder(config, config.picture_size or size))
         self._step = self._policy.step
         self._running = False

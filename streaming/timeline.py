@@ -7,6 +7,7 @@ import os
 import threading
 from collections import deque
 
+from streaming.encoded import EncodedWatch
 from streaming.flv_tags import HEADER, FlvParser, Tag, TagKind
 
 _log = logging.getLogger(__name__)
@@ -58,8 +59,10 @@ class StreamTimeline:
     The current group of pictures is kept, so that a target that connects can start at once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, watch: EncodedWatch | None = None) -> None:
+        """`watch` is told of each packet that came out of the encoder."""
         self.epoch = 0
+        self._watch = watch
         self._lock = threading.Lock()
         self._queues: set[TagQueue] = set()
         self._configuration: dict[TagKind, Tag] = {}
@@ -148,6 +151,12 @@ class StreamTimeline:
                     self._group.append(tag)
             for queue in self._queues:
                 queue.put(tag)
+        if tag.configuration or self._watch is None:
+            return
+        if tag.kind is TagKind.PICTURE:
+            self._watch.picture(tag.time_ms / 1000)
+        elif tag.kind is TagKind.SOUND:
+            self._watch.sound(tag.time_ms / 1000)
 
     def _note_skew(self) -> None:
         picture, sound = self._last_ms[TagKind.PICTURE], self._last_ms[TagKind.SOUND]

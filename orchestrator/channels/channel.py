@@ -19,6 +19,7 @@ from orchestrator.channels.target_log import TargetLog
 from orchestrator.channels.view import ChannelState, ChannelView
 from orchestrator.exclusive import LockRefused, playing_avatar
 from orchestrator.observability import logs
+from orchestrator.observability.ledger import Ledger
 from orchestrator.observability.metrics import Metrics
 from orchestrator.observability.notices import Broadcast
 from orchestrator.tasks.board import TaskBoard
@@ -27,7 +28,7 @@ from orchestrator.tasks.task import Failure, Stage, Task, TaskState
 from speech.log import LogUnreadable, SpeechLog
 from speech.pacing import Pace
 from speech.speaking import SpeechMaker
-from streaming.events import ChannelDied, ChannelEvent, EndReason, SpeechEnded, SpeechStarted, Status
+from streaming.events import ChannelDied, ChannelEvent, EndReason, SpeechEncoded, SpeechEnded, SpeechStarted, Status
 from streaming.handle import ChannelError, ChannelHandle
 
 _SILENT_S = 10.0
@@ -58,6 +59,7 @@ class Channel:
         inference_ready: Wait,
         notices: Broadcast,
         metrics: Metrics,
+        ledger: Ledger,
     ) -> None:
         self.definition = definition
         self.id = definition.channel
@@ -70,6 +72,7 @@ class Channel:
         self._inference_ready = inference_ready
         self._notices = notices
         self._metrics = metrics
+        self._ledger = ledger
         self._process: ChannelHandle | None = None
         self._avatar_lock = ExitStack()
         self._holds_avatar = False
@@ -295,9 +298,13 @@ class Channel:
         elif isinstance(event, SpeechStarted) and event.speech_id in self._active:
             active = self._active[event.speech_id]
             active.started_at = event.position
-            task = await self._board.stamp(event.speech_id, Stage.FIRST_FRAME, TaskState.STREAMING)
+            task = await self._board.stream(event.speech_id)
             if task is not None:
                 self._metrics.first_frame_s.observe(task.stamps[Stage.FIRST_FRAME.value] - task.created_at)
+        elif isinstance(event, SpeechEncoded):
+            task = self._board.stamp(event.speech_id, Stage.ENCODED, event.age_s)
+            if task is not None:
+                self._ledger.enter(task)
         elif isinstance(event, SpeechEnded) and event.speech_id in self._active:
             self._board.progress(
                 event.speech_id, frames_played=event.played_frames, frames_dropped=event.dropped_frames
@@ -334,7 +341,9 @@ class Channel:
             return None
 
     def _forget(self, task_id: str) -> None:
-        self._active.pop(task_id, None)
+        active = self._active.pop(task_id, None)
+        if active is not None and active.started_at is not None:
+            self._ledger.freed(self.id)
         if not self._active:
             self._idle.set()
         self._change()

@@ -40,12 +40,15 @@ class Lineup(Mapping[str, Channel]):
         new_channel: Callable[[ChannelDefinition], Channel],
         board: TaskBoard,
         limit: int,
+        removed: Callable[[str], None] = lambda name: None,
     ) -> None:
+        """`removed` is called with the name of each channel that is there no more."""
         self._configured = configured
         self._store = store
         self._new_channel = new_channel
         self._board = board
         self._limit = limit
+        self._removed = removed
         self._definitions: dict[str, ChannelDefinition] = {}
         self._changed_targets: ChangedTargets | None = None
         self._channels: dict[str, Channel] = {configured.channel: new_channel(configured)}
@@ -152,6 +155,7 @@ class Lineup(Mapping[str, Channel]):
             cancelled = [task.id for task in await channel.interrupt(clear_queue=True)]
             await self._stop(name)
             del self._channels[name]
+            self._removed(name)
             # Tasks that were accepted after the interruption.
             return [*cancelled, *await self._board.cancel_orphans(set(self._channels))]
 

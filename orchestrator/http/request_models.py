@@ -94,6 +94,12 @@ class TasksQuery(BaseModel):
     limit: Annotated[int, Field(ge=1, le=LIST_LIMIT), DIGITS] = 50
 
 
+class LedgerQuery(BaseModel):
+    """The channel whose speeches are meant, all where nothing is said."""
+
+    channel: str | _Absent = None
+
+
 class InterruptQuery(BaseModel):
     """Whether what waits is cancelled too."""
 

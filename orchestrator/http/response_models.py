@@ -11,6 +11,7 @@ from orchestrator.access.keys import Scope
 from orchestrator.avatars.preparations import AvatarTaskJson
 from orchestrator.channels.view import ChannelJson
 from orchestrator.encoder_costs import EncoderCostJson
+from orchestrator.observability.ledger import LedgerEntryJson
 from orchestrator.tasks.task import TaskJson
 
 
@@ -64,6 +65,12 @@ class CancelledJson(TypedDict):
 
     cancelled: list[str]
     heard: dict[str, HeardJson]
+
+
+class LedgerJson(TypedDict):
+    """The ledger: an entry for each channel and kind of speech."""
+
+    ledger: list[LedgerEntryJson]
 
 
 class AvatarJson(TypedDict):

@@ -2,6 +2,7 @@
 
 import { ChannelMenu } from "./channels.js";
 import { letIn, request } from "./key.js";
+import { Ledger } from "./ledger.js";
 import { LivePlayer } from "./player.js";
 import { Quality } from "./quality.js";
 import { Recorder } from "./record.js";
@@ -80,15 +81,19 @@ function figure(name, value) {
   return box;
 }
 
-function listen(tasks) {
+function listen(tasks, ledger) {
   const events = new EventSource(`/v1/events?channel=${encodeURIComponent(channelId)}`);
-  events.addEventListener("task", (event) => tasks.show(JSON.parse(event.data)));
+  events.addEventListener("task", (event) => {
+    const task = JSON.parse(event.data);
+    tasks.show(task);
+    ledger.note(task);
+  });
   events.addEventListener("channel", (event) => showChannel(JSON.parse(event.data)));
   events.onopen = () => { element("connection").textContent = ""; };
   events.onerror = () => {
     element("connection").textContent = "Connection lost, trying again …";
     // A refused connection is final for EventSource; a lost one it opens again. The session may have ended.
-    if (events.readyState === EventSource.CLOSED) setTimeout(() => letIn().then(() => listen(tasks)), 2000);
+    if (events.readyState === EventSource.CLOSED) setTimeout(() => letIn().then(() => listen(tasks, ledger)), 2000);
   };
 }
 
@@ -106,5 +111,5 @@ const speaker = new Speaker(channelId, new Quality(speech), say);
 new Recorder(say, (file) => speaker.send([file]), speech.longest_s);
 new Talker(channelUrl, say);
 new ChannelMenu(channelId).run();
-listen(new TaskList((taskId) => ask(`/v1/tasks/${encodeURIComponent(taskId)}`, "DELETE")));
+listen(new TaskList((taskId) => ask(`/v1/tasks/${encodeURIComponent(taskId)}`, "DELETE")), new Ledger(channelId));
 new LivePlayer(video, `${channelUrl}/preview.mp4`, codecs, showPlayer).run();

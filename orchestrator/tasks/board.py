@@ -7,6 +7,7 @@ import dataclasses
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import anyio
@@ -18,7 +19,15 @@ from orchestrator.tasks.speech_files import SpeechFiles
 from orchestrator.tasks.store import TaskStore
 from orchestrator.tasks.task import Failure, Stage, Task, TaskState
 from speech.audio.frames import FPS
-from speech.events import FacesMade, FeaturesReady, HandedOver, LengthKnown, SoundPlaced, SpeechEvent
+from speech.events import (
+    ChunkRequested,
+    FacesMade,
+    FeaturesReady,
+    HandedOver,
+    LengthKnown,
+    SoundPlaced,
+    SpeechEvent,
+)
 from speech.log import SoundFrames, SpeechLog
 
 # A task that was interrupted this many times is more likely the cause of the interruptions than their victim.
@@ -149,7 +158,7 @@ class TaskBoard:
         self._arriving[task.channel] = self._arriving.get(task.channel, 0) + 1
         log: SpeechLog | None = None
         try:
-            log = self._files.begin(task.id, self._wake)
+            log = self._files.begin(task.id, partial(self._first_came, task.id))
             for block in blocks:
                 await log.append(block)
             if task.state is not TaskState.RECEIVING:
@@ -210,13 +219,26 @@ class TaskBoard:
             if task.id in self.taken(channel):  # else it was cancelled during the write
                 return taken, log
 
-    async def stamp(self, task_id: str, stage: Stage, state: TaskState | None = None) -> Task | None:
-        """Record that a task has reached a stage, and its new state; returns the task, or None when it is final."""
+    async def stream(self, task_id: str) -> Task | None:
+        """The first frame of a task is on the stream; returns the task, or None when it is final."""
         task = self._live.get(task_id)
         if task is None or task.state.final:
             return None
-        stamps = {**task.stamps, stage.value: self._clock()}
-        return await self._change(task_id, stamps=stamps, state=state or task.state)
+        stamps = {**task.stamps, Stage.FIRST_FRAME.value: self._clock()}
+        return await self._change(task_id, stamps=stamps, state=TaskState.STREAMING)
+
+    def stamp(self, task_id: str, stage: Stage, age_s: float = 0.0) -> Task | None:
+        """Record that a task reached a stage `age_s` ago; returns the task, or None when it is final.
+
+        Kept in memory, and written with its next state: nobody waits for the disk on the way to the first sound.
+        """
+        task = self._live.get(task_id)
+        if task is None or task.state.final:
+            return None
+        task = dataclasses.replace(task, stamps={**task.stamps, stage.value: self._clock() - age_s})
+        self._live[task_id] = task
+        self._notify(task)
+        return task
 
     def progress(self, task_id: str, **frames: int) -> None:
         """Update `frames_total`, `frames_generated`, … of a task; kept in memory, written with its next state."""
@@ -238,16 +260,18 @@ class TaskBoard:
             case LengthKnown(frames):
                 self.progress(task_id, frames_total=frames)
             case FeaturesReady():
-                await self.stamp(task_id, Stage.FEATURES)
+                self.stamp(task_id, Stage.FEATURES)
+            case ChunkRequested():
+                self.stamp(task_id, Stage.FIRST_CHUNK)
             case FacesMade(frames):
                 task = self._live.get(task_id)
                 if task is not None and Stage.FIRST_FACE.value not in task.stamps:
-                    await self.stamp(task_id, Stage.FIRST_FACE)
+                    self.stamp(task_id, Stage.FIRST_FACE)
                 self.progress(task_id, frames_generated=frames)
             case SoundPlaced(shown, heard):
                 self._placed[task_id].place(shown, heard)
             case HandedOver():
-                await self.stamp(task_id, Stage.HANDED_OVER)
+                self.stamp(task_id, Stage.HANDED_OVER)
 
     async def finish(self, task_id: str, state: TaskState, failure: Failure | None = None) -> Task | None:
         """Give a live task its final state and return it; None where it was final already, and stays as it is.
@@ -369,6 +393,13 @@ class TaskBoard:
         except OSError as error:  # the next start deletes it
             logger.warning("the speech of task %s was not deleted: %s", task.id, error)
 
+    def _first_came(self, task_id: str) -> None:
+        """The first frames of a speech are in its log, or its end was said."""
+        task, log = self._live.get(task_id), self._logs.get(task_id)
+        if log is not None and log.frames and task is not None and task.awaits_its_sound:
+            self.stamp(task_id, Stage.RECEIVED)
+        self._wake()
+
     def _wake(self) -> None:
         arrived, self._arrived = self._arrived, anyio.Event()
         arrived.set()
@@ -376,4 +407,4 @@ class TaskBoard:
 
 def _kept(task: Task) -> dict[str, float]:
     """The stamps that stay valid in another attempt."""
-    return {stage: at for stage, at in task.stamps.items() if stage == Stage.DECODED.value}
+    return {stage: at for stage, at in task.stamps.items() if stage in (Stage.RECEIVED.value, Stage.DECODED.value)}

@@ -44,12 +44,15 @@ class TaskState(StrEnum):
 class Stage(StrEnum):
     """The stages of a task that are timestamped, in their order."""
 
+    RECEIVED = "received"
     DECODED = "decoded"
     STARTED = "started"
     FEATURES = "features"
+    FIRST_CHUNK = "first_chunk"
     FIRST_FACE = "first_face"
     HANDED_OVER = "handed_over"
     FIRST_FRAME = "first_frame"
+    ENCODED = "encoded"
     DONE = "done"
 
 
@@ -135,6 +138,16 @@ class Task:
     def kind(self) -> str:
         """The kind of its notices."""
         return "task"
+
+    @property
+    def awaits_its_sound(self) -> bool:
+        """Whether nothing of its speech had come when it was accepted, and none of it is known to have come yet."""
+        return self.source is not SpeechSource.UPLOAD and Stage.RECEIVED.value not in self.stamps
+
+    @property
+    def received_at(self) -> float:
+        """When there was something to say: an upload as a whole, of other speech the first frame."""
+        return self.stamps.get(Stage.RECEIVED.value, self.created_at)
 
     @property
     def progress(self) -> float | None:

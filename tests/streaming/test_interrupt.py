@@ -14,6 +14,7 @@ from latentsync.avatar import PreparedAvatar
 from streaming import process
 from streaming.config import FRAME_SAMPLES, ChannelConfig
 from streaming.control import Request
+from streaming.encoded import EncodedWatch
 from streaming.events import ChannelEvent, EndReason, SpeechEnded
 from streaming.frame_pool import FramePool
 from streaming.pair import IdleInstead, Lane, Pair, TakenBack
@@ -49,6 +50,7 @@ class StillPublisher:
 
     def __init__(self, config: ChannelConfig, size: tuple[int, int], on_preview: object) -> None:
         self.pool = FramePool(size[1], size[0])
+        self.encoded = EncodedWatch(lambda: 0.0)
         self.queue = PairQueue(config.queue_frames, self.pool, config.timeline_frames)
         self.run: int | None = None
         self.given: dict[Lane, list[Pair]] = {lane: [] for lane in Lane}

@@ -11,6 +11,7 @@ import pytest
 from orchestrator.channels.channel import Channel
 from orchestrator.channels.definition import ChannelDefinition
 from orchestrator.channels.setup import ChannelSetup
+from orchestrator.observability.ledger import Ledger
 from orchestrator.observability.metrics import Metrics
 from orchestrator.observability.notices import Broadcast
 from streaming.events import ChannelDied
@@ -64,7 +65,9 @@ def starts(folder: Path, monkeypatch: pytest.MonkeyPatch, lives_s: list[float]) 
         setup = ChannelSetup(settings, lambda avatar, fade_frames, pace: None)  # type: ignore[arg-type,return-value]
         definition = ChannelDefinition.parse({"channel": "main", "avatar": "demo"})
         board = board_in(settings.tasks_dir)
-        channel = Channel(definition, setup, board, asyncio.Event().wait, Broadcast(), Metrics())  # type: ignore[arg-type]
+        metrics = Metrics()
+        ledger = Ledger(metrics.registry, loop.time)
+        channel = Channel(definition, setup, board, asyncio.Event().wait, Broadcast(), metrics, ledger)  # type: ignore[arg-type]
         running = asyncio.create_task(channel.run())
         await all_started.wait()
         channel.stop()

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import shutil
 import signal
 import time
@@ -80,6 +81,8 @@ async def test_chosen_file_is_said_and_shown(page: Page, tmp_path: Path) -> None
     await expect(task.locator(".state")).to_have_text("done", timeout=WAIT_MS)
     await expect(task.locator(".what")).to_have_text("speech.wav")
     await expect(task.locator(".detail")).to_contain_text("1.0 s · on the stream after")
+    await page.click("#ledger summary")
+    await expect(page.locator("#ledger tbody tr").last).to_have_text(re.compile(r"encoded\d+ / \d+"))
     await page.screenshot(path=tmp_path / "page.png")
     assert (tmp_path / "page.png").stat().st_size > 10_000
 

@@ -13,7 +13,7 @@ import pytest
 from orchestrator.tasks.board import MAX_ATTEMPTS, QueueFull
 from orchestrator.tasks.database import StoreUnavailable, TaskDatabase, TaskStoreError
 from orchestrator.tasks.store import TaskStore
-from orchestrator.tasks.task import Failure, Stage, Task, TaskState
+from orchestrator.tasks.task import Failure, Task, TaskState
 from tests.support.boards import SPEECH, assert_whole, board_in, task
 from tests.support.checkout import ROOT
 from tests.support.held_taking import hold_taking
@@ -81,7 +81,7 @@ async def test_finished_task_leaves_no_speech_and_keeps_its_timings(tmp_path: Pa
     await board.open()
     await board.submit(task("short"), [SPEECH])
     await board.take("main")
-    await board.stamp("short", Stage.FIRST_FRAME, TaskState.STREAMING)
+    await board.stream("short")
     await board.finish("short", TaskState.DONE)
     await board.finish("short", TaskState.FAILED)
     assert list(tmp_path.glob("*.speech")) == []
