@@ -49,6 +49,7 @@ class SpeechFeatures:
         self._clock = clock
         self._recover = recover
         self._begin = self._end = 0  # frames of the window that is held
+        self._complete = False  # nothing that belongs to its frames follows them
         self._window: NDArray[np.float16] = np.empty((0, CONTRACT.hidden_states, CONTRACT.hidden_size), np.float16)
         self._one_at_a_time = asyncio.Lock()
         self._beginning: asyncio.Task[None] | None = None
@@ -59,6 +60,8 @@ class SpeechFeatures:
         total, policy = self._timeline.total, self._policy
         if total is not None:
             return max(first, total)
+        if self._timeline.at_pause:
+            return max(first, self._timeline.available)
         if policy.look_ahead_frames is not None:
             return max(first, self._timeline.available - _HEARD_AFTER + 1 - policy.look_ahead_frames)
         if first < self._reach(self._end):
@@ -96,7 +99,7 @@ class SpeechFeatures:
 
     async def _holds(self, first: int, last: int) -> bool:
         end = self._reach(self._end) - (self._policy.look_ahead_frames or 0)
-        if self._end == self._timeline.total:
+        if self._complete or self._end == self._timeline.total:
             end = self._end
         if not self._begin <= max(0, first - _HEARD_BEFORE) or last >= end:
             return False
@@ -106,7 +109,9 @@ class SpeechFeatures:
 
     async def _encode(self, first: int, last: int) -> None:
         begin = await self._window_begin(first, last)
-        end = min(self._timeline.available, begin + self._policy.length_frames)
+        available = self._timeline.available
+        end = min(available, begin + self._policy.length_frames)
+        complete = end == available and (self._timeline.total is not None or self._timeline.at_pause)
         pcm = (await self._timeline.read(begin, end - begin)).heard.reshape(-1)
         window = np.full(self._policy.padded_s * CONTRACT.sample_rate_hz, PADDING, np.float32)
         window[: len(pcm)] = pcm / np.float32(32768)
@@ -117,7 +122,7 @@ class SpeechFeatures:
             )
         self.whisper_s.append(self._clock() - begun)
         self._window = features[: CONTRACT.positions_per_frame * (end - begin)]
-        self._begin, self._end = begin, end
+        self._begin, self._end, self._complete = begin, end, complete
 
     async def _window_begin(self, first: int, last: int) -> int:
         """Where the window of these frames begins: as the one before it, unless that is full or a pause ends it."""

@@ -179,6 +179,13 @@ class SpeechGeneration:
         return None if left is None else self._planned_frames + left
 
     @property
+    def count_to_pause(self) -> int | None:
+        """Number of frames that are shown up to where the speech may pause, or ends; None while that is unknown."""
+        if self._left is None and self._timeline.at_pause:
+            return self._planned_frames + self._timeline.available - self._next
+        return self.frame_count
+
+    @property
     def given(self) -> int:
         """Number of frames that were yielded."""
         return self._given
@@ -307,6 +314,8 @@ class SpeechGeneration:
         ready, left = self._features.ready_to(self._next) - self._next, self._left
         if left is not None:
             ready = min(ready, left)
+        elif self._timeline.at_pause:
+            left = ready  # the rest of a sentence doesn't wait for the next one, to make up a chunk
         return self._request.chunks.next_count(number, ready, left, self._crowded(self._planned_frames))
 
     @property

@@ -25,11 +25,13 @@ _FRAME = np.dtype([("heard", "<i2", (CONTRACT.samples_per_frame,)), ("sound", "<
 class SoundFrames:
     """Whole frames of a speech: `heard` int16 [k, 640] at 16 kHz is for Whisper, `sound` int16 [k, 1920] for viewers.
 
-    Raises ValueError for other shapes.
+    `may_pause` says that the speech may pause behind them unnoticed, as between two sentences: what comes next may be
+    long in coming. Raises ValueError for other shapes.
     """
 
     heard: NDArray[np.int16]
     sound: NDArray[np.int16]
+    may_pause: bool = False
 
     def __post_init__(self) -> None:
         k = len(self.heard)
@@ -67,6 +69,7 @@ class SpeechLog:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._frames = os.fstat(self._file).st_size // _FRAME.itemsize
         self._end = end
+        self._at_pause = False
         self._tell = changed
         self._busy = 0
         self._closing = False
@@ -82,6 +85,11 @@ class SpeechLog:
         """None while more frames may come."""
         return self._end
 
+    @property
+    def at_pause(self) -> bool:
+        """Whether the frames that are there end where the speech may pause."""
+        return self._at_pause
+
     async def append(self, frames: SoundFrames) -> None:
         """Append frames; raises OSError, then none of them counts, and RuntimeError after the end."""
         if self._end is not None:
@@ -90,6 +98,7 @@ class SpeechLog:
         await self._in_thread(lambda file: _write_all(file, data, offset))
         first = self._frames == 0
         self._frames += len(frames)
+        self._at_pause = frames.may_pause and self._frames > 0
         self._notify()
         if first and self._frames:
             self._tell()

@@ -12,5 +12,7 @@ class SpeechSource(StrEnum):
     """A file that has arrived; it is decoded faster than it is said."""
     STREAM = "stream"
     """It arrives at any pace, and every frame of it is said."""
+    TEXT = "text"
+    """A synthesiser makes it sentence by sentence; it may pause between two of them."""
     MICROPHONE = "microphone"
     """Somebody speaks now: a speech that fell behind leaves out parts of pauses."""

@@ -154,7 +154,8 @@ class SpeechMaker:
         return replace(
             request,
             windows=live.windows(self._urgent.capacity.on_gpu),
-            chunks=live.chunks,
+            # A sentence is there as a whole, so that its chunks needn't wait for sound that is still spoken.
+            chunks=UPLOAD_CHUNKS if order.source is SpeechSource.TEXT else live.chunks,
             catch_up_frames=live.backlog_frames if order.source is SpeechSource.MICROPHONE else None,
         )
 

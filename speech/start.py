@@ -20,9 +20,10 @@ _JITTER_S = 0.06
 class Progress:
     """How far the generation of a speech is.
 
-    `buffered` frames are generated, `remaining` are not; None while the end is unknown. `rate` is that of generation,
-    in frames/s. The next chunk has `next_frames`, and comes after `next_chunk_s` where that is later than the rate
-    predicts. `arriving` says that the sound of the next chunk is still being spoken.
+    `buffered` frames are generated, `remaining` are not, up to the end or to where the speech may pause; None while
+    both are unknown. `rate` is that of generation, in frames/s. The next chunk has `next_frames`, and comes after
+    `next_chunk_s` where that is later than the rate predicts. `arriving` says that the sound of the next chunk is still
+    being spoken.
     """
 
     buffered: int

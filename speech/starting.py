@@ -82,7 +82,7 @@ class Starting:
         rate = (self._expected_rate or measured) if generation.early else (measured or self._expected_rate)
         if rate is None:
             return None
-        total = generation.frame_count
+        total = generation.count_to_pause
         progress = Progress(
             buffered=generation.given,
             remaining=None if total is None else total - generation.given,

@@ -25,6 +25,11 @@ class SpeechTimeline:
         return self._before + self._log.frames + (0 if self._log.end is None else self._after)
 
     @property
+    def at_pause(self) -> bool:
+        """Whether what is available ends where the speech may pause: nothing that follows belongs to it."""
+        return self._log.end is None and self._log.at_pause
+
+    @property
     def total(self) -> int | None:
         """Frames of the whole speech; None while its end is unknown."""
         return None if self._log.end is None else self.available

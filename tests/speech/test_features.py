@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,22 @@ async def test_arriving_speech_is_heard_no_sooner_than_its_look_ahead(
     assert first > 860
     log.seal()
     assert features.ready_to(first) == 900
+
+
+async def test_sentence_that_is_whole_waits_for_no_look_ahead(tmp_path: Path) -> None:
+    log = SpeechLog(tmp_path / "log")
+    model, timeline = Echo(), SpeechTimeline(log, 0, 0)
+    features = features_of(model, timeline, short_window(5))
+    await log.append(sound_frames(numbered(30)))
+    assert features.ready_to(0) == 30 - 2 - 5
+    await log.append(replace(sound_frames(numbered(40)[-10 * 640 :]), may_pause=True))
+    assert features.ready_to(0) == 40
+    assert heard_frames(await features.for_frames(36, 39)) == expected(range(36, 40), 40)
+    await features.for_frames(0, 15)
+    assert len(model.windows) == 1
+    await log.append(sound_frames(numbered(50)[-10 * 640 :]))
+    assert features.ready_to(0) == 50 - 2 - 5, "the next sentence has begun"
+    log.close()
 
 
 async def test_what_a_window_covers_is_not_encoded_again(tmp_path: Path) -> None:

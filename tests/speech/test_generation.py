@@ -320,6 +320,29 @@ async def test_chunk_is_made_as_soon_as_its_look_ahead_has_arrived(speeches: Spe
     assert generation.frame_count == 40
 
 
+async def test_sentence_is_made_to_its_end_before_the_next_one_comes(speeches: Speeches, tmp_path: Path) -> None:
+    log = SpeechLog(tmp_path / "said")
+    request = replace(REQUEST, windows=growing_window(5), chunks=ChunkPlan(opening=(4, 8)))
+    generation = speeches.of_log(Models(), log, request=request)
+    async with aclosing(generation.chunks()) as chunks:
+        await log.append(replace(sound_frames(noise(30)), may_pause=True))
+        first = [await anext(chunks) for _ in range(4)]
+        assert [len(chunk.faces) for chunk in first] == [4, 8, 16, 2], "and not only as far as its look-ahead"
+        assert (generation.frame_count, generation.count_to_pause) == (None, 30)
+        coming = asyncio.ensure_future(anext(chunks))
+        await log.append(sound_frames(noise(20, seed=2)))
+        await turns()
+        assert not coming.done() and generation.count_to_pause is None, "a sentence has begun, and isn't whole"
+        await log.append(replace(sound_frames(noise(2, seed=3)), may_pause=True))
+        second = [await coming, await anext(chunks)]
+        assert [len(chunk.faces) for chunk in second] == [16, 6]
+        log.seal()
+        assert await anext(chunks, None) is None
+    sound = np.concatenate([chunk.sound for chunk in (*first, *second)])
+    whole = np.concatenate([noise(30), noise(20, seed=2), noise(2, seed=3)])
+    np.testing.assert_array_equal(sound, sound_frames(whole).sound)
+
+
 async def test_speech_without_a_single_frame_has_no_chunk(speeches: Speeches, tmp_path: Path) -> None:
     log = SpeechLog(tmp_path / "log")
     reading = asyncio.create_task(collect(speeches.of_log(Models(), log, request=LIVE)))
