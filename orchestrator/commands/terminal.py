@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from orchestrator.settings import Settings
     from processes.stop_signals import StopSignals
 
-_OUR_PACKAGES = ("latentsync", "export", "processes", "inference", "speech", "streaming", "orchestrator", "bench")
+_OUR_PACKAGES = (
+    "latentsync", "export", "processes", "inference", "speech", "streaming", "conversation", "orchestrator", "bench",
+)  # fmt: skip
 
 
 def settings_or_exit(**overrides: Any) -> Settings:

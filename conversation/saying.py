@@ -1,0 +1,60 @@
+"""From sentences to sound: each is synthesised while those before it play, and pauses fall between them alone."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from conversation.sentences import Sentence
+from conversation.synthesis.holding import expected_s, held_until_safe
+from conversation.synthesis.quiet_ends import without_quiet_ends
+from conversation.synthesis.synthesiser import UNSAYABLE, Synthesiser, SynthesisError, Voice
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """The next samples, mono int16 at the synthesiser's rate; `may_pause`: the next ones may be long in coming."""
+
+    samples: NDArray[np.int16]
+    may_pause: bool = False
+
+
+async def spoken(
+    sentences: AsyncIterator[Sentence], synthesiser: Synthesiser, voice: Voice, clock: Callable[[], float]
+) -> AsyncGenerator[Spoken, None]:
+    """The sound of the sentences, in order; close it (`aclosing`), which ends the synthesis.
+
+    A sentence is asked for once the one before it was handed over. Raises SynthesisError: `empty_text` where there is
+    no word in them, `unsayable_text` where the voice can say none, and what the synthesiser raises.
+    """
+    seen, said = 0, False
+    async for sentence in sentences:
+        seen += 1
+        sound = False
+        async with (
+            aclosing(synthesiser.synthesise(sentence.text, voice)) as blocks,
+            aclosing(without_quiet_ends(blocks, synthesiser.rate_hz)) as trimmed,
+            aclosing(
+                held_until_safe(trimmed, expected_s(sentence.text, voice.rate), synthesiser.rate_hz, clock)
+            ) as held,
+        ):
+            async for block in held:
+                sound = True
+                yield Spoken(block)
+        if sound:
+            said = True
+            yield Spoken(np.zeros(round(sentence.pause_s * synthesiser.rate_hz), np.int16), may_pause=True)
+        else:
+            logger.warning("the voice %s can't say a sentence of %d characters", voice.name, len(sentence.text))
+    if not seen:
+        raise SynthesisError("empty_text", "There is no word in the text. Send some.")
+    if not said:
+        language = f", which speaks {voice.language}," if voice.language else ""
+        raise SynthesisError(UNSAYABLE, f"The voice {voice.name}{language} can't say any of this text.")

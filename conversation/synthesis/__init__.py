@@ -1,0 +1,1 @@
+"""Text becomes sound: one interface, and what implements it."""
