@@ -16,6 +16,9 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 FadeFrames = Annotated[int, Field(ge=0, le=25)]
 """Length of a fade in frames of 40 ms."""
 BitrateKbps = Annotated[int, Field(ge=100, le=50_000)]
+VoiceName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}$")]
+LanguageTag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$")]
+"""A tag of BCP 47, such as en or zh-CN."""
 Preset = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow"]
 """x264's trade of quality for time."""
 

@@ -43,6 +43,8 @@ from orchestrator.observability.notices import Broadcast
 from orchestrator.observability.traces import Traces
 from orchestrator.readiness import PartHealth, TritonReadiness
 from orchestrator.settings import Settings, SettingsError
+from orchestrator.synthesis import open_synthesiser
+from orchestrator.tasks.arrivals import Arrivals
 from orchestrator.tasks.board import TaskBoard
 from orchestrator.tasks.decodings import Decodings
 from orchestrator.tasks.parameters import SpeechDefaults
@@ -99,6 +101,8 @@ class Orchestrator:
         self.defaults = _speech_defaults(settings)
         limits = DecodeLimits(max_duration_s=settings.speech_limit_s)
         self.decodings = Decodings(self.board, limits, self.metrics.speech_s.inc)
+        self.arrivals = Arrivals()
+        self.synthesiser = open_synthesiser(settings)
         self.gate = open_gate(settings)
         self.requests = RateLimit(settings.requests_per_minute)
         self.upload_rate = RateLimit(settings.uploads_per_minute)
@@ -150,6 +154,8 @@ class Orchestrator:
                     group.start_soon(keep_running, "the watchdog of Triton", self.triton.watch)
                     group.start_soon(keep_running, "the preparation of avatars", self.preparations.run)
                     group.start_soon(keep_running, "the disk limits", self.disk_limits.run)
+                    if self.synthesiser is not None:
+                        group.start_soon(keep_running, "the synthesiser", self.synthesiser.run)
                     await self.channels.open(group)
                     group.start_soon(keep_running, "the watch on frames", self.on_air.run)
                     yield
@@ -159,6 +165,7 @@ class Orchestrator:
                 self.end_streams()
                 with anyio.CancelScope(shield=True):
                     await self.decodings.aclose()
+                    await self.arrivals.aclose()
                     await self.board.aclose()
                     await self.traces.aclose()
 
@@ -193,6 +200,7 @@ class Orchestrator:
                 for channel in self.channels.values():
                     group.start_soon(channel.drain)
                 await self.decodings.drain()
+                await self.arrivals.drain()
         cut_off = [task_id for channel in self.channels.values() for task_id in channel.active]
         if scope.cancelled_caught and cut_off:
             logger.warning("cut off after %.0f s, said again after the next start: %s", limit_s, ", ".join(cut_off))

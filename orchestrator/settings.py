@@ -20,6 +20,7 @@ from orchestrator.access.loopback import is_loopback
 from orchestrator.fields import AvatarName, BitrateKbps, ChannelName, FadeFrames, Port, Preset, unknown
 from orchestrator.setting_groups.live_speech import LiveSpeechSettings
 from orchestrator.setting_groups.publishing import PublishingSettings
+from orchestrator.setting_groups.text import TextSettings
 from orchestrator.setting_groups.triton import TritonSettings
 
 ENV_PREFIX = "LATENTSYNC_"
@@ -32,7 +33,7 @@ class SettingsError(ValueError):
     """One or more settings are wrong; the message names each of them, its value and what is allowed."""
 
 
-class Settings(TritonSettings, LiveSpeechSettings, PublishingSettings, BaseSettings):
+class Settings(TritonSettings, LiveSpeechSettings, TextSettings, PublishingSettings, BaseSettings):
     """The settings of one server. Arguments beat the environment, which beats the TOML file, which beats the defaults.
 
     Relative paths are relative to the current directory and become absolute here.
@@ -213,6 +214,8 @@ class Settings(TritonSettings, LiveSpeechSettings, PublishingSettings, BaseSetti
             "mouth_fade_frames": self.mouth_fade_frames,
             "video_bitrate_kbps": self.video_bitrate_kbps,
             "x264_preset": self.x264_preset,
+            "voice": self.voice,
+            "language": self.language,
         }
 
     @property

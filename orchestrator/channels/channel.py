@@ -27,6 +27,7 @@ from orchestrator.tasks.open_logs import unreadable
 from orchestrator.tasks.task import Failure, Stage, Task, TaskState
 from speech.log import LogUnreadable, SpeechLog
 from speech.pacing import Pace
+from speech.source import SpeechSource
 from speech.speaking import SpeechMaker
 from streaming.events import ChannelDied, ChannelEvent, EndReason, SpeechEncoded, SpeechEnded, SpeechStarted, Status
 from streaming.handle import ChannelError, ChannelHandle
@@ -300,7 +301,9 @@ class Channel:
             active.started_at = event.position
             task = await self._board.stream(event.speech_id)
             if task is not None:
-                self._metrics.first_frame_s.observe(task.stamps[Stage.FIRST_FRAME.value] - task.created_at)
+                is_text = task.source is SpeechSource.TEXT
+                metric = self._metrics.text_first_sound_s if is_text else self._metrics.first_frame_s
+                metric.observe(task.stamps[Stage.FIRST_FRAME.value] - task.created_at)
         elif isinstance(event, SpeechEncoded):
             task = self._board.stamp(event.speech_id, Stage.ENCODED, event.age_s)
             if task is not None:

@@ -11,7 +11,16 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from typing_extensions import TypedDict
 
 from latentsync.avatar import PreparedAvatar
-from orchestrator.fields import AvatarName, BitrateKbps, ChannelName, FadeFrames, Preset, unknown
+from orchestrator.fields import (
+    AvatarName,
+    BitrateKbps,
+    ChannelName,
+    FadeFrames,
+    LanguageTag,
+    Preset,
+    VoiceName,
+    unknown,
+)
 from speech.audio.frames import SilentFrames
 from streaming.address import SCHEMES, Address
 from streaming.targets import mask
@@ -75,6 +84,8 @@ class DefinitionJson(TypedDict):
     mouth_fade_frames: int
     video_bitrate_kbps: int
     x264_preset: str
+    voice: str | None
+    language: str | None
 
 
 class ChannelDefinition(BaseModel):
@@ -90,6 +101,8 @@ class ChannelDefinition(BaseModel):
     mouth_fade_frames: FadeFrames = 2
     video_bitrate_kbps: BitrateKbps = 2500
     x264_preset: Preset = "veryfast"
+    voice: VoiceName | None = None
+    language: LanguageTag | None = None
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> ChannelDefinition:
@@ -103,6 +116,11 @@ class ChannelDefinition(BaseModel):
         The targets are taken as they are: one that breaks a rule of today is refused by itself (`target_problem`).
         """
         return _validated_but_targets(cls, values)
+
+    def differs_in_process(self, other: ChannelDefinition) -> bool:
+        """Whether the channel's process must begin anew to become the other: targets and the voice change within it."""
+        unheard = {"targets": other.targets, "voice": other.voice, "language": other.language}
+        return self.model_copy(update=unheard) != other
 
     def addresses(self, recordings_dir: Path) -> tuple[str, ...]:
         """The targets, each recording as an absolute path; creates its folder."""
@@ -132,6 +150,8 @@ class ChannelDefinition(BaseModel):
             "mouth_fade_frames": self.mouth_fade_frames,
             "video_bitrate_kbps": self.video_bitrate_kbps,
             "x264_preset": self.x264_preset,
+            "voice": self.voice,
+            "language": self.language,
         }
 
 

@@ -108,8 +108,8 @@ class Lineup(Mapping[str, Channel]):
     async def change(self, definition: ChannelDefinition) -> Channel:
         """Give a channel another definition; raises ChannelOfSettings, KeyError, and ChannelError for refused targets.
 
-        New targets alone interrupt nothing; of the channel of the settings nothing else can be changed. Any other
-        change restarts the channel's process, and the current speech.
+        New targets and another voice alone interrupt nothing; of the channel of the settings only the targets can be
+        changed. Any other change restarts the channel's process, and the current speech.
         """
         async with self._changing:
             name = definition.channel
@@ -126,7 +126,7 @@ class Lineup(Mapping[str, Channel]):
                 await self._save(self._definitions, self._instead_of_settings(definition))
             else:
                 await self._save({**self._definitions, name: definition}, self._changed_targets)
-            if targets_alone:
+            if not channel.definition.differs_in_process(definition):
                 try:
                     await channel.set_targets(definition)
                 except BaseException:  # refused targets must not be used by the next start

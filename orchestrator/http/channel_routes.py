@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from conversation.synthesis.synthesiser import SynthesisError, voice_of
 from latentsync.avatar import AvatarError
 from orchestrator.channels.channel import Channel
 from orchestrator.channels.definition import ChannelDefinition, DefinitionError
@@ -178,8 +179,12 @@ async def _checked(values: dict[str, Any], orchestrator: Orchestrator) -> Channe
         for target, reason in refused.items():
             raise DefinitionError(f"targets: number {definition.targets.index(target)}: {reason}")
         await asyncio.to_thread(orchestrator.setup.avatar, definition)
+        if orchestrator.synthesiser is not None:
+            voice_of(orchestrator.synthesiser, definition.voice)
     except (DefinitionError, SettingsError, AvatarError) as error:
         raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, "bad_channel", f"{error}.") from None
+    except SynthesisError as error:
+        raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, "bad_channel", f"voice: {error}") from None
     return definition
 
 

@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.websockets import WebSocket
 from typing_extensions import TypedDict
 
+from conversation.synthesis.synthesiser import AWAY, FAILED, SynthesisError
 from orchestrator.tasks.database import StoreUnavailable
 from orchestrator.tasks.open_logs import PASSING
 from orchestrator.tasks.task import FailureJson
@@ -20,6 +21,7 @@ from speech.audio.errors import AudioError, DecodeTimeout, TooLarge, TooLong
 
 _RETRY_STORE_S = 5
 _RETRY_PASSING_S = 5
+_RETRY_SYNTHESIS_S = 5
 _FAULT = "The server failed at this request. Its log says why."
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FAILING = (errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENXIO, errno.ENODEV, errno.ESTALE)
@@ -57,6 +59,14 @@ def from_audio_error(error: AudioError) -> ApiError:
     return ApiError(status, error.code, error.message)
 
 
+def from_synthesis_error(error: SynthesisError) -> ApiError:
+    """The answer to a text that can't be said, or not now."""
+    if error.code == AWAY:
+        return ApiError(HTTPStatus.SERVICE_UNAVAILABLE, error.code, error.message, _RETRY_SYNTHESIS_S)
+    status = HTTPStatus.BAD_GATEWAY if error.code == FAILED else HTTPStatus.UNPROCESSABLE_ENTITY
+    return ApiError(status, error.code, error.message)
+
+
 def from_os_error(error: OSError) -> ApiError:
     """The answer when what was sent can't be kept: the disk is full or fails, or files or memory are short.
 
@@ -79,10 +89,12 @@ def from_os_error(error: OSError) -> ApiError:
     return ApiError(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", _FAULT)
 
 
-def refusal_of(error: ApiError | AudioError | OSError) -> ApiError:
-    """What an upload is refused with."""
+def refusal_of(error: ApiError | AudioError | SynthesisError | OSError) -> ApiError:
+    """What an upload, or a text, is refused with."""
     if isinstance(error, ApiError):
         return error
+    if isinstance(error, SynthesisError):
+        return from_synthesis_error(error)
     return from_audio_error(error) if isinstance(error, AudioError) else from_os_error(error)
 
 

@@ -9,6 +9,7 @@ from http import HTTPStatus
 
 import numpy as np
 
+from conversation.synthesis.synthesiser import SynthesisError
 from orchestrator.http.errors import ApiError, from_os_error
 from orchestrator.http.task_routes import new_task, queue_full, require_ready, speech_parameters, unknown_channel
 from orchestrator.observability import logs
@@ -51,13 +52,17 @@ class LiveSpeech:
         name: str | None,
         source: LiveSource,
         kind: SpeechSource = SpeechSource.STREAM,
+        arrived_at: float | None = None,
     ) -> LiveSpeech:
-        """Accept a task whose speech still arrives, with the fields of an upload's form; raises ApiError."""
+        """Accept a task whose speech still arrives, with the fields of an upload's form; raises ApiError.
+
+        Its times count from `arrived_at`, else from now.
+        """
         require_ready(orchestrator)
         parameters = speech_parameters({**fields, "channel": channel_id}, orchestrator.defaults)
         if channel_id not in orchestrator.channels:
             raise unknown_channel(channel_id, orchestrator)
-        task = new_task(parameters, orchestrator.clock(), name, kind)
+        task = new_task(parameters, arrived_at or orchestrator.clock(), name, kind)
         logs.task_id.set(task.id)
         try:
             log = await orchestrator.board.begin(task)
@@ -85,22 +90,27 @@ class LiveSpeech:
         return min(self.task.frames_heard * self._source.rate_hz // FPS, self._source.samples)
 
     async def receive(
-        self, frames: AsyncIterator[SoundFrames], fault: Callable[[], Failure | None] = lambda: None
+        self,
+        frames: AsyncIterator[SoundFrames],
+        fault: Callable[[], Failure | None] = lambda: None,
+        bounded: bool = True,
     ) -> Failure | None:
         """Append all frames; returns why they broke off, by what `fault` says once they have ended, or None.
 
-        Waits while the log is `live_ahead_s` ahead of what was played, and returns early when the task is over.
+        Waits while the log is `live_ahead_s` ahead of what was played, where it is `bounded`, and then needs `follow`
+        beside it. Returns early when the task is over.
         """
         failure: Failure | None = None
         try:
             async for part in frames:
                 self._check(part)
-                await self._room()
+                if bounded:
+                    await self._room()
                 if self._log.end is not None:  # cancelled, or failed
                     return None
                 await self._log.append(part)
             failure = fault()
-        except AudioError as error:
+        except (AudioError, SynthesisError) as error:
             failure = Failure(error.code, error.message)
         except OSError as error:
             logger.error("the speech of task %s can't be stored: %s", self.task.id, error)

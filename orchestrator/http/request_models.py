@@ -7,11 +7,12 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
 from pydantic.json_schema import SkipJsonSchema
 
+from conversation.synthesis.synthesiser import FASTEST, SLOWEST
 from latentsync.avatar import Loop
 from orchestrator.avatars.adding import face_point
 from orchestrator.avatars.store import checked_name
 from orchestrator.channels.definition import ChannelDefinition
-from orchestrator.fields import AVATAR_NAME, AvatarName, ChannelName
+from orchestrator.fields import AVATAR_NAME, AvatarName, ChannelName, VoiceName
 from orchestrator.http.parameters import DIGITS, UploadedFile
 
 LIST_LIMIT = 1000
@@ -56,6 +57,22 @@ class SpeechForm(SpeechFields):
     """A speech with its sound: wav, mp3, m4a, ogg, flac, webm or aac."""
 
     audio_file: UploadedFile
+
+
+class SayFields(BaseModel):
+    """How a text is said; what is left out is as the channel has it."""
+
+    voice: VoiceName | _Absent = None
+    rate: Annotated[float, Field(ge=SLOWEST, le=FASTEST, allow_inf_nan=False)] | _Absent = None
+    num_inference_steps: Annotated[int, Field(ge=1)] | _Absent = None
+    guidance_scale: Annotated[float, Field(ge=1, allow_inf_nan=False)] | _Absent = None
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] | _Absent = None
+
+
+class SayBody(SayFields):
+    """A text, and how it is said."""
+
+    text: str
 
 
 class AvatarFields(BaseModel):

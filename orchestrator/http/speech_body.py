@@ -81,7 +81,7 @@ async def _spoken(request: Request) -> LiveSpeech:
         speech = await LiveSpeech.begin(orchestrator, channel_id, fields, name, source)
         following = asyncio.create_task(speech.follow(_nothing))
         try:
-            failure = await speech.receive(_joined(first, frames), lambda: body.fault)
+            failure = await speech.receive(joined(first, frames), lambda: body.fault)
         finally:
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
@@ -162,7 +162,8 @@ def _source(request: Request, longest_s: float) -> LiveSource:
         raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, "bad_pcm_type", message) from None
 
 
-async def _joined(first: SoundFrames, rest: AsyncIterator[SoundFrames]) -> AsyncIterator[SoundFrames]:
+async def joined(first: SoundFrames, rest: AsyncIterator[SoundFrames]) -> AsyncIterator[SoundFrames]:
+    """The first frames, and those after them."""
     yield first
     async for each in rest:
         yield each

@@ -48,6 +48,12 @@ class Metrics:
             buckets=(0.25, 0.5, 1, 1.5, 2, 2.5, 3, 4, 5, 7.5, 10, 20, 40, 80),
             registry=self.registry,
         )
+        self.text_first_sound_s = Histogram(
+            f"{PREFIX}_text_first_sound_seconds",
+            "From a text to its first sound on the stream",
+            buckets=(0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20, 40, 80),
+            registry=self.registry,
+        )
         self.triton_up = Gauge(f"{PREFIX}_triton_up", "1 while Triton is ready for speech", registry=self.registry)
         self.triton_server_up = Gauge(
             f"{PREFIX}_triton_server_up",

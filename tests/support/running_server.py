@@ -66,6 +66,7 @@ def settings_in(folder: Path, **changes: Any) -> Settings:
         "cpu_threads": 1,
         "x264_preset": "ultrafast",
         "drain_limit_s": 5.0,
+        "synthesiser": "none",  # a process more for each server: only for tests that say texts
     }
     return Settings(**{**defaults, **changes})
 

@@ -1,0 +1,120 @@
+"""`/v1/channels/{id}/say`: a text is said, each of its sentences while those after it are synthesised."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from http import HTTPStatus
+
+from pydantic import ValidationError
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from conversation.synthesis.synthesiser import SynthesisError, voice_of
+from orchestrator.http.arriving import small_json
+from orchestrator.http.errors import ApiError, refusal_of
+from orchestrator.http.live_speech import LiveSpeech
+from orchestrator.http.operations import Answer, operation
+from orchestrator.http.request_models import SayBody, SayFields
+from orchestrator.http.response_models import AcceptedJson
+from orchestrator.http.speech_body import joined
+from orchestrator.http.task_routes import require_ready, unknown_channel
+from orchestrator.http.text_source import TextSource
+from orchestrator.http.unread import read_rest
+from orchestrator.orchestrator import Orchestrator
+from speech.log import SoundFrames
+from speech.source import SpeechSource
+
+_UNREAD_BYTES = 1_000_000
+_BYTES_OF_FIELDS = 1000
+_BYTES_OF_CHAR = 12  # one beyond the basic plane, as two escapes
+
+
+@operation(
+    "Say a text",
+    Answer("The first sentence is synthesised, and the task will be said", AcceptedJson),
+    *(400, 404, 408, 413, 422, 502, 503, 507),
+    status=202,
+    body=SayBody,
+)
+async def say(request: Request) -> Response:
+    """Say the text of a JSON body."""
+    try:
+        speech = await _begun(request)
+    except (ApiError, SynthesisError) as error:
+        refusal = refusal_of(error)
+        refusal.closes = not await read_rest(request, _UNREAD_BYTES)
+        raise refusal from None
+    body: AcceptedJson = {"status": "processing_started", "task_id": speech.task.id}
+    return JSONResponse(body, HTTPStatus.ACCEPTED, headers={"Location": f"/v1/tasks/{speech.task.id}"})
+
+
+async def _begun(request: Request) -> LiveSpeech:
+    """The speech of a text whose first sound is there: what can't be said is refused, and never a task."""
+    orchestrator: Orchestrator = request.app.state.orchestrator
+    channel_id: str = request.path_params["channel_id"]
+    arrived_at = orchestrator.clock()
+    require_ready(orchestrator)
+    if channel_id not in orchestrator.channels:
+        raise unknown_channel(channel_id, orchestrator)
+    body = await _body(request, orchestrator.settings.say_limit_chars)
+    source = text_source(orchestrator, channel_id, body)
+    frames = source.frames(_whole(body.text))
+    try:
+        first = await anext(frames)
+        speech = await LiveSpeech.begin(
+            orchestrator, channel_id, parameters(body), None, source, SpeechSource.TEXT, arrived_at
+        )
+    except BaseException:
+        await frames.aclose()
+        raise
+    orchestrator.arrivals.add(_received(speech, first, frames), f"say-{speech.task.id}")
+    return speech
+
+
+def text_source(orchestrator: Orchestrator, channel_id: str, asked: SayFields) -> TextSource:
+    """What says a text as it was asked for, else as the channel has it; raises ApiError, SynthesisError."""
+    synthesiser = orchestrator.synthesiser
+    if synthesiser is None:
+        message = "This server says no texts: its setting synthesiser is none."
+        raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "no_synthesiser", message)
+    definition = orchestrator.channels[channel_id].definition
+    voice = voice_of(synthesiser, asked.voice or definition.voice, asked.rate or 1.0)
+    return TextSource(synthesiser, voice, definition.language or voice.language or "en", time.monotonic)
+
+
+def parameters(asked: SayFields) -> dict[str, str]:
+    """The fields of an upload's form that were asked for."""
+    names = {"num_inference_steps", "guidance_scale", "seed"}
+    return {name: str(value) for name, value in asked.model_dump(include=names, exclude_none=True).items()}
+
+
+async def _body(request: Request, longest: int) -> SayBody:
+    too_long = f"A text may have {longest} characters (say_limit_chars): send it in parts, or as a stream."
+    values = await small_json(request, _BYTES_OF_CHAR * longest + _BYTES_OF_FIELDS, too_long)
+    if not isinstance(values, dict):
+        raise ApiError(HTTPStatus.BAD_REQUEST, "broken_json", 'Send a JSON object: {"text": "Hello."}.')
+    try:
+        body = SayBody.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = str(first["loc"][0])
+        shown = "" if first["type"] == "missing" else f" (it is {str(first['input'])[:40]!r})"
+        raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, f"bad_{name}", f"{name}: {first['msg']}{shown}.") from None
+    if len(body.text) > longest:
+        raise ApiError(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "text_too_long", f"This one has {len(body.text)}. {too_long}"
+        )
+    return body
+
+
+async def _whole(text: str) -> AsyncIterator[bytes]:
+    yield text.encode("utf-8", "surrogatepass")  # half a character is refused as any other bytes that are no text
+
+
+async def _received(speech: LiveSpeech, first: SoundFrames, rest: AsyncGenerator[SoundFrames, None]) -> None:
+    """Bring the whole text into its log, however far that is ahead: a restart says what is there."""
+    try:
+        await speech.receive(joined(first, rest), bounded=False)
+    finally:
+        await rest.aclose()

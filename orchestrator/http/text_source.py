@@ -1,0 +1,60 @@
+"""Text as a source of frames: cut into sentences, synthesised, and framed while it arrives."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
+from dataclasses import replace
+
+from conversation.saying import spoken
+from conversation.sentences import sentences
+from conversation.synthesis.synthesiser import Synthesiser, SynthesisError, Voice
+from speech.audio.resampling import Framer
+from speech.log import SoundFrames
+
+_PIECE_S = 0.25  # a sentence must not hold up the event loop, nor come into the log as one
+
+
+class TextSource:
+    """A `LiveSource` of text as UTF-8, cut anywhere; its samples are the synthesiser's."""
+
+    def __init__(self, synthesiser: Synthesiser, voice: Voice, language: str, clock: Callable[[], float]) -> None:
+        self.rate_hz = synthesiser.rate_hz
+        self._framer = Framer(synthesiser.rate_hz, 1)
+        self._synthesiser = synthesiser
+        self._voice = voice
+        self._language = language
+        self._clock = clock
+
+    @property
+    def samples(self) -> int:
+        """Samples that were synthesised, pauses between sentences included."""
+        return self._framer.received
+
+    async def frames(self, blocks: AsyncIterator[bytes]) -> AsyncGenerator[SoundFrames, None]:
+        """The frames, a sentence after another; raises SynthesisError, after the frames of what came before it."""
+        async with (
+            aclosing(sentences(_decoded(blocks), self._language)) as cut,
+            aclosing(spoken(cut, self._synthesiser, self._voice, self._clock)) as sound,
+        ):
+            async for part in sound:
+                samples, most = part.samples, round(_PIECE_S * self.rate_hz)
+                for first in range(0, len(samples), most):
+                    frames = self._framer.push(samples[first : first + most, None])
+                    if part.may_pause and first + most >= len(samples):
+                        frames = replace(frames, may_pause=True)
+                    if len(frames) or frames.may_pause:
+                        yield frames
+        if len(last := self._framer.finish()):
+            yield last
+
+
+async def _decoded(blocks: AsyncIterator[bytes]) -> AsyncIterator[str]:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        async for block in blocks:
+            yield decoder.decode(block)
+        yield decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        raise SynthesisError("bad_text", "The text is not UTF-8. Send it as that.") from None
