@@ -28,6 +28,8 @@ class ChannelConfig:
     preview_socket: str
     targets: tuple[str, ...] = ()
     """Addresses that the stream goes to: rtmp, rtmps, srt or udp, or a file."""
+    packet_socket: str | None = None
+    """Unix socket at which other processes, as the one for WebRTC, read the encoded packets; None: nobody may."""
     picture_size: tuple[int, int] | None = None
     """Width and height of the stream, even; None: the avatar's own. Another shape gets black borders."""
     fade_frames: int = 5

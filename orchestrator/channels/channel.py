@@ -64,7 +64,8 @@ class Channel:
     ) -> None:
         self.definition = definition
         self.id = definition.channel
-        self.preview_socket = socket_path(setup.settings, definition.channel)
+        self.preview_socket = socket_path(setup.settings, definition.channel, "preview")
+        self.packet_socket = socket_path(setup.settings, definition.channel, "packets")
         self.viewers = 0
         self._setup = setup
         self._board = board

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from latentsync.avatar import PreparedAvatar
 from orchestrator.access.allowed_targets import AllowedTargets
@@ -98,7 +99,8 @@ class ChannelSetup:
         return ChannelConfig(
             id=definition.channel,
             avatar_dir=str(settings.avatars_dir / definition.avatar),
-            preview_socket=str(socket_path(settings, definition.channel)),
+            preview_socket=str(socket_path(settings, definition.channel, "preview")),
+            packet_socket=str(socket_path(settings, definition.channel, "packets")),
             targets=self.addresses(definition),
             picture_size=definition.picture_size,
             fade_frames=definition.fade_frames,
@@ -144,9 +146,9 @@ def open_avatar(settings: Settings, name: str) -> PreparedAvatar:
     return PreparedAvatar.open(folder)
 
 
-def socket_path(settings: Settings, channel_id: str) -> Path:
-    """Where a channel serves its preview."""
-    path = settings.run_dir / f"{channel_id}.preview.sock"
+def socket_path(settings: Settings, channel_id: str, what: Literal["preview", "packets"]) -> Path:
+    """Where a channel serves its preview, or its packets."""
+    path = settings.run_dir / f"{channel_id}.{what}.sock"
     if len(bytes(path)) <= _SOCKET_PATH_BYTES:
         return path
     # The data folder's path is too long: the socket lies in the temporary folder, its name derived from that path.
