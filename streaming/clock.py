@@ -32,7 +32,11 @@ class FrameClock:
 
     def lateness_s(self) -> float:
         """Seconds by which the next frame is late; negative while it is not due."""
-        return self._now() - (self._t0 + self._frame / FPS)
+        return self._now() - self.due_s(self._frame)
+
+    def due_s(self, frame: int) -> float:
+        """When a frame is due, on the present schedule."""
+        return self._t0 + frame / FPS
 
     def wait(self) -> int:
         """Sleeps until the next frame is due and returns its number."""

@@ -43,7 +43,7 @@ class ChannelConfig:
     ring_frames: int = 250
     """Frames of speech that may lie between orchestrator and channel (10 s)."""
     queue_frames: int = 75
-    """Pairs of picture and sound that may wait for ffmpeg (3 s)."""
+    """Pairs of picture and sound that may wait for the encoder (3 s)."""
     timeline_frames: int = 24 * 24 * 3600 * FPS
     """Frames after which the stream's times begin anew (24 days): FLV and RTMP have 31 bits for milliseconds."""
     video_bitrate_kbps: int = 2500
@@ -51,6 +51,8 @@ class ChannelConfig:
     encoder_threads: int = 1
     gop_frames: int = 25
     fragment_ms: int = 200
+    encoder: tuple[str, ...] = ()
+    """Program in the place of `python -m streaming.encoder_process`, and its first arguments."""
     ffmpeg: str = "ffmpeg"
     tls_ca_file: str | None = None
     """PEM file of the CAs that rtmps servers are checked with; None: those that the machine trusts."""
@@ -97,6 +99,7 @@ class ChannelConfig:
         size = values.get("picture_size")
         lists = {
             "targets": tuple(values.get("targets", ())),
+            "encoder": tuple(values.get("encoder", ())),
             "tls_unverified_hosts": tuple(values.get("tls_unverified_hosts", ())),
             "picture_size": None if size is None else tuple(size),
         }

@@ -7,12 +7,14 @@ from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
+from streaming.packet import Description, Packet, Track
+
 _MOST = 16
 _LATEST_S = 20.0
 """Within so much of the stream a frame is seen, or never: it was lost with an encoder, or time began anew."""
 _AAC_PACKET_S = 1024 / 48_000
 _ROUNDING_S = 0.001
-"""Of times in an FLV."""
+"""Of times that are sums of binary fractions."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,14 @@ class EncodedWatch:
         """These speeches were cancelled: idle may stand where their first frames would have been."""
         with self._lock:
             self._expected = deque((e for e in self._expected if e.speech_id not in speeches), _MOST)
+
+    def receive(self, message: Description | Packet) -> None:
+        """Takes what the encoder gives out; of the sounds AAC is looked at, whose packets are the longer ones."""
+        if isinstance(message, Packet):
+            if message.track is Track.H264:
+                self.picture(message.time_s)
+            elif message.track is Track.AAC:
+                self.sound(message.time_s)
 
     def picture(self, time_s: float) -> None:
         """The picture of this time of the stream came out."""

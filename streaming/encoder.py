@@ -1,4 +1,4 @@
-"""One run of ffmpeg: its process, its pipes, and a named thread for each of them."""
+"""One run of the encoder: its process, and a named thread for each of its pipes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import fcntl
 import logging
 import os
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -16,19 +17,22 @@ from numpy.typing import NDArray
 
 from processes.tethered import tethered
 from streaming.config import ChannelConfig
+from streaming.encoder_settings import EncoderSettings
 from streaming.encoder_steps import EncoderStep
-from streaming.ffmpeg_command import EncoderPipes, encoder_command
-from streaming.pair import Lane
+from streaming.packet import Description, Packet
+from streaming.packet_stream import PacketParser
+from streaming.pair import Pair
+from streaming.pair_stream import PairHeader
 from streaming.pairs import PairQueue
-from streaming.timeline import StreamTimeline
 
 _log = logging.getLogger(__name__)
 
 _PIPE_BYTES = 1 << 20
+_READ_BYTES = 1 << 16
 
 
 class EncoderRun:
-    """An ffmpeg that takes the pairs of one queue run until it ends, or the queue closes."""
+    """An encoder's process that takes the pairs of one queue run until it ends, or the queue closes."""
 
     def __init__(
         self,
@@ -38,104 +42,100 @@ class EncoderRun:
         run: int,
         first_tick: int,
         step: EncoderStep,
-        timeline: StreamTimeline,
-        on_line: Callable[[str], None],
-        on_progress: Callable[[dict[str, str]], None],
+        receive: Callable[[Description | Packet], None],
     ) -> None:
         self.number = run
+        self.drained = False
+        """Whether the encoder was given the whole run: when it ends then, nothing failed."""
         self._queue = queue
+        self._timeline_frames = config.timeline_frames
         self._first_tick = first_tick
         self._frame_step = step.frame_step
-        self._drained: set[Lane] = set()
-        video_read, self._video = os.pipe()
-        audio_read, self._audio = os.pipe()
-        flv_read, flv_write = os.pipe()
-        self.preview, preview_write = os.pipe()
-        progress, progress_write = os.pipe()
+        self._keyframe_wanted = threading.Event()
+        settings = EncoderSettings.of(config, size, run, step)
+        program = config.encoder or (sys.executable, "-m", "streaming.encoder_process")
+        self.process = subprocess.Popen(
+            tethered(*program, settings.to_json()),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
+        )  # fmt: skip
+        assert self.process.stdin is not None
         with contextlib.suppress(OSError):  # a smaller pipe only costs more system calls
-            fcntl.fcntl(self._video, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-        theirs = (video_read, audio_read, flv_write, preview_write, progress_write)
-        try:
-            command = encoder_command(config, *size, EncoderPipes(*theirs), first_tick, step)
-            self.process = subprocess.Popen(
-                tethered(*command),
-                pass_fds=theirs, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-            )  # fmt: skip
-        except BaseException:
-            for fd in (self._video, self._audio, flv_read, self.preview, progress):
-                os.close(fd)
-            raise
-        finally:
-            for fd in theirs:
-                os.close(fd)
+            # No larger than a picture: what waits in it can't be taken back.
+            fcntl.fcntl(self.process.stdin.fileno(), fcntl.F_SETPIPE_SZ, min(_PIPE_BYTES, size[0] * size[1] * 3))
         self.started = time.monotonic()
-        name = f"ffmpeg-{self.process.pid}"
+        name = f"encoder-{self.process.pid}"
         self._threads = [
-            threading.Thread(target=self._write, args=(Lane.VIDEO, self._video), name=f"{name}-video"),
-            threading.Thread(target=self._write, args=(Lane.AUDIO, self._audio), name=f"{name}-audio"),
-            threading.Thread(target=timeline.read, args=(flv_read,), name=f"{name}-flv"),
-            threading.Thread(target=self._read_log, args=(on_line,), name=f"{name}-log"),
-            threading.Thread(target=_read_progress, args=(progress, on_progress), name=f"{name}-progress"),
+            threading.Thread(target=self._write, name=f"{name}-pairs"),
+            threading.Thread(target=self._read, args=(receive,), name=f"{name}-packets"),
+            threading.Thread(target=self._read_log, name=f"{name}-log"),
         ]
         for thread in self._threads:
             thread.start()
 
-    @property
-    def drained(self) -> bool:
-        """Whether ffmpeg was given the whole run: when it ends then, nothing failed."""
-        return len(self._drained) == len(Lane)
+    def request_keyframe(self) -> None:
+        """Makes the next picture a keyframe."""
+        self._keyframe_wanted.set()
 
     def wait(self, timeout_s: float) -> int | None:
-        """ffmpeg's return code, or None when it still runs after `timeout_s`."""
+        """The process's return code, or None when it still runs after `timeout_s`."""
         try:
             return self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             return None
 
     def kill(self) -> None:
-        """Ends ffmpeg at once, also a stopped one."""
+        """Ends the process at once, also a stopped one."""
         self.process.kill()
 
     def close(self, timeout_s: float) -> None:
-        """Waits for ffmpeg to end once its input has ended, then terminates it, then kills it; joins the threads."""
+        """Waits for the process to end once its input has ended, then kills it; joins the threads."""
         if self.wait(timeout_s) is None:
-            self.process.terminate()
-            if self.wait(1.0) is None:
-                self.process.kill()
+            self.process.kill()
         self.process.wait()
         self._queue.end_run(self.number)
         for thread in self._threads:
             thread.join()
 
-    def _write(self, lane: Lane, fd: int) -> None:
-        try:
-            while (pair := self._queue.take(lane, self.number)) is not None:
-                if lane is Lane.AUDIO:
-                    _write_all(fd, memoryview(pair.sound))
-                elif (pair.tick - self._first_tick) % self._frame_step == 0:
-                    _write_all(fd, _flat(pair.picture))
-            self._drained.add(lane)
-        except BrokenPipeError:
-            pass  # ffmpeg is gone: the publisher sees it end and starts another
-        finally:
-            os.close(fd)
+    def _write(self) -> None:
+        assert self.process.stdin is not None
+        with self.process.stdin as sink:
+            fd = sink.fileno()
+            try:
+                while (pair := self._queue.take(self.number)) is not None:
+                    self._write_pair(fd, pair)
+                self.drained = True
+            except BrokenPipeError:
+                pass  # the encoder is gone: the publisher sees it end and starts another
 
-    def _read_log(self, on_line: Callable[[str], None]) -> None:
+    def _write_pair(self, fd: int, pair: Pair) -> None:
+        has_picture = (pair.tick - self._first_tick) % self._frame_step == 0
+        keyframe = has_picture and self._keyframe_wanted.is_set()
+        if keyframe:
+            self._keyframe_wanted.clear()
+        header = PairHeader(pair.tick % self._timeline_frames, pair.due_s, has_picture, keyframe)
+        _write_all(fd, memoryview(header.to_bytes()))
+        if has_picture:
+            _write_all(fd, _flat(pair.picture))
+        _write_all(fd, memoryview(pair.sound))
+
+    def _read(self, receive: Callable[[Description | Packet], None]) -> None:
+        assert self.process.stdout is not None
+        parser = PacketParser()
+        with self.process.stdout as stdout:
+            try:
+                while data := os.read(stdout.fileno(), _READ_BYTES):
+                    for message in parser.feed(data):
+                        receive(message)
+            except ValueError as error:
+                _log.error("encoder: %s; it is killed", error)
+                self.kill()
+
+    def _read_log(self) -> None:
         assert self.process.stderr is not None
         with self.process.stderr as stderr:
             for line in stderr:
-                on_line(line.decode(errors="replace").rstrip())
-
-
-def _read_progress(fd: int, on_progress: Callable[[dict[str, str]], None]) -> None:
-    values: dict[str, str] = {}
-    with os.fdopen(fd) as lines:
-        for line in lines:
-            key, _, value = line.strip().partition("=")
-            values[key] = value.strip()
-            if key == "progress":
-                on_progress(values)
-                values = {}
+                # Nothing to mask here: the encoder knows no target's address.
+                _log.warning("encoder: %s", line.decode(errors="replace").rstrip())
 
 
 def _flat(picture: NDArray[np.uint8]) -> memoryview:

@@ -1,156 +1,110 @@
-"""Splits a fragmented MP4 that arrives in pieces into its initialisation segment and its fragments."""
+"""The boxes of a fragmented MP4 with one H.264 and one AAC track (ISO/IEC 14496-12, -14 and -15)."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-_CONTAINERS = {b"moov", b"trak", b"mdia", b"minf", b"stbl", b"moof", b"traf"}
-_NON_SYNC_SAMPLE = 0x10000
-_MAX_BOX_BYTES = 64 << 20
+from streaming.packet import TrackDescription
+
+_VIDEO, _AUDIO = 1, 2
+AAC_FRAME = 1024
+"""Samples of one packet of AAC."""
+_KEY_SAMPLE, _OTHER_SAMPLE = 0x02000000, 0x01010000
+"""Sample flags: depends on no other; depends on others, and isn't a sync sample."""
+_IDENTITY = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
 
 
 @dataclass(frozen=True)
-class InitSegment:
-    """ftyp and moov: what a player needs before any fragment; `codecs` as MediaSource wants them."""
+class Sample:
+    """A coded picture or frame of sound; `time` in its track's ticks."""
 
-    data: bytes
-    video_track: int
-    codecs: str
-
-
-@dataclass(frozen=True)
-class Fragment:
-    """moof and mdat; `keyframe` says that its first picture needs no other."""
-
+    time: int
     data: bytes
     keyframe: bool
 
 
-class FragmentParser:
-    """Takes bytes as they come and yields the segments that they complete; raises ValueError on what is no MP4.
-
-    ffmpeg's MP4 muxer lets every run begin at zero; here each fragment's time is moved by `start_s`, so that a player
-    sees one timeline over all runs.
-    """
-
-    def __init__(self, start_s: float = 0.0) -> None:
-        self._start_s = start_s
-        self._timescales: dict[int, int] = {}
-        self._buffer = bytearray()
-        self._pending = bytearray()
-        self._moof = b""
-        self._video_track = 0
-
-    def feed(self, data: bytes) -> Iterator[InitSegment | Fragment]:
-        """Segments completed by `data`."""
-        self._buffer += data
-        while (box := self._take_box()) is not None:
-            kind, content = box
-            self._pending += content
-            if kind == b"moov":
-                yield self._init_segment(content)
-            elif kind == b"moof":
-                self._moof = content
-                self._move(len(self._pending) - len(content))
-            elif kind == b"mdat":
-                yield Fragment(self._take_pending(), _starts_with_keyframe(self._moof, self._video_track))
-
-    def _take_box(self) -> tuple[bytes, bytes] | None:
-        if len(self._buffer) < 8:
-            return None
-        size, kind = struct.unpack_from(">I4s", self._buffer)
-        if not 8 <= size <= _MAX_BOX_BYTES or not kind.isalnum():
-            raise ValueError(f"no MP4 box: type {kind!r}, {size} bytes")
-        if len(self._buffer) < size:
-            return None
-        content = bytes(self._buffer[:size])
-        del self._buffer[:size]
-        return kind, content
-
-    def _take_pending(self) -> bytes:
-        data = bytes(self._pending)
-        self._pending.clear()
-        return data
-
-    def _move(self, offset: int) -> None:
-        """Adds the start to the times (tfdt) of the moof that lies at `offset` of what is pending."""
-        track = 0
-        for kind, content, at in _walk(self._moof):
-            if kind == b"tfhd":
-                track = struct.unpack_from(">I", content, 4)[0]
-            elif kind == b"tfdt":
-                layout = ">Q" if content[0] else ">I"
-                time = struct.unpack_from(layout, content, 4)[0]
-                time += round(self._start_s * self._timescales[track])
-                struct.pack_into(layout, self._pending, offset + at + 4, time)
-
-    def _init_segment(self, moov: bytes) -> InitSegment:
-        boxes = {kind: content for kind, content, _ in _walk(moov)}
-        self._video_track, self._timescales = _tracks(moov)
-        avcc = boxes.get(b"stsd_avcC", b"")
-        video = f"avc1.{avcc[1:4].hex()}" if len(avcc) >= 4 else ""
-        return InitSegment(self._take_pending(), self._video_track, f"{video},mp4a.40.2" if video else "")
+def init_segment(video: TrackDescription, video_scale: int, configuration: bytes, audio: TrackDescription) -> bytes:
+    """ftyp and moov; `video_scale` are the pictures' ticks a second, `configuration` is what avcC holds."""
+    return _box(b"ftyp", b"iso5", _u32(512), b"iso5iso6mp41") + _moov(video, video_scale, configuration, audio)
 
 
-def _walk(data: bytes, start: int = 0, end: int | None = None) -> Iterator[tuple[bytes, bytes, int]]:
-    """All boxes (type, content without header, offset of the content) in depth-first order."""
-    position, end = start, len(data) if end is None else end
-    while position + 8 <= end:
-        size, kind = struct.unpack_from(">I4s", data, position)
-        if size < 8:
-            return
-        yield kind, data[position + 8 : position + size], position + 8
-        if kind in _CONTAINERS:
-            yield from _walk(data, position + 8, position + size)
-        elif kind == b"stsd":
-            at = data.find(b"avcC", position, position + size)
-            if at >= 0:
-                yield b"stsd_avcC", data[at + 4 : position + size], at + 4
-        position += size
+def fragment(sequence: int, pictures: list[Sample], picture_ticks: int, sounds: list[Sample]) -> bytes:
+    """moof and mdat of samples that follow one another; a picture lasts `picture_ticks`. Not both may be empty."""
+    tracks = [(_VIDEO, pictures, picture_ticks), (_AUDIO, sounds, AAC_FRAME)]
+    tracks = [track for track in tracks if track[1]]
+    mfhd = _full_box(b"mfhd", 0, 0, struct.pack(">I", sequence))
+    # Twice: the offsets of the samples depend on the length of the moof.
+    offsets = [0] * len(tracks)
+    for _ in range(2):
+        trafs = [_traf(*track, offset) for track, offset in zip(tracks, offsets, strict=True)]
+        moof = _box(b"moof", mfhd, *trafs)
+        at = len(moof) + 8
+        for place, (_, samples, _) in enumerate(tracks):
+            offsets[place] = at
+            at += sum(len(sample.data) for sample in samples)
+    return moof + _box(b"mdat", *(sample.data for _, samples, _ in tracks for sample in samples))
 
 
-def _tracks(moov: bytes) -> tuple[int, dict[int, int]]:
-    """Id of the video track, and ticks per second of every track."""
-    track, video = 0, None
-    timescales = {}
-    for kind, content, _ in _walk(moov):
-        if kind == b"tkhd":
-            track = struct.unpack_from(">I", content, 20 if content[0] else 12)[0]
-        elif kind == b"mdhd":
-            timescales[track] = struct.unpack_from(">I", content, 20 if content[0] else 12)[0]
-        elif kind == b"hdlr" and content[8:12] == b"vide":
-            video = track
-    if video is None:
-        raise ValueError("the MP4 holds no video track")
-    return video, timescales
+def _traf(track: int, samples: list[Sample], ticks: int, offset: int) -> bytes:
+    flags = _OTHER_SAMPLE if track == _VIDEO else _KEY_SAMPLE
+    # Offsets count from the moof; one duration and one set of flags for all samples.
+    tfhd = _full_box(b"tfhd", 0, 0x020028, struct.pack(">III", track, ticks, flags))
+    tfdt = _full_box(b"tfdt", 1, 0, struct.pack(">Q", samples[0].time))
+    first = _KEY_SAMPLE if samples[0].keyframe else flags
+    sizes = struct.pack(f">{len(samples)}I", *(len(sample.data) for sample in samples))
+    # Offset, flags of the first sample, and a size for each.
+    trun = _full_box(b"trun", 0, 0x000205, struct.pack(">IiI", len(samples), offset, first), sizes)
+    return _box(b"traf", tfhd, tfdt, trun)
 
 
-def _starts_with_keyframe(moof: bytes, video_track: int) -> bool:
-    """Whether the first video sample is a sync sample (ISO/IEC 14496-12: tfhd and trun sample flags)."""
-    track, default_flags = 0, None
-    for kind, content, _ in _walk(moof):
-        if kind == b"tfhd":
-            flags, track = struct.unpack_from(">II", content)
-            # Optional fields in this order: base offset (8 bytes), description, duration, size, flags (4 each).
-            offset = 8 + 8 * bool(flags & 0x1) + 4 * sum(bool(flags & bit) for bit in (0x2, 0x8, 0x10))
-            default_flags = struct.unpack_from(">I", content, offset)[0] if flags & 0x20 else None
-        elif kind == b"trun" and track == video_track:
-            return _first_sample_is_sync(content, default_flags)
-    return False
+def _moov(video: TrackDescription, video_scale: int, configuration: bytes, audio: TrackDescription) -> bytes:
+    mvhd = _full_box(
+        b"mvhd", 0, 0, struct.pack(">4IIH10x", 0, 0, 1000, 0, 1 << 16, 1 << 8), _IDENTITY, bytes(24), _u32(3)
+    )
+    sides = struct.pack(">HHII4xH32xHh", video.width, video.height, 72 << 16, 72 << 16, 1, 24, -1)
+    avc1 = _box(b"avc1", bytes(6), struct.pack(">H16x", 1), sides, _box(b"avcC", configuration))
+    mp4a = _box(
+        b"mp4a", bytes(6), struct.pack(">H8xHH4xI", 1, audio.channels, 16, audio.sample_rate_hz << 16), _esds(audio)
+    )
+    video_track = _trak(_VIDEO, video_scale, b"vide", _full_box(b"vmhd", 0, 1, bytes(8)), avc1, video)
+    audio_track = _trak(_AUDIO, audio.sample_rate_hz, b"soun", _full_box(b"smhd", 0, 0, bytes(4)), mp4a, audio)
+    trexes = (_full_box(b"trex", 0, 0, struct.pack(">5I", track, 1, 0, 0, 0)) for track in (_VIDEO, _AUDIO))
+    return _box(b"moov", mvhd, video_track, audio_track, _box(b"mvex", *trexes))
 
 
-def _first_sample_is_sync(trun: bytes, default_flags: int | None) -> bool:
-    flags, count = struct.unpack_from(">II", trun)
-    if count == 0:
-        return False
-    offset = 8 + 4 * bool(flags & 0x1)
-    if flags & 0x4:
-        sample_flags = struct.unpack_from(">I", trun, offset)[0]
-    elif flags & 0x400:
-        offset += 4 * sum(bool(flags & bit) for bit in (0x100, 0x200))
-        sample_flags = struct.unpack_from(">I", trun, offset)[0]
-    else:
-        sample_flags = _NON_SYNC_SAMPLE if default_flags is None else default_flags
-    return not sample_flags & _NON_SYNC_SAMPLE
+def _trak(track: int, scale: int, handler: bytes, header: bytes, entry: bytes, description: TrackDescription) -> bytes:
+    volume = 1 << 8 if handler == b"soun" else 0
+    sides = struct.pack(">II", description.width << 16, description.height << 16)
+    tkhd = _full_box(b"tkhd", 0, 3, struct.pack(">5I8xhhH2x", 0, 0, track, 0, 0, 0, 0, volume), _IDENTITY, sides)
+    mdhd = _full_box(b"mdhd", 0, 0, struct.pack(">4IHH", 0, 0, scale, 0, 0x55C4, 0))  # language: undetermined
+    hdlr = _full_box(b"hdlr", 0, 0, bytes(4), handler, bytes(12), b"\0")
+    dinf = _box(b"dinf", _full_box(b"dref", 0, 0, _u32(1), _full_box(b"url ", 0, 1)))
+    tables = ((b"stts", 4), (b"stsc", 4), (b"stsz", 8), (b"stco", 4))
+    empty = (_full_box(kind, 0, 0, bytes(size)) for kind, size in tables)
+    stbl = _box(b"stbl", _full_box(b"stsd", 0, 0, _u32(1), entry), *empty)
+    return _box(b"trak", tkhd, _box(b"mdia", mdhd, hdlr, _box(b"minf", header, dinf, stbl)))
+
+
+def _esds(audio: TrackDescription) -> bytes:
+    """The AudioSpecificConfig in its descriptors (ISO/IEC 14496-1, 7.2.6)."""
+    specific = _descriptor(5, audio.extradata)
+    decoder = _descriptor(4, bytes([0x40, 0x15]) + bytes(11) + specific)  # MPEG-4 AAC, an audio stream
+    return _full_box(b"esds", 0, 0, _descriptor(3, bytes(3) + decoder + _descriptor(6, b"\2")))
+
+
+def _descriptor(tag: int, content: bytes) -> bytes:
+    return bytes([tag, len(content)]) + content
+
+
+def _u32(value: int) -> bytes:
+    return struct.pack(">I", value)
+
+
+def _full_box(kind: bytes, version: int, flags: int, *content: bytes) -> bytes:
+    return _box(kind, _u32(version << 24 | flags), *content)
+
+
+def _box(kind: bytes, *content: bytes) -> bytes:
+    data = b"".join(content)
+    return _u32(8 + len(data)) + kind + data

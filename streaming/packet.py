@@ -6,6 +6,12 @@ from dataclasses import dataclass
 from enum import Enum
 from fractions import Fraction
 
+from streaming.config import FPS
+
+START_FRAMES = FPS
+"""Frames by which the stream's times are ahead: the priming of the sound's encoders lies before the first frame, and no
+time becomes negative."""
+
 
 class Track(Enum):
     """What a packet carries, and how.
@@ -45,8 +51,8 @@ class Packet:
 class TrackDescription:
     """What a decoder of one track is set up with.
 
-    `extradata` is SPS and PPS as Annex B for H.264, the AudioSpecificConfig for AAC, and OpusHead for Opus. Sizes are
-    pixels; those of sound are zero, as are rate and channels of the picture.
+    `extradata` is SPS and PPS as Annex B for H.264, the AudioSpecificConfig for AAC, and OpusHead for Opus. What
+    a track doesn't have is zero.
     """
 
     track: Track
@@ -55,6 +61,7 @@ class TrackDescription:
     height: int = 0
     sample_rate_hz: int = 0
     channels: int = 0
+    frames_per_second: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -70,3 +77,8 @@ class Description:
             if each.track is track:
                 return each
         raise KeyError(f"the stream has no {track.value} track")
+
+
+def stream_time_s(tick: int, timeline_frames: int) -> float:
+    """The time of a frame in the encoded stream, which begins anew every `timeline_frames` frames."""
+    return (START_FRAMES + tick % timeline_frames) / FPS

@@ -1,20 +1,12 @@
-"""A picture with its sound: what the frame clock makes of each tick, and what two writers give to the encoder."""
+"""A picture with its sound: what the frame clock makes of each tick, and what the encoder gets."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
-
-
-class Lane(IntEnum):
-    """The half of a pair that a writer takes."""
-
-    VIDEO = 0
-    AUDIO = 1
 
 
 @dataclass(frozen=True)
@@ -22,7 +14,7 @@ class Pair:
     """Frame `tick` of the stream: uint8 [H, W, 3] and s16le [1920]; `pooled` pictures go back to the pool.
 
     `speech` is the id of the speech that the frame belongs to, None for idle, and `frame` the number of the frame of it
-    that sounds, None for silence. `position` is where the avatar is.
+    that sounds, None for silence. `position` is where the avatar is, `due_s` the monotonic time when the frame was due.
     """
 
     tick: int
@@ -32,11 +24,12 @@ class Pair:
     speech: str | None = None
     frame: int | None = None
     position: int = 0
+    due_s: float = 0.0
 
 
 @dataclass(frozen=True)
 class Dropped:
-    """The place of a pair that was dropped: raw pipes take time from counting, so something must be written for it."""
+    """The place of a pair that was dropped."""
 
     tick: int
     speech: str | None

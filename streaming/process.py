@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import os
@@ -28,8 +29,9 @@ from streaming.compositor import Compositor
 from streaming.config import FPS, ChannelConfig
 from streaming.control import ControlPort, Request
 from streaming.events import EndReason, MixerEvent, SpeechEncoded, SpeechEnded, SpeechStarted, Status
-from streaming.ffmpeg_command import stream_time_s
 from streaming.mixer import Mixer, Tick
+from streaming.packet import stream_time_s
+from streaming.packet_server import PacketServer
 from streaming.pair import Pair
 from streaming.preview import PreviewServer
 from streaming.publisher import Publisher
@@ -52,11 +54,19 @@ class Channel:
         self._reader = RingReader(ring, self._mixer)
         self._audio = AudioMixer()
         self._sounding = False
-        self._preview = PreviewServer(Path(config.preview_socket))
+        self._publisher = Publisher(config, size)
+        self._outputs = contextlib.ExitStack()
         try:
-            self._publisher = Publisher(config, size, self._preview.attach)
+            self._preview = PreviewServer(Path(config.preview_socket), config.fragment_ms)
+            self._outputs.callback(self._preview.close)
+            self._publisher.listen(self._preview.publish)
+            if config.packet_socket is not None:
+                packets = PacketServer(Path(config.packet_socket), self._publisher.request_keyframe)
+                self._outputs.callback(packets.close)
+                self._publisher.listen(packets.publish)
         except BaseException:
-            self._preview.close()
+            self._publisher.close()
+            self._outputs.close()
             raise
         self._events: deque[tuple[int, MixerEvent]] = deque()
         self._clock = FrameClock(time.monotonic, self._wait_answering)
@@ -83,7 +93,7 @@ class Channel:
         """Ends the stream in order."""
         self._publisher.close()
         self._tell(lambda number: True)
-        self._preview.close()
+        self._outputs.close()
 
     def _tell(self, has_passed: Callable[[int], bool]) -> None:
         """Sends events in their order; the end of a speech waits until the encoder has it all, or it was dropped."""
@@ -127,7 +137,8 @@ class Channel:
             if self._config.test_pattern:
                 pattern.stamp(picture, number)
                 sound = pattern.sound(sound, number)
-        self._publisher.submit(Pair(number, picture, sound, pooled, tick.speech, tick.audio, tick.position))
+        due_s = self._clock.due_s(number)
+        self._publisher.submit(Pair(number, picture, sound, pooled, tick.speech, tick.audio, tick.position, due_s))
 
     def _sound(self, tick: Tick) -> bytes:
         after_silence = not self._sounding
@@ -197,7 +208,7 @@ class Channel:
             pattern.stamp(picture, tick)
             sound = pattern.sound(sound, tick)
         if fading is None:
-            return Pair(tick, picture, sound, pooled, position=position)
+            return Pair(tick, picture, sound, pooled, position=position, due_s=self._clock.due_s(tick))
         return replace(fading, picture=picture, sound=sound, pooled=pooled)
 
     def _status(self) -> Status:

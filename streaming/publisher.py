@@ -12,8 +12,8 @@ from streaming.encoded import EncodedWatch
 from streaming.encoder import EncoderRun
 from streaming.encoder_steps import EncoderStep, StepPolicy, ladder
 from streaming.events import PublisherState, TargetStatus
-from streaming.ffmpeg_lines import FfmpegLines
 from streaming.frame_pool import FramePool
+from streaming.packet import Description, Packet, Track
 from streaming.pair import IdleInstead, Pair, TakenBack
 from streaming.pairs import PairQueue
 from streaming.push import TargetPush
@@ -27,6 +27,8 @@ _GOOD_RUN_S = 30.0  # after a run this long the back-off begins anew
 _HUNG_S = 5.0
 _LOOK_S = 0.2
 _CLOSE_S = 3.0
+_SPEED_S = 1.0
+"""Over how long the encoder's speed is taken."""
 _WORST_FIRST = (PublisherState.RECONNECTING, PublisherState.CONNECTING, PublisherState.ON_AIR)
 
 
@@ -38,7 +40,7 @@ class Publisher:
     in the queue meanwhile. Raises ValueError for a target of no known kind.
     """
 
-    def __init__(self, config: ChannelConfig, size: tuple[int, int], on_preview: Callable[[int, float], None]) -> None:
+    def __init__(self, config: ChannelConfig, size: tuple[int, int]) -> None:
         for target in config.targets:
             check_target(target)
         self.pool = FramePool(size[1], size[0])
@@ -46,22 +48,30 @@ class Publisher:
         self.speed = 0.0
         self._config = config
         self._size = size
-        self._on_preview = on_preview
         self._queue = PairQueue(config.queue_frames, self.pool, config.timeline_frames)
         self.encoded = EncodedWatch(time.monotonic)
-        self._timeline = StreamTimeline(self.encoded)
+        self._timeline = StreamTimeline()
+        self._timeline.listen(self.encoded.receive)
         self._policy = StepPolicy(ladder(config, config.picture_size or size))
         self._step = self._policy.step
-        self._running = False
+        self._running: EncoderRun | None = None
         self._closing = threading.Event()
-        self._encoded: tuple[float, float] | None = None
-        self._lines = FfmpegLines()
+        self._encoded: tuple[float, float] | None = None  # times in the stream and on the clock
         self._lost_connections = 0  # of targets that were removed meanwhile
         self._pushes: dict[str, TargetPush] = {}
         self._retired: list[threading.Thread] = []
         self._thread = threading.Thread(target=self._supervise, name="publisher")
         self._thread.start()
         self.set_targets(config.targets)
+
+    def listen(self, listener: Callable[[Description | Packet], None]) -> None:
+        """Calls `listener` with each description and packet from now on, in a thread that it must not block."""
+        self._timeline.listen(listener)
+
+    def request_keyframe(self) -> None:
+        """Makes the next picture a keyframe."""
+        if (run := self._running) is not None:
+            run.request_keyframe()
 
     def submit(self, pair: Pair) -> None:
         """Queues a frame; when the encoder is so far behind that the queue is full, an older one is dropped for it."""
@@ -133,7 +143,7 @@ class Publisher:
         """The worst state of the encoder and all targets."""
         if self._closing.is_set():
             return PublisherState.CLOSED
-        if not self._running or not self._timeline.ready:
+        if self._running is None or not self._timeline.ready:
             return PublisherState.RECONNECTING if self.restarts > 0 else PublisherState.CONNECTING
         states = {status.state for status in self.targets}
         return next((state for state in _WORST_FIRST if state in states), PublisherState.ON_AIR)
@@ -170,23 +180,20 @@ class Publisher:
             begun = self._queue.begin_run(timeout_s=0.5)
             if begun is None:
                 continue
-            self._encoded = None
             if begun[1] // self._config.timeline_frames > self._timeline.epoch:
                 self._timeline.begin_epoch()
             self._step = self._policy.step
             try:
-                run = EncoderRun(
-                    self._config, self._size, self._queue, *begun, self._step,
-                    self._timeline, self._on_line, self._on_progress,
-                )  # fmt: skip
+                run = EncoderRun(self._config, self._size, self._queue, *begun, self._step, self._receive)
             except OSError as error:
-                _log.error("ffmpeg %s can't be started: %s", self._config.ffmpeg, error)
+                _log.error("the encoder can't be started: %s", error)
                 self._closing.wait(_BACK_OFF_S[-1])
                 continue
-            self._running = True
-            self._on_preview(run.preview, begun[1] / FPS)
+            self._running = run
             code = self._watch(run)
-            drained = self._running = run.drained  # before `close`, which ends the lanes of a killed one too
+            drained = run.drained  # before `close`, which ends the writer of a killed one too
+            if not drained:
+                self._running = None
             run.close(_CLOSE_S)
             if self._closing.is_set():
                 break
@@ -196,11 +203,11 @@ class Publisher:
             failures = 0 if time.monotonic() - run.started > _GOOD_RUN_S else failures
             delay = _BACK_OFF_S[min(failures, len(_BACK_OFF_S) - 1)]
             failures += 1
-            _log.error("ffmpeg ended with code %s: another one in %.1f s", code, delay)
+            _log.error("the encoder ended with code %s: another one in %.1f s", code, delay)
             self._closing.wait(delay)
 
     def _watch(self, run: EncoderRun) -> int | None:
-        """Waits until ffmpeg ends, hangs or the publisher closes; ffmpeg's return code where it has ended."""
+        """Waits until the encoder ends, hangs or the publisher closes; its return code where it has ended."""
         taken, since = self._queue.taken, time.monotonic()
         self._policy.begin(since)
         while not self._closing.is_set():
@@ -211,7 +218,7 @@ class Publisher:
             if self._queue.taken != taken or not len(self._queue):
                 taken, since = self._queue.taken, now
             elif now - since > _HUNG_S:
-                _log.error("ffmpeg took no frame for %.0f s: killed", _HUNG_S)
+                _log.error("the encoder took no frame for %.0f s: killed", _HUNG_S)
                 run.kill()
             if self._policy.step is self._step:
                 self._choose_step(run, now)
@@ -228,17 +235,15 @@ class Publisher:
             _log.warning("the encoder has kept up for a while: now %s", step.name)
         self._queue.finish_run(run.number)
 
-    def _on_line(self, line: str) -> None:
-        # Nothing to mask here: the encoder writes to pipes and knows no target's address.
-        _log.log(self._lines.level(line), "ffmpeg: %s", line)
+    def _receive(self, message: Description | Packet) -> None:
+        self._timeline.receive(message)
+        if isinstance(message, Packet) and message.track is Track.H264:
+            self._note_speed(message.time_s)
 
-    def _on_progress(self, values: dict[str, str]) -> None:
+    def _note_speed(self, encoded_s: float) -> None:
         now = time.monotonic()
-        try:
-            frames = int(values["frame"])
-        except (KeyError, ValueError):
-            return  # ffmpeg writes N/A before its first frame
-        encoded_s = frames * self._step.frame_step / FPS
-        if self._encoded is not None and now > self._encoded[1]:
+        if self._encoded is None:
+            self._encoded = (encoded_s, now)
+        elif now - self._encoded[1] >= _SPEED_S:
             self.speed = (encoded_s - self._encoded[0]) / (now - self._encoded[1])
-        self._encoded = (encoded_s, now)
+            self._encoded = (encoded_s, now)

@@ -1,18 +1,15 @@
-"""The encoded stream inside the channel: the output of all encoder runs as one stream, fanned out to the targets."""
+"""The encoded stream inside the channel: the packets of all encoder runs as one stream, fanned out to every output."""
 
 from __future__ import annotations
 
-import logging
-import os
 import threading
 from collections import deque
+from collections.abc import Callable
 
-from streaming.encoded import EncodedWatch
-from streaming.flv_tags import HEADER, FlvParser, Tag, TagKind
+from streaming.flv_tags import HEADER, Tag, TagKind
+from streaming.flv_writer import configuration_tags, packet_tag
+from streaming.packet import Description, Packet, Track
 
-_log = logging.getLogger(__name__)
-
-_READ_BYTES = 1 << 16
 _LONGEST_QUEUE_MS = 4_000
 """Longest backlog of a target; a slower target skips to the next keyframe."""
 
@@ -54,19 +51,20 @@ class TagQueue:
 
 
 class StreamTimeline:
-    """Joins the encoder runs and gives each tag to every subscriber; timestamps never go back.
+    """Joins the encoder runs; timestamps never go back.
 
-    The current group of pictures is kept, so that a target that connects can start at once.
+    Listeners get packets, subscribers FLV tags of them, which are made once. The current group of pictures is kept, so
+    that a target that connects can start at once.
     """
 
-    def __init__(self, watch: EncodedWatch | None = None) -> None:
-        """`watch` is told of each packet that came out of the encoder."""
+    def __init__(self) -> None:
         self.epoch = 0
-        self._watch = watch
         self._lock = threading.Lock()
         self._queues: set[TagQueue] = set()
         self._configuration: dict[TagKind, Tag] = {}
         self._group: list[Tag] = []
+        self._listeners: tuple[Callable[[Description | Packet], None], ...] = ()
+        self._last_pts: dict[Track, int] = {}
         self._last_ms = {TagKind.PICTURE: -1, TagKind.SOUND: -1}
         self._skew_ms = 0.0
 
@@ -109,18 +107,6 @@ class StreamTimeline:
         with self._lock:
             self._queues.discard(queue)
 
-    def read(self, fd: int) -> None:
-        """Reads the FLV of one encoder run from a pipe until it ends, and closes the pipe; blocks."""
-        parser = FlvParser()
-        try:
-            while data := os.read(fd, _READ_BYTES):
-                for tag in parser.feed(data):
-                    self.receive(tag)
-        except ValueError as error:
-            _log.error("encoder: %s; its output is ignored until the next run", error)
-        finally:
-            os.close(fd)
-
     def begin_epoch(self) -> None:
         """Ends all subscriptions: the timestamps restart at zero, which a running FLV can't contain."""
         with self._lock:
@@ -130,33 +116,44 @@ class StreamTimeline:
             self._configuration.clear()
             self._group = []
             self._last_ms = dict.fromkeys(self._last_ms, -1)
+            self._last_pts.clear()
             self.epoch += 1
 
-    def receive(self, tag: Tag) -> None:
-        """Adds the next tag of the encoder."""
+    def listen(self, listener: Callable[[Description | Packet], None]) -> None:
+        """Calls `listener` with each message from now on, in the thread that reads the encoder."""
+        self._listeners = (*self._listeners, listener)
+
+    def receive(self, message: Description | Packet) -> None:
+        """Adds the next message of the encoder."""
+        if isinstance(message, Description):
+            tags = configuration_tags(message)
+        else:
+            if message.pts <= self._last_pts.get(message.track, -1):
+                return  # the priming of a new run's sound overlaps the end of the run before
+            self._last_pts[message.track] = message.pts
+            tag = packet_tag(message)
+            tags = [] if tag is None else [tag]
+        for listener in self._listeners:
+            listener(message)
         with self._lock:
-            if tag.configuration:
-                known = self._configuration.get(tag.kind)
-                if known is not None and known.data[11:-4] == tag.data[11:-4]:
-                    return  # the same parameters as the run before: the targets need no new header
-                self._configuration[tag.kind] = tag
-            else:
-                if tag.time_ms <= self._last_ms[tag.kind]:
-                    return  # a new run's audio priming overlaps the end of the run before
-                self._last_ms[tag.kind] = tag.time_ms
-                self._note_skew()
-                if tag.keyframe:
-                    self._group = []
-                if self._group or tag.keyframe:
-                    self._group.append(tag)
-            for queue in self._queues:
-                queue.put(tag)
-        if tag.configuration or self._watch is None:
-            return
-        if tag.kind is TagKind.PICTURE:
-            self._watch.picture(tag.time_ms / 1000)
-        elif tag.kind is TagKind.SOUND:
-            self._watch.sound(tag.time_ms / 1000)
+            for tag in tags:
+                self._add(tag)
+
+    def _add(self, tag: Tag) -> None:
+        if tag.configuration:
+            known = self._configuration.get(tag.kind)
+            if known is not None and known.data == tag.data:
+                return  # the same parameters as the run before: the targets need no new header
+            self._configuration[tag.kind] = tag
+        else:
+            self._last_ms[tag.kind] = tag.time_ms
+            self._note_skew()
+            if tag.keyframe:
+                self._group = []
+            if self._group or tag.keyframe:
+                self._group.append(tag)
+        for queue in self._queues:
+            queue.put(tag)
 
     def _note_skew(self) -> None:
         picture, sound = self._last_ms[TagKind.PICTURE], self._last_ms[TagKind.SOUND]

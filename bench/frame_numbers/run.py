@@ -15,10 +15,9 @@ from bench.frame_numbers.speeches import DrawnSpeeches
 from bench.frame_numbers.stand_ins import FRAME_MS, NumberingEncoder, Target, VirtualTime
 from streaming.clock import FrameClock
 from streaming.config import FPS, ChannelConfig
-from streaming.flv_tags import FlvParser
 from streaming.frame_pool import FramePool
 from streaming.mixer import Mixer
-from streaming.pair import Lane, Pair
+from streaming.pair import Pair
 from streaming.pairs import PairQueue
 from streaming.timeline import StreamTimeline
 
@@ -100,7 +99,6 @@ class _Stream:
         self._queue = PairQueue(config.queue_frames, FramePool(1, 1), plan.timeline_frames)
         self._picture = np.zeros((1, 1, 3), np.uint8)
         self._encoder: NumberingEncoder | None = None
-        self._parser = FlvParser()
         self._run = 0
         self._runs = 0
         self._timeline = StreamTimeline()
@@ -119,6 +117,7 @@ class _Stream:
         self._queue.put(Pair(tick, self._picture, number.to_bytes(8, "big"), pooled=False))
         if tick % self._fault_ticks == self._fault_ticks - 1:
             self._queue.end_run(self._run)  # the encoder dies, and the next one goes on with this very pair
+            self._queue.take(self._run)  # its writer has written the one before
             self._encoder = None
         if not self._encode(tick):  # the run ends before this pair: times begin anew with it
             self._encoder = None
@@ -134,13 +133,13 @@ class _Stream:
     def _encode(self, tick: int) -> bool:
         """Hand the pair to the encoder, a new one where there is none; False where its run has ended."""
         encoder = self._encoder or self._begin_run()
-        video = self._queue.take(Lane.VIDEO, self._run)
-        sound = self._queue.take(Lane.AUDIO, self._run)
-        if video is None and sound is None:
+        pair = self._queue.take(self._run)
+        if pair is None:
             return False
-        if video is None or sound is None or not video.tick == int.from_bytes(sound.sound, "big") == tick:
-            self._counts.fault(f"the encoder gets picture {video} and sound {sound} at tick {tick}")
-        self._deliver(encoder.encode(tick))
+        if not pair.tick == int.from_bytes(pair.sound, "big") == tick:
+            self._counts.fault(f"the encoder gets pair {pair} at tick {tick}")
+        for packet in encoder.encode(tick):
+            self._timeline.receive(packet)
         return True
 
     def _begin_run(self) -> NumberingEncoder:
@@ -151,14 +150,9 @@ class _Stream:
             self._timeline.begin_epoch()
             self._received.begin_epoch()
         self._runs += 1
-        self._parser = FlvParser()
-        self._encoder = NumberingEncoder(self._config, first)
-        self._deliver(self._encoder.begin())
+        self._encoder = NumberingEncoder(self._config, self._runs, first)
+        self._timeline.receive(self._encoder.begin())
         return self._encoder
-
-    def _deliver(self, data: bytes) -> None:
-        for tag in self._parser.feed(data):
-            self._timeline.receive(tag)
 
     def record(self, ticks: int, took_s: float, date: datetime) -> FrameNumbersRecord:
         """What came out."""

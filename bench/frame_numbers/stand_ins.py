@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from fractions import Fraction
 
 from streaming.config import FPS, FRAME_SAMPLES, SAMPLE_RATE_HZ, ChannelConfig
-from streaming.encoder_steps import ladder
-from streaming.ffmpeg_command import EncoderPipes, encoder_command
-from streaming.flv_tags import HEADER, TagKind
+from streaming.flv_tags import TagKind
+from streaming.packet import START_FRAMES, Description, Packet, Track, TrackDescription
 from streaming.timeline import StreamTimeline, TagQueue
 
 FRAME_MS = 1000 // FPS
 _AAC_SAMPLES = 1024
+_PICTURE_BASE, _SOUND_BASE = Fraction(1, FPS), Fraction(1, SAMPLE_RATE_HZ)
+_NAL_UNIT = b"\0\0\0\1\x65"
+_PARAMETERS = b"\0\0\0\1\x67\x42\xc0\x1e\0\0\0\1\x68\xce"
 
 
 class VirtualTime:
@@ -36,37 +39,34 @@ class VirtualTime:
 
 
 class NumberingEncoder:
-    """One run of the encoder: FLV whose picture packets hold the number of their frame.
+    """One run of the encoder: packets that hold the number of their frame. Its sound grows by counting samples."""
 
-    Its times begin where the command line has ffmpeg begin them, the very command that a channel would run, and grow by
-    counting, as ffmpeg's do.
-    """
-
-    def __init__(self, config: ChannelConfig, first_tick: int) -> None:
-        command = encoder_command(config, 64, 64, EncoderPipes(3, 4, 5, 6, 7), first_tick, ladder(config, (64, 64))[0])
-        self.offset_ms = round(1000 * float(command[command.index("-output_ts_offset") + 1]))
+    def __init__(self, config: ChannelConfig, run: int, first_tick: int) -> None:
+        self._timeline_frames = config.timeline_frames
+        self._run = run
         self._gop = config.gop_frames
         self._frames = 0
+        self._first_sample = (START_FRAMES + first_tick % config.timeline_frames) * FRAME_SAMPLES
         self._samples = 0
         self._packets = 0
 
-    def begin(self) -> bytes:
-        """The header and the decoders' parameters."""
-        configuration = [_tag(TagKind.PICTURE, 0, b"\x17\x00avcc"), _tag(TagKind.SOUND, 0, b"\xaf\x00asc")]
-        return HEADER + b"".join(configuration)
+    def begin(self) -> Description:
+        """The decoders' parameters."""
+        video = TrackDescription(Track.H264, _PARAMETERS, 64, 64, frames_per_second=FPS)
+        audio = TrackDescription(Track.AAC, b"\x11\x90", sample_rate_hz=SAMPLE_RATE_HZ, channels=2)
+        return Description(self._run, (video, audio))
 
-    def encode(self, tick: int) -> bytes:
+    def encode(self, tick: int) -> Iterator[Packet]:
         """The packets of one pair: a picture, and the sound that is complete by now."""
         keyframe = self._frames % self._gop == 0
-        header = b"\x17\x01" if keyframe else b"\x27\x01"
-        data = _tag(TagKind.PICTURE, self.offset_ms + self._frames * FRAME_MS, header + tick.to_bytes(8, "big"))
+        pts = START_FRAMES + tick % self._timeline_frames
+        yield Packet(Track.H264, pts, _PICTURE_BASE, keyframe, _NAL_UNIT + b"%020d" % tick, 0.0)
         self._frames += 1
         self._samples += FRAME_SAMPLES
         while self._samples >= (self._packets + 1) * _AAC_SAMPLES:
-            time_ms = self.offset_ms + round(self._packets * _AAC_SAMPLES * 1000 / SAMPLE_RATE_HZ)
-            data += _tag(TagKind.SOUND, time_ms, b"\xaf\x01")
+            pts = self._first_sample + self._packets * _AAC_SAMPLES
+            yield Packet(Track.AAC, pts, _SOUND_BASE, True, b"aac", 0.0)
             self._packets += 1
-        return data
 
 
 class Target:
@@ -84,18 +84,5 @@ class Target:
             self.connections += 1
         while (tag := self._queue.take(0)) is not None:
             if not tag.configuration:
-                number = int.from_bytes(tag.data[13:21], "big") if tag.kind is TagKind.PICTURE else -1
+                number = int(tag.data[-24:-4]) if tag.kind is TagKind.PICTURE else -1
                 yield tag.kind, tag.time_ms, number
-
-
-def _tag(kind: TagKind, time_ms: int, payload: bytes) -> bytes:
-    size = len(payload)
-    low, high = time_ms & 0xFFFFFF, time_ms >> 24
-    return (
-        bytes((kind,))
-        + size.to_bytes(3, "big")
-        + low.to_bytes(3, "big")
-        + bytes((high, 0, 0, 0))
-        + payload
-        + (11 + size).to_bytes(4, "big")
-    )

@@ -8,7 +8,7 @@ from bench.stream.load import LoadMeter
 
 _ROLES = (
     ("streaming.process", "channel"),
-    ("rawvideo", "encoder"),
+    ("streaming.encoder_process", "encoder"),
     ("s16le", "decoders"),
     ("rtmp://", "push"),
     ("triton_python_backend_stub", "models"),

@@ -68,7 +68,7 @@ class LoadMeter:
             found.append(("channel", channel))
             for child in _children(channel):
                 command = _command(child)
-                found.append(("encoder" if b"rawvideo" in command else "push", child))
+                found.append(("encoder" if b"streaming.encoder_process" in command else "push", child))
         return found
 
 

@@ -17,7 +17,7 @@ from streaming.control import Request
 from streaming.encoded import EncodedWatch
 from streaming.events import ChannelEvent, EndReason, SpeechEnded
 from streaming.frame_pool import FramePool
-from streaming.pair import IdleInstead, Lane, Pair, TakenBack
+from streaming.pair import IdleInstead, Pair, TakenBack
 from streaming.pairs import PairQueue
 from streaming.ring import FrameRing
 from tests.support.grey_avatar import RESOLUTION
@@ -48,12 +48,12 @@ class StillPublisher:
     step = None
     targets = ()
 
-    def __init__(self, config: ChannelConfig, size: tuple[int, int], on_preview: object) -> None:
+    def __init__(self, config: ChannelConfig, size: tuple[int, int]) -> None:
         self.pool = FramePool(size[1], size[0])
         self.encoded = EncodedWatch(lambda: 0.0)
         self.queue = PairQueue(config.queue_frames, self.pool, config.timeline_frames)
         self.run: int | None = None
-        self.given: dict[Lane, list[Pair]] = {lane: [] for lane in Lane}
+        self.given: list[Pair] = []
 
     def submit(self, pair: Pair) -> None:
         self.queue.put(pair)
@@ -67,17 +67,19 @@ class StillPublisher:
     def dropped_of(self, speech: str) -> int:
         return self.queue.dropped_of(speech)
 
-    def take(self, lane: Lane, count: int) -> None:
-        """The encoder takes so many halves; each keeps its content, as a pipe would."""
+    def listen(self, listener: object) -> None: ...
+
+    def take(self, count: int) -> None:
+        """The encoder takes so many pairs; each keeps its content, as a pipe would."""
         for _ in range(count):
-            pair = None if self.run is None else self.queue.take(lane, self.run)
+            pair = None if self.run is None else self.queue.take(self.run)
             if pair is None:  # the first run, or the one behind a long row of dropped pairs
                 begun = self.queue.begin_run(1)
                 assert begun is not None
                 self.run = begun[0]
-                pair = self.queue.take(lane, self.run)
+                pair = self.queue.take(self.run)
                 assert pair is not None
-            self.given[lane].append(Pair(pair.tick, pair.picture.copy(), pair.sound, False))
+            self.given.append(Pair(pair.tick, pair.picture.copy(), pair.sound, False))
 
     def close(self) -> None: ...
 
@@ -111,17 +113,12 @@ class Stage:
         for _ in range(count):
             self.channel.frame()
             if taken:
-                for lane in (Lane.VIDEO, Lane.AUDIO):
-                    self.publisher.take(lane, 1)
+                self.publisher.take(1)
 
     def drain(self) -> None:
         """The encoder takes all that waits."""
-        while len(self.publisher.given[Lane.VIDEO]) < len(self.publisher.given[Lane.AUDIO]):
-            self.publisher.take(Lane.VIDEO, 1)
         while len(self.publisher.queue):
-            self.publisher.take(Lane.VIDEO, 1)
-            if len(self.publisher.given[Lane.AUDIO]) < len(self.publisher.given[Lane.VIDEO]):
-                self.publisher.take(Lane.AUDIO, 1)
+            self.publisher.take(1)
 
 
 @pytest.fixture
@@ -136,6 +133,9 @@ def stage(avatar: PreparedAvatar, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
         def wait(self) -> int:
             return next(self._frames)
+
+        def due_s(self, frame: int) -> float:
+            return frame / 25
 
         def lateness_s(self) -> float:
             return 0.0
@@ -171,7 +171,7 @@ def waiting(stage: Stage) -> None:
 def fading_in(stage: Stage) -> None:
     stage.open("a", None)
     stage.write("a", 0, 60)
-    while not mouths(stage.publisher.given[Lane.VIDEO]):
+    while not mouths(stage.publisher.given):
         stage.frames(1)
 
 
@@ -209,33 +209,30 @@ def closing_after_a_late_end(stage: Stage) -> None:
 STATES = [waiting, fading_in, speaking, underrun_just_now, long_underrun, fading_out, closing_after_a_late_end]
 
 
-@pytest.mark.parametrize("sound_ahead", [0, 2])
 @pytest.mark.parametrize("backlog", [0, 1, 2, 3, 10, 40, 120])
 @pytest.mark.parametrize("begin", STATES, ids=lambda begin: begin.__name__)
 def test_nothing_of_the_speech_is_given_to_the_encoder_later_than_200_ms_after_the_request(
-    stage: Stage, begin: Callable[[Stage], None], backlog: int, sound_ahead: int
+    stage: Stage, begin: Callable[[Stage], None], backlog: int
 ) -> None:
     begin(stage)
     stage.frames(backlog, taken=False)  # 120: the queue is full, and has dropped pairs
-    stage.publisher.take(Lane.AUDIO, min(backlog, sound_ahead))
-    last = max(pairs[-1].tick for pairs in stage.publisher.given.values())
-    given = stage.publisher.given[Lane.VIDEO][-1].tick
+    given = stage.publisher.given[-1].tick
     heard = stage.ask(op="interrupt")["heard"]
     stage.frames(30, taken=False)
     stage.drain()
     stage.frames(3)
-    pictures, sound = stage.publisher.given[Lane.VIDEO], stage.publisher.given[Lane.AUDIO]
-    ticks = [p.tick for p in pictures]
-    assert ticks == [p.tick for p in sound] == sorted(set(ticks))
+    pairs = stage.publisher.given
+    ticks = [p.tick for p in pairs]
+    assert ticks == sorted(set(ticks))
     assert ticks == list(range(len(ticks))) or backlog == 120, "no tick is lost"
-    assert max(mouths(pictures), default=0) < given + LIMIT_FRAMES
-    assert max(mouths(pictures), default=0) <= last + 1, "one frame of fade"
-    assert set(sounds(sound)) <= set(mouths(pictures)), "no sound without its lips"
+    assert max(mouths(pairs), default=0) < given + LIMIT_FRAMES
+    assert max(mouths(pairs), default=0) <= given + 1, "one frame of fade"
+    assert set(sounds(pairs)) <= set(mouths(pairs)), "no sound without its lips"
     (ended,) = [event for event in stage.port.events if isinstance(event, SpeechEnded)]
     assert heard.get("a", ended.played_frames) == ended.played_frames
     if ended.dropped_frames == 0:
-        assert len(sounds(sound)) == ended.played_frames
-    all_sound = np.concatenate([np.frombuffer(p.sound, np.int16) for p in sound]).astype(int)
+        assert len(sounds(pairs)) == ended.played_frames
+    all_sound = np.concatenate([np.frombuffer(p.sound, np.int16) for p in pairs]).astype(int)
     assert np.abs(np.diff(all_sound)).max() < LEVEL // 20 or backlog == 120, "no click"
 
 
@@ -250,7 +247,7 @@ def test_a_speech_that_is_over_but_still_waits_for_the_encoder_is_interrupted_to
     (ended,) = [event for event in stage.port.events if isinstance(event, SpeechEnded)]
     assert (ended.played_frames, ended.reason) == (heard["a"], EndReason.INTERRUPTED)
     assert 0 < heard["a"] <= 3
-    assert len(mouths(stage.publisher.given[Lane.VIDEO])) == heard["a"]
+    assert len(mouths(stage.publisher.given)) == heard["a"]
 
 
 def test_the_next_speech_begins_while_idle_of_the_interrupted_one_still_waits(stage: Stage) -> None:
@@ -262,9 +259,9 @@ def test_the_next_speech_begins_while_idle_of_the_interrupted_one_still_waits(st
     stage.ask(op="end", speech="b", frames=10)
     stage.frames(40, taken=False)
     stage.drain()
-    shown = mouths(stage.publisher.given[Lane.VIDEO])
+    shown = mouths(stage.publisher.given)
     assert len(shown) == heard + 10
-    assert len(sounds(stage.publisher.given[Lane.AUDIO])) == heard + 10
+    assert len(sounds(stage.publisher.given)) == heard + 10
 
 
 def test_cancelling_one_speech_leaves_the_pairs_of_another_alone(stage: Stage) -> None:
@@ -275,4 +272,4 @@ def test_cancelling_one_speech_leaves_the_pairs_of_another_alone(stage: Stage) -
     assert stage.ask(op="cancel", speech="b") == {"heard": 0}
     stage.frames(70, taken=False)
     stage.drain()
-    assert len(sounds(stage.publisher.given[Lane.AUDIO])) == 60
+    assert len(sounds(stage.publisher.given)) == 60

@@ -1,4 +1,4 @@
-"""The queue that keeps picture and sound together."""
+"""The queue between the frame clock and the encoder: whole pairs, one run after another."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import threading
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from streaming.frame_pool import FramePool
-from streaming.pair import Lane, Pair
+from streaming.pair import Pair
 from streaming.pairs import PairQueue
 
 TIMELINE = 1000
@@ -33,22 +34,11 @@ def begun(queue: PairQueue) -> tuple[int, int]:
     return run
 
 
-def taken(queue: PairQueue, lane: Lane, run: int) -> Pair:
+def taken(queue: PairQueue, run: int) -> Pair:
     """The next pair of a run that goes on."""
-    found = queue.take(lane, run)
+    found = queue.take(run)
     assert found is not None, "the run is over"
     return found
-
-
-def test_both_lanes_see_the_same_pairs_each_at_its_own_pace() -> None:
-    queue = PairQueue(10, FramePool(2, 2), TIMELINE)
-    for tick in range(5):
-        queue.put(pair(tick))
-    run, first = begun(queue)
-    assert first == 0
-    assert [taken(queue, Lane.AUDIO, run).tick for _ in range(2)] == [0, 1]
-    assert [taken(queue, Lane.VIDEO, run).tick for _ in range(4)] == [0, 1, 2, 3]
-    assert len(queue) == 1
 
 
 def kept(queue: PairQueue) -> list[int]:
@@ -56,7 +46,7 @@ def kept(queue: PairQueue) -> list[int]:
     run, _ = begun(queue)
     queue.close()
     found: list[Pair] = []
-    while (taken := queue.take(Lane.VIDEO, run)) is not None:
+    while (taken := queue.take(run)) is not None:
         found.append(taken)
     return [each.tick for each, before in zip(found, [None, *found], strict=False)
             if before is None or each.picture is not before.picture]  # fmt: skip
@@ -88,19 +78,19 @@ def test_idle_is_dropped_before_speech_and_the_pairs_of_each_speech_are_counted(
 
 
 def test_in_the_place_of_a_dropped_pair_the_last_picture_is_repeated_in_silence() -> None:
-    queue = PairQueue(3, FramePool(2, 2), TIMELINE)
-    for tick in range(3):
+    queue = PairQueue(2, FramePool(2, 2), TIMELINE)
+    for tick in range(2):
         queue.put(pair(tick, speech="a", sound=b"\1" * 3840))
     run, _ = begun(queue)
-    shown, heard = taken(queue, Lane.VIDEO, run), taken(queue, Lane.AUDIO, run)
-    assert (shown.tick, heard.tick) == (0, 0)
-    queue.put(pair(3, speech="a", sound=b"\1" * 3840))
+    shown = taken(queue, run)
+    for tick in (2, 3):
+        queue.put(pair(tick, speech="a", sound=b"\1" * 3840))
     assert queue.dropped == 1
-    pictures = [taken(queue, Lane.VIDEO, run) for _ in range(3)]
-    sounds = [taken(queue, Lane.AUDIO, run) for _ in range(3)]
-    assert [p.tick for p in pictures] == [s.tick for s in sounds] == [1, 2, 3]
-    assert [p.picture is shown.picture for p in pictures] == [True, False, False]
-    assert [any(s.sound) for s in sounds] == [False, True, True]
+    others = [taken(queue, run) for _ in range(3)]
+    assert [each.tick for each in others] == [1, 2, 3]
+    assert [each.picture is shown.picture for each in others] == [True, False, False]
+    assert [any(each.sound) for each in others] == [False, True, True]
+    assert others[0].due_s == pytest.approx(shown.due_s + 0.04)
 
 
 def test_a_picture_that_is_repeated_is_not_reused_meanwhile() -> None:
@@ -109,27 +99,34 @@ def test_a_picture_that_is_repeated_is_not_reused_meanwhile() -> None:
     first = pair(0, pooled=True, pool=pool)
     queue.put(first)
     run, _ = begun(queue)
-    for lane in Lane:
-        queue.take(lane, run)
-    for tick in range(1, 3):
+    queue.take(run)
+    for tick in range(1, 4):
         queue.put(pair(tick))
     assert queue.dropped == 1
-    for lane in Lane:
-        assert taken(queue, lane, run).tick == 1
+    assert taken(queue, run).tick == 1
     assert all(pool.take() is not first.picture for _ in range(8))
 
 
-def test_a_run_ends_for_both_lanes_before_a_long_row_of_dropped_pairs_and_the_next_begins_behind_it() -> None:
+def test_a_run_ends_before_a_long_row_of_dropped_pairs_and_the_next_begins_behind_it() -> None:
     queue = PairQueue(3, FramePool(2, 2), TIMELINE)
     queue.put(pair(0))
     run, _ = begun(queue)
-    queue.put(pair(1))
-    assert [taken(queue, Lane.AUDIO, run).tick for _ in range(2)] == [0, 1]
-    for tick in range(2, 100):
+    assert taken(queue, run).tick == 0
+    for tick in range(1, 100):
         queue.put(pair(tick))
-    assert [taken(queue, Lane.VIDEO, run).tick for _ in range(2)] == [0, 1], "what is heard is seen too"
-    assert queue.take(Lane.VIDEO, run) is queue.take(Lane.AUDIO, run) is None
-    assert begun(queue)[1] == 99
+    assert queue.take(run) is None
+    assert begun(queue)[1] == 97
+
+
+def test_the_pair_that_a_run_begins_with_is_not_dropped_while_its_encoder_starts() -> None:
+    queue = PairQueue(3, FramePool(2, 2), TIMELINE)
+    for tick in range(3):
+        queue.put(pair(tick))
+    run, first = begun(queue)
+    for tick in range(3, 60):
+        queue.put(pair(tick))
+    assert first == taken(queue, run).tick == 0
+    assert taken(queue, run).tick == 1, "the picture before, repeated"
 
 
 def test_a_run_that_is_finished_loses_no_pair() -> None:
@@ -137,33 +134,27 @@ def test_a_run_that_is_finished_loses_no_pair() -> None:
     for tick in range(10):
         queue.put(pair(tick))
     run, _ = begun(queue)
-    assert [taken(queue, Lane.AUDIO, run).tick for _ in range(2)] == [0, 1]
-    assert taken(queue, Lane.VIDEO, run).tick == 0
+    assert [taken(queue, run).tick for _ in range(2)] == [0, 1]
     queue.finish_run(run)
-    assert queue.take(Lane.AUDIO, run) is None
-    assert taken(queue, Lane.VIDEO, run).tick == 1
-    assert queue.take(Lane.VIDEO, run) is None
+    assert queue.take(run) is None
     again, first = begun(queue)
-    assert first == 2 and queue.dropped == 0
-    assert taken(queue, Lane.VIDEO, again).tick == taken(queue, Lane.AUDIO, again).tick == 2
+    assert (first, queue.dropped, queue.sent) == (2, 0, 2)
+    assert taken(queue, again).tick == 2
 
 
-def test_sound_waits_for_its_pictures_so_that_little_is_lost_with_an_encoder() -> None:
-    queue = PairQueue(20, FramePool(2, 2), TIMELINE)
-    for tick in range(10):
-        queue.put(pair(tick, speech="a"))
+def test_a_pair_that_an_encoder_was_not_given_whole_begins_the_next_run() -> None:
+    pool = FramePool(2, 2)
+    queue = PairQueue(20, pool, TIMELINE)
+    pairs = [pair(tick, pooled=True, pool=pool) for tick in range(3)]
+    for each in pairs:
+        queue.put(each)
     run, _ = begun(queue)
-    heard: list[Pair | None] = []
-    lane = threading.Thread(target=lambda: heard.extend(iter(lambda: queue.take(Lane.AUDIO, run), None)))
-    lane.start()
-    while len(heard) < 2:
-        pass
-    lane.join(0.2)
-    assert [p.tick for p in heard if p] == [0, 1]
-    queue.end_run(run)
-    lane.join(5)
-    assert begun(queue)[1] == 2
-    assert queue.dropped_of("a") == 2, "their sound went to the encoder that is gone"
+    assert [taken(queue, run).tick for _ in range(2)] == [0, 1]
+    queue.end_run(run)  # the encoder died while it was given the second
+    again, first = begun(queue)
+    assert (first, queue.dropped, queue.sent) == (1, 0, 1)
+    assert taken(queue, again).picture is pairs[1].picture
+    assert all(pool.take() is not pairs[1].picture for _ in range(8))
 
 
 def test_a_tick_has_passed_once_nothing_up_to_it_waits() -> None:
@@ -172,25 +163,23 @@ def test_a_tick_has_passed_once_nothing_up_to_it_waits() -> None:
         queue.put(pair(tick))
     run, _ = begun(queue)
     assert not queue.has_passed(0)
-    queue.take(Lane.VIDEO, run)
+    queue.take(run)
     assert queue.has_passed(0) and not queue.has_passed(1)
-    queue.put(pair(2))
+    for tick in (2, 3):
+        queue.put(pair(tick))
     assert queue.has_passed(1), "it was dropped"
 
 
-def test_a_new_run_starts_both_lanes_at_the_same_pair() -> None:
+def test_the_writer_of_a_run_that_is_over_gets_nothing_more() -> None:
     queue = PairQueue(20, FramePool(2, 2), TIMELINE)
     for tick in range(10):
         queue.put(pair(tick))
     run, _ = begun(queue)
-    for _ in range(3):
-        queue.take(Lane.VIDEO, run)
-    for _ in range(5):
-        queue.take(Lane.AUDIO, run)
+    assert [taken(queue, run).tick for _ in range(3)] == [0, 1, 2]
     again, first = begun(queue)
-    assert first == 5
-    assert queue.take(Lane.VIDEO, run) is None, "the old run is over"
-    assert taken(queue, Lane.VIDEO, again).tick == taken(queue, Lane.AUDIO, again).tick == 5
+    assert first == 2
+    assert queue.take(run) is None
+    assert taken(queue, again).tick == 2
 
 
 def test_a_run_begins_only_with_a_pair_to_begin_with() -> None:
@@ -198,9 +187,10 @@ def test_a_run_begins_only_with_a_pair_to_begin_with() -> None:
     assert queue.begin_run(0.01) is None
     queue.put(pair(5))
     run, first = begun(queue)
-    queue.take(Lane.VIDEO, run)
-    assert first == 5
-    assert queue.begin_run(0.01) is None, "a pair that was taken is not a beginning"
+    assert first == 5 and taken(queue, run).tick == 5
+    queue.finish_run(run)
+    assert queue.take(run) is None
+    assert queue.begin_run(0.01) is None, "a pair that was written is not a beginning"
 
 
 def test_picture_buffers_are_reused_but_not_while_they_are_written() -> None:
@@ -210,11 +200,9 @@ def test_picture_buffers_are_reused_but_not_while_they_are_written() -> None:
     queue.put(first)
     queue.put(pair(1, pooled=True, pool=pool))
     run, _ = begun(queue)
-    queue.take(Lane.VIDEO, run)
-    queue.take(Lane.AUDIO, run)
-    queue.take(Lane.AUDIO, run)
+    queue.take(run)
     assert pool.take() is not first.picture
-    queue.take(Lane.VIDEO, run)
+    queue.take(run)
     assert pool.take() is first.picture
 
 
@@ -260,12 +248,12 @@ def test_memory_of_an_outage_goes_back_whatever_was_allocated_meanwhile() -> Non
     assert resident_bytes() - before - sum(map(len, between)) < 5 * 1500 * 1000 * 3
 
 
-def test_closing_lets_the_lanes_drain() -> None:
+def test_closing_lets_the_writer_drain() -> None:
     queue = PairQueue(10, FramePool(2, 2), TIMELINE)
     queue.put(pair(0))
     run, _ = begun(queue)
     taken: list[Pair | None] = []
-    lane = threading.Thread(target=lambda: taken.extend(queue.take(Lane.VIDEO, run) for _ in range(2)))
+    lane = threading.Thread(target=lambda: taken.extend(queue.take(run) for _ in range(2)))
     lane.start()
     queue.close()
     lane.join(5)
@@ -277,9 +265,8 @@ def test_a_run_ends_where_time_begins_anew() -> None:
     for tick in range(998, 1003):
         queue.put(pair(tick))
     run, _ = begun(queue)
-    for lane in Lane:
-        assert [taken(queue, lane, run).tick for _ in range(2)] == [998, 999]
-        assert queue.take(lane, run) is None
+    assert [taken(queue, run).tick for _ in range(2)] == [998, 999]
+    assert queue.take(run) is None
     again, first = begun(queue)
     assert first == 1000
-    assert [taken(queue, Lane.VIDEO, again).tick for _ in range(3)] == [1000, 1001, 1002]
+    assert [taken(queue, again).tick for _ in range(3)] == [1000, 1001, 1002]

@@ -3,37 +3,43 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
+import av
 import numpy as np
 import pytest
 
-from streaming.mp4_boxes import Fragment, FragmentParser, InitSegment
+from streaming.mp4_fragments import Fragment, FragmentWriter, InitSegment
+from streaming.packet import Description, Packet, Track
 from streaming.preview import PreviewServer
+from tests.support.encoded import encoded
 from tests.support.receiver import FFMPEG, timestamps
+
+Message = Description | Packet
+FRAGMENT_MS = 200
 
 
 @pytest.fixture(scope="session")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """Four seconds of fragmented MP4 with a keyframe each second and fragments of 200 ms."""
-    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
-    command = [
-        FFMPEG, "-v", "error", "-f", "lavfi", "-i", "testsrc2=s=160x120:r=25", "-f", "lavfi", "-i", "sine=r=44100",
-        "-t", "4", "-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-g", "25", "-c:a", "aac",
-        "-movflags", "+empty_moov+default_base_moof+frag_keyframe", "-frag_duration", "200000", str(path),
-    ]  # fmt: skip
-    subprocess.run(command, check=True)
-    return b"".join(segment.data for segment in FragmentParser().feed(path.read_bytes()))
+def clip() -> list[Message]:
+    """Four seconds with a keyframe each second."""
+    return encoded(100)
+
+
+def segments(messages: list[Message], fragment_ms: int = FRAGMENT_MS) -> list[InitSegment | Fragment]:
+    writer = FragmentWriter(fragment_ms)
+    return [segment for message in messages for segment in writer.feed(message)]
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[PreviewServer]:
-    preview = PreviewServer(tmp_path / "preview.sock")
+    preview = PreviewServer(tmp_path / "preview.sock", FRAGMENT_MS)
     yield preview
     preview.close()
 
@@ -43,23 +49,6 @@ def connect(tmp_path: Path) -> socket.socket:
     reader.settimeout(5)
     reader.connect(str(tmp_path / "preview.sock"))
     return reader
-
-
-def feed(server: PreviewServer, *segments: bytes) -> int:
-    """Attaches a new source that holds these segments, and waits until they are served."""
-    source, sink = os.pipe()
-    server.attach(source)
-    for segment in segments:
-        served = server.fragments + (b"moov" not in segment[:200])
-        view = memoryview(segment)
-        while len(view):
-            view = view[os.write(sink, view) :]
-        wait_for_fragments(server, served)
-    return sink
-
-
-def wait_for_fragments(server: PreviewServer, count: int) -> None:
-    wait_for(lambda: server.fragments >= count)
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -86,104 +75,118 @@ def decoded_frames(data: bytes, path: Path) -> int:
     return sum(not line.startswith("#") for line in done.stdout.splitlines())
 
 
-def test_the_parser_finds_the_segments_in_any_pieces(clip: bytes) -> None:
-    whole = list(FragmentParser().feed(clip))
-    parser = FragmentParser()
-    pieces = [s for i in range(0, len(clip), 777) for s in parser.feed(clip[i : i + 777])]
-    assert pieces == whole
-    assert isinstance(whole[0], InitSegment)
-    assert whole[0].codecs.startswith("avc1.42c0") and whole[0].codecs.endswith(",mp4a.40.2")
-    fragments = [s for s in whole if isinstance(s, Fragment)]
-    assert [i for i, f in enumerate(fragments) if f.keyframe] == [0, 5, 10, 15]
-    assert clip == b"".join(s.data for s in whole)
+def packet_times(path: Path, kind: Literal["video", "audio"]) -> list[float]:
+    """Times as the file has them: ffmpeg's program makes sound contiguous."""
+    with av.open(str(path)) as container:
+        packets = container.demux(**{kind: 0})
+        return [float(p.pts * p.time_base) for p in packets if p.pts is not None and p.time_base is not None]
 
 
-def test_the_parser_moves_every_track_to_the_time_at_which_its_run_began(clip: bytes, tmp_path: Path) -> None:
-    begin = []
-    for start_s in (0.0, 1000.0):
-        path = tmp_path / "moved.mp4"
-        path.write_bytes(b"".join(s.data for s in FragmentParser(start_s).feed(clip)))
-        begin.append([timestamps(path, stream) for stream in ("0:v", "0:a")])
-    for at_zero, moved in zip(*begin, strict=True):
-        assert np.allclose(np.array(moved) - np.array(at_zero), 1000.0, atol=1e-6)
-    video, audio = begin[0]
-    # The muxer's zero is the encoder's priming, 1024 samples; it stretches the first picture back to there.
-    assert np.allclose(np.diff(video)[1:], 0.04, atol=1e-4)
-    assert video[1] - audio[0] == pytest.approx(0.04 + 1024 / 44_100, abs=1e-4)
+def written(found: list[InitSegment | Fragment], path: Path) -> Path:
+    path.write_bytes(b"".join(segment.data for segment in found))
+    return path
 
 
-def test_the_parser_refuses_what_is_no_mp4() -> None:
-    with pytest.raises(ValueError, match="no MP4 box"):
-        list(FragmentParser().feed(b"\x00\x00\x00\x01 this is something else"))
+def test_fragments_last_as_long_as_asked_and_begin_anew_with_a_keyframe(clip: list[Message], tmp_path: Path) -> None:
+    for fragment_ms, expected, frames in ((200, 5, 100), (400, 3, 95), (40, 25, 100)):
+        init, *fragments = segments(clip, fragment_ms)
+        assert isinstance(init, InitSegment)
+        assert init.codecs.startswith("avc1.42c0") and init.codecs.endswith(",mp4a.40.2")
+        assert all(isinstance(f, Fragment) for f in fragments)
+        keyframes = [i for i, f in enumerate(fragments) if isinstance(f, Fragment) and f.keyframe]
+        assert keyframes == [0, expected, 2 * expected, 3 * expected]
+        whole = written([init, *fragments], tmp_path / "whole.mp4")
+        assert decoded_frames(whole.read_bytes(), whole) == frames, "the last fragment may not be full yet"
+
+
+def test_picture_and_sound_have_the_times_of_their_packets(clip: list[Message], tmp_path: Path) -> None:
+    path = written(segments(clip), tmp_path / "times.mp4")
+    video, audio = timestamps(path, "0:v"), timestamps(path, "0:a")
+    assert np.allclose(video, 1 + np.arange(100) / 25, atol=1e-4)
+    assert np.allclose(np.diff(audio), 1024 / 48_000, atol=1e-4)
+    assert audio[0] == pytest.approx(1 - 1024 / 48_000, abs=1e-4), "the priming lies before the first picture"
+
+
+def test_times_go_on_where_those_of_the_packets_begin_anew(clip: list[Message], tmp_path: Path) -> None:
+    path = written(segments([*clip, *clip]), tmp_path / "again.mp4")
+    audio = packet_times(path, "audio")
+    assert np.allclose(packet_times(path, "video"), 1 + np.arange(200) / 25, atol=1e-4)
+    assert np.diff(audio).min() > 1023 / 48_000, "none of them twice"
+    assert min(abs(np.array(audio) - (5 + 1024 / 48_000))) < 1e-4, "as far from its picture as at first"
+
+
+def test_a_gap_between_two_runs_is_kept(clip: list[Message], tmp_path: Path) -> None:
+    later = [replace(m, pts=m.pts + int(10 / m.time_base)) if isinstance(m, Packet) else m for m in clip]
+    path = written(segments([*clip, *later]), tmp_path / "gap.mp4")
+    video = timestamps(path, "0:v")
+    assert np.allclose(video[100:], np.array(video[:100]) + 10, atol=1e-4)
 
 
 def test_a_reader_joins_at_the_latest_keyframe_and_goes_on_live(
-    server: PreviewServer, clip: bytes, tmp_path: Path
+    server: PreviewServer, clip: list[Message], tmp_path: Path
 ) -> None:
-    init, *fragments = [s.data for s in FragmentParser().feed(clip)]
-    sink = feed(server, init, *fragments[:13])
-    joined = init + b"".join(fragments[10:13])
+    init, *fragments = [segment.data for segment in segments(clip)]
+    begun, rest = clip[: len(clip) * 65 // 100], clip[len(clip) * 65 // 100 :]
+    for message in begun:
+        server.publish(message)
+    now = len(segments(begun)) - 1
     with connect(tmp_path) as reader:
+        joined = init + b"".join(fragments[10:now])
         assert receive(reader, len(joined)) == joined
-        os.write(sink, fragments[13])
-        assert receive(reader, len(fragments[13])) == fragments[13]
-    assert decoded_frames(joined + fragments[13], tmp_path / "joined.mp4") == 20
-    os.close(sink)
+        for message in rest:
+            server.publish(message)
+        live = b"".join(fragments[now:])
+        assert receive(reader, len(live)) == live
+    assert decoded_frames(joined + live, tmp_path / "joined.mp4") == 50
 
 
-def test_readers_go_on_with_a_new_encoder(server: PreviewServer, clip: bytes, tmp_path: Path) -> None:
-    init, *fragments = [s.data for s in FragmentParser().feed(clip)]
+def test_readers_go_on_with_a_new_encoder(server: PreviewServer, clip: list[Message], tmp_path: Path) -> None:
     with connect(tmp_path) as reader:
-        os.close(feed(server, init, *fragments[:3]))
-        expected = init + b"".join(fragments[:3])
+        wait_for(lambda: server.readers == 1)
+        for message in [*clip, *clip]:
+            server.publish(message)
+        expected = b"".join(segment.data for segment in segments([*clip, *clip]))
         assert receive(reader, len(expected)) == expected
-        sink = feed(server, init, *fragments[:2])
-        expected = init + b"".join(fragments[:2])
-        assert receive(reader, len(expected)) == expected
-        os.close(sink)
+
+
+def large_picture(frame: int) -> Packet:
+    """A keyframe of more than a viewer's socket takes at once, which completes a fragment at the next one."""
+    return Packet(Track.H264, frame, Fraction(1, 25), True, b"\0\0\0\1\x65" + b"\1" * 400_000, 0.0)
 
 
 def test_a_reader_that_does_not_read_is_dropped_and_holds_up_nobody(
-    server: PreviewServer, clip: bytes, tmp_path: Path
+    server: PreviewServer, clip: list[Message], tmp_path: Path
 ) -> None:
-    init, *fragments = [s.data for s in FragmentParser().feed(clip)]
+    writer = FragmentWriter(FRAGMENT_MS)
     with connect(tmp_path), connect(tmp_path) as eager:
         wait_for(lambda: server.readers == 2)
-        source, sink = os.pipe()
-        server.attach(source)
-        os.write(sink, init)
-        receive(eager, len(init))
-        sent = 0
-        while server.readers == 2:
-            os.write(sink, fragments[0])
-            receive(eager, len(fragments[0]))
-            sent += len(fragments[0])
-            assert sent < 32 << 20
+        for message in (clip[0], *map(large_picture, range(30))):
+            server.publish(message)
+            expected = b"".join(segment.data for segment in writer.feed(message))
+            assert receive(eager, len(expected)) == expected
         assert server.readers == 1
-        os.write(sink, fragments[1])
-        assert receive(eager, len(fragments[1])) == fragments[1]
-        os.close(sink)
 
 
 def test_a_reader_that_takes_nothing_for_long_is_dropped_though_little_waits_for_it(
-    clip: bytes, tmp_path: Path
+    clip: list[Message], tmp_path: Path
 ) -> None:
-    init, *fragments = [s.data for s in FragmentParser().feed(clip)]
     now = 0.0
-    server = PreviewServer(tmp_path / "preview.sock", lambda: now)
-    with contextlib.closing(server), connect(tmp_path):
-        wait_for(lambda: server.readers == 1)
-        source, sink = os.pipe()
-        server.attach(source)
-        os.write(sink, init)
-        for _ in range(200):  # until the kernel takes no more for it: far from the limit in bytes
-            os.write(sink, fragments[0])
-        wait_for(lambda: server.fragments == 200)
+    server = PreviewServer(tmp_path / "preview.sock", FRAGMENT_MS, lambda: now)
+    with contextlib.closing(server), connect(tmp_path), connect(tmp_path) as eager:
+        wait_for(lambda: server.readers == 2)
+        writer = FragmentWriter(FRAGMENT_MS)
+        pictures = map(large_picture, range(100))
+
+        def publish(message: Message) -> None:
+            server.publish(message)
+            receive(eager, sum(len(segment.data) for segment in writer.feed(message)))
+
+        publish(clip[0])
+        for _ in range(4):  # more than the kernel takes for it, far from the limit in bytes
+            publish(next(pictures))
         now = 9.0
-        os.write(sink, fragments[0])
-        wait_for(lambda: server.fragments == 201)
-        assert server.readers == 1
+        publish(next(pictures))
+        assert server.readers == 2
         now = 11.0
-        os.write(sink, fragments[0])
-        wait_for(lambda: server.readers == 0)
-        os.close(sink)
+        publish(next(pictures))
+        wait_for(lambda: server.readers == 1)

@@ -12,7 +12,7 @@ import pytest
 from latentsync.avatar import PreparedAvatar
 from streaming.events import PublisherState, SpeechEnded, Status
 from tests.support.receiver import read
-from tests.support.slow_ffmpeg import slow_ffmpeg
+from tests.support.slow_encoder import slow_encoder
 from tests.support.watched import Watched, is_kind, is_state, running, say, speech
 
 pytestmark = pytest.mark.timeout(120)
@@ -30,8 +30,8 @@ def errors_in(folder: Path) -> list[str]:
 
 async def test_a_faster_preset_relieves_the_encoder_and_no_pair_is_lost(avatar: PreparedAvatar, tmp_path: Path) -> None:
     out = tmp_path / "out.flv"
-    ffmpeg = slow_ffmpeg(tmp_path, {"veryfast": 20})
-    async with running(avatar, tmp_path, targets=(str(out),), ffmpeg=str(ffmpeg)) as watched:
+    encoder = slow_encoder({"veryfast": 20})
+    async with running(avatar, tmp_path, targets=(str(out),), encoder=encoder) as watched:
         await watched.until(is_state(PublisherState.ON_AIR))
         await say(watched.channel, "a", 150)
         ended = await watched.until(is_kind(SpeechEnded))
@@ -53,8 +53,8 @@ async def test_smaller_pictures_and_fewer_of_them_follow_and_sound_stays_with_it
     avatar: PreparedAvatar, tmp_path: Path
 ) -> None:
     out = tmp_path / "out.flv"
-    ffmpeg = slow_ffmpeg(tmp_path, {"rawvideo": 20})
-    async with running(avatar, tmp_path, targets=(str(out),), ffmpeg=str(ffmpeg)) as watched:
+    encoder = slow_encoder({"": 20})
+    async with running(avatar, tmp_path, targets=(str(out),), encoder=encoder) as watched:
         await watched.until(is_state(PublisherState.ON_AIR))
         await watched.until(
             lambda e: isinstance(e, Status) and e.encoder_step.endswith(" frames/s") and e.queue_s < 0.1
@@ -73,8 +73,8 @@ async def test_what_no_step_relieves_in_time_is_dropped_in_single_pairs_and_told
     avatar: PreparedAvatar, tmp_path: Path
 ) -> None:
     out = tmp_path / "out.flv"
-    ffmpeg = slow_ffmpeg(tmp_path, {"rawvideo": 8})
-    async with running(avatar, tmp_path, targets=(str(out),), ffmpeg=str(ffmpeg), queue_frames=50) as watched:
+    encoder = slow_encoder({"": 8})
+    async with running(avatar, tmp_path, targets=(str(out),), encoder=encoder, queue_frames=50) as watched:
         await say(watched.channel, "a", 250)
         ended = await watched.until(is_kind(SpeechEnded))
         status = await watched.until(
@@ -92,8 +92,8 @@ async def test_what_no_step_relieves_in_time_is_dropped_in_single_pairs_and_told
 
 async def test_an_interrupt_takes_back_what_waits_for_a_slow_encoder(avatar: PreparedAvatar, tmp_path: Path) -> None:
     out = tmp_path / "out.flv"
-    ffmpeg = slow_ffmpeg(tmp_path, {"rawvideo": 8})
-    async with running(avatar, tmp_path, targets=(str(out),), ffmpeg=str(ffmpeg)) as watched:
+    encoder = slow_encoder({"": 8})
+    async with running(avatar, tmp_path, targets=(str(out),), encoder=encoder) as watched:
         start = await watched.channel.open("a", 500, 0.2)
         writing = asyncio.create_task(watched.channel.write("a", 0, *speech(500)))
         status = await watched.until(

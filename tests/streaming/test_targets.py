@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from streaming.config import ChannelConfig
+from streaming.encoder_settings import EncoderSettings
 from streaming.encoder_steps import ladder
-from streaming.ffmpeg_command import EncoderPipes, encoder_command
+from streaming.encoding import Encoding
 from streaming.targets import KeyMask, check_target, mask, unused
 
 TARGET = "rtmp://user:pa55@live.example:1935/app/s3cr3t?sign=abc|x"
@@ -52,18 +53,16 @@ def test_a_recording_is_never_written_over_and_a_playlist_is_continued(tmp_path:
 
 def test_the_encoder_never_knows_an_address() -> None:
     config = ChannelConfig("c", "a", "p", ("rtmp://h/a/k", "srt://h:9000", "/srv/x.flv"))
-    command = encoder_command(config, 640, 640, EncoderPipes(10, 11, 12, 13, 14), 50, ladder(config, (640, 640))[0])
-    assert command.count("-c:v") == 1
-    assert not any(target in argument for argument in command for target in config.targets)
-    assert command[command.index("-output_ts_offset") + 1] == "3.000"
+    settings = EncoderSettings.of(config, (640, 640), 1, ladder(config, (640, 640))[0]).to_json()
+    assert not any(target in settings for target in config.targets)
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_filters_and_codec_take_as_many_threads_as_the_channel_may_have(threads: int) -> None:
+def test_the_encoder_has_as_many_threads_as_the_channel_may_have(threads: int) -> None:
     config = ChannelConfig("c", "a", "p", encoder_threads=threads)
-    command = encoder_command(config, 640, 640, EncoderPipes(10, 11, 12, 13, 14), 0, ladder(config, (640, 640))[0])
-    for option in ("-filter_complex_threads", "-threads:v"):
-        assert command[command.index(option) + 1] == str(threads)
+    settings = EncoderSettings.of(config, (640, 640), 1, ladder(config, (640, 640))[0])
+    encoding = Encoding(settings)
+    assert (settings.threads, encoding.threads) == (threads, threads)
 
 
 @pytest.mark.parametrize(

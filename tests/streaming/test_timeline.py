@@ -1,11 +1,17 @@
-"""The encoded stream between encoder and targets: tags, one timeline over all runs, and bounded queues."""
+"""The encoded stream between encoder and targets: FLV tags, one timeline over all runs, and bounded queues."""
 
 from __future__ import annotations
+
+from fractions import Fraction
 
 import pytest
 
 from streaming.flv_tags import HEADER, FlvParser, Tag, TagKind
+from streaming.flv_writer import configuration_tags, packet_tag
+from streaming.packet import Description, Packet, Track, TrackDescription
 from streaming.timeline import StreamTimeline, TagQueue
+
+MS = Fraction(1, 1000)
 
 
 def raw(kind: TagKind, time_ms: int, payload: bytes) -> bytes:
@@ -14,17 +20,26 @@ def raw(kind: TagKind, time_ms: int, payload: bytes) -> bytes:
     return header + payload + (len(header) + len(payload)).to_bytes(4, "big")
 
 
-def picture(time_ms: int, keyframe: bool = False) -> Tag:
-    return parse(raw(TagKind.PICTURE, time_ms, bytes([0x17 if keyframe else 0x27, 1]) + b"nal"))
+PARAMETERS = b"\0\0\0\1\x67\x42\xc0\x1e\0\0\0\1\x68\xce"
 
 
-def sound(time_ms: int) -> Tag:
-    return parse(raw(TagKind.SOUND, time_ms, b"\xaf\x01aac"))
+def description(run: int = 1, parameters: bytes = PARAMETERS) -> Description:
+    sound = TrackDescription(Track.AAC, b"\x11\x90", sample_rate_hz=48_000, channels=2)
+    return Description(run, (TrackDescription(Track.H264, parameters, 480, 720, frames_per_second=25.0), sound))
 
 
-def parse(data: bytes) -> Tag:
-    (tag,) = FlvParser().feed(HEADER + data)
-    return tag
+def picture(time_ms: int, keyframe: bool = False) -> Packet:
+    return Packet(Track.H264, time_ms, MS, keyframe, b"\0\0\0\1nal", 0.0)
+
+
+def sound(time_ms: int) -> Packet:
+    return Packet(Track.AAC, time_ms, MS, True, b"aac", 0.0)
+
+
+def tag(packet: Packet) -> Tag:
+    made = packet_tag(packet)
+    assert made is not None
+    return made
 
 
 def drained(queue: TagQueue) -> list[int]:
@@ -54,6 +69,11 @@ def test_the_end_of_one_run_is_not_passed_on() -> None:
     assert [tag.time_ms for tag in FlvParser().feed(HEADER + data)] == [80]
 
 
+def test_nothing_is_made_of_parameters_that_are_none() -> None:
+    with pytest.raises(ValueError, match="no SPS and PPS"):
+        configuration_tags(description(parameters=b"\0\0\1\x67\x42\xc0\x1e"))
+
+
 def test_what_is_no_flv_is_refused() -> None:
     with pytest.raises(ValueError, match="no FLV"):
         list(FlvParser().feed(b"\x00\x00\x00\x18ftypmp42.."))
@@ -62,20 +82,35 @@ def test_what_is_no_flv_is_refused() -> None:
 def test_times_never_go_back_though_an_encoder_begins_under_the_end_of_another() -> None:
     timeline = StreamTimeline()
     _, queue = timeline.subscribe()
-    for tag in (picture(1000, keyframe=True), sound(1000), sound(1023), picture(1040)):
-        timeline.receive(tag)
-    for tag in (sound(1010), sound(1033), picture(1040, keyframe=True), picture(1080)):
-        timeline.receive(tag)
+    heard: list[Description | Packet] = []
+    timeline.listen(heard.append)
+    first = [picture(1000, keyframe=True), sound(1000), sound(1023), picture(1040)]
+    second = [sound(1010), sound(1033), picture(1040, keyframe=True), picture(1080)]
+    for packet in first + second:
+        timeline.receive(packet)
     assert drained(queue) == [1000, 1000, 1023, 1040, 1033, 1080]
+    assert heard == [*first, second[1], second[3]], "all outputs get the same"
+
+
+def test_outputs_get_opus_which_flv_does_not_know() -> None:
+    timeline = StreamTimeline()
+    _, queue = timeline.subscribe()
+    heard: list[Description | Packet] = []
+    timeline.listen(heard.append)
+    opus = Packet(Track.OPUS, 48_000, Fraction(1, 48_000), True, b"opus", 0.0)
+    for message in (description(), picture(1000, True), opus):
+        timeline.receive(message)
+    assert heard[-1] == opus
+    assert drained(queue) == [0, 0, 0, 1000]
 
 
 def test_a_subscriber_begins_with_the_latest_keyframe_and_the_parameters() -> None:
     timeline = StreamTimeline()
-    avcc = parse(raw(TagKind.PICTURE, 1000, b"\x17\x00avcc"))
-    for tag in (avcc, picture(1000, True), picture(1040), picture(1080, True), sound(1080), picture(1120)):
-        timeline.receive(tag)
+    for packet in (picture(1000, True), picture(1040), picture(1080, True), sound(1080), picture(1120)):
+        timeline.receive(packet)
+    timeline.receive(description())
     begin, queue = timeline.subscribe()
-    assert begin == HEADER + avcc.data
+    assert begin == HEADER + b"".join(tag.data for tag in configuration_tags(description()))
     assert drained(queue) == [1080, 1080, 1120]
 
 
@@ -84,16 +119,16 @@ def test_who_has_got_the_latest_keyframe_already_begins_with_the_next() -> None:
     timeline.receive(picture(1000, True))
     timeline.receive(picture(1040))
     _, queue = timeline.subscribe(after_ms=1040)
-    for tag in (picture(1080), sound(1080), picture(1120, True), picture(1160)):
-        timeline.receive(tag)
+    for packet in (picture(1080), sound(1080), picture(1120, True), picture(1160)):
+        timeline.receive(packet)
     assert drained(queue) == [1120, 1160]
 
 
 def test_a_slow_target_loses_whole_groups_and_goes_on_with_a_keyframe() -> None:
     queue = TagQueue()
     for time_ms in range(0, 6000, 40):
-        queue.put(picture(time_ms, keyframe=time_ms % 1000 == 0))
-        queue.put(sound(time_ms))
+        queue.put(tag(picture(time_ms, keyframe=time_ms % 1000 == 0)))
+        queue.put(tag(sound(time_ms)))
     times = drained(queue)
     assert times[0] % 1000 == 0 and times[0] >= 4000
     assert times == sorted(times)
@@ -103,9 +138,10 @@ def test_a_slow_target_loses_whole_groups_and_goes_on_with_a_keyframe() -> None:
 def test_equal_parameters_of_a_new_run_are_not_sent_again() -> None:
     timeline = StreamTimeline()
     _, queue = timeline.subscribe()
-    for time_ms, payload in ((0, b"\x17\x00avcc"), (500, b"\x17\x00avcc"), (900, b"\x17\x00other")):
-        timeline.receive(parse(raw(TagKind.PICTURE, time_ms, payload)))
-    assert drained(queue) == [0, 900]
+    for run, parameters in enumerate((PARAMETERS, PARAMETERS, PARAMETERS + b"\x02")):
+        timeline.receive(description(run, parameters))
+    kinds = [TagKind.SCRIPT, TagKind.PICTURE, TagKind.SOUND]
+    assert [tag.kind for tag in iter(lambda: queue.take(0), None)] == [*kinds, TagKind.PICTURE]
 
 
 def test_the_offset_between_picture_and_sound_is_what_their_times_say() -> None:

@@ -93,7 +93,7 @@ async def say(channel: ChannelHandle, speech_id: str, frames: int, lead_s: float
 
 def encoder_of(channel: ChannelHandle) -> int:
     """Process id of the channel's encoder."""
-    (pid,) = children(channel, b"rawvideo")
+    (pid,) = children(channel, b"streaming.encoder_process")
     return pid
 
 

@@ -1,12 +1,14 @@
 """An overloaded encoder is told of where people look: server's log, API, metrics, and the task that lost frames."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from orchestrator.channels.overload import OverloadLog
+from orchestrator.channels.setup import ChannelSetup
 from tests.support.running_server import metric, running, settings_in
-from tests.support.slow_ffmpeg import slow_ffmpeg
+from tests.support.slow_encoder import slow_encoder
 from tests.support.speech_samples import wav
 from tests.support.statuses import status
 
@@ -32,10 +34,12 @@ def test_each_step_is_a_line_and_drops_are_at_most_one_in_ten_seconds(caplog: py
 
 
 async def test_task_log_api_and_metrics_tell_of_an_encoder_that_is_too_slow(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ffmpeg = slow_ffmpeg(tmp_path, {"rawvideo": 3})
-    async with running(settings_in(tmp_path, ffmpeg=ffmpeg)) as server:
+    config = ChannelSetup.config
+    encoder = slow_encoder({"": 3})
+    monkeypatch.setattr(ChannelSetup, "config", lambda *given: replace(config(*given), encoder=encoder))
+    async with running(settings_in(tmp_path)) as server:
         await server.ready()
         files = {"audio_file": ("speech.wav", wav(8))}
         answer = await server.http.post("/v1/tasks", files=files)
