@@ -66,7 +66,15 @@ class ControlPort:
     def emit(self, event: ChannelEvent) -> None:
         """Sends an event; a Status is left out when the parent reads too slowly."""
         if not (isinstance(event, Status) and self._messages.qsize() > _QUEUE // 2):
-            self._send(event_to_json(event))
+            self.send_event(event_to_json(event))
+
+    def send_event(self, values: dict[str, Any]) -> None:
+        """Sends what is no reply, and has its name under `event`."""
+        self._send(values)
+
+    def stop(self) -> None:
+        """Lets `wait_request` return as it does when the parent is gone; safe in a signal handler."""
+        self._closed.set()
 
     def close(self) -> None:
         """Waits briefly until all messages are written."""

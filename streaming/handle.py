@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from processes.tethered import tethered
 from streaming.config import FRAME_SAMPLES, ChannelConfig
 from streaming.events import ChannelDied, ChannelEvent, SpeechEnded, Status, event_from_json
+from streaming.request_pipe import ChildGone, RequestPipe
 from streaming.ring import FrameRing
 from streaming.ring_writer import RingWriter
 
@@ -54,8 +55,7 @@ class ChannelHandle:
         self._ring = ring
         self._writer = RingWriter(ring)
         self._events: asyncio.Queue[ChannelEvent | None] = asyncio.Queue(_EVENTS)
-        self._replies: dict[int, asyncio.Future[dict[str, Any]]] = {}
-        self._next_request = 0
+        self._pipe = RequestPipe(process)
         self._ended: dict[str, int] = {}  # the speeches that ended last, with their frames that are heard
         self._died: ChannelDied | None = None
         self._closing = False
@@ -202,50 +202,27 @@ class ChannelHandle:
 
     async def _request_raw(self, message: dict[str, Any]) -> dict[str, Any]:
         self._check_alive()
-        request, self._next_request = self._next_request, self._next_request + 1
-        reply: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        self._replies[request] = reply
-        assert self._process.stdin is not None
         try:
-            self._process.stdin.write(json.dumps({"request": request, **message}).encode() + b"\n")
-            await self._process.stdin.drain()
-            answer = await reply
-        except ConnectionError as error:
-            raise ChannelError(f"channel {self.config.id} is gone") from error
-        finally:
-            self._replies.pop(request, None)
-            # A failed reply holds its error, whose traceback holds this frame: the channel, and its caller's data.
-            del reply
+            answer = await self._pipe.request(message)
+        except ChildGone as error:
+            raise ChannelError(self._died.message if self._died else f"channel {self.config.id} is gone") from error
         if "error" in answer:
             raise ChannelError(str(answer["error"]))
         return answer
 
     async def _read(self) -> None:
         try:
-            await self._read_messages()
+            await self._pipe.read(lambda message: self._receive(event_from_json(message)))
         except Exception:  # noqa: BLE001  # without its events nobody knows what it plays: it must start anew
             _log.exception("channel %s: its events can't be read: killed", self.config.id)
             self.kill()
         code = await self._process.wait()
         self._died = ChannelDied(code, f"channel {self.config.id} ended with {_describe(code)}")
         self._writer.close()
-        for future in self._replies.values():
-            if not future.done():
-                future.set_exception(ChannelError(self._died.message))
+        self._pipe.fail(self._died.message)
         if not self._closing:
             self._put(self._died)
         self._put(None)
-
-    async def _read_messages(self) -> None:
-        assert self._process.stdout is not None
-        async for line in self._process.stdout:
-            message = json.loads(line)
-            if "reply" in message:
-                future = self._replies.get(message.pop("reply"))
-                if future is not None and not future.done():
-                    future.set_result(message)
-            else:
-                self._receive(event_from_json(message))
 
     def _receive(self, event: ChannelEvent) -> None:
         if isinstance(event, SpeechEnded):
