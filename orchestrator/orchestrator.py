@@ -25,6 +25,7 @@ from orchestrator.avatars.preparations import Preparations
 from orchestrator.avatars.prepare import PrepareOptions, Progress, prepare_avatar
 from orchestrator.avatars.room import DiskRoom
 from orchestrator.background import keep_running
+from orchestrator.channels.audience import Audiences
 from orchestrator.channels.channel import Channel
 from orchestrator.channels.definition import ChannelDefinition, DefinitionError
 from orchestrator.channels.disk_limits import DiskLimits
@@ -110,6 +111,11 @@ class Orchestrator:
         self.decoding = asyncio.Semaphore(len(os.sched_getaffinity(0)))
         self.listeners = Places(settings.event_listeners)
         self.sockets = Places(settings.live_sockets)
+        self.offer_rate = RateLimit(settings.webrtc_offers_per_minute)
+        self.turn_secret = _turn_secret(settings)
+        self.audiences = Audiences(
+            settings, lambda: {channel.id: channel.packet_socket for channel in self.channels.values()}
+        )
         self.stopping = asyncio.Event()
         self.streams_open = True
         if settings.triton_url is None:  # else Triton's repository may lie on another machine
@@ -156,6 +162,7 @@ class Orchestrator:
                     group.start_soon(keep_running, "the disk limits", self.disk_limits.run)
                     if self.synthesiser is not None:
                         group.start_soon(keep_running, "the synthesiser", self.synthesiser.run)
+                    group.start_soon(keep_running, "the WebRTC viewers", self.audiences.run)
                     await self.channels.open(group)
                     group.start_soon(keep_running, "the watch on frames", self.on_air.run)
                     yield
@@ -288,6 +295,17 @@ def _configured_channel(settings: Settings) -> ChannelDefinition:
 def open_gate(settings: Settings) -> Gate:
     """The keys of a server with these settings; raises NoKeys where one is required and there is none."""
     return Gate(settings.keys_path, settings.key_required, settings.http_host)
+
+
+def _turn_secret(settings: Settings) -> str | None:
+    path = settings.turn_secret_file
+    try:
+        secret = None if path is None else path.read_text().strip()
+    except OSError as error:
+        raise SettingsError(f"turn_secret_file={path}: {error.strerror}") from None
+    if secret == "":
+        raise SettingsError(f"turn_secret_file={path} is empty: `openssl rand -hex 32` makes a secret")
+    return secret
 
 
 def _speech_defaults(settings: Settings) -> SpeechDefaults:

@@ -22,6 +22,7 @@ from orchestrator.setting_groups.live_speech import LiveSpeechSettings
 from orchestrator.setting_groups.publishing import PublishingSettings
 from orchestrator.setting_groups.text import TextSettings
 from orchestrator.setting_groups.triton import TritonSettings
+from orchestrator.setting_groups.webrtc import WebRtcSettings
 
 ENV_PREFIX = "LATENTSYNC_"
 CONFIG_VARIABLE = "LATENTSYNC_CONFIG"
@@ -33,7 +34,7 @@ class SettingsError(ValueError):
     """One or more settings are wrong; the message names each of them, its value and what is allowed."""
 
 
-class Settings(TritonSettings, LiveSpeechSettings, TextSettings, PublishingSettings, BaseSettings):
+class Settings(TritonSettings, LiveSpeechSettings, TextSettings, PublishingSettings, WebRtcSettings, BaseSettings):
     """The settings of one server. Arguments beat the environment, which beats the TOML file, which beats the defaults.
 
     Relative paths are relative to the current directory and become absolute here.
@@ -114,7 +115,9 @@ class Settings(TritonSettings, LiveSpeechSettings, TextSettings, PublishingSetti
     video_bitrate_kbps: BitrateKbps = Field(2500, description="bitrate of the stream's video")
     x264_preset: Preset = Field("veryfast", description="x264's trade of quality for time")
     ffmpeg: Path | None = Field(None, description="ffmpeg binary; none: from PATH, else imageio-ffmpeg's")
-    preview_viewers: int = Field(16, ge=1, le=1000, description="pages that may play one channel's preview at once")
+    preview_viewers: int = Field(
+        16, ge=1, le=1000, description="viewers that one channel may have at once, over WebRTC and of its preview"
+    )
 
     @field_validator("otlp_endpoint")
     @classmethod
@@ -145,7 +148,14 @@ class Settings(TritonSettings, LiveSpeechSettings, TextSettings, PublishingSetti
         return value
 
     @field_validator(
-        "data_dir", "checkpoint_dir", "triton_binary", "triton_secret_file", "ffmpeg", "keys_file", "tls_ca_file"
+        "data_dir",
+        "checkpoint_dir",
+        "triton_binary",
+        "triton_secret_file",
+        "ffmpeg",
+        "keys_file",
+        "tls_ca_file",
+        "turn_secret_file",
     )
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:

@@ -24,6 +24,7 @@ from orchestrator.http import (
     speech_body,
     speech_socket,
     task_routes,
+    whep_routes,
 )
 from orchestrator.http.errors import EXCEPTION_HANDLERS
 from orchestrator.http.guard import guarded, guarded_live, guarded_socket, guarded_upload
@@ -41,6 +42,11 @@ def _open(path: str, endpoint: Endpoint, method: str = "GET") -> Route:
 
 def _view(path: str, endpoint: Endpoint) -> Route:
     return Route(path, guarded(endpoint, Scope.VIEW))
+
+
+def _watch(path: str, endpoint: Endpoint, method: str) -> Route:
+    """What a viewer changes is its own session."""
+    return Route(path, guarded(endpoint, Scope.VIEW), methods=[method])
 
 
 def _speak(path: str, endpoint: Endpoint, method: str) -> Route:
@@ -76,6 +82,11 @@ ROUTES = [
     _live("/v1/channels/{channel_id}/speech", "POST"),
     Route("/v1/channels/{channel_id}/say", guarded_live(say.say, Scope.SPEAK), methods=["POST"]),
     _view("/v1/channels/{channel_id}/preview.mp4", channel_routes.preview),
+    _open("/v1/channels/{channel_id}/whep", whep_routes.whep_options, "OPTIONS"),
+    _watch("/v1/channels/{channel_id}/whep", whep_routes.whep_begin, "POST"),
+    _open("/v1/channels/{channel_id}/whep/{session_id}", whep_routes.whep_session_options, "OPTIONS"),
+    _watch("/v1/channels/{channel_id}/whep/{session_id}", whep_routes.whep_trickle, "PATCH"),
+    _watch("/v1/channels/{channel_id}/whep/{session_id}", whep_routes.whep_end, "DELETE"),
     _view("/v1/avatars", avatar_routes.list_avatars),
     Route("/v1/avatars", guarded_upload(avatar_routes.add_avatar, Scope.ADMINISTER), methods=["POST"]),
     _administer("/v1/avatars/{name}", avatar_routes.rename, "PATCH"),

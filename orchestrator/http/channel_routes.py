@@ -49,7 +49,7 @@ async def list_channels(request: Request) -> Response:
 @operation("One channel", Answer("The channel", ChannelJson), 404)
 async def show_channel(request: Request) -> Response:
     """One channel."""
-    return JSONResponse(_find_channel(request).view.as_json())
+    return JSONResponse(find_channel(request).view.as_json())
 
 
 @operation(
@@ -87,7 +87,7 @@ async def change_channel(request: Request) -> Response:
     """Change the fields that the body names."""
     orchestrator: Orchestrator = request.app.state.orchestrator
     _require_accepting(orchestrator)
-    channel = _find_channel(request)
+    channel = find_channel(request)
     values = await _json_object(request)
     if values.get("channel", channel.id) != channel.id:
         raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, "bad_channel", "channel: a channel's name can't be changed.")
@@ -100,7 +100,7 @@ async def change_channel(request: Request) -> Response:
 async def remove_channel(request: Request) -> Response:
     """End a channel for good; its tasks are cancelled."""
     orchestrator: Orchestrator = request.app.state.orchestrator
-    channel = _find_channel(request)
+    channel = find_channel(request)
     with _refusals(request):
         body: RemovedJson = {"removed": channel.id, "cancelled": await orchestrator.channels.remove(channel.id)}
     return JSONResponse(body)
@@ -114,7 +114,7 @@ async def remove_channel(request: Request) -> Response:
 )
 async def interrupt(request: Request) -> Response:
     """Cancel what the channel says now; with `?queue=true` what waits too."""
-    channel = _find_channel(request)
+    channel = find_channel(request)
     query = checked(InterruptQuery, request.query_params)
     tasks = await channel.interrupt(clear_queue=query.queue == "true")
     body: CancelledJson = {
@@ -128,11 +128,12 @@ async def interrupt(request: Request) -> Response:
 async def preview(request: Request) -> Response:
     """The channel's stream as endless fragmented MP4, from the next keyframe on."""
     orchestrator: Orchestrator = request.app.state.orchestrator
-    channel = _find_channel(request)
+    channel = find_channel(request)
     if not orchestrator.accepting:
         raise _no_preview("the server is stopping")
-    if channel.viewers >= orchestrator.settings.preview_viewers:
-        raise _no_preview(f"{channel.viewers} viewers are connected, which is the limit")
+    viewers = channel.viewers + orchestrator.audiences.viewers(channel.id)
+    if viewers >= orchestrator.settings.preview_viewers:
+        raise _no_preview(f"{viewers} viewers are connected, which is the limit")
     channel.viewers += 1  # before anything is awaited: others ask meanwhile
     try:
         reader, writer = await asyncio.open_unix_connection(channel.preview_socket)
@@ -210,7 +211,7 @@ def _refusals(request: Request) -> Iterator[None]:
     except ChannelError as error:
         raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, "bad_channel", f"targets: {error}.") from None
     except KeyError:  # removed by another request meanwhile
-        _find_channel(request)
+        find_channel(request)
         raise
 
 
@@ -219,7 +220,8 @@ def _require_accepting(orchestrator: Orchestrator) -> None:
         raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "stopping", "The server is stopping.", _RETRY_S)
 
 
-def _find_channel(request: Request) -> Channel:
+def find_channel(request: Request) -> Channel:
+    """The channel that the path names; raises ApiError (404)."""
     orchestrator: Orchestrator = request.app.state.orchestrator
     channel_id = request.path_params["channel_id"]
     channel = orchestrator.channels.get(channel_id)

@@ -13,6 +13,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from orchestrator.http.cross_origin import CROSS_ORIGIN, is_whep
 from orchestrator.http.errors import error_response
 from orchestrator.http.page_routes import CONTENT_SECURITY_POLICY
 from orchestrator.http.sent_key import sent_key
@@ -95,6 +96,8 @@ class RequestMiddleware:
                 if scope["scheme"] in ("https", "wss"):
                     headers["Strict-Transport-Security"] = f"max-age={_HTTPS_ONLY_S}"
                 headers.setdefault("Cache-Control", "no-store")
+                if self._hosts is None and is_whep(scope["path"]):
+                    headers.update(CROSS_ORIGIN)
                 self._count(scope, status, self._clock() - began)
                 level = logging.DEBUG if scope["path"].startswith(_POLLED) else logging.INFO
                 path = _shown_path(scope)
@@ -124,8 +127,9 @@ class RequestMiddleware:
         await self._app(scope, receive, send_with_headers)
 
     def _brings_key(self, scope: Scope) -> bool:
-        """Whether a WebSocket proves by a key of its own that its page may speak here; a cookie comes with any page."""
-        return scope["type"] == "websocket" and self._hosts is None and sent_key(HTTPConnection(scope)) is not None
+        """Whether a WebSocket or a WHEP player proves by a key that its page may come; a cookie comes with any page."""
+        may = scope["type"] == "websocket" or is_whep(scope["path"])
+        return may and self._hosts is None and sent_key(HTTPConnection(scope)) is not None
 
     def _count(self, scope: Scope, status: int, duration_s: float) -> None:
         # The route's pattern, not the path: an unbounded set of paths must not become labels.

@@ -39,6 +39,9 @@ def checked_offer(text: str) -> tuple[str, tuple[str, ...]]:
         raise BadOffer(f"sections may be audio and video alone, and one is {unknown[0][:20]!r}")
     if len(set(kinds)) < len(kinds):
         raise BadOffer("the offer has two sections of one kind")
+    for needed in ("a=ice-ufrag:", "a=ice-pwd:", "a=fingerprint:"):
+        if not any(line.startswith(needed) for line in kept):
+            raise BadOffer(f"the offer has no line {needed}…, without which nobody can connect")
     for kind, section in zip(kinds, sections, strict=True):
         _require_codec(kind, section)
         if any(line in ("a=sendonly", "a=inactive") for line in section):

@@ -8,7 +8,7 @@ from streaming.webrtc.sdp import BadOffer, NoCommonCodec, announced, checked_fra
 
 VIDEO = "m=video 9 UDP/TLS/RTP/SAVPF 102\r\na=mid:0\r\na=recvonly\r\na=rtpmap:102 H264/90000\r\n"
 AUDIO = "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:1\r\na=recvonly\r\na=rtpmap:111 opus/48000/2\r\n"
-HEAD = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=ice-ufrag:abcd\r\n"
+HEAD = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=ice-ufrag:abcd\r\na=ice-pwd:x\r\na=fingerprint:y\r\n"
 
 
 def test_kinds_are_those_of_the_sections() -> None:
@@ -28,6 +28,7 @@ def test_candidates_of_the_viewer_are_not_used() -> None:
         ("hello", "begins with v=0"),
         (HEAD, "no m= section"),
         (HEAD + "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n", "one is 'application'"),
+        (HEAD.replace("fingerprint", "finger") + VIDEO, "has no line a=fingerprint:"),
         (HEAD + VIDEO + VIDEO, "two sections of one kind"),
         (HEAD + VIDEO.replace("recvonly", "sendonly"), "must be recvonly"),
         (HEAD + VIDEO + "a=x\r\n" * 3000, "at most 2000 lines"),
