@@ -67,7 +67,8 @@ def read_part(part: Part, size: tuple[int, int], ffmpeg: str) -> PartReading:
     place = FacePlace.within(width, height)
     ticks, flashes, faces = [], [], []
     command = [ffmpeg, "-v", "error", "-nostdin", "-threads", "1", "-i", str(part.path), "-map", "0:v"]
-    command += ["-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "gray", "pipe:1"]
+    # A channel whose encoder can't keep up sends smaller pictures, and a part may begin with them.
+    command += ["-fps_mode", "passthrough", "-s", f"{width}x{height}", "-f", "rawvideo", "-pix_fmt", "gray", "pipe:1"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         while data := process.stdout.read(_BATCH * width * height):

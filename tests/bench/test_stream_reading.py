@@ -17,8 +17,8 @@ from streaming.pattern import sound, stamp
 SIZE = (384, 256)
 
 
-def encoded(folder: Path, ticks: Sequence[int]) -> bytes:
-    """FLV of one encoder that begins with the first of these frames, at its time."""
+def encoded(folder: Path, ticks: Sequence[int], scale: int = 1) -> bytes:
+    """FLV of one encoder that begins with the first of these frames, at its time; `scale` divides its pictures."""
     picture = np.full((SIZE[1], SIZE[0], 3), 90, np.uint8)
     with (folder / "pictures").open("wb") as pictures, (folder / "sound").open("wb") as sounds:
         for tick in ticks:
@@ -28,6 +28,7 @@ def encoded(folder: Path, ticks: Sequence[int]) -> bytes:
     video = ["-f", "rawvideo", "-pix_fmt", "gray", "-s", f"{SIZE[0]}x{SIZE[1]}", "-r", str(FPS)]
     audio = ["-f", "s16le", "-ar", str(SAMPLE_RATE_HZ), "-ac", "1"]
     codecs = ["-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-pix_fmt", "yuv420p", "-c:a", "aac"]
+    codecs += ["-s", f"{SIZE[0] // scale}x{SIZE[1] // scale}"]
     begin = ["-output_ts_offset", f"{1 + ticks[0] / FPS:.3f}", "-f", "flv", "pipe:1"]
     inputs = [*video, "-i", str(folder / "pictures"), *audio, "-i", str(folder / "sound")]
     return subprocess.run(
@@ -60,3 +61,8 @@ def test_sound_and_picture_stay_together_where_another_encoder_goes_on_less_than
     found = find([reading], [Said(1, 0, 1.0, 1, "cancelled")], [], 2)
     assert found.av_offset_ms["count"] == 8
     assert max(abs(found.av_offset_ms["min"]), abs(found.av_offset_ms["max"])) < 1
+
+
+def test_numbers_are_read_from_a_part_that_begins_with_smaller_pictures(tmp_path: Path) -> None:
+    part = received(tmp_path, encoded(tmp_path, range(100, 160), scale=2), encoded(tmp_path, range(160, 200)))
+    assert read_part(part, SIZE, ffmpeg_binary()).tick.tolist() == list(range(100, 200))
