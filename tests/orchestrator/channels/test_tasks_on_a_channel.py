@@ -234,6 +234,21 @@ async def test_lost_channel_process_comes_back_and_says_the_speech_again(
     assert (await server.http.get("/v1/channels/main")).json()["restarts"] == 1
 
 
+async def test_speech_that_is_interrupted_while_its_channel_hangs_is_not_said_again(server: RunningServer) -> None:
+    task_id = await say(server, seconds=3.0)
+    await server.task(task_id, "streaming")
+    pid = channel_pid(server)
+    os.kill(pid, signal.SIGSTOP)
+    asking = asyncio.create_task(server.http.post("/v1/channels/main/interrupt"))
+    await asyncio.sleep(0.2)
+    assert not asking.done(), "the channel would say how much was heard"
+    os.kill(pid, signal.SIGKILL)  # as the watchdog does
+    assert (await asking).json()["cancelled"] == [task_id]
+    await server.task(await say(server), "done")
+    task = await server.task(task_id, "cancelled")
+    assert task["attempts"] == 1
+
+
 async def test_fault_of_ours_at_a_channels_start_is_told_and_tried_again(
     server: RunningServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
