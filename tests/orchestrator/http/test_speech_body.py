@@ -46,6 +46,15 @@ async def the_only_task(server: RunningServer, state: str) -> str:
         await asyncio.sleep(0.02)
 
 
+async def unfinished(server: RunningServer) -> AsyncIterator[bytes]:
+    """Half a second of speech whose source then sends nothing; it ends, for httpx, once the server has answered."""
+    yield tone(0.5)
+    while not server.orchestrator.sockets.taken:
+        await asyncio.sleep(0.01)
+    while server.orchestrator.sockets.taken:
+        await asyncio.sleep(0.01)
+
+
 async def curl(server: RunningServer, *arguments: str) -> asyncio.subprocess.Process:
     url = str(server.http.base_url).rstrip("/") + PATH
     return await asyncio.create_subprocess_exec(
@@ -124,11 +133,7 @@ async def test_query_is_checked_as_a_form_is(server: RunningServer) -> None:
 
 
 async def test_body_that_stops_is_given_up_and_said_as_far_as_it_came(server: RunningServer) -> None:
-    async def body() -> AsyncIterator[bytes]:
-        yield tone(0.5)
-        await asyncio.sleep(5)
-
-    refused(await server.http.put(PATH, content=body(), headers=PCM), 408, "upload_stalled")
+    refused(await server.http.put(PATH, content=unfinished(server), headers=PCM), 408, "upload_stalled")
     await the_only_task(server, "failed")
 
 
@@ -167,12 +172,7 @@ async def test_speech_that_is_cancelled_meanwhile_answers_with_its_task(server: 
 async def test_server_that_stops_answers_and_says_what_it_has(tmp_path: Path) -> None:
     async with running(settings_in(tmp_path)) as server:
         await server.ready()
-
-        async def body() -> AsyncIterator[bytes]:
-            yield tone(0.5)
-            await asyncio.sleep(30)
-
-        sending = asyncio.create_task(server.http.put(PATH, content=body(), headers=PCM))
+        sending = asyncio.create_task(server.http.put(PATH, content=unfinished(server), headers=PCM))
         while not (server.orchestrator.board.queued("main") or server.orchestrator.board.taken("main")):
             await asyncio.sleep(0.02)
         server.server.stop()
