@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import FilePayload, Page, async_playwright, expect
+from playwright.async_api import Browser, FilePayload, Page, Playwright, async_playwright, expect
 
 from orchestrator.access.keys import KeyFile, Scope
 from orchestrator.access.sessions import LASTS_S
@@ -32,23 +32,35 @@ pytestmark = [
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningServer]:
-    async with running(settings_in(tmp_path_factory.mktemp("page"))) as started:
+    async with running(settings_in(tmp_path_factory.mktemp("page"), queue_limit=20)) as started:
         await started.ready()
         yield started
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def playwright() -> AsyncIterator[Playwright]:
+    async with async_playwright() as started:
+        yield started
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser(playwright: Playwright) -> AsyncIterator[Browser]:
+    """One Chromium; each page has a context of its own in it, which shares nothing with the others."""
+    launched = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+    yield launched
+    await launched.close()
+
+
 @pytest_asyncio.fixture(loop_scope="module")
-async def page(server: RunningServer) -> AsyncIterator[Page]:
+async def page(server: RunningServer, browser: Browser) -> AsyncIterator[Page]:
     """The page, opened; at the end it must have logged no error, as of its Content-Security-Policy."""
     complaints: list[str] = []
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        opened = await browser.new_page(viewport={"width": 1280, "height": 860})
-        opened.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-        opened.on("pageerror", lambda error: complaints.append(str(error)))
-        await opened.goto(str(server.http.base_url))
-        yield opened
-        await browser.close()
+    opened = await browser.new_page(viewport={"width": 1280, "height": 860})
+    opened.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    await opened.goto(str(server.http.base_url))
+    yield opened
+    await opened.close()
     # A refused request is logged by the browser itself; the tests that provoke one look at what the page says.
     assert [text for text in complaints if "Failed to load resource" not in text] == []
 
@@ -243,29 +255,27 @@ async def test_page_of_a_channel_speaks_there_and_shows_its_tasks_alone(page: Pa
         await server.http.delete("/v1/channels/news")
 
 
-async def test_page_on_a_phone_asks_for_a_choice_and_fits(server: RunningServer) -> None:
+async def test_page_on_a_phone_asks_for_a_choice_and_fits(
+    server: RunningServer, playwright: Playwright, browser: Browser
+) -> None:
     long_name = "a-name-as-long-as-a-name-may-be-"
     created = await server.http.post("/v1/channels", json={"channel": long_name, "avatar": "demo"})
     assert created.status_code == 201, created.text
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        page = await browser.new_page(**playwright.devices["Pixel 7"])
-        await page.goto(str(server.http.base_url))
-        await expect(page.locator("#channel")).to_be_visible(timeout=WAIT_MS)
-        await expect(page.locator("#drop")).to_contain_text("Choose speech", use_inner_text=True)
-        await expect(page.locator("#drop")).not_to_contain_text("Drop", use_inner_text=True)
-        await page.click("#record")
-        await expect(page.locator("#discard")).to_be_visible()
-        await page.click("#discard")
-        name = "a long name " * 9 + "x.wav"
-        await page.set_input_files("#file", {"name": name, "mimeType": "audio/wav", "buffer": wav(0.2)})
-        await expect(page.locator("#tasks .task .what").first).to_have_text(name, timeout=WAIT_MS)
-        # innerWidth would grow with what is too wide.
-        assert (
-            await page.evaluate("document.documentElement.scrollWidth")
-            <= playwright.devices["Pixel 7"]["viewport"]["width"]
-        )
-        await browser.close()
+    phone = playwright.devices["Pixel 7"]
+    page = await browser.new_page(**phone)
+    await page.goto(str(server.http.base_url))
+    await expect(page.locator("#channel")).to_be_visible(timeout=WAIT_MS)
+    await expect(page.locator("#drop")).to_contain_text("Choose speech", use_inner_text=True)
+    await expect(page.locator("#drop")).not_to_contain_text("Drop", use_inner_text=True)
+    await page.click("#record")
+    await expect(page.locator("#discard")).to_be_visible()
+    await page.click("#discard")
+    name = "a long name " * 9 + "x.wav"
+    await page.set_input_files("#file", {"name": name, "mimeType": "audio/wav", "buffer": wav(0.2)})
+    await expect(page.locator("#tasks .task .what").first).to_have_text(name, timeout=WAIT_MS)
+    # innerWidth would grow with what is too wide.
+    assert await page.evaluate("document.documentElement.scrollWidth") <= phone["viewport"]["width"]
+    await page.close()
     await server.http.delete(f"/v1/channels/{long_name}")
 
 
@@ -295,12 +305,11 @@ async def test_page_comes_back_by_itself_after_the_channel_was_restarted(page: P
     await plays(page)
 
 
-async def test_page_asks_for_the_key_and_works_with_it(tmp_path: Path) -> None:
+async def test_page_asks_for_the_key_and_works_with_it(tmp_path: Path, browser: Browser) -> None:
     settings = settings_in(tmp_path, require_key=True)
     key = KeyFile(settings.keys_path).add("viewer", Scope.SPEAK)
-    async with running(settings) as server, async_playwright() as playwright:
+    async with running(settings) as server:
         await server.ready()
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         page = await browser.new_page(viewport={"width": 1280, "height": 860})
         complaints: list[str] = []
         page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
@@ -331,5 +340,5 @@ async def test_page_asks_for_the_key_and_works_with_it(tmp_path: Path) -> None:
         KeyFile(settings.keys_path).remove("viewer")
         await page.reload()
         await expect(page.locator("#key")).to_be_visible(timeout=WAIT_MS)
-        await browser.close()
+        await page.close()
     assert [text for text in complaints if "Failed to load resource" not in text] == []

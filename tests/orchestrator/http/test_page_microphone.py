@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import pytest_asyncio
-from playwright.async_api import Page, async_playwright, expect
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 from orchestrator.access.keys import KeyFile, Scope
 from speech.log import LogEnd
@@ -44,20 +44,27 @@ def voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def page(server: RunningServer, voice: Path) -> AsyncIterator[Page]:
-    """The page, opened; at the end it must have logged no error, as of its Content-Security-Policy."""
-    complaints: list[str] = []
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser(voice: Path) -> AsyncIterator[Browser]:
+    """One Chromium whose microphone hears the voice; each page has a context of its own in it."""
     arguments = [*DEVICE, "--use-fake-ui-for-media-stream", f"--use-file-for-fake-audio-capture={voice}"]
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        opened = await browser.new_page(viewport={"width": 1280, "height": 860})
-        opened.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-        opened.on("pageerror", lambda error: complaints.append(str(error)))
-        await opened.goto(str(server.http.base_url))
-        await expect(opened.locator("#live")).to_have_text("LIVE", timeout=WAIT_MS)
-        yield opened
-        await browser.close()
+        launched = await playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield launched
+        await launched.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def page(server: RunningServer, browser: Browser) -> AsyncIterator[Page]:
+    """The page, opened; at the end it must have logged no error, as of its Content-Security-Policy."""
+    complaints: list[str] = []
+    opened = await browser.new_page(viewport={"width": 1280, "height": 860})
+    opened.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    await opened.goto(str(server.http.base_url))
+    await expect(opened.locator("#live")).to_have_text("LIVE", timeout=WAIT_MS)
+    yield opened
+    await opened.close()
     # A refused connection is logged by the browser itself; the test that provokes one looks at what the page says.
     assert [text for text in complaints if "Unexpected response code" not in text] == []
 
@@ -175,13 +182,11 @@ async def test_missing_microphone_is_explained(
         await browser.close()
 
 
-async def test_session_of_the_page_opens_its_socket(voice: Path, tmp_path: Path) -> None:
+async def test_session_of_the_page_opens_its_socket(browser: Browser, tmp_path: Path) -> None:
     settings = settings_in(tmp_path, require_key=True)
     key = KeyFile(settings.keys_path).add("speaker", Scope.SPEAK)
-    arguments = [*DEVICE, "--use-fake-ui-for-media-stream", f"--use-file-for-fake-audio-capture={voice}"]
-    async with running(settings) as server, async_playwright() as playwright:
+    async with running(settings) as server:
         await server.ready()
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
         page = await browser.new_page()
         await page.goto(str(server.http.base_url))
         await page.fill("#key-input", key)
@@ -189,4 +194,4 @@ async def test_session_of_the_page_opens_its_socket(voice: Path, tmp_path: Path)
         await expect(page.locator("#key")).to_be_hidden(timeout=WAIT_MS)
         await hold(page, 0.5)
         await expect(page.locator("#talk-state")).to_contain_text("were heard", timeout=WAIT_MS)
-        await browser.close()
+        await page.close()
