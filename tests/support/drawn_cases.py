@@ -14,16 +14,15 @@ from schemathesis.specs.openapi.checks import response_schema_conformance, statu
 from orchestrator.http.app import ROUTES
 from orchestrator.http.openapi import described
 
-EXAMPLES = 15
 ENDLESS = ("/v1/events", "/v1/channels/{channel_id}/preview.mp4")
 CHECKS = [not_a_server_error, status_code_conformance, response_schema_conformance]
 
 
 def ask_everything(
     url: str,
-    examples: int = EXAMPLES,
-    headers: dict[str, str] | None = None,
-    answered: Callable[[str, float], None] = lambda status, seconds: None,
+    examples: int,
+    headers: dict[str, str],
+    answered: Callable[[str, float], None],
 ) -> tuple[int, list[str]]:
     """Sends drawn requests to every operation that ends; returns how many were sent, and what was wrong."""
     bounded = hypothesis.settings(
