@@ -48,12 +48,12 @@ class OnAirWatch:
 
     @property
     def stalled(self) -> tuple[str, ...]:
-        """What is wrong now, a sentence for each channel; empty when all is well."""
+        """What is wrong now, a sentence for each channel; empty when nothing is."""
         now = self._clock()
         return tuple(problem for name, seen in self._seen.items() if (problem := _problem(name, seen, now)))
 
     def look(self) -> None:
-        """Note how far each channel is, and tell the service manager if all is well."""
+        """Note how far each channel is, and tell the service manager if no channel is stalled."""
         now = self._clock()
         before, self._seen = self._seen, {}
         for view in self._views():
@@ -63,7 +63,7 @@ class OnAirWatch:
             self._manager.alive()
         names = tuple(problem.split(":")[0] for problem in stalled)
         if stalled and names != self._told:
-            logger.error("the watchdog is not told that all is well: %s", "; ".join(stalled))
+            logger.error("the watchdog is not told that all channels run: %s", "; ".join(stalled))
         self._told = names
 
     async def run(self) -> None:

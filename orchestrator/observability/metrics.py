@@ -81,13 +81,13 @@ class Metrics:
             registry=self.registry,
         )
 
-    def tell_servers(self, well: Mapping[str, bool]) -> None:
+    def tell_servers(self, ready: Mapping[str, bool]) -> None:
         """Report the Tritons that there are, by their addresses, and no others any more."""
-        for gone in self._servers - well.keys():
+        for gone in self._servers - ready.keys():
             self.triton_server_up.remove(gone)
-        self._servers = set(well)
-        for address, is_well in well.items():
-            self.triton_server_up.labels(address).set(is_well)
+        self._servers = set(ready)
+        for address, is_ready in ready.items():
+            self.triton_server_up.labels(address).set(is_ready)
 
 
 def triton_restarts(registry: CollectorRegistry) -> Counter:

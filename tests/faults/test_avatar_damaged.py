@@ -16,7 +16,7 @@ def damaged_files(stage: Stage) -> Path:
 
 
 @pytest.mark.parametrize("name", ["frames.rgb", "condition.npy"])
-def test_file_cut_short_while_live_stops_its_channel_alone_until_it_is_mended(stage: Stage, name: str) -> None:
+def test_file_cut_short_while_live_stops_its_channel_alone_until_it_is_repaired(stage: Stage, name: str) -> None:
     path = damaged_files(stage) / name
     whole = path.read_bytes()
     assert stage.server is not None

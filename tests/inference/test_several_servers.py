@@ -91,7 +91,7 @@ async def test_a_server_killed_amid_a_speech_is_not_seen_on_the_stream(
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["dead", "hanging"])
-async def test_one_that_ails_is_named_and_mended_while_the_other_makes_the_speech(
+async def test_failing_triton_is_named_and_recovered_while_the_other_makes_the_speech(
     checkpoint: Checkpoint,
     exported: Callable[..., Path],
     options_for: Callable[..., TritonOptions],
