@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -45,6 +46,7 @@ from orchestrator.observability.traces import Traces
 from orchestrator.readiness import PartHealth, TritonReadiness
 from orchestrator.settings import Settings, SettingsError
 from orchestrator.synthesis import open_synthesiser
+from orchestrator.tasks import speech_events
 from orchestrator.tasks.arrivals import Arrivals
 from orchestrator.tasks.board import TaskBoard
 from orchestrator.tasks.decodings import Decodings
@@ -236,7 +238,7 @@ class Orchestrator:
         return SpeechMaker(
             self._client,
             avatar,
-            self.board.hear,
+            partial(speech_events.note, self.board),
             silence,
             self.clock,
             GenerationSettings(),

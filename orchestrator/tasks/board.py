@@ -19,15 +19,6 @@ from orchestrator.tasks.speech_files import SpeechFiles
 from orchestrator.tasks.store import TaskStore
 from orchestrator.tasks.task import Failure, Stage, Task, TaskState
 from speech.audio.frames import FPS
-from speech.events import (
-    ChunkRequested,
-    FacesMade,
-    FeaturesReady,
-    HandedOver,
-    LengthKnown,
-    SoundPlaced,
-    SpeechEvent,
-)
 from speech.log import SoundFrames, SpeechLog
 
 # A task that was interrupted this many times is more likely the cause of the interruptions than their victim.
@@ -227,14 +218,17 @@ class TaskBoard:
         stamps = {**task.stamps, Stage.FIRST_FRAME.value: self._clock()}
         return await self._change(task_id, stamps=stamps, state=TaskState.STREAMING)
 
-    def stamp(self, task_id: str, stage: Stage, age_s: float = 0.0) -> Task | None:
+    def stamp(self, task_id: str, stage: Stage, age_s: float = 0.0, once: bool = False) -> Task | None:
         """Record that a task reached a stage `age_s` ago; returns the task, or None when it is final.
 
-        Kept in memory, and written with its next state: nobody waits for the disk on the way to the first sound.
+        With `once` a stage that it has reached already stays as it is. Kept in memory, and written with its next state:
+        nobody waits for the disk on the way to the first sound.
         """
         task = self._live.get(task_id)
         if task is None or task.state.final:
             return None
+        if once and stage.value in task.stamps:
+            return task
         task = dataclasses.replace(task, stamps={**task.stamps, stage.value: self._clock() - age_s})
         self._live[task_id] = task
         self._notify(task)
@@ -254,24 +248,10 @@ class TaskBoard:
             self._live[task_id] = dataclasses.replace(changed, frames_heard=heard)
             self._notify(self._live[task_id])
 
-    async def hear(self, task_id: str, event: SpeechEvent) -> None:
-        """Update a task by an event of the generation of its speech."""
-        match event:
-            case LengthKnown(frames):
-                self.progress(task_id, frames_total=frames)
-            case FeaturesReady():
-                self.stamp(task_id, Stage.FEATURES)
-            case ChunkRequested():
-                self.stamp(task_id, Stage.FIRST_CHUNK)
-            case FacesMade(frames):
-                task = self._live.get(task_id)
-                if task is not None and Stage.FIRST_FACE.value not in task.stamps:
-                    self.stamp(task_id, Stage.FIRST_FACE)
-                self.progress(task_id, frames_generated=frames)
-            case SoundPlaced(shown, heard):
-                self._placed[task_id].place(shown, heard)
-            case HandedOver():
-                self.stamp(task_id, Stage.HANDED_OVER)
+    def place_sound(self, task_id: str, shown: int, heard: int) -> None:
+        """From frame `shown` of a task's stream on, frame `heard` … of its log is played; `progress` counts by that."""
+        if task_id in self._live:
+            self._placed[task_id].place(shown, heard)
 
     async def finish(self, task_id: str, state: TaskState, failure: Failure | None = None) -> Task | None:
         """Give a live task its final state and return it; None where it was final already, and stays as it is.
