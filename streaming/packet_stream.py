@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import struct
 from collections.abc import AsyncIterator, Iterator
@@ -105,6 +106,11 @@ class PacketReader:
         """Disconnects."""
         self._writer.close()
 
+    async def wait_closed(self) -> None:
+        """Waits until it is disconnected."""
+        with contextlib.suppress(ConnectionError):  # the channel was first
+            await self._writer.wait_closed()
+
     def __aiter__(self) -> AsyncIterator[Description | Packet]:
         return self._messages()
 
@@ -125,6 +131,7 @@ async def packets(path: Path) -> AsyncIterator[Description | Packet]:
             yield message
     finally:
         reader.close()
+        await reader.wait_closed()
 
 
 def _length(head: bytes | bytearray) -> int:

@@ -113,6 +113,7 @@ async def test_a_reader_asks_for_a_keyframe_and_many_asks_make_two_a_second(
         assert keyframes.requests == requests
     for reader in readers:
         reader.close()
+        await reader.wait_closed()
 
 
 async def test_a_reader_that_falls_behind_is_dropped_and_the_others_go_on(server: PacketServer, tmp_path: Path) -> None:
@@ -129,3 +130,4 @@ async def test_a_reader_that_falls_behind_is_dropped_and_the_others_go_on(server
             assert await anext(messages) == large
         assert server.readers == 1
         reader.close()
+        await reader.wait_closed()

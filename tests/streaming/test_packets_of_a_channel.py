@@ -66,6 +66,7 @@ async def test_packets_of_all_tracks_go_on_over_a_keyframe_on_request_and_an_enc
         await reading.until(lambda: len(reading.packets()) > count + 25)
     await reading.task  # the stream ends with the channel
     reading.reader.close()
+    await reading.reader.wait_closed()
     first, second = reading.descriptions
     assert reading.messages[0] is first
     assert second.run > first.run and second.tracks == first.tracks
