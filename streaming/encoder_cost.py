@@ -130,8 +130,9 @@ def _core_s(ffmpeg: str, clip: str, preset: str, frames: int, started: Started) 
     command = [
         ffmpeg, "-v", "error", "-nostdin", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{_WIDTH}x{_HEIGHT}",
         "-r", str(FPS), "-i", clip, "-frames:v", str(frames), "-filter_threads", "1",
-        "-vf", "scale=flags=fast_bilinear,format=yuv420p", "-c:v", "libx264", "-preset", preset,
-        "-tune", "zerolatency", "-bf", "0", "-g", str(FPS), "-b:v", "1000k", "-threads", "1", "-f", "null", "-",
+        "-vf", "scale=flags=fast_bilinear,format=yuv420p",
+        "-c:v", "libx264", "-profile:v", "baseline", "-preset", preset, "-tune", "zerolatency", "-bf", "0",
+        "-g", str(FPS), "-b:v", "1000k", "-threads", "1", "-f", "null", "-",
     ]  # fmt: skip
     process = subprocess.Popen(tethered(*command), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
     os.setpriority(os.PRIO_PROCESS, process.pid, _NICENESS)

@@ -181,13 +181,24 @@ class PairQueue:
         self._given = None
 
     def _take_over(self) -> None:
-        """Puts back the pair that the encoder before was not given whole, and lets go of its last picture."""
-        if isinstance(self._given, Pair):
-            self._pairs.appendleft(self._given)
-            self._held += 1
-        elif self._shown is not None:
-            self._recycle(self._shown)
+        """Lets go of the last picture of the run before, and puts back the pair that its encoder was not given whole.
+
+        Where the next one isn't whole, as after an encoder that hung, it is dropped: a run of one pair helps nobody.
+        """
+        pair, shown = self._given, self._shown
         self._given = self._shown = None
+        if isinstance(pair, Pair) and (not self._pairs or self._is_next(self._pairs[0], pair)):
+            self._pairs.appendleft(pair)
+            self._held += 1
+            return
+        if isinstance(pair, Pair):
+            self._count(pair)
+        if shown is not None:
+            self._recycle(shown)
+
+    @staticmethod
+    def _is_next(place: Pair | Dropped, pair: Pair) -> bool:
+        return isinstance(place, Pair) and place.tick == pair.tick + 1
 
     def _in_place_of(self, dropped: Dropped) -> Pair:
         shown = self._idle if self._shown is not None and self._shown.speech in self._taken_back else self._shown

@@ -180,6 +180,7 @@ class Publisher:
             begun = self._queue.begin_run(timeout_s=0.5)
             if begun is None:
                 continue
+            self._encoded = None
             if begun[1] // self._config.timeline_frames > self._timeline.epoch:
                 self._timeline.begin_epoch()
             self._step = self._policy.step

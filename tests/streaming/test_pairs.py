@@ -170,6 +170,20 @@ def test_a_tick_has_passed_once_nothing_up_to_it_waits() -> None:
     assert queue.has_passed(1), "it was dropped"
 
 
+def test_a_pair_that_a_hung_encoder_was_not_given_whole_is_dropped_with_those_behind_it() -> None:
+    queue = PairQueue(50, FramePool(2, 2), TIMELINE)
+    for tick in range(2):
+        queue.put(pair(tick, speech="a"))
+    run, _ = begun(queue)
+    assert taken(queue, run).tick == 0
+    for tick in range(2, 120):
+        queue.put(pair(tick, speech="a"))
+    again, first = begun(queue)
+    assert first == 70
+    assert queue.dropped_of("a") == 70
+    assert taken(queue, again).tick == 70
+
+
 def test_the_writer_of_a_run_that_is_over_gets_nothing_more() -> None:
     queue = PairQueue(20, FramePool(2, 2), TIMELINE)
     for tick in range(10):

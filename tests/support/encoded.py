@@ -17,7 +17,7 @@ def settings(run: int = 1, **values: int) -> EncoderSettings:
     """A small picture, with a keyframe each second."""
     given = {"width": WIDTH, "height": HEIGHT, "out_width": WIDTH, "out_height": HEIGHT, "frame_step": 1, **values}
     return EncoderSettings(
-        run, letterbox=False, preset="ultrafast", gop_frames=FPS, video_bitrate_kbps=400, threads=1, **given
+        run, letterbox=False, preset="veryfast", gop_frames=FPS, video_bitrate_kbps=400, threads=1, **given
     )
 
 
