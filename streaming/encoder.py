@@ -47,6 +47,8 @@ class EncoderRun:
         self.number = run
         self.drained = False
         """Whether the encoder was given the whole run: when it ends then, nothing failed."""
+        self.begun = False
+        """Whether the process has started up, and said what it will give."""
         self._queue = queue
         self._timeline_frames = config.timeline_frames
         self._first_tick = first_tick
@@ -124,6 +126,7 @@ class EncoderRun:
         with self.process.stdout as stdout:
             try:
                 while data := os.read(stdout.fileno(), _READ_BYTES):
+                    self.begun = True
                     for message in parser.feed(data):
                         receive(message)
             except ValueError as error:

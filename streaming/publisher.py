@@ -25,6 +25,8 @@ _log = logging.getLogger(__name__)
 _BACK_OFF_S = (0.1, 0.5, 1.0, 2.0, 3.0)
 _GOOD_RUN_S = 30.0  # after a run this long the back-off begins anew
 _HUNG_S = 5.0
+_STARTING_S = 20.0
+"""What a start may take: 0.1 s of a core, which a machine that is overloaded doesn't have."""
 _LOOK_S = 0.2
 _CLOSE_S = 3.0
 _SPEED_S = 1.0
@@ -218,8 +220,8 @@ class Publisher:
             now = time.monotonic()
             if self._queue.taken != taken or not len(self._queue):
                 taken, since = self._queue.taken, now
-            elif now - since > _HUNG_S:
-                _log.error("the encoder took no frame for %.0f s: killed", _HUNG_S)
+            elif now - since > (_HUNG_S if run.begun else _STARTING_S):
+                _log.error("the encoder took no frame for %.0f s: killed", now - since)
                 run.kill()
             if self._policy.step is self._step:
                 self._choose_step(run, now)
