@@ -75,6 +75,13 @@ def decoded_frames(data: bytes, path: Path) -> int:
     return sum(not line.startswith("#") for line in done.stdout.splitlines())
 
 
+def begins_with_sync_sample(fragment: InitSegment | Fragment) -> bool:
+    """What the first picture's flags say (ISO/IEC 14496-12, 8.8.3.1); the first trun is the pictures'."""
+    at = fragment.data.index(b"trun") + 4
+    flags = int.from_bytes(fragment.data[at + 12 : at + 16], "big")
+    return not flags & 0x10000
+
+
 def packet_times(path: Path, kind: Literal["video", "audio"]) -> list[float]:
     """Times as the file has them: ffmpeg's program makes sound contiguous."""
     with av.open(str(path)) as container:
@@ -95,6 +102,7 @@ def test_fragments_last_as_long_as_asked_and_begin_anew_with_a_keyframe(clip: li
         assert all(isinstance(f, Fragment) for f in fragments)
         keyframes = [i for i, f in enumerate(fragments) if isinstance(f, Fragment) and f.keyframe]
         assert keyframes == [0, expected, 2 * expected, 3 * expected]
+        assert [i for i, f in enumerate(fragments) if begins_with_sync_sample(f)] == keyframes, "players ask for it"
         whole = written([init, *fragments], tmp_path / "whole.mp4")
         assert decoded_frames(whole.read_bytes(), whole) == frames, "the last fragment may not be full yet"
 
