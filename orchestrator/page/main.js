@@ -3,10 +3,11 @@
 import { ChannelMenu } from "./channels.js";
 import { letIn, request } from "./key.js";
 import { Ledger } from "./ledger.js";
-import { LivePlayer } from "./player.js";
 import { Quality } from "./quality.js";
 import { Recorder } from "./record.js";
+import { SelfTest } from "./selftest.js";
 import { Speaker } from "./speak.js";
+import { Stream } from "./stream.js";
 import { Talker } from "./talk.js";
 import { TaskList } from "./tasks.js";
 
@@ -53,6 +54,15 @@ function showPlayer(live, reason) {
   const offline = element("offline");
   offline.hidden = live;
   if (!live) offline.textContent = reason;
+}
+
+function showWay(way, why) {
+  const badge = element("way");
+  badge.hidden = false;
+  badge.textContent = way === "webrtc" ? "WebRTC" : "MP4";
+  const line = element("why");
+  line.hidden = way === "webrtc" || !why;
+  line.textContent = why && `This is MP4, about a second late, since WebRTC failed: ${why}`;
 }
 
 function showChannel(channel) {
@@ -110,6 +120,8 @@ element("interrupt").addEventListener("click", () => ask(`${channelUrl}/interrup
 const speaker = new Speaker(channelId, new Quality(speech), say);
 new Recorder(say, (file) => speaker.send([file]), speech.longest_s);
 new Talker(channelUrl, say);
+new SelfTest(`${channelUrl}/whep`, element("selftest"), element("selftest-steps"));
 new ChannelMenu(channelId).run();
 listen(new TaskList((taskId) => ask(`/v1/tasks/${encodeURIComponent(taskId)}`, "DELETE")), new Ledger(channelId));
-new LivePlayer(video, `${channelUrl}/preview.mp4`, codecs, showPlayer).run();
+const only = new URLSearchParams(location.search).get("player");
+new Stream(video, channelUrl, codecs, { onstate: showPlayer, onway: showWay, only }).run();

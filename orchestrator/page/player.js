@@ -1,11 +1,10 @@
-// Plays an endless fragmented MP4 near its live edge, and starts again after any failure.
+// Plays an endless fragmented MP4 near its live edge.
 
 const TARGET_S = 0.4;     // how far behind the live edge playback sits
 const HURRY_S = 1.0;      // beyond this it plays slightly faster
 const JUMP_S = 3.0;       // beyond this it jumps
 const KEEP_S = 10;        // what is kept behind the playhead
 const SILENT_MS = 6000;   // a connection without data for so long is dead
-const RETRY_MS = [500, 1000, 2000, 4000];
 
 export class LivePlayer {
   // `codecs` resolves to the stream's codecs; `onstate(live, reason)` is called at each change.
@@ -13,22 +12,17 @@ export class LivePlayer {
     Object.assign(this, { video, url, codecs, onstate });
   }
 
-  async run() {
-    for (let failures = 0; ; ) {
-      const began = performance.now();
-      let reason = "the stream ended";
-      try {
-        await this.#play();
-      } catch (error) {
-        reason = error.message || String(error);
-      }
-      this.onstate(false, reason);
-      failures = performance.now() - began > 10_000 ? 0 : failures + 1;
-      await sleep(RETRY_MS[Math.min(failures, RETRY_MS.length - 1)]);
+  // Plays for at most `limitMs`, or until it can't go on; resolves with the reason, and never rejects.
+  async play(limitMs) {
+    try {
+      await this.#play(limitMs);
+      return "the stream ended";
+    } catch (error) {
+      return error.message || String(error);
     }
   }
 
-  async #play() {
+  async #play(limitMs) {
     const codecs = await this.codecs();
     if (!codecs) throw new Error("The stream is starting …");
     const type = `video/mp4; codecs="${codecs}"`;
@@ -42,12 +36,14 @@ export class LivePlayer {
     });
     failed.catch(() => {});
     this.video.src = address;
+    const enough = limitMs < Infinity ? setTimeout(() => stop.abort(), limitMs) : undefined;
     const watch = setInterval(() => this.#stayLive(), 250);
     try {
       await once(source, "sourceopen");
       const buffer = source.addSourceBuffer(type);
       await Promise.race([failed, this.#feed(source, buffer, stop.signal)]);
     } finally {
+      clearTimeout(enough);
       clearInterval(watch);
       stop.abort();
       this.video.onerror = null;
@@ -114,10 +110,6 @@ export class LivePlayer {
 
 function once(target, event) {
   return new Promise((resolve) => target.addEventListener(event, resolve, { once: true }));
-}
-
-function sleep(ms) {
-  return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
 function inTime(promise, ms) {

@@ -75,6 +75,7 @@ async def plays(page: Page) -> None:
 
 
 async def test_page_plays_the_stream_near_its_live_edge(page: Page) -> None:
+    await page.goto(f"{page.url}?player=mp4")
     await plays(page)
     behind = await page.evaluate("(v => v.buffered.end(v.buffered.length - 1) - v.currentTime)(video)")
     assert 0 <= behind < 3
@@ -211,7 +212,7 @@ async def test_files_after_one_that_finds_the_queue_full_are_not_sent(page: Page
 
 async def test_quality_has_the_limits_of_the_server_and_errors_use_its_words(page: Page, server: RunningServer) -> None:
     defaults = server.orchestrator.defaults
-    await page.click("summary")
+    await page.click("summary:has-text('Quality')")
     steps = page.get_by_label("Steps")
     await expect(steps).to_have_attribute("max", str(defaults.max_steps))
     await expect(steps).to_have_attribute("placeholder", f"default {defaults.steps}")

@@ -1,0 +1,156 @@
+// Watches a channel over WebRTC by WHEP, and knows at which step it failed.
+
+import { request } from "./key.js";
+
+const LOOK_MS = 50;
+const STALLED_MS = 4000;     // a stream without a new picture for so long is dead
+const LOSS_SPAN_MS = 10_000;
+const MOST_LOST = 0.15;      // of the packets: beyond it the picture stands more than it moves
+
+// What to do where a step fails; the server's own messages say it themselves.
+export const ADVICE = {
+  browser: "This browser has no WebRTC: it may be switched off, or blocked by an extension.",
+  offer: "The server's log and docs/webrtc.md tell more.",
+  ice: "No UDP packet got through. A firewall, NAT or a VPN stands between: open the server's webrtc_ports for UDP, name its outer address in webrtc_announced, or give it a TURN server in ice_servers.",
+  dtls: "UDP gets through, and the encrypted connection doesn't come about: the server's log tells why.",
+  packets: "The connection is there, and the channel sends nothing: is it running?",
+  decode: "Packets arrive, and the browser shows no picture: it may lack H.264.",
+};
+
+export class StepFailed extends Error {
+  constructor(step, message) {
+    super(message);
+    this.step = step;
+  }
+}
+
+export class WhepViewer {
+  // `url` is the channel's WHEP endpoint; `onstep(step)` is called as each step is done.
+  constructor(url, video, onstep = () => {}) {
+    Object.assign(this, { url, video, onstep });
+    this.session = null;
+    this.connection = null;
+    this.tooLossy = false;
+  }
+
+  // Resolves once the first picture was decoded; throws StepFailed, at the latest after `limitMs`.
+  async open(limitMs) {
+    const until = performance.now() + limitMs;
+    if (!window.RTCPeerConnection) throw new StepFailed("browser", ADVICE.browser);
+    this.onstep("browser");
+    const connection = this.connection = new RTCPeerConnection({ iceServers: await this.#iceServers(until) });
+    for (const kind of ["video", "audio"]) connection.addTransceiver(kind, { direction: "recvonly" });
+    const stream = new MediaStream();
+    connection.ontrack = ({ track }) => stream.addTrack(track);
+    await connection.setLocalDescription(await connection.createOffer());
+    // Candidates are not waited for: the server learns this browser's address from its checks.
+    const answer = await this.#post(connection.localDescription.sdp, until);
+    await connection.setRemoteDescription({ type: "answer", sdp: answer });
+    this.onstep("offer");
+    this.video.removeAttribute("src");
+    this.video.srcObject = stream;
+    this.video.play().catch(() => {});
+    await this.#connected(until);
+  }
+
+  // Resolves with the reason when the picture stands still, too much is lost, or the connection ends.
+  async lost() {
+    const connection = this.connection;
+    let [frames, moved] = [0, performance.now()];
+    let since = { at: moved, ...(await this.#counts()) };
+    for (;;) {
+      await sleep(500);
+      if (["failed", "closed"].includes(connection.connectionState)) return "The connection was lost.";
+      const now = performance.now();
+      const counts = await this.#counts();
+      if (counts.frames !== frames) [frames, moved] = [counts.frames, now];
+      if (now - moved > STALLED_MS && !document.hidden) return "No picture came for a while.";
+      if (now - since.at < LOSS_SPAN_MS) continue;
+      const [lost, received] = [counts.lost - since.lost, counts.received - since.received];
+      this.tooLossy = lost > MOST_LOST * (lost + received);
+      if (this.tooLossy) return `${Math.round((100 * lost) / (lost + received))} % of the packets are lost on the way.`;
+      since = { at: now, ...counts };
+    }
+  }
+
+  // Ends the session; also while the page is being left.
+  close() {
+    if (this.session) fetch(this.session, { method: "DELETE", keepalive: true }).catch(() => {});
+    this.session = null;
+    this.connection?.close();
+    this.video.srcObject = null;
+  }
+
+  async #iceServers(until) {
+    try {
+      const response = await request(this.url, { method: "OPTIONS", signal: within(until) });
+      return iceServers(response.headers.get("Link") ?? "");
+    } catch {
+      return [];  // the offer tells what is wrong
+    }
+  }
+
+  async #post(body, until) {
+    let response;
+    try {
+      response = await request(this.url, {
+        method: "POST", body, headers: { "Content-Type": "application/sdp" }, signal: within(until),
+      });
+    } catch {
+      throw new StepFailed("offer", "The server does not answer the offer.");
+    }
+    const text = await response.text();
+    if (response.status !== 201) throw new StepFailed("offer", refusal(text) ?? `The server answered ${response.status}.`);
+    this.session = response.headers.get("Location");
+    return text;
+  }
+
+  async #connected(until) {
+    const done = { ice: false, dtls: false, packets: false, decode: false };
+    const reach = (step) => { if (!done[step]) { done[step] = true; this.onstep(step); } };
+    for (;;) {
+      const { iceConnectionState, connectionState } = this.connection;
+      if (["connected", "completed"].includes(iceConnectionState)) reach("ice");
+      if (connectionState === "connected") { reach("ice"); reach("dtls"); }
+      const counts = await this.#counts();
+      if (counts.received) reach("packets");
+      if (counts.frames) { reach("decode"); return; }
+      if (performance.now() > until || ["failed", "closed"].includes(connectionState)) {
+        const step = Object.keys(done).find((name) => !done[name]);
+        throw new StepFailed(step, ADVICE[step]);
+      }
+      await sleep(LOOK_MS);
+    }
+  }
+
+  async #counts() {
+    const counts = { frames: 0, received: 0, lost: 0 };
+    for (const each of (await this.connection.getStats()).values()) {
+      if (each.type !== "inbound-rtp" || each.kind !== "video") continue;
+      Object.assign(counts, { frames: each.framesDecoded ?? 0, received: each.packetsReceived ?? 0, lost: each.packetsLost ?? 0 });
+    }
+    return counts;
+  }
+}
+
+// The ICE servers of a Link header.
+export function iceServers(links) {
+  const pattern = /<([^>]+)>; rel="ice-server"(?:; username="([^"]*)"; credential="([^"]*)")?/g;
+  return [...links.matchAll(pattern)].map(([, urls, username, credential]) => (username ? { urls, username, credential } : { urls }));
+}
+
+function refusal(text) {
+  try {
+    return JSON.parse(text).error.message;
+  } catch {
+    return null;
+  }
+}
+
+function within(until) {
+  return AbortSignal.timeout(Math.max(1, until - performance.now()));
+}
+
+function sleep(ms) {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}

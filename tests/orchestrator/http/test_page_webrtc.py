@@ -1,0 +1,134 @@
+"""The page over WebRTC in a real Chromium: what it plays, when it falls back, and its self-test."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Page, async_playwright, expect
+
+from tests.support.packet_source import PacketSource
+from tests.support.running_server import RunningServer, running, settings_in
+from tests.support.viewer_page import ARGUMENTS, CHROMIUM, DESKTOP, PHONE, READ_NUMBERS
+
+WAIT_MS = 30_000
+
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
+    pytest.mark.asyncio(loop_scope="module"),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("page")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def server(folder: Path) -> AsyncIterator[RunningServer]:
+    async with running(settings_in(folder, webrtc_ports="50350-50399")) as started:
+        started.orchestrator.audiences._packet_sockets = lambda: {"main": folder / "packets.sock"}
+        await started.ready()
+        yield started
+
+
+@asynccontextmanager
+async def opened(
+    server: RunningServer, query: str = "", size: dict[str, int] | None = None, script: str = ""
+) -> AsyncIterator[Page]:
+    """The page; at the end it must have logged no error, as of its Content-Security-Policy."""
+    complaints: list[str] = []
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        page = await browser.new_page(viewport=size or DESKTOP)  # type: ignore[arg-type]
+        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        if script:
+            await page.add_init_script(script)
+        await page.goto(f"{server.http.base_url}{query}")
+        yield page
+        await browser.close()
+    assert [text for text in complaints if "Failed to load resource" not in text] == []
+
+
+async def moves(page: Page) -> None:
+    await expect(page.locator("#live")).to_have_text("LIVE", timeout=WAIT_MS)
+    await page.wait_for_function("() => document.getElementById('video').currentTime > 0.5", timeout=WAIT_MS)
+
+
+async def nobody(server: RunningServer) -> None:
+    while server.orchestrator.audiences.viewers("main"):
+        await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+async def test_page_plays_over_webrtc_and_says_goodbye(
+    server: RunningServer, folder: Path, size: dict[str, int]
+) -> None:
+    with PacketSource(folder / "packets.sock"):
+        async with opened(server, "/?player=webrtc", size) as page:
+            await moves(page)
+            await expect(page.locator("#way")).to_have_text("WebRTC")
+            await expect(page.locator("#why")).to_be_hidden()
+            await page.evaluate(READ_NUMBERS)
+            await page.evaluate("watch(document.getElementById('video'))")
+            await page.wait_for_function("() => numbers.length > 10", timeout=WAIT_MS)
+            numbers = await page.evaluate("numbers")
+            assert numbers == sorted(set(numbers))
+            assert await page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+            await page.screenshot(path=folder / f"webrtc-{size['width']}.png")
+            await page.goto("about:blank")
+            await nobody(server)
+
+
+async def test_page_falls_back_to_mp4_and_says_why(server: RunningServer, folder: Path) -> None:
+    # Without packets the connection comes about, and nothing arrives.
+    async with opened(server) as page:
+        await moves(page)
+        await expect(page.locator("#way")).to_have_text("MP4")
+        await expect(page.locator("#why")).to_contain_text("since WebRTC failed: The connection is there")
+        await page.screenshot(path=folder / "mp4.png")
+        await nobody(server)
+
+
+async def test_page_plays_mp4_in_a_browser_without_webrtc(server: RunningServer) -> None:
+    async with opened(server, script="delete window.RTCPeerConnection") as page:
+        await moves(page)
+        await expect(page.locator("#way")).to_have_text("MP4")
+        await expect(page.locator("#why")).to_contain_text("This browser has no WebRTC")
+
+
+async def test_a_picture_that_stops_is_played_again_by_itself(server: RunningServer, folder: Path) -> None:
+    async with opened(server, "/?player=webrtc") as page:
+        with PacketSource(folder / "packets.sock"):
+            await moves(page)
+        await expect(page.locator("#live")).to_have_text("offline", timeout=WAIT_MS)
+        with PacketSource(folder / "packets.sock"):
+            await moves(page)
+
+
+async def test_self_test_names_the_steps_and_the_one_that_fails(server: RunningServer, folder: Path) -> None:
+    async with opened(server, "/?player=mp4") as page:
+        await page.click("summary:has-text('Connection')")
+        steps = page.locator("#selftest-steps li")
+        with PacketSource(folder / "packets.sock"):
+            await page.click("#selftest")
+            await expect(steps.last).to_contain_text("✓ First picture", timeout=WAIT_MS)
+            assert await steps.count() == 7
+        await page.screenshot(path=folder / "selftest.png")
+        await page.click("#selftest")
+        await expect(steps.last).to_contain_text("✗ First packet: The connection is there", timeout=WAIT_MS)
+        await expect(page.locator("#selftest-steps")).to_contain_text("✓ Encryption (DTLS)")
+        # Offers get through, and no UDP: the answer's candidates lead nowhere.
+        await page.evaluate(
+            """const real = RTCPeerConnection.prototype.setRemoteDescription;
+            RTCPeerConnection.prototype.setRemoteDescription = function ({ type, sdp }) {
+              return real.call(this, { type, sdp: sdp.replace(/^a=candidate.*$/gm, "a=nothing") });
+            };
+            null;"""
+        )
+        await page.click("#selftest")
+        await expect(steps.last).to_contain_text("✗ UDP gets through (ICE): No UDP packet got through", timeout=WAIT_MS)
+        await nobody(server)
