@@ -8,11 +8,12 @@ import hmac
 import re
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 LASTS_S = 12 * 3600
 _URL = re.compile(r"(stun|stuns|turn|turns):([A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?(\?transport=(udp|tcp))?")
+_LINK = re.compile(r'<([^>]+)>; rel="ice-server"(?:; username="([^"]*)"; credential="([^"]*)")?')
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,12 @@ def ice_servers(urls: tuple[str, ...], secret: str | None, clock: Callable[[], f
     user = f"{int(clock()) + LASTS_S}:{secrets.token_hex(4)}"
     password = "" if secret is None else _password(user, secret)
     return [IceServer(url, user, password) if url.startswith("turn") and secret else IceServer(url) for url in urls]
+
+
+def parsed_links(links: Iterable[str]) -> list[IceServer]:
+    """The servers of Link headers that `IceServer.link` wrote; all other links are left out."""
+    found = (match for link in links for match in _LINK.finditer(link))
+    return [IceServer(match[1], match[2] or "", match[3] or "") for match in found]
 
 
 def _password(user: str, secret: str) -> str:

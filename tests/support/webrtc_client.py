@@ -46,7 +46,9 @@ class WebRtcClient:
     async def close(self) -> None:
         """Hangs up."""
         await self.connection.close()
-        await asyncio.gather(*self._reading)
+        for task in self._reading:  # a track that never began doesn't end either
+            task.cancel()
+        await asyncio.gather(*self._reading, return_exceptions=True)
 
     def _read(self, track: MediaStreamTrack) -> None:
         self._reading.append(asyncio.create_task(self._frames(track)))
