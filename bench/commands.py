@@ -11,6 +11,7 @@ from bench.live_speech.commands import bench_live_speech
 from bench.load.commands import bench_load
 from bench.offline_commands import bench_full_size, bench_paste_back, bench_render
 from bench.stream.commands import bench_stream
+from bench.webrtc.commands import bench_webrtc
 
 bench_app = typer.Typer(help="Measure this machine.", no_args_is_help=True)
 bench_app.command("gpu")(bench_gpu)
@@ -18,6 +19,7 @@ bench_app.command("perf-analyzer")(perf_analyzer)
 bench_app.command("perf-analyzer-data")(perf_analyzer_data)
 bench_app.command("render")(bench_render)
 bench_app.command("stream")(bench_stream)
+bench_app.command("webrtc")(bench_webrtc)
 bench_app.command("live-speech")(bench_live_speech)
 bench_app.command("load")(bench_load)
 bench_app.command("frame-numbers")(bench_frame_numbers)

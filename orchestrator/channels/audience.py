@@ -105,6 +105,11 @@ class Audiences:
             name: audience.handle.counts for name, audience in self._by_channel.items() if audience.handle is not None
         }
 
+    def process(self, channel: str) -> WebRtcHandle | None:
+        """The channel's process, None where it has none."""
+        audience = self._by_channel.get(channel)
+        return None if audience is None else audience.handle
+
     async def warm(self, channel: str) -> None:
         """Starts the channel's process where there is none, since a viewer is about to come; raises WebRtcGone."""
         await self._audience(channel).warm()

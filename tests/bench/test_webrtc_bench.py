@@ -1,0 +1,73 @@
+"""`bench webrtc`: its relay, and a short run of the whole."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from bench.webrtc.record import WebRtcPlan, bench_webrtc
+from bench.webrtc.relay import Relay
+from speech.audio.decoder import ffmpeg_binary
+from tests.support.checkout import ROOT
+from tests.support.viewer_page import CHROMIUM
+
+
+class _Receiver(asyncio.DatagramProtocol):
+    def __init__(self) -> None:
+        self.received: list[bytes] = []
+
+    def datagram_received(self, data: bytes, addr: object) -> None:
+        self.received.append(data)
+
+
+def answer(host: str, port: int) -> str:
+    lines = ["v=0", f"a=candidate:f 1 udp 2130706431 {host} {port} typ host", "a=candidate:g 1 udp 1 ::1 5 typ host"]
+    return "\r\n".join([*lines, "a=end-of-candidates", ""])
+
+
+async def test_relay_loses_the_share_that_was_asked_for_and_everything_in_the_dark() -> None:
+    loop = asyncio.get_running_loop()
+    server, received = await loop.create_datagram_endpoint(_Receiver, local_addr=("127.0.0.1", 0))
+    relay = Relay(seed=1)
+    viewer = None
+    try:
+        changed = await relay.stand_between(answer(*server.get_extra_info("sockname")))
+        (own,) = [line for line in changed.split("\r\n") if line.startswith("a=candidate:")]
+        assert changed.endswith("a=end-of-candidates\r\n")
+        address = ("127.0.0.1", int(own.split()[5]))
+        assert address[1] != server.get_extra_info("sockname")[1]
+        viewer, _ = await loop.create_datagram_endpoint(_Receiver, remote_addr=address)
+
+        async def arrived(count: int) -> int:
+            received.received.clear()
+            for _ in range(count):
+                viewer.sendto(b"x")
+                await asyncio.sleep(0)
+            await asyncio.sleep(0.2)
+            return len(received.received)
+
+        assert await arrived(50) == 50
+        relay.loss = 0.5
+        assert 10 < await arrived(50) < 40
+        relay.dark = True
+        assert await arrived(50) == 0
+    finally:
+        relay.close()
+        server.close()
+        if viewer is not None:
+            viewer.close()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+async def test_short_run_measures_every_promise() -> None:
+    plan = WebRtcPlan(seconds=5, sound_s=8, viewers=2, visits=6, blackouts=1)
+    record = await bench_webrtc(plan, Path(ROOT / "checkpoints" / "demo"), ffmpeg_binary())
+    assert record.webrtc_ms["count"] > 0
+    assert record.mp4_ms["p50"] > record.webrtc_ms["p50"]
+    assert record.sound_ms["count"] > 0
+    assert record.left is not None
+    assert (record.left.failed, record.left.peers, record.left.sockets) == (0, 0, 0)
+    assert all(criterion.measured is not None for criterion in record.criteria)
