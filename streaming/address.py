@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-SCHEMES = ("rtmp", "rtmps", "srt", "udp")
+SCHEMES = ("rtmp", "rtmps", "srt", "udp", "whip", "whips")
 
 _PARTS = re.compile(
     r"(?P<scheme>[a-z]+)://(?:(?P<credentials>[^@/?#]*)@)?(?P<host>[^@/?#]*?)(?::(?P<port>[^:/?#\]]*))?(?P<rest>[/?#].*)?"
@@ -31,7 +31,8 @@ _SECRET_KEYS = ("streamid", "srt_streamid", "passphrase")
 class Address:
     """An address in parts; `host` is in lower case and without brackets, `rest` is all after host and port.
 
-    For rtmp and rtmps `rest` is the path with its query, as ffmpeg sends it. For srt and udp it is the query.
+    For rtmp, rtmps, whip and whips `rest` is the path with its query. For srt and udp it is the query. What stands as
+    user in a whip address is its bearer token.
     """
 
     scheme: str
@@ -49,7 +50,10 @@ class Address:
         scheme = parts["scheme"]
         address = cls(scheme, parts["credentials"] or "", _host(parts["host"]), _port(parts["port"]), "")
         rest = parts["rest"] or ""
-        if scheme in ("rtmp", "rtmps"):
+        if scheme in ("whip", "whips"):
+            if not re.match(r"/[^?#]", rest) or "#" in rest:
+                raise ValueError(f"{scheme}:// must name the endpoint's path, as in {scheme}://TOKEN@host/whip/name")
+        elif scheme in ("rtmp", "rtmps"):
             if not re.match(r"/[^/?#]", rest):
                 raise ValueError(f"{scheme}:// must name an application, as in {scheme}://host/application/name")
         else:

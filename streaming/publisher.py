@@ -17,8 +17,9 @@ from streaming.packet import Description, Packet, Track
 from streaming.pair import IdleInstead, Pair, TakenBack
 from streaming.pairs import PairQueue
 from streaming.push import TargetPush
-from streaming.targets import check_target
+from streaming.targets import check_target, is_whip
 from streaming.timeline import StreamTimeline
+from streaming.whip_push import WhipPush
 
 _log = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ class Publisher:
         self._closing = threading.Event()
         self._encoded: tuple[float, float] | None = None  # times in the stream and on the clock
         self._lost_connections = 0  # of targets that were removed meanwhile
-        self._pushes: dict[str, TargetPush] = {}
+        self._pushes: dict[str, TargetPush | WhipPush] = {}
         self._retired: list[threading.Thread] = []
         self._thread = threading.Thread(target=self._supervise, name="publisher")
         self._thread.start()
@@ -100,7 +101,7 @@ class Publisher:
             self._retired = [*(t for t in self._retired if t.is_alive()), thread]
         for target in wanted:
             if target not in self._pushes:
-                self._pushes[target] = TargetPush(target, self._config, self._timeline)
+                self._pushes[target] = self._new_push(target)
 
     @property
     def sent(self) -> int:
@@ -175,6 +176,9 @@ class Publisher:
             thread.start()
         for thread in (*closers, *self._retired):
             thread.join()
+
+    def _new_push(self, target: str) -> TargetPush | WhipPush:
+        return WhipPush(target, self._config) if is_whip(target) else TargetPush(target, self._config, self._timeline)
 
     def _supervise(self) -> None:
         failures = 0

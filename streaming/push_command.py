@@ -14,7 +14,7 @@ from streaming.address import Address
 from streaming.ca_bundle import ca_bundle
 from streaming.config import ChannelConfig
 from streaming.hidden_options import can_hide, option_file
-from streaming.targets import local_path, muxer_options
+from streaming.targets import is_whip, local_path, muxer_options
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,8 @@ def push_command(target: str, config: ChannelConfig) -> Iterator[tuple[list[str]
 
 def shows_secret(target: str, binary: str) -> bool:
     """Whether the command line of ffmpeg `binary` shows a key or a password of this target to all local users."""
+    if is_whip(target):
+        return False  # its process reads the address from a pipe
     destination = _split(target)
     if local_path(target) is None and Address.parse(target).credentials:
         return True  # ffmpeg accepts a user of rtmp in the address only

@@ -6,7 +6,7 @@ import re
 from itertools import count
 from pathlib import Path
 
-from streaming.address import Address
+from streaming.address import SCHEMES, Address
 
 # A small send buffer: a server that hangs is noticed after one second instead of eight.
 _TCP = {"send_buffer_size": "131072"}
@@ -31,8 +31,19 @@ _FILE_MUXERS = {
 }
 
 
+def is_whip(target: str) -> bool:
+    """Whether a target is sent to by WebRTC instead of a muxer of ffmpeg's."""
+    return target.startswith(("whip://", "whips://"))
+
+
 def check_target(target: str) -> None:
     """Raises ValueError for an unsupported address or a file whose folder is missing; the message has no key."""
+    if is_whip(target):
+        try:
+            Address.parse(target)
+        except ValueError as error:
+            raise ValueError(f"target {mask(target)!r}: {error}") from None
+        return
     muxer_options(target)
     path = local_path(target)
     if path is not None and not path.parent.is_dir():
@@ -90,7 +101,7 @@ def muxer_options(target: str) -> dict[str, str]:
             raise ValueError(f"target {mask(target)!r}: {error}") from None
     if path.suffix in _FILE_MUXERS:
         return _FILE_MUXERS[path.suffix]
-    kinds = ", ".join([*(f"{scheme}://" for scheme in _NETWORK_MUXERS), *(f"a {s} file" for s in _FILE_MUXERS)])
+    kinds = ", ".join([*(f"{scheme}://" for scheme in SCHEMES), *(f"a {s} file" for s in _FILE_MUXERS)])
     raise ValueError(f"target {mask(target)!r}: must be one of {kinds}")
 
 

@@ -9,9 +9,9 @@ from fnmatch import fnmatchcase
 from streaming.address import Address
 
 RECORDINGS = "recordings"
-EVERYWHERE = ("rtmp://*", "rtmps://*", "srt://*", "udp://*", RECORDINGS)
+EVERYWHERE = ("rtmp://*", "rtmps://*", "srt://*", "udp://*", "whip://*", "whips://*", RECORDINGS)
 
-_PATTERN = re.compile(r"(rtmp|rtmps|srt|udp)://([A-Za-z0-9.*_-]+|\[[0-9A-Fa-f:]+\])(?::([0-9]{1,5}))?")
+_PATTERN = re.compile(r"(rtmp|rtmps|srt|udp|whip|whips)://([A-Za-z0-9.*_-]+|\[[0-9A-Fa-f:]+\])(?::([0-9]{1,5}))?")
 
 
 class AllowedTargets:

@@ -81,6 +81,20 @@ class Peer:
         await self._connection.setLocalDescription(answer)
         return self._connection.localDescription.sdp
 
+    async def offer(self) -> str:
+        """An SDP offer to a server that takes the stream; ports and addresses are any of this machine."""
+        for kind in Kind:
+            self._add_sender(kind)
+        await self._connection.setLocalDescription(await self._connection.createOffer())
+        return self._connection.localDescription.sdp
+
+    async def accept(self, answer: str) -> None:
+        """Connects to the server that gave this answer; raises BadOffer."""
+        try:
+            await self._connection.setRemoteDescription(RTCSessionDescription(answer, "answer"))
+        except Exception as error:  # noqa: BLE001  # aiortc raises whatever it happens to trip over
+            raise BadOffer(f"the answer can't be used ({type(error).__name__}: {error})"[:300]) from None
+
     async def send(self, unit: Unit) -> None:
         """Sends a unit; a picture that depends on one that was left out is left out too."""
         sender = self._senders.get(unit.kind)
