@@ -27,6 +27,7 @@ from orchestrator.avatars.prepare import PrepareOptions, Progress, prepare_avata
 from orchestrator.avatars.room import DiskRoom
 from orchestrator.background import keep_running
 from orchestrator.channels.audience import Audiences
+from orchestrator.channels.audience_metrics import AudienceCollector
 from orchestrator.channels.channel import Channel
 from orchestrator.channels.definition import ChannelDefinition, DefinitionError
 from orchestrator.channels.disk_limits import DiskLimits
@@ -144,6 +145,7 @@ class Orchestrator:
         self.on_air = OnAirWatch(
             lambda: [channel.view for channel in self.channels.values()], self.service_manager, time.monotonic
         )
+        self.metrics.registry.register(AudienceCollector(lambda: self.audiences.counts))
         self.metrics.registry.register(ChannelCollector(lambda: [channel.view for channel in self.channels.values()]))
 
     @asynccontextmanager

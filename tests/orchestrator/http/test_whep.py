@@ -16,7 +16,7 @@ import pytest_asyncio
 
 from orchestrator.access.keys import KeyFile, Scope
 from tests.support.packet_source import PacketSource
-from tests.support.running_server import RunningServer, running, settings_in
+from tests.support.running_server import RunningServer, metric, running, settings_in
 from tests.support.webrtc_client import WebRtcClient, webrtc_client
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(90)]
@@ -93,6 +93,22 @@ async def test_a_player_watches_and_leaves(server: RunningServer, keys: dict[str
         assert server.orchestrator.audiences.viewers("main") == 0
         again = await server.http.delete(session, headers=bearer(keys["viewer"]))
         assert (again.status_code, again.json()["error"]["code"]) == (404, "unknown_session")
+
+
+async def test_viewers_are_counted_in_the_metrics(server: RunningServer, keys: dict[str, str]) -> None:
+    server.http.headers.update(bearer(keys["viewer"]))
+    try:
+        async with webrtc_client() as client:
+            session = await watching(server, keys["viewer"], client)
+            while await metric(server, 'latentsync_webrtc_viewers{channel="main"}') != 1:
+                await asyncio.sleep(0.1)
+            while await metric(server, 'latentsync_webrtc_sent_bytes_total{channel="main"}') < 1000:
+                await asyncio.sleep(0.1)
+            await server.http.delete(session)
+        while await metric(server, 'latentsync_webrtc_viewers{channel="main"}') != 0:
+            await asyncio.sleep(0.1)
+    finally:
+        del server.http.headers["Authorization"]
 
 
 async def test_a_session_belongs_to_the_key_that_began_it(server: RunningServer, keys: dict[str, str]) -> None:
