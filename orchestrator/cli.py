@@ -18,6 +18,8 @@ from orchestrator.commands.key import key_app
 from orchestrator.commands.ledger import ledger
 from orchestrator.commands.probe import probe_app
 from orchestrator.commands.render import render
+from orchestrator.commands.say import say
+from orchestrator.commands.segment_options import EXIT_CODES_HELP
 from orchestrator.commands.serve import serve
 from orchestrator.commands.speak import speak
 from orchestrator.commands.triton import triton
@@ -62,10 +64,13 @@ app.command(rich_help_panel=_USE, epilog="Example: latentsync-realtime render --
 )
 app.command(
     rich_help_panel=_RUN,
-    epilog="Example: arecord -f S16_LE -r 48000 | latentsync-realtime speak - --rate 48000. Exits with 0 when all "
-    "of it was heard, 1 when it failed, 3 when its source was lost, 130 when it was interrupted.",
+    epilog=f"Example: arecord -f S16_LE -r 48000 | latentsync-realtime speak - --rate 48000. {EXIT_CODES_HELP}",
 )(speak)
 app.command(rich_help_panel=_LOOK, epilog="Example: latentsync-realtime ledger --channel main")(ledger)
+app.command(
+    rich_help_panel=_RUN,
+    epilog=f"Example: latentsync-realtime say 'Good morning.' --channel main. {EXIT_CODES_HELP}",
+)(say)
 app.add_typer(probe_app, name="probe", rich_help_panel=_LOOK)
 app.command(
     rich_help_panel=_LOOK,

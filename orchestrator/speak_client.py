@@ -1,4 +1,4 @@
-"""A client of the socket for live speech: what the command `speak` does at another machine, or at this one."""
+"""A client of the socket for live speech: what `speak` and `say` do at another machine, or at this one."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ class LiveServer:
 async def speak(
     server: LiveServer,
     start: dict[str, Any],
-    sound: AsyncIterator[bytes],
+    sound: AsyncIterator[bytes | str],
     tell: Callable[[dict[str, Any]], None],
     interrupted: asyncio.Event,
 ) -> str:
-    """Send one segment, and tell each message of the server; returns the reason of its end.
+    """Send one segment, sound or pieces of text, and tell each message of the server; returns the reason of its end.
 
     `interrupted` cuts it short. That is asked for beside the socket, where it overtakes the sound that still waits in
     it. Raises SpeakFailed.
@@ -65,7 +65,7 @@ async def _segment(
     server: LiveServer,
     socket: ClientConnection,
     start: dict[str, Any],
-    sound: AsyncIterator[bytes],
+    sound: AsyncIterator[bytes | str],
     tell: Callable[[dict[str, Any]], None],
     interrupted: asyncio.Event,
 ) -> str:
@@ -90,10 +90,10 @@ async def _segment(
     raise SpeakFailed(f"{server.url} closed the connection before the speech had ended")
 
 
-async def _send(socket: ClientConnection, sound: AsyncIterator[bytes]) -> None:
+async def _send(socket: ClientConnection, sound: AsyncIterator[bytes | str]) -> None:
     with suppress(ConnectionClosed):  # whoever reads finds out
         async for block in sound:
-            await socket.send(block)
+            await socket.send(json.dumps({"type": "text", "text": block}) if isinstance(block, str) else block)
         await socket.send(json.dumps({"type": "end"}))
 
 

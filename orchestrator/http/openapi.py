@@ -94,11 +94,14 @@ def _operation(route: Route, declared: Operation, schemas: dict[Any, Json]) -> J
     parameters = [*_path_parameters(route), *_query_parameters(declared.query)]
     if parameters:
         found["parameters"] = parameters
+    content: Json = {}
     for model, media in ((declared.body, "application/json"), (declared.form, "multipart/form-data")):
         if model is not None:
-            found["requestBody"] = {"required": True, "content": _content(schemas[model], media)}
+            content |= _content(schemas[model], media)
     if declared.media is not None:
-        found["requestBody"] = {"required": True, "content": {declared.media: {}}}
+        content[declared.media] = {}
+    if content:
+        found["requestBody"] = {"required": True, "content": content}
     return found
 
 

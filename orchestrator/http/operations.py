@@ -34,7 +34,7 @@ class Operation:
     form: type[BaseModel] | None = None
     query: type[BaseModel] | None = field(default=None)
     media: str | None = None
-    """The media type of a body that is no JSON and no form."""
+    """The media type of a body that is no JSON and no form; beside those where both are named."""
 
 
 def operation(

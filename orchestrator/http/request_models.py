@@ -69,6 +69,13 @@ class SayFields(BaseModel):
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] | _Absent = None
 
 
+class SayQuery(SayFields):
+    """The same as text, for a body that is the text itself."""
+
+    num_inference_steps: Annotated[int, Field(ge=1), DIGITS] | _Absent = None
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1), DIGITS] | _Absent = None
+
+
 class SayBody(SayFields):
     """A text, and how it is said."""
 

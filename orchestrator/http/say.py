@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from http import HTTPStatus
 
@@ -10,21 +9,22 @@ from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from conversation.synthesis.synthesiser import SynthesisError, voice_of
+from conversation.synthesis.synthesiser import SynthesisError
 from orchestrator.http.arriving import small_json
 from orchestrator.http.errors import ApiError, refusal_of
 from orchestrator.http.live_speech import LiveSpeech
 from orchestrator.http.operations import Answer, operation
-from orchestrator.http.request_models import SayBody, SayFields
+from orchestrator.http.parameters import checked
+from orchestrator.http.request_models import SayBody, SayFields, SayQuery
 from orchestrator.http.response_models import AcceptedJson
-from orchestrator.http.speech_body import joined
-from orchestrator.http.task_routes import require_ready, unknown_channel
-from orchestrator.http.text_source import TextSource
+from orchestrator.http.speech_body import joined, require_channel, spoken
+from orchestrator.http.text_source import text_source
 from orchestrator.http.unread import read_rest
 from orchestrator.orchestrator import Orchestrator
 from speech.log import SoundFrames
 from speech.source import SpeechSource
 
+_STREAM = "text/plain"
 _UNREAD_BYTES = 1_000_000
 _BYTES_OF_FIELDS = 1000
 _BYTES_OF_CHAR = 12  # one beyond the basic plane, as two escapes
@@ -36,11 +36,15 @@ _BYTES_OF_CHAR = 12  # one beyond the basic plane, as two escapes
     *(400, 404, 408, 413, 422, 502, 503, 507),
     status=202,
     body=SayBody,
+    query=SayQuery,
+    media=_STREAM,
 )
 async def say(request: Request) -> Response:
-    """Say the text of a JSON body."""
+    """Say the text of a JSON body, or a body that is text itself while it arrives."""
     try:
-        speech = await _begun(request)
+        require_channel(request)
+        declared = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        speech = await (_streamed(request) if declared == _STREAM else _begun(request))
     except (ApiError, SynthesisError) as error:
         refusal = refusal_of(error)
         refusal.closes = not await read_rest(request, _UNREAD_BYTES)
@@ -49,16 +53,21 @@ async def say(request: Request) -> Response:
     return JSONResponse(body, HTTPStatus.ACCEPTED, headers={"Location": f"/v1/tasks/{speech.task.id}"})
 
 
+async def _streamed(request: Request) -> LiveSpeech:
+    """The speech of a text that arrives in pieces, once all of it is there."""
+    orchestrator: Orchestrator = request.app.state.orchestrator
+    asked = checked(SayQuery, request.query_params)
+    source = text_source(orchestrator, request.path_params["channel_id"], asked.voice, asked.rate)
+    return await spoken(request, source, parameters(asked), None, SpeechSource.TEXT)
+
+
 async def _begun(request: Request) -> LiveSpeech:
     """The speech of a text whose first sound is there: what can't be said is refused, and never a task."""
     orchestrator: Orchestrator = request.app.state.orchestrator
     channel_id: str = request.path_params["channel_id"]
     arrived_at = orchestrator.clock()
-    require_ready(orchestrator)
-    if channel_id not in orchestrator.channels:
-        raise unknown_channel(channel_id, orchestrator)
     body = await _body(request, orchestrator.settings.say_limit_chars)
-    source = text_source(orchestrator, channel_id, body)
+    source = text_source(orchestrator, channel_id, body.voice, body.rate)
     frames = source.frames(_whole(body.text))
     try:
         first = await anext(frames)
@@ -70,17 +79,6 @@ async def _begun(request: Request) -> LiveSpeech:
         raise
     orchestrator.arrivals.add(_received(speech, first, frames), f"say-{speech.task.id}")
     return speech
-
-
-def text_source(orchestrator: Orchestrator, channel_id: str, asked: SayFields) -> TextSource:
-    """What says a text as it was asked for, else as the channel has it; raises ApiError, SynthesisError."""
-    synthesiser = orchestrator.synthesiser
-    if synthesiser is None:
-        message = "This server says no texts: its setting synthesiser is none."
-        raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "no_synthesiser", message)
-    definition = orchestrator.channels[channel_id].definition
-    voice = voice_of(synthesiser, asked.voice or definition.voice, asked.rate or 1.0)
-    return TextSource(synthesiser, voice, definition.language or voice.language or "en", time.monotonic)
 
 
 def parameters(asked: SayFields) -> dict[str, str]:

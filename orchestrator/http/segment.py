@@ -17,10 +17,11 @@ LOST = Failure("source_lost", "The connection that sent the speech was lost befo
 
 
 class Segment:
-    """Holds a few messages with sound; `put` waits while there is no room for more."""
+    """Holds a few messages with sound or text; `put` waits while there is no room for more."""
 
-    def __init__(self, speech: LiveSpeech, source: LiveSource, idle_limit_s: float) -> None:
+    def __init__(self, speech: LiveSpeech, source: LiveSource, idle_limit_s: float, of_text: bool = False) -> None:
         self.speech = speech
+        self.of_text = of_text
         self.received = asyncio.Event()
         """All that comes of it is in its task's log."""
         self.started = False
@@ -62,7 +63,7 @@ class Segment:
                 async with asyncio.timeout(self._idle_limit_s):
                     block = await self._taken.receive()
             except TimeoutError:
-                message = f"No sound came for {self._idle_limit_s:g} s. End a segment that pauses, and begin another."
+                message = f"Nothing came for {self._idle_limit_s:g} s. End a segment that pauses, and begin another."
                 self.end(Failure("source_idle", message))
                 return
             except (anyio.EndOfStream, anyio.ClosedResourceError):

@@ -10,6 +10,7 @@ from http import HTTPStatus
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
+from conversation.synthesis.synthesiser import AWAY, FAILED
 from orchestrator.http.errors import ApiError, refusal_of
 from orchestrator.http.live_speech import LiveSpeech
 from orchestrator.http.operations import Answer, operation
@@ -26,6 +27,7 @@ from speech.audio.live_container import ContainerSource
 from speech.audio.live_pcm import PcmSource
 from speech.audio.live_source import LiveSource
 from speech.log import SoundFrames
+from speech.source import SpeechSource
 
 _PCM_TYPE = "audio/l16"
 _UNREAD_BYTES = 1_000_000
@@ -37,6 +39,8 @@ _STATUSES = {
     "disk_full": HTTPStatus.INSUFFICIENT_STORAGE,
     "internal_error": HTTPStatus.INTERNAL_SERVER_ERROR,
     "speech_unwritable": HTTPStatus.INTERNAL_SERVER_ERROR,
+    AWAY: HTTPStatus.SERVICE_UNAVAILABLE,
+    FAILED: HTTPStatus.BAD_GATEWAY,
 }
 
 
@@ -50,7 +54,7 @@ _STATUSES = {
 async def speak_body(request: Request) -> Response:
     """Say the body: PCM of the type `audio/L16;rate=…;channels=…`, else a container that can be read from a pipe."""
     try:
-        speech = await _spoken(request)
+        speech = await _sound(request)
     except (ApiError, AudioError) as error:
         refusal = refusal_of(error)
         refusal.closes = not await read_rest(request, _UNREAD_BYTES)
@@ -62,13 +66,24 @@ async def speak_body(request: Request) -> Response:
     return answer
 
 
-async def _spoken(request: Request) -> LiveSpeech:
+async def _sound(request: Request) -> LiveSpeech:
+    orchestrator: Orchestrator = request.app.state.orchestrator
+    require_channel(request)
+    source = _source(request, orchestrator.settings.live_speech_limit_s)
+    fields = {name: text for name, text in request.query_params.items() if name in SpeechQuery.model_fields}
+    name = shown_name(fields.pop("name", ""))
+    return await spoken(request, source, fields, name, SpeechSource.STREAM)
+
+
+async def spoken(
+    request: Request, source: LiveSource, fields: dict[str, str], name: str | None, kind: SpeechSource
+) -> LiveSpeech:
+    """Say the body while it arrives, up to its end, with the fields of an upload's form.
+
+    Raises ApiError, ClientDisconnect, and what the source does before its first frame.
+    """
     orchestrator: Orchestrator = request.app.state.orchestrator
     channel_id: str = request.path_params["channel_id"]
-    require_ready(orchestrator)
-    if channel_id not in orchestrator.channels:
-        raise unknown_channel(channel_id, orchestrator)
-    source = _source(request, orchestrator.settings.live_speech_limit_s)
     body = _Body(request, orchestrator.settings.live_idle_limit_s, orchestrator.stopping)
     frames = source.frames(body.blocks())
     try:
@@ -76,9 +91,7 @@ async def _spoken(request: Request) -> LiveSpeech:
         if first is None:
             body.raise_fault()
             raise EmptyAudio("The body is empty. Send some speech.")
-        fields = {name: text for name, text in request.query_params.items() if name in SpeechQuery.model_fields}
-        name = shown_name(fields.pop("name", ""))
-        speech = await LiveSpeech.begin(orchestrator, channel_id, fields, name, source)
+        speech = await LiveSpeech.begin(orchestrator, channel_id, fields, name, source, kind)
         following = asyncio.create_task(speech.follow(_nothing))
         try:
             failure = await speech.receive(joined(first, frames), lambda: body.fault)
@@ -92,6 +105,15 @@ async def _spoken(request: Request) -> LiveSpeech:
         status = _STATUSES.get(failure.code, HTTPStatus.UNPROCESSABLE_ENTITY)
         raise ApiError(status, failure.code, failure.message)
     return speech
+
+
+def require_channel(request: Request) -> None:
+    """Raises ApiError where the channel that the path names can't take a speech now."""
+    orchestrator: Orchestrator = request.app.state.orchestrator
+    channel_id: str = request.path_params["channel_id"]
+    require_ready(orchestrator)
+    if channel_id not in orchestrator.channels:
+        raise unknown_channel(channel_id, orchestrator)
 
 
 class _Body:

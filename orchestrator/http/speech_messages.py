@@ -7,15 +7,21 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
+from conversation.synthesis.synthesiser import FASTEST, SLOWEST
+from orchestrator.fields import VoiceName
 from speech.audio.resampling import HIGHEST_RATE_HZ, LOWEST_RATE_HZ, MOST_CHANNELS
+
+LONGEST_PIECE = 20_000
+"""Characters of one message with text."""
 
 
 class Format(StrEnum):
-    """What the binary messages of a segment hold together: PCM of 16 bits, little-endian, or a container with Opus."""
+    """What the messages of a segment hold together: PCM of 16 bits, little-endian, a container with Opus, or text."""
 
     S16LE = "s16le"
     WEBM = "webm"
     OGG = "ogg"
+    TEXT = "text"
 
 
 class EndReason(StrEnum):
@@ -42,6 +48,8 @@ class Start(_Received):
     channels: int = Field(1, ge=1, le=MOST_CHANNELS)
     format: Annotated[Format, Field(strict=False)] = Format.S16LE
     source: Literal["stream", "microphone"] = "stream"
+    voice: VoiceName | None = None
+    rate: float | None = Field(None, ge=SLOWEST, le=FASTEST)
     num_inference_steps: int | None = None
     guidance_scale: float | None = None
     seed: int | None = None
@@ -53,8 +61,15 @@ class Start(_Received):
         return self
 
 
+class Text(_Received):
+    """The next piece of a segment of text, cut anywhere."""
+
+    type: Literal["text"]
+    text: str = Field(max_length=LONGEST_PIECE)
+
+
 class End(_Received):
-    """All of the segment's sound was sent."""
+    """All of the segment was sent."""
 
     type: Literal["end"]
 
@@ -65,15 +80,16 @@ class Interrupt(_Received):
     type: Literal["interrupt"]
 
 
-ClientMessage = Annotated[Start | End | Interrupt, Field(discriminator="type")]
+ClientMessage = Annotated[Start | Text | End | Interrupt, Field(discriminator="type")]
 _CLIENT: TypeAdapter[ClientMessage] = TypeAdapter(ClientMessage)
 
 
 class Accepted(BaseModel):
-    """The segment's task is stored and will be said."""
+    """The segment's task is stored and will be said; samples of a text are counted at its `sample_rate`."""
 
     type: Literal["accepted"] = "accepted"
     task_id: str
+    sample_rate: int | None = None
 
 
 class Started(BaseModel):
@@ -121,10 +137,10 @@ class BadMessage(ValueError):
         self.code = code
 
 
-def read_message(text: str) -> Start | End | Interrupt:
-    """What a client says; raises BadMessage, with the code `bad_FIELD` for a `start` that can't be."""
+def read_message(text: str) -> ClientMessage:
+    """What a client says; raises BadMessage, with the code `bad_FIELD` for a `start` or a text that can't be."""
     try:
-        message: Start | End | Interrupt = _CLIENT.validate_json(text)
+        message: ClientMessage = _CLIENT.validate_json(text)
     except (ValidationError, RecursionError) as error:
         raise _bad(text, error) from None
     return message
@@ -137,8 +153,9 @@ def written(message: ServerMessage) -> str:
 
 def _bad(text: str, error: ValidationError | RecursionError) -> BadMessage:
     first = error.errors(include_url=False)[0] if isinstance(error, ValidationError) else None
-    if first is None or first["loc"][:1] != ("start",):
-        examples = '{"type": "start", "sample_rate": 24000}, {"type": "end"} or {"type": "interrupt"}'
+    if first is None or first["loc"][:1] not in (("start",), ("text",)):
+        examples = '{"type": "start", "sample_rate": 24000}, {"type": "text", "text": …}, {"type": "end"} or '
+        examples += '{"type": "interrupt"}'
         return BadMessage(
             "bad_message", f"A text message must be {examples}, and is {text[:80]!r}. Send sound as binary."
         )

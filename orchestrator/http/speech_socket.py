@@ -8,6 +8,7 @@ from functools import partial
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDisconnected
 
+from conversation.synthesis.synthesiser import SynthesisError
 from orchestrator.http.errors import ApiError
 from orchestrator.http.guard import within
 from orchestrator.http.live_speech import LiveSpeech
@@ -25,10 +26,12 @@ from orchestrator.http.speech_messages import (
     ServerMessage,
     Start,
     Started,
+    Text,
     read_message,
     written,
 )
 from orchestrator.http.task_routes import require_ready, unknown_channel
+from orchestrator.http.text_source import text_source
 from orchestrator.orchestrator import Orchestrator
 from orchestrator.tasks.task import Failure, Task, TaskState
 from speech.audio.live_container import ContainerSource
@@ -118,11 +121,24 @@ class SpeechSession:
                 await self._mistake(
                     Failure("no_segment", 'Sound came before {"type": "start", …}, which says what it is.')
                 )
+        elif self._open.of_text:
+            self._end_open(Failure("bad_message", 'This segment is text: send {"type": "text", "text": …}.'))
         elif len(sound) > LARGEST_SOUND_BYTES:
             message = f"A message has {len(sound)} bytes and may have {LARGEST_SOUND_BYTES}: send smaller ones."
             self._end_open(Failure("message_too_large", message))
         else:
             await self._open.put(sound)
+
+    async def _take_words(self, words: str) -> None:
+        if self._open is None:
+            if not self._discarding:
+                self._discarding = True
+                start = '{"type": "start", "format": "text"}'
+                await self._mistake(Failure("no_segment", f"Text came before {start}."))
+        elif not self._open.of_text:
+            self._end_open(Failure("bad_message", "This segment is sound: send it as binary."))
+        else:
+            await self._open.put(words.encode("utf-8", "surrogatepass"))
 
     async def _take_text(self, text: str) -> None:
         try:
@@ -137,6 +153,8 @@ class SpeechSession:
             return
         if isinstance(message, Start):
             await self._start(message)
+        elif isinstance(message, Text):
+            await self._take_words(message.text)
         elif isinstance(message, Interrupt):
             await self._interrupt()
         elif self._open is not None:
@@ -150,21 +168,30 @@ class SpeechSession:
             return
         asked = message.model_dump(include={"num_inference_steps", "guidance_scale", "seed"}, exclude_none=True)
         fields = {name: str(value) for name, value in asked.items()}
-        source = _source(message, self._orchestrator.settings.live_speech_limit_s)
         try:
+            source = self._source(message)
             within(self._orchestrator.upload_rate, self._socket.state.caller, "speeches")
-            kind = SpeechSource(message.source)
+            kind = SpeechSource.TEXT if message.format is Format.TEXT else SpeechSource(message.source)
             speech = await LiveSpeech.begin(self._orchestrator, self._channel_id, fields, None, source, kind)
-        except ApiError as error:
+        except (ApiError, SynthesisError) as error:
             self._discarding = True
             await self._mistake(Failure(error.code, error.message))
             return
-        segment = Segment(speech, source, self._orchestrator.settings.live_idle_limit_s)
+        of_text = message.format is Format.TEXT
+        segment = Segment(speech, source, self._orchestrator.settings.live_idle_limit_s, of_text)
         self._open, self._discarding = segment, False
-        await self._say(Accepted(task_id=speech.task.id))
+        await self._say(Accepted(task_id=speech.task.id, sample_rate=source.rate_hz if of_text else None))
         task = asyncio.create_task(self._run_segment(segment), name=f"live-{speech.task.id}")
         self._running[task] = segment
         task.add_done_callback(self._running.pop)
+
+    def _source(self, message: Start) -> LiveSource:
+        if message.format is Format.S16LE:
+            assert message.sample_rate is not None
+            return PcmSource(message.sample_rate, message.channels)
+        if message.format is Format.TEXT:
+            return text_source(self._orchestrator, self._channel_id, message.voice, message.rate)
+        return ContainerSource(self._orchestrator.settings.live_speech_limit_s, _DEMUXERS[message.format])
 
     async def _run_segment(self, segment: Segment) -> None:
         task_id = segment.speech.task.id
@@ -255,13 +282,6 @@ class SpeechSession:
                 await self._socket.close(code)
             except (WebSocketDisconnect, WebSocketDisconnected):
                 return
-
-
-def _source(message: Start, longest_s: float) -> LiveSource:
-    if message.format is Format.S16LE:
-        assert message.sample_rate is not None
-        return PcmSource(message.sample_rate, message.channels)
-    return ContainerSource(longest_s, _DEMUXERS[message.format])
 
 
 def _reason(final: Task | None) -> EndReason:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import codecs
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import replace
+from http import HTTPStatus
 
 from conversation.saying import spoken
 from conversation.sentences import sentences
-from conversation.synthesis.synthesiser import Synthesiser, SynthesisError, Voice
+from conversation.synthesis.synthesiser import Synthesiser, SynthesisError, Voice, voice_of
+from orchestrator.http.errors import ApiError
+from orchestrator.orchestrator import Orchestrator
 from speech.audio.resampling import Framer
 from speech.log import SoundFrames
 
@@ -48,6 +52,17 @@ class TextSource:
                         yield frames
         if len(last := self._framer.finish()):
             yield last
+
+
+def text_source(orchestrator: Orchestrator, channel_id: str, voice: str | None, rate: float | None) -> TextSource:
+    """What says texts on a channel, in its own voice where none is named; raises ApiError, SynthesisError."""
+    synthesiser = orchestrator.synthesiser
+    if synthesiser is None:
+        message = "This server says no texts: its setting synthesiser is none."
+        raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "no_synthesiser", message)
+    definition = orchestrator.channels[channel_id].definition
+    found = voice_of(synthesiser, voice or definition.voice, rate or 1.0)
+    return TextSource(synthesiser, found, definition.language or found.language or "en", time.monotonic)
 
 
 async def _decoded(blocks: AsyncIterator[bytes]) -> AsyncIterator[str]:

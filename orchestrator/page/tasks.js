@@ -17,7 +17,7 @@ export class TaskList {
     item.className = `task ${task.state}`;
     item.querySelector(".state").textContent = task.state;
     const name = item.querySelector(".what");
-    name.textContent = name.title = task.file_name ?? "speech";
+    name.textContent = name.title = task.file_name ?? (task.source === "text" ? "text" : "speech");
     const progress = item.querySelector("progress");
     if (task.progress === null) progress.removeAttribute("value");  // shown as going on without an end
     else progress.value = task.progress;

@@ -13,10 +13,12 @@ import pytest_asyncio
 from tests.support.checkout import ROOT
 from tests.support.running_server import RunningServer, running, settings_in
 from tests.support.speech_samples import wav
+from tests.support.synthesisers import ToneSynthesiser
 
 pytestmark = pytest.mark.timeout(60)
 
 PYTHON = (sys.executable, str(ROOT / "examples/client.py"))
+SAY = (sys.executable, str(ROOT / "examples/say.py"))
 LIVE = (sys.executable, str(ROOT / "examples/speak.py"))
 SHELL = (str(ROOT / "examples/client.sh"),)
 
@@ -28,16 +30,19 @@ async def server(tmp_path: Path) -> AsyncIterator[RunningServer]:
         yield started
 
 
-async def run(client: tuple[str, ...], server: RunningServer, speech: Path) -> tuple[int | None, list[str], str]:
-    """Exit code, lines of output, and error output of a client that sends `speech`."""
+async def run(
+    client: tuple[str, ...], server: RunningServer, speech: Path | None, given: bytes = b""
+) -> tuple[int | None, list[str], str]:
+    """Exit code, lines of output, and error output of a client that sends `speech`, or what it is given."""
     process = await asyncio.create_subprocess_exec(
         *client,
-        str(speech),
+        *([] if speech is None else [str(speech)]),
         env={"PATH": "/usr/local/bin:/usr/bin:/bin", "LATENTSYNC_URL": str(server.http.base_url)},
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    output, errors = await process.communicate()
+    output, errors = await process.communicate(given)
     return process.returncode, output.decode().splitlines(), errors.decode()
 
 
@@ -48,6 +53,14 @@ async def test_the_python_client_prints_the_progress_until_the_speech_was_said(
     code, lines, errors = await run(PYTHON, server, tmp_path / "speech.wav")
     assert (code, errors) == (0, "")
     assert lines[-1].split() == ["done", "100%"]
+
+
+async def test_the_client_of_texts_prints_what_the_server_tells(server: RunningServer) -> None:
+    server.orchestrator.synthesiser = synthesiser = ToneSynthesiser()
+    code, lines, errors = await run(SAY, server, None, b"Good morning. How are\nyou?\n")
+    assert (code, errors) == (0, "")
+    assert [text for text, _ in synthesiser.said] == ["Good morning.", "How are you?"]
+    assert json.loads(lines[-1])["reason"] == "completed"
 
 
 async def test_the_shell_client_prints_the_task_until_the_speech_was_said(

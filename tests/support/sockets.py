@@ -26,6 +26,8 @@ WRONG_STARTS = [
     ({"type": "start", "sample_rate": 24_000, "num_inference_steps": 9_999}, "bad_num_inference_steps"),
     ({"type": "start", "sample_rate": 24_000, "guidance_scale": 0.1}, "bad_guidance_scale"),
     ({"type": "start", "sample_rate": 24_000, "seed": -1}, "bad_seed"),
+    ({"type": "start", "format": "text", "rate": 2.5}, "bad_rate"),
+    ({"type": "start", "format": "text", "voice": "a voice"}, "bad_voice"),
 ]
 
 

@@ -26,6 +26,7 @@ from orchestrator.http.speech_messages import (
 from tests.support.checkout import ROOT
 from tests.support.running_server import running, settings_in
 from tests.support.sockets import END, PATH, START, WRONG_STARTS, open_socket, send, tone
+from tests.support.synthesisers import ToneSynthesiser
 
 DOCUMENT: dict[str, Any] = yaml.safe_load((ROOT / "docs/asyncapi.yaml").read_text())
 MESSAGES: dict[str, Any] = DOCUMENT["components"]["messages"]
@@ -64,6 +65,7 @@ def test_all_messages_of_the_server_are_described() -> None:
     assert kinds == sent
     messages: tuple[ServerMessage, ...] = (
         Accepted(task_id="x"),
+        Accepted(task_id="x", sample_rate=24_000),
         Started(task_id="x", sample=0),
         Position(task_id="x", sample=5),
         *(Ended(task_id="x", heard_samples=1, reason=reason) for reason in EndReason),
@@ -84,6 +86,8 @@ def test_all_messages_of_the_server_are_described() -> None:
         {"type": "interrupt"},
         {"type": "start", "sample_rate": 8_000, "channels": 2, "format": "s16le"},
         {"type": "start", "format": "webm"},
+        {"type": "start", "format": "text", "voice": "heart", "rate": 1.5},
+        {"type": "text", "text": "Good morn"},
         {"type": "start", "format": "ogg", "seed": 1, "num_inference_steps": 2, "guidance_scale": 1.5},
     ],
 )
@@ -110,11 +114,13 @@ async def test_what_a_server_really_sends_is_described(tmp_path: Path) -> None:
     async with running(settings_in(tmp_path)) as server:
         await server.ready()
         async with open_socket(server, PATH) as socket:
+            server.orchestrator.synthesiser = ToneSynthesiser()
             await send(socket, tone(0.1), {"type": "start"}, START, tone(2.5), END, START, tone(0.1) + b"\1", END)
+            await send(socket, {"type": "start", "format": "text"}, {"type": "text", "text": "Hi."}, END)
             async for text in socket:
                 message = json.loads(text)
                 check(message)
                 seen.append(message["type"])
-                if seen.count("ended") == 2:
+                if seen.count("ended") == 3:
                     break
     assert set(seen) == {"accepted", "started", "position", "ended", "error"}

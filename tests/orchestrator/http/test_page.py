@@ -19,6 +19,7 @@ from speech.audio import decoder
 from tests.support.running_server import RunningServer, running, settings_in
 from tests.support.slow_decoder import slow_decoder
 from tests.support.speech_samples import wav
+from tests.support.synthesisers import ToneSynthesiser
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 ARGUMENTS = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
@@ -283,6 +284,22 @@ async def test_page_on_a_phone_asks_for_a_choice_and_fits(
 async def test_refused_file_is_explained(page: Page) -> None:
     await page.set_input_files("#file", {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no audio" * 99})
     await expect(page.locator("#message")).to_contain_text("not audio", timeout=WAIT_MS)
+
+
+async def test_written_text_is_said_by_enter(page: Page, server: RunningServer) -> None:
+    server.orchestrator.synthesiser = synthesiser = ToneSynthesiser()
+    field, message = page.locator("#words"), page.locator("#message")
+    await field.fill("…")
+    await field.press("Enter")
+    await expect(message).to_contain_text("no word in the text", timeout=WAIT_MS)
+    await field.fill("Good morning. How are you?")
+    await field.press("Enter")
+    await expect(field).to_have_value("", timeout=WAIT_MS)
+    await expect(message).to_be_hidden()
+    task = page.locator("#tasks .task").first
+    await expect(task.locator(".what")).to_have_text("text")
+    await expect(task.locator(".state")).to_have_text("done", timeout=WAIT_MS)
+    assert [text for text, _ in synthesiser.said] == ["Good morning.", "How are you?"]
 
 
 async def test_interrupt_button_works_while_something_is_said(page: Page) -> None:
