@@ -27,6 +27,8 @@ from orchestrator.setting_groups.webrtc import WebRtcSettings
 ENV_PREFIX = "LATENTSYNC_"
 CONFIG_VARIABLE = "LATENTSYNC_CONFIG"
 OTLP_VARIABLE = "OTEL_EXPORTER_OTLP_ENDPOINT"
+# Whose values are not repeated in errors: they may hold a key.
+_SECRETIVE = ("rtmp_url", "otlp_endpoint", "synthesiser_key", "synthesiser_url")
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 
@@ -274,5 +276,5 @@ def _sentence(item: Mapping[str, Any]) -> str:
         return str(item["msg"])
     if item["type"] == "extra_forbidden":
         return unknown(name, Settings.model_fields, "setting")
-    shown = "" if name in ("rtmp_url", "otlp_endpoint") else f" (it is {item['input']!r})"
+    shown = "" if name in _SECRETIVE else f" (it is {item['input']!r})"
     return f"{name}: {item['msg']}{shown}"

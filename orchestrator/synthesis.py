@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from conversation.synthesis.openai import OpenAiSynthesiser, Provider
 from conversation.synthesis.synthesiser import Synthesiser, SynthesisError, voice_of
 from orchestrator.settings import Settings, SettingsError
 
@@ -10,12 +11,29 @@ def open_synthesiser(settings: Settings) -> Synthesiser | None:
     """What says the texts of all channels, None where they are refused; raises SettingsError for an unknown voice."""
     if settings.synthesiser == "none":
         return None
-    # Imported here: only a server that says texts has it, and not each command of the command line.
-    from conversation.synthesis.hibari import HibariSynthesiser
-
-    synthesiser = HibariSynthesiser()
+    synthesiser = _openai(settings) if settings.synthesiser == "openai" else _hibari()
     try:
         voice_of(synthesiser, settings.voice)
     except SynthesisError as error:
         raise SettingsError(f"voice: {error}") from None
     return synthesiser
+
+
+def _hibari() -> Synthesiser:
+    # Imported here: only a server that uses it needs it, and not each command of the command line.
+    from conversation.synthesis.hibari import HibariSynthesiser
+
+    return HibariSynthesiser()
+
+
+def _openai(settings: Settings) -> Synthesiser:
+    key = settings.synthesiser_key
+    provider = Provider(
+        settings.synthesiser_url,
+        settings.synthesiser_model,
+        settings.synthesiser_voices,
+        None if key is None else key.get_secret_value(),
+        settings.synthesiser_rate_hz,
+        settings.synthesiser_timeout_s,
+    )
+    return OpenAiSynthesiser(provider)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from typing import Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, SecretStr, field_validator
 
 from orchestrator.fields import LanguageTag, VoiceName
 
@@ -12,11 +13,41 @@ from orchestrator.fields import LanguageTag, VoiceName
 class TextSettings(BaseModel):
     """What says texts, with which voice."""
 
-    synthesiser: Literal["hibari", "none"] = Field(
-        "hibari", description="what says texts: hibari, which is embedded and speaks English; none: texts are refused"
+    synthesiser: Literal["hibari", "openai", "none"] = Field(
+        "hibari",
+        description="what says texts: hibari, which is embedded and speaks English; openai: a server with the "
+        "interface of OpenAI's; none: texts are refused",
+    )
+    synthesiser_url: str = Field(
+        "https://api.openai.com/v1", description="address before /audio/speech of the synthesiser openai"
+    )
+    synthesiser_key: SecretStr | None = Field(None, description="API key of the synthesiser openai")
+    synthesiser_model: str = Field(
+        "gpt-4o-mini-tts", min_length=1, max_length=200, description="model of the synthesiser openai"
+    )
+    synthesiser_voices: tuple[VoiceName, ...] = Field(
+        ("alloy", "ash", "coral", "echo", "fable", "nova", "onyx", "sage", "shimmer"),
+        min_length=1,
+        description="voices of the synthesiser openai, its default first",
+    )
+    synthesiser_rate_hz: int = Field(
+        24_000, ge=8_000, le=48_000, description="sample rate of the synthesiser openai's PCM"
+    )
+    synthesiser_timeout_s: float = Field(
+        10.0, gt=0, le=300, description="within which the synthesiser openai must begin to answer, and go on"
     )
     voice: VoiceName | None = Field(None, description="voice of the channel; none: the synthesiser's default")
     language: LanguageTag | None = Field(
         None, description="language of the channel's texts, such as en or zh-CN; none: that of the voice"
     )
     say_limit_chars: int = Field(5000, ge=1, le=1_000_000, description="longest text that is sent as a whole")
+
+    @field_validator("synthesiser_url")
+    @classmethod
+    def _is_http(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+            raise ValueError("must be http://host/path or https://host/path, to which /audio/speech is added")
+        if parts.username or parts.password:
+            raise ValueError("must hold no password: put it into synthesiser_key")  # it is printed
+        return value.rstrip("/")

@@ -1,0 +1,144 @@
+"""A synthesiser elsewhere: `/audio/speech` as OpenAI has it, and many servers of other models too."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+
+import httpx
+import numpy as np
+from numpy.typing import NDArray
+
+from conversation.synthesis.synthesiser import AWAY, FAILED, SynthesisError, Voice
+
+_PASSING = (408, 409, 425, 429, 500, 502, 503, 504)
+_REFUSES_KEY = (401, 403)
+_ATTEMPTS = 3
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 2.0
+_SHOWN_CHARS = 200
+_READ_OF_ERROR_BYTES = 4000
+# What begins a file of another format: servers that don't know `pcm` send what they like.
+_OTHER_FORMATS = (b"RIFF", b"ID3", b"OggS", b"fLaC", b"\xff\xfb", b"\xff\xf3", b"{", b"<")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Provider:
+    """Where it is: the address before `/audio/speech`, a key where one is needed, and what is asked for there.
+
+    `voices` are names that it has, its default first. Within `timeout_s` it must be reached, begin to answer, go on.
+    """
+
+    url: str
+    model: str
+    voices: tuple[str, ...]
+    key: str | None = None
+    rate_hz: int = 24_000
+    timeout_s: float = 10.0
+
+
+class _Passing(RuntimeError):
+    """What may be gone at the next attempt, in `after_s` where the server named a time."""
+
+    def __init__(self, message: str, after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.after_s = after_s
+
+
+class OpenAiSynthesiser:
+    """Asks for PCM and hands it on as it comes. What fails before its first byte is tried again, never behind it."""
+
+    def __init__(self, provider: Provider) -> None:
+        self.rate_hz = provider.rate_hz
+        self.voices = tuple(Voice(name) for name in provider.voices)
+        self._provider = provider
+        headers = {} if provider.key is None else {"Authorization": f"Bearer {provider.key}"}
+        self._client = httpx.AsyncClient(headers=headers, timeout=provider.timeout_s)
+
+    async def run(self) -> None:
+        """Keep its connections until it is cancelled."""
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            await self._client.aclose()
+
+    async def synthesise(self, text: str, voice: Voice) -> AsyncGenerator[NDArray[np.int16], None]:
+        """The sentence in blocks as they come; raises SynthesisError."""
+        pause_s = _FIRST_PAUSE_S
+        for attempt in range(1, _ATTEMPTS + 1):
+            begun = False
+            try:
+                async with aclosing(self._attempt(text, voice)) as blocks:
+                    async for block in blocks:
+                        begun = True
+                        yield block
+                return
+            except (_Passing, httpx.TransportError) as error:
+                reason = str(error) or type(error).__name__
+                if begun:
+                    message = f"The synthesiser's answer broke off ({reason}). Say the rest again."
+                    raise SynthesisError(FAILED, message) from None
+                if attempt == _ATTEMPTS:
+                    message = f"The synthesiser at {self._provider.url} can't be used now ({reason}). Try again later."
+                    raise SynthesisError(AWAY, message) from None
+                logger.warning("the synthesiser at %s: %s; attempt %d", self._provider.url, reason, attempt)
+                wanted_s = error.after_s if isinstance(error, _Passing) and error.after_s is not None else pause_s
+            await asyncio.sleep(min(wanted_s, _LONGEST_PAUSE_S))
+            pause_s *= 2
+
+    async def _attempt(self, text: str, voice: Voice) -> AsyncGenerator[NDArray[np.int16], None]:
+        async with self._answer(text, voice) as answer:
+            carried, first = b"", True
+            async for data in answer.aiter_bytes():
+                carried += data
+                if first and len(carried) < 4:
+                    continue
+                if first and carried.startswith(_OTHER_FORMATS):
+                    raise SynthesisError(FAILED, "The synthesiser sends no PCM, which is what it is asked for.")
+                first = False
+                whole = len(carried) - len(carried) % 2
+                samples, carried = np.frombuffer(carried[:whole], "<i2").astype(np.int16), carried[whole:]
+                if len(samples):
+                    yield samples
+            if carried:
+                raise SynthesisError(FAILED, "The synthesiser's answer ends within a sample: some of it is missing.")
+
+    @asynccontextmanager
+    async def _answer(self, text: str, voice: Voice) -> AsyncIterator[httpx.Response]:
+        provider = self._provider
+        asked = {"model": provider.model, "input": text, "voice": voice.name, "response_format": "pcm"}
+        body = asked if voice.rate == 1.0 else {**asked, "speed": voice.rate}  # not all models have a speed
+        async with self._client.stream("POST", f"{provider.url}/audio/speech", json=body) as answer:
+            if answer.status_code in _PASSING:
+                raise _Passing(f"status {answer.status_code}", _retry_after_s(answer))
+            if answer.status_code in _REFUSES_KEY:
+                # Its message may repeat a part of the key.
+                logger.error("the synthesiser at %s refuses the key (%d)", provider.url, answer.status_code)
+                raise SynthesisError(AWAY, "The synthesiser refuses the server's key. Tell whoever runs the server.")
+            if answer.status_code != httpx.codes.OK:
+                message = f"The synthesiser refuses the text (status {answer.status_code}): {await _said(answer)}"
+                raise SynthesisError(FAILED, message)
+            kind = answer.headers.get("content-type", "").partition(";")[0]
+            if kind.startswith("text/") or kind.endswith("json"):
+                raise SynthesisError(FAILED, f"The synthesiser answers with {kind}, which is no sound.")
+            yield answer
+
+
+def _retry_after_s(answer: httpx.Response) -> float | None:
+    try:
+        return max(0.0, float(answer.headers["retry-after"]))
+    except (KeyError, ValueError):  # it may be a date, too
+        return None
+
+
+async def _said(answer: httpx.Response) -> str:
+    read = b""
+    async for data in answer.aiter_bytes():
+        read += data
+        if len(read) > _READ_OF_ERROR_BYTES:
+            break
+    return " ".join(read.decode(errors="replace").split())[:_SHOWN_CHARS]
