@@ -186,6 +186,11 @@ class SpeechGeneration:
         return self.frame_count
 
     @property
+    def pauses(self) -> bool:
+        """Whether everything up to where the speech may pause was yielded, and nothing behind it has arrived."""
+        return self._timeline.at_pause and not self._pending and self._next >= self._timeline.available
+
+    @property
     def given(self) -> int:
         """Number of frames that were yielded."""
         return self._given

@@ -180,6 +180,8 @@ class SpeechMaker:
                         starting.made()
                     while starting.started and held:
                         await _write(sink, held.popleft(), teller)
+                    if starting.started and generation.pauses:
+                        starting.begin_again()
             finally:
                 coming.cancel()
                 await asyncio.gather(coming, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""The start of a speech: its faces are held until the rule says that it plays without an underrun."""
+"""The start of a speech, and of what follows a pause: held until the rule says that it plays without an underrun."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ class Starting:
         latency and says little about its rate.
         """
         self.started = False
+        self._first = 0
         self._generation = generation
         self._slots = slots
         self._due = due
@@ -38,6 +39,12 @@ class Starting:
         self._clock = clock
         self._settles = self._settled = False
         self._at: float | None = None
+
+    def begin_again(self) -> None:
+        """What follows a pause is held as a speech is: it is there too late to go on without one."""
+        self.started = self._settles = self._settled = False
+        self._first = self._generation.given
+        self._at = None
 
     @property
     def remaining_s(self) -> float | None:
@@ -84,11 +91,11 @@ class Starting:
             return None
         total = generation.count_to_pause
         progress = Progress(
-            buffered=generation.given,
+            buffered=generation.given - self._first,
             remaining=None if total is None else total - generation.given,
             rate=rate,
             next_frames=generation.next_frames,
             next_chunk_s=next_chunk_s,
             arriving=generation.waits_for_sound,
         )
-        return max(0.0, wait_before_start_s(progress) - max(0.0, self._due(0) - self._clock()))
+        return max(0.0, wait_before_start_s(progress) - max(0.0, self._due(self._first) - self._clock()))

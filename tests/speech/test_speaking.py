@@ -5,6 +5,7 @@ import gc
 import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,15 @@ from speech.audio.frames import SilentFrames
 from speech.events import FacesMade, SpeechEvent
 from speech.generation import GenerationSettings
 from speech.live import LiveSettings
+from speech.log import SpeechLog
 from speech.pacing import Pace
+from speech.source import SpeechSource
 from speech.speaking import SpeechMaker
 from speech.urgency import UrgentFirst
 from streaming.handle import ChannelError, Reservation
 from tests.support.boards import task
 from tests.support.controlled_models import RESOLUTION, ControlledModels
-from tests.support.logs import sealed_log
+from tests.support.logs import noise, sealed_log, sound_frames
 from tests.support.synthetic_avatar import write_avatar
 
 
@@ -223,3 +226,31 @@ async def test_sound_begins_behind_the_silence_that_is_shown_and_whisper_hears_m
     heard = models.windows[0]
     assert int(np.flatnonzero(heard)[0]) == 640 * max(before, 5)
     assert int(np.isnan(heard).argmax()) == 640 * (max(before, 5) + 50 + max(behind, 5))
+
+
+async def test_sentence_that_comes_late_is_held_as_the_first_one_is(tmp_path: Path) -> None:
+    time, channel = Time(), Channel(Reservation(10, 0))
+
+    async def listener(speech_id: str, event: SpeechEvent) -> None:
+        if isinstance(event, FacesMade):
+            channel.generated = event.frames
+
+    avatar, silence = write_avatar(tmp_path / "avatars"), SilentFrames(0, 0)
+    models = SlowModels(time, chunk_s=16 / 20)  # 20 frames a second, of the 25 that are played
+    maker = SpeechMaker(models, avatar, listener, silence, time, GenerationSettings(), Slots(), Pace(), LiveSettings())
+    log, order = SpeechLog(tmp_path / "said"), replace(task("a"), source=SpeechSource.TEXT)
+    saying = asyncio.create_task(maker.say(order, log, channel))
+    first, second = 28, 96
+    for count in (first, second):
+        channel.made_at_start = None
+        written = len(channel.sounds)
+        await log.append(replace(sound_frames(noise(count)), may_pause=True))
+        while len(channel.sounds) < written + count:
+            await asyncio.sleep(0.001)
+        time.now += 10.0  # in which the stream is idle
+    log.seal()
+    await saying
+    assert channel.made_at_start is not None
+    made, missing = channel.made_at_start - first, second - (channel.made_at_start - first)
+    assert (missing / 20) <= (made + missing) / 25, "the last of it comes before it is played"
+    assert len(channel.sounds) == first + second
