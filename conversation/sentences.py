@@ -118,22 +118,20 @@ async def sentences(
 ) -> AsyncGenerator[Sentence, None]:
     """The sentences of a stream of text, each as soon as it is certain; close it (`aclosing`)."""
     cutter = SentenceCutter(language)
-    coming = asyncio.ensure_future(anext(pieces, None))
-    try:
-        while True:
+    while True:
+        coming = asyncio.ensure_future(anext(pieces, None))
+        try:
             await asyncio.wait({coming}, timeout=settled_s)
             if not coming.done():
                 for sentence in cutter.settle():
                     yield sentence
-                await asyncio.wait({coming})
-            piece = coming.result()
-            if piece is None:
-                break
-            coming = asyncio.ensure_future(anext(pieces, None))
-            for sentence in cutter.push(piece):
-                yield sentence
-    finally:
-        coming.cancel()
-        await asyncio.gather(coming, return_exceptions=True)
+            piece = await coming
+        finally:
+            coming.cancel()
+            await asyncio.gather(coming, return_exceptions=True)
+        if piece is None:
+            break
+        for sentence in cutter.push(piece):
+            yield sentence
     for sentence in cutter.finish():
         yield sentence

@@ -63,18 +63,20 @@ async def held_until_safe(
     held: list[NDArray[np.int16]] = []
     arrived, began, started = 0, 0.0, False
     longest_s = max(_ENDLESS_S, _ENDLESS_TIMES * expected)
-    coming = asyncio.ensure_future(anext(blocks, None))
+    coming: asyncio.Future[NDArray[np.int16] | None] | None = None
     try:
         while True:
             wait_s = None if started or not held else _wait_s(arrived / rate_hz, clock() - began, expected)
             started = started or wait_s == 0
             while started and held:
                 yield held.pop(0)
+            coming = coming or asyncio.ensure_future(anext(blocks, None))
             await asyncio.wait({coming}, timeout=None if started else wait_s)
             if not coming.done():
                 continue
             if (block := coming.result()) is None:
                 break
+            coming = None
             if not arrived:
                 began = clock()
             arrived += len(block)
@@ -84,10 +86,10 @@ async def held_until_safe(
                     f"The synthesiser doesn't end: {longest_s:.0f} s of sound for a sentence of {expected:.0f} s.",
                 )
             held.append(block)
-            coming = asyncio.ensure_future(anext(blocks, None))
     finally:
-        coming.cancel()
-        await asyncio.gather(coming, return_exceptions=True)
+        if coming is not None:
+            coming.cancel()
+            await asyncio.gather(coming, return_exceptions=True)
     for block in held:
         yield block
 

@@ -56,11 +56,12 @@ class OpenAiSynthesiser:
         self.rate_hz = provider.rate_hz
         self.voices = tuple(Voice(name) for name in provider.voices)
         self._provider = provider
-        headers = {} if provider.key is None else {"Authorization": f"Bearer {provider.key}"}
-        self._client = httpx.AsyncClient(headers=headers, timeout=provider.timeout_s)
+        self._client = _client(provider)
 
     async def run(self) -> None:
         """Keep its connections until it is cancelled."""
+        if self._client.is_closed:
+            self._client = _client(self._provider)
         try:
             await asyncio.get_running_loop().create_future()
         finally:
@@ -126,6 +127,11 @@ class OpenAiSynthesiser:
             if kind.startswith("text/") or kind.endswith("json"):
                 raise SynthesisError(FAILED, f"The synthesiser answers with {kind}, which is no sound.")
             yield answer
+
+
+def _client(provider: Provider) -> httpx.AsyncClient:
+    headers = {} if provider.key is None else {"Authorization": f"Bearer {provider.key}"}
+    return httpx.AsyncClient(headers=headers, timeout=provider.timeout_s)
 
 
 def _retry_after_s(answer: httpx.Response) -> float | None:

@@ -14,11 +14,12 @@ from tests.support.failing_tasks import FailingOnce, StartingPlace, starting_pla
 from tests.support.running_server import RunningServer, running, settings_in
 from tests.support.sockets import PATH, START, open_socket, receive, send, tone
 from tests.support.speech_samples import wav
+from tests.support.synthesisers import ToneSynthesiser
 
 pytestmark = pytest.mark.timeout(90)
 
 # What runs on the orchestrator's event loop; a new place is found by itself.
-PLACES = starting_places("orchestrator", "speech", "inference", "streaming/handle.py")
+PLACES = starting_places("orchestrator", "speech", "conversation", "inference", "streaming/handle.py")
 # Places that this scenario passes by, each with its reason.
 ELSEWHERE = {
     "orchestrator/demo.py": "the command demo's own",
@@ -31,6 +32,8 @@ ELSEWHERE = {
 FINAL = ("done", "failed", "cancelled")
 # Places that only live speech passes.
 BY_SOCKET = ("orchestrator/http/speech_socket.py",)
+BY_TEXT = ("conversation/sentences.py", "conversation/synthesis/holding.py")
+BY_WHOLE_TEXT = ("orchestrator/tasks/arrivals.py",)
 BY_BODY = ("orchestrator/http/speech_body.py", "speech/audio/live_container.py")
 
 
@@ -48,7 +51,8 @@ async def say(server: RunningServer, seconds: float) -> str:
 async def test_stream_goes_on_and_no_task_is_lost(tmp_path: Path, place: StartingPlace) -> None:
     failing = FailingOnce(place)
     asyncio.get_running_loop().set_task_factory(failing)
-    settings = settings_in(tmp_path)
+    # One that runs no process, and is not asked for anything.
+    settings = settings_in(tmp_path, synthesiser="openai", synthesiser_url="http://127.0.0.1:9")
     ended = False
     task_ids: list[str] = []
     try:
@@ -90,6 +94,22 @@ async def speaking_live(server: RunningServer, file: str) -> AsyncIterator[None]
             await send(socket, START, tone(0.5))
             await receive(socket, "accepted")
             yield
+    elif file in BY_TEXT:
+        server.orchestrator.synthesiser = synthesiser = ToneSynthesiser()
+        synthesiser.gate.clear()
+        async with open_socket(server, PATH) as socket:
+            await send(socket, {"type": "start", "format": "text"}, {"type": "text", "text": "One is said. And"})
+            await receive(socket, "accepted")
+            await asyncio.sleep(0.2)
+            yield
+            synthesiser.gate.set()
+    elif file in BY_WHOLE_TEXT:
+        server.orchestrator.synthesiser = synthesiser = ToneSynthesiser()
+        synthesiser.hold_after = 1
+        answer = await server.http.post("/v1/channels/main/say", json={"text": "One is said. Another one waits."})
+        assert answer.status_code == 202, answer.text
+        yield
+        synthesiser.gate.set()
     elif file in BY_BODY:
         sending = asyncio.create_task(server.http.put(PATH, content=slowly(wav(3.0))))
         await asyncio.sleep(1.0)

@@ -10,7 +10,10 @@ from conversation.synthesis.synthesiser import SynthesisError, Voice
 
 
 class ToneSynthesiser:
-    """Says 0.1 s for each letter of a sentence, a tone; `gate` holds the next sentence back, `error` is raised."""
+    """Says 0.1 s for each letter of a sentence, a tone.
+
+    `gate` holds sentences back, also those behind the first `hold_after`, which close it; `error` is raised.
+    """
 
     rate_hz = 24_000
     voices = (Voice("low", "en-US"), Voice("high", "zh-CN"))
@@ -18,11 +21,14 @@ class ToneSynthesiser:
     def __init__(self) -> None:
         self.gate = asyncio.Event()
         self.gate.set()
+        self.hold_after: int | None = None
         self.error: SynthesisError | None = None
         self.said: list[tuple[str, Voice]] = []
         self.cancelled = 0
 
     async def synthesise(self, text: str, voice: Voice) -> AsyncGenerator[NDArray[np.int16], None]:
+        if len(self.said) == self.hold_after:
+            self.gate.clear()
         try:
             await self.gate.wait()
         except asyncio.CancelledError:

@@ -60,11 +60,11 @@ async def test_it_is_heard_while_its_next_sentence_is_synthesised(
     server: RunningServer, synthesiser: ToneSynthesiser
 ) -> None:
     synthesiser.gate.clear()
+    synthesiser.hold_after = 1
     answering = asyncio.create_task(accepted(server, text="First one. Second one."))
     await asyncio.sleep(0.1)
     assert not answering.done(), "before its first sound it may still be refused"
     synthesiser.gate.set()
-    synthesiser.gate.clear()
     task_id = await answering
     task = await server.task(task_id, "streaming")
     while task["frames"]["heard"] < 20:  # 0.8 s of 0.8 s and a pause: to the last frame, without the next sentence
