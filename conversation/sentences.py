@@ -131,7 +131,9 @@ async def sentences(
             await asyncio.gather(coming, return_exceptions=True)
         if piece is None:
             break
-        for sentence in cutter.push(piece):
-            yield sentence
+        for first in range(0, len(piece), _SEEN_CHARS):
+            for sentence in cutter.push(piece[first : first + _SEEN_CHARS]):
+                yield sentence
+            await asyncio.sleep(0)  # a long piece must not hold up the event loop
     for sentence in cutter.finish():
         yield sentence

@@ -29,6 +29,10 @@ _FIELDS = st.sampled_from(
         "mouth_fade_frames",
         "video_bitrate_kbps",
         "x264_preset",
+        "voice",
+        "language",
+        "text",
+        "rate",
         "name",
         "key",
     )
@@ -182,6 +186,8 @@ DEFINITIONS = st.fixed_dictionaries(
         "mouth_fade_frames": _NEAR,
         "video_bitrate_kbps": _NEAR,
         "x264_preset": st.one_of(st.sampled_from(("fast", "FAST", "placebo", "")), VALUES),
+        "voice": st.one_of(st.sampled_from(("heart", "", "a b", "x" * 65)), VALUES),
+        "language": st.one_of(st.sampled_from(("en", "zh-CN", "-", "english language")), VALUES),
         "more": VALUES,
     },
 )
