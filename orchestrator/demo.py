@@ -79,12 +79,19 @@ async def _serve(settings: Settings, triton: TritonSupervisor, tell: Tell, signa
         group.cancel_scope.cancel()
 
 
+def _welcome_of_texts(settings: Settings, address: str) -> list[str]:
+    if settings.synthesiser == "none":
+        return []
+    return [f'  Let it say a text:   curl {address}/v1/channels/{settings.channel_id}/say -d \'{{"text": "Hello."}}\'']
+
+
 def _welcome(settings: Settings) -> str:
     address = f"http://{settings.http_host}:{settings.http_port}"
     lines = [
         "",
         f"  The avatar is live:  {address}/",
         f"  Let it speak:        curl -F audio_file=@speech.wav {address}/generate_video",
+        *_welcome_of_texts(settings, address),
     ]
     if settings.rtmp_url is not None:
         lines.append("  Also published to the given RTMP address.")
