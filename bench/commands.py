@@ -10,6 +10,7 @@ from bench.gpu.perf_commands import perf_analyzer, perf_analyzer_data
 from bench.live_speech.commands import bench_live_speech
 from bench.load.commands import bench_load
 from bench.offline_commands import bench_full_size, bench_paste_back, bench_render
+from bench.speech_latency.commands import bench_speech_latency
 from bench.stream.commands import bench_stream
 from bench.webrtc.commands import bench_webrtc
 
@@ -21,6 +22,7 @@ bench_app.command("render")(bench_render)
 bench_app.command("stream")(bench_stream)
 bench_app.command("webrtc")(bench_webrtc)
 bench_app.command("live-speech")(bench_live_speech)
+bench_app.command("speech-latency")(bench_speech_latency)
 bench_app.command("load")(bench_load)
 bench_app.command("frame-numbers")(bench_frame_numbers)
 bench_app.command("paste-back")(bench_paste_back)

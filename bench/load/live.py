@@ -40,14 +40,27 @@ async def live_server(folder: Path, checkpoint_dir: Path) -> AsyncIterator[LiveS
     Raises NoRtmpServer and ServerNotReady.
     """
     rtmp = await asyncio.to_thread(RtmpServer, folder / "nginx")
+    try:
+        async with demo_server(folder, checkpoint_dir, folder / "var", rtmp.url("main")) as server:
+            yield server
+    finally:
+        await asyncio.to_thread(rtmp.stop)
+
+
+@asynccontextmanager
+async def demo_server(folder: Path, checkpoint_dir: Path, data_dir: Path, rtmp_url: str) -> AsyncIterator[LiveServer]:
+    """`demo` on free ports, on the air at an address where somebody listens; raises ServerNotReady.
+
+    Its log is in `folder`. What it prepares stays in `data_dir`, for the next time.
+    """
     names = ("HTTP", "TRITON_GRPC", "TRITON_METRICS")
-    ports = dict(zip(names, _free_ports(len(names)), strict=True))
+    ports = dict(zip(names, free_ports(len(names)), strict=True))
     environment = {
         **os.environ,
         **{f"LATENTSYNC_{name}_PORT": str(port) for name, port in ports.items()},
-        "LATENTSYNC_DATA_DIR": str(folder / "var"),
+        "LATENTSYNC_DATA_DIR": str(data_dir),
         "LATENTSYNC_CHECKPOINT_DIR": str(checkpoint_dir),
-        "LATENTSYNC_RTMP_URL": rtmp.url("main"),
+        "LATENTSYNC_RTMP_URL": rtmp_url,
     }
     log_path = folder / "server.log"
     with log_path.open("wb") as log:
@@ -69,7 +82,6 @@ async def live_server(folder: Path, checkpoint_dir: Path) -> AsyncIterator[LiveS
         if process.returncode is None:
             process.kill()
             await process.wait()
-        await asyncio.to_thread(rtmp.stop)
 
 
 async def _on_air(server: LiveServer, process: asyncio.subprocess.Process) -> None:
@@ -85,7 +97,8 @@ async def _on_air(server: LiveServer, process: asyncio.subprocess.Process) -> No
             await asyncio.sleep(0.5)
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """So many ports of this machine that nobody uses."""
     probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [probe.getsockname()[1] for probe in probes]
     for probe in probes:

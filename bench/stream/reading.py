@@ -79,7 +79,7 @@ def read_part(part: Part, size: tuple[int, int], ffmpeg: str) -> PartReading:
             faces.append(read_faces(luma, place))
     if len(ticks) != len(part.picture_ms):
         raise UnreadablePart(f"{part.path.name}: {len(part.picture_ms)} pictures came and {len(ticks)} can be decoded")
-    sounds = _sounds(part, ffmpeg)
+    sounds = read_sounds(part, ffmpeg)
     return PartReading(
         tick=np.array(ticks),
         time_s=np.array(part.picture_ms) / 1000,
@@ -95,7 +95,8 @@ def read_part(part: Part, size: tuple[int, int], ffmpeg: str) -> PartReading:
     )
 
 
-def _sounds(part: Part, ffmpeg: str) -> tuple[Sound, ...]:
+def read_sounds(part: Part, ffmpeg: str) -> tuple[Sound, ...]:
+    """The sound of a part, mono, cut where its timestamps have a gap."""
     # Into a file: the sound of hours would fill the memory.
     path = part.path.with_suffix(".pcm")
     command = [ffmpeg, "-v", "error", "-nostdin", "-i", str(part.path), "-map", "0:a", "-ac", "1", "-f", "s16le"]

@@ -27,13 +27,19 @@ class Part:
 
 
 class Receiver:
-    """One connection after another in a thread; `close` ends it. Parts longer than `roll_s` are split at a keyframe."""
+    """One connection after another in a thread; `close` ends it. Parts longer than `roll_s` are split at a keyframe.
 
-    def __init__(self, url: str, folder: Path, ffmpeg: str, roll_s: float = float("inf")) -> None:
+    One that `listens` is the RTMP server itself, to which the stream is published: nobody else is between.
+    """
+
+    def __init__(
+        self, url: str, folder: Path, ffmpeg: str, roll_s: float = float("inf"), listens: bool = False
+    ) -> None:
         self._url = url
         self._folder = folder
         self._ffmpeg = ffmpeg
         self._roll_s = roll_s
+        self._listens = listens
         self._closing = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._made = 0
@@ -71,6 +77,7 @@ class Receiver:
     def _receive(self) -> None:
         command = [
             self._ffmpeg, "-v", "error", "-nostdin", "-fpsprobesize", "0", "-analyzeduration", "500000",
+            *(("-listen", "1") if self._listens else ()),
             "-i", self._url, "-c", "copy", "-copyts", "-flush_packets", "1", "-f", "flv", "pipe:1",
         ]  # fmt: skip
         process = self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
