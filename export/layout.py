@@ -53,5 +53,5 @@ def _existing(folder: Path, *names: str) -> Path:
             return folder / name
     raise ExportError(
         f"{folder} holds none of {', '.join(names)}: run `latentsync-realtime fetch` for the demo's files, "
-        "or `latentsync-realtime fetch latentsync-1.0` for the official ones"
+        "or `latentsync-realtime fetch latentsync-1.0` (or -1.5, -1.6) for the official ones"
     )

@@ -95,11 +95,13 @@ def _require_own_folder(output_dir: Path) -> None:
 def _write_repository(
     checkpoint_dir: Path, target: Path, options: ExportOptions, report: Callable[[str], None]
 ) -> None:
-    from latentsync.checkpoint import Checkpoint  # here: an export that is up to date needs no torch
+    from latentsync.checkpoint import CONFIG_FILE, Checkpoint  # here: an export that is up to date needs no torch
 
     checkpoint = Checkpoint.open(checkpoint_dir)
+    checkpoint.require_published_resolution()  # the copies can't tell it: they have other bytes
     for name, source in checkpoint_files(checkpoint_dir).items():
         _copy_weights(source, target / WEIGHTS / name)
+    _write_resolution(target / WEIGHTS / CHECKPOINT / CONFIG_FILE, checkpoint.resolution)
     dtype = options.computing_dtype
     _compile_and_compare(
         Checkpoint.open(target / WEIGHTS / CHECKPOINT), target / WEIGHTS / GRAPHS, options, dtype, report
@@ -161,6 +163,13 @@ def _copy_weights(source: Path, target: Path) -> None:
     # Of Whisper only the encoder is served.
     kept = {name: tensor for name, tensor in content.items() if not name.startswith("decoder.")}
     save_file({name: tensor.contiguous() for name, tensor in kept.items()}, target)
+
+
+def _write_resolution(config_path: Path, resolution: int) -> None:
+    """Adds to an exported configuration what the original may leave to the bytes of its UNet."""
+    values = json.loads(config_path.read_text(encoding="utf-8"))
+    if "resolution" not in values:
+        config_path.write_text(json.dumps(values | {"resolution": resolution}, indent=2) + "\n", encoding="utf-8")
 
 
 def _template_values(served: ServedContract, options: ExportOptions, dtype: Dtype) -> dict[str, str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from latentsync.contract import CONTRACT
+from latentsync.published import published_unet
 from latentsync.scheduler import PredictionType, SchedulerConfig, TimestepSpacing
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from latentsync.whisper import AudioEncoder, WhisperConfig
 
 CONFIG_FILE = "config.json"
+_UNET_FILES = ("unet.safetensors", "unet.pt")
 Model = TypeVar("Model")
 
 
@@ -77,7 +79,7 @@ class Checkpoint:
             checkpoint = cls(
                 directory=folder,
                 name=str(values["name"]),
-                resolution=int(values["resolution"]),
+                resolution=_resolution(folder, values),
                 scheduler=_scheduler(values["scheduler"]),
                 unet=dict(values["unet"]),
                 vae=dict(values["vae"]),
@@ -100,10 +102,24 @@ class Checkpoint:
         """Loads the UNet, in float32 unless told; raises CheckpointError for a truncated file or another version's."""
         from latentsync.unet import LatentSyncUNet
 
-        path = _existing(self.directory, "unet.safetensors", "unet.pt")
+        self.require_published_resolution()
+        path = _existing(self.directory, *_UNET_FILES)
         state = _read_tensors(path)
         unet = _built(path, lambda: LatentSyncUNet.from_upstream(_as_dtype(state, dtype), **self.unet))
         return unet.to(device)
+
+    def require_published_resolution(self) -> None:
+        """Raises CheckpointError where the UNet is a published one for faces of another size than configured.
+
+        Versions 1.5 and 1.6 have the same tensors; at the other one's size a UNet only blurs.
+        """
+        path = _existing(self.directory, *_UNET_FILES)
+        known = published_unet(path)
+        if known is not None and known.resolution != self.resolution:
+            raise CheckpointError(
+                f"{path} is {known.name}, made for faces of {known.resolution} pixels, and {CONFIG_FILE} says "
+                f"resolution {self.resolution}: use the configuration of this checkpoint"
+            )
 
     def load_vae(self, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> Vae:
         """Loads the VAE, in float32 unless told; raises CheckpointError for a truncated or unfitting file."""
@@ -127,6 +143,16 @@ class Checkpoint:
         _require_whisper(path, state, WhisperConfig(**sizes))
         encoder = _built(path, lambda: AudioEncoder.from_state_dict(state, WhisperConfig(**sizes)))
         return encoder.to(device, dtype or torch.float32)
+
+
+def _resolution(folder: Path, values: Mapping[str, Any]) -> int:
+    """The configured side of the faces, or that of a published UNet; raises KeyError where neither is known."""
+    if "resolution" not in values:
+        files = (folder / name for name in _UNET_FILES)
+        known = next((published_unet(path) for path in files if path.is_file()), None)
+        if known is not None:
+            return known.resolution
+    return int(values["resolution"])
 
 
 def _made_for(folder: Path, values: Any) -> tuple[Path, ...]:

@@ -1,8 +1,10 @@
-"""LatentSync 1.0's UNet: Stable Diffusion 1.5's blocks on the frames of a chunk, with audio as cross-attention."""
+"""LatentSync's UNet: Stable Diffusion 1.5's blocks on the frames of a chunk, with audio as cross-attention.
+
+Version 1.0 knows frames of a chunk by its group norms alone; 1.5 and 1.6 have motion modules between the layers.
+"""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,24 +16,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from latentsync.contract import CONTRACT
-
-_TO_DIFFUSERS = (
-    (re.compile(r"\.audio_cross_attn\.attn\."), ".attn2."),
-    (re.compile(r"\.audio_cross_attn\.norm\."), ".norm2."),
-)
-_TO_UPSTREAM = (
-    (re.compile(r"\.attn2\."), ".audio_cross_attn.attn."),
-    (re.compile(r"(\.transformer_blocks\.\d+)\.norm2\."), r"\1.audio_cross_attn.norm."),
+from latentsync.motion import MotionLayers, MotionModule
+from latentsync.unet_weights import (
+    UnsupportedUNetError,
+    diffusers_state_dict,
+    original_state_dict,
+    require_latentsync,
 )
 
-
-class UnsupportedUNetError(ValueError):
-    """The weights are not those of a LatentSync 1.0 UNet."""
+__all__ = ["LatentSyncUNet", "MotionLayers", "UNetConfig", "UnsupportedUNetError", "upstream_state_dict"]
 
 
 @dataclass(frozen=True)
 class UNetConfig:
-    """Size of a UNet; the defaults are the official checkpoint's, in the terms of diffusers' UNet2DConditionModel."""
+    """Size of a UNet; the defaults are LatentSync 1.0's, in the terms of diffusers' UNet2DConditionModel."""
 
     block_out_channels: tuple[int, ...] = (320, 640, 1280, 1280)
     layers_per_block: int = 2
@@ -40,6 +38,7 @@ class UNetConfig:
     cross_attention_dim: int = CONTRACT.hidden_size
     down_block_types: tuple[str, ...] = ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",)
     up_block_types: tuple[str, ...] = ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3
+    motion_modules: MotionLayers = MotionLayers.NONE
 
 
 class ChunkResnetBlock(nn.Module):
@@ -99,6 +98,12 @@ class LatentSyncUNet(nn.Module):
         )
         for stage in (*self.blocks.down_blocks, self.blocks.mid_block, *self.blocks.up_blocks):
             stage.resnets = nn.ModuleList(ChunkResnetBlock(block) for block in stage.resnets)
+        moving = {MotionLayers.NONE: [], MotionLayers.UP: [self.blocks.up_blocks]}.get(
+            config.motion_modules, [self.blocks.down_blocks, self.blocks.up_blocks]
+        )
+        for stage in (stage for stages in moving for stage in stages):
+            widths = (block.conv2.out_channels for block in stage.resnets)
+            stage.motion_modules = nn.ModuleList(MotionModule(channels) for channels in widths)
 
     @classmethod
     def from_upstream(
@@ -112,13 +117,15 @@ class LatentSyncUNet(nn.Module):
         cross_attention_dim: int = UNetConfig.cross_attention_dim,
         down_block_types: Sequence[str] = UNetConfig.down_block_types,
         up_block_types: Sequence[str] = UNetConfig.up_block_types,
+        motion_modules: str | None = None,
     ) -> LatentSyncUNet:
-        """Builds the UNet around LatentSync 1.0's own tensors, in their dtype and on their device, ready to infer.
+        """Builds the UNet around LatentSync's own tensors, in their dtype and on their device, ready to infer.
 
-        The tensors are taken over, not copied. Raises UnsupportedUNetError for the weights of other versions, and for
-        missing, unexpected or wrongly sized tensors, naming them.
+        Which version they are of is told by their keys; `motion_modules` (none, up, all) is what must be found, if
+        given. The tensors are taken over, not copied. Raises UnsupportedUNetError for another version, and for missing,
+        unexpected or wrongly sized tensors, naming them; ValueError for an unknown `motion_modules`.
         """
-        refuse_other_versions(state_dict)
+        found = require_latentsync(state_dict, None if motion_modules is None else MotionLayers(motion_modules))
         config = UNetConfig(
             block_out_channels=tuple(block_out_channels),
             layers_per_block=layers_per_block,
@@ -127,6 +134,7 @@ class LatentSyncUNet(nn.Module):
             cross_attention_dim=cross_attention_dim,
             down_block_types=tuple(down_block_types),
             up_block_types=tuple(up_block_types),
+            motion_modules=found,
         )
         with torch.device("meta"):
             unet = cls(config)
@@ -147,7 +155,7 @@ class LatentSyncUNet(nn.Module):
         """Runs one denoising step on chunks of F frames.
 
         Takes sample [B, 13, F, h, w], timestep (one for all or [B]) and audio [B, F, 50, 384]; returns [B, 4, F, h, w]
-        in the sample's dtype. All frames of a chunk share the group norms' statistics (LatentSync 1.0).
+        in the sample's dtype. All frames of a chunk share the group norms' statistics.
         """
         return self.predict(sample, timestep, audio)[0]
 
@@ -174,19 +182,21 @@ class LatentSyncUNet(nn.Module):
     def _deep(self, hidden: Tensor, time_embedding: Tensor, context: Tensor) -> Tensor:
         """All layers between the first convolution and the last layer."""
         net = self.blocks
-        skips: tuple[Tensor, ...] = (hidden,)
+        skips = [hidden]
         for block in net.down_blocks:
-            hidden, outputs = block(hidden, time_embedding, **_audio_arguments(block, context))
-            skips += outputs
+            for index in range(len(block.resnets)):
+                hidden = _layer(block, index, hidden, time_embedding, context)
+                skips.append(hidden)
+            for downsample in block.downsamplers or ():
+                hidden = downsample(hidden)
+                skips.append(hidden)
         hidden = net.mid_block(hidden, time_embedding, context)
         for block in net.up_blocks[:-1]:
-            count = len(block.resnets)
-            # Downsampling rounds odd sizes up; the next level's skip connection has the true size.
-            size = skips[-count - 1].shape[-2:] if len(skips) > count else None
-            hidden = block(
-                hidden, skips[-count:], time_embedding, upsample_size=size, **_audio_arguments(block, context)
-            )
-            skips = skips[:-count]
+            for index in range(len(block.resnets)):
+                hidden = _up_layer(block, index, hidden, skips.pop(), time_embedding, context)
+            for upsample in block.upsamplers or ():
+                # Downsampling rounds odd sizes up; the next level's skip connection has the true size.
+                hidden = upsample(hidden, skips[-1].shape[-2:])
         for index, skip in enumerate(reversed(skips[1:])):
             hidden = _up_layer(net.up_blocks[-1], index, hidden, skip, time_embedding, context)
         return hidden
@@ -195,42 +205,21 @@ class LatentSyncUNet(nn.Module):
 def _up_layer(
     block: nn.Module, index: int, hidden: Tensor, skip: Tensor, time_embedding: Tensor, context: Tensor
 ) -> Tensor:
-    """One ResNet block of an up block on the hidden state and a skip connection, then its transformer if it has one."""
+    """A layer of an up block on the hidden state and a skip connection."""
+    return _layer(block, index, torch.cat([hidden, skip], dim=1), time_embedding, context)
+
+
+def _layer(block: nn.Module, index: int, hidden: Tensor, time_embedding: Tensor, context: Tensor) -> Tensor:
+    """One ResNet block, then its transformer and its motion module where the block has them."""
     modules: Any = block
-    hidden = modules.resnets[index](torch.cat([hidden, skip], dim=1), time_embedding)
+    hidden = modules.resnets[index](hidden, time_embedding)
     if getattr(block, "has_cross_attention", False):
         hidden = modules.attentions[index](hidden, encoder_hidden_states=context, return_dict=False)[0]
+    if hasattr(block, "motion_modules"):
+        hidden = modules.motion_modules[index](hidden, len(hidden) // len(time_embedding))
     return hidden
 
 
-def _audio_arguments(block: nn.Module, context: Tensor) -> dict[str, Tensor]:
-    return {"encoder_hidden_states": context} if getattr(block, "has_cross_attention", False) else {}
-
-
-def refuse_other_versions(state_dict: Mapping[str, Tensor]) -> None:
-    """Raises UnsupportedUNetError for a UNet that is not LatentSync 1.0's, which would only blur mouths."""
-    if any("motion_modules." in key for key in state_dict):
-        raise UnsupportedUNetError(
-            "this is a LatentSync 1.5 or 1.6 UNet (it has motion_modules.* keys); only version 1.0 is supported"
-        )
-    if not any(".audio_cross_attn." in key for key in state_dict):
-        found = "attn2, as in LatentSync 1.5 and 1.6" if any(".attn2." in key for key in state_dict) else "none"
-        raise UnsupportedUNetError(
-            f"this is not a LatentSync 1.0 UNet: its audio attention must be named audio_cross_attn, found {found}"
-        )
-
-
-def diffusers_state_dict(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors under diffusers' names."""
-    return {_renamed(key, _TO_DIFFUSERS): value for key, value in state_dict.items()}
-
-
 def upstream_state_dict(unet: LatentSyncUNet) -> dict[str, Tensor]:
-    """The UNet's tensors under LatentSync 1.0's own names, as checkpoints keep them."""
-    return {_renamed(key, _TO_UPSTREAM): value for key, value in unet.blocks.state_dict().items()}
-
-
-def _renamed(key: str, rules: tuple[tuple[re.Pattern[str], str], ...]) -> str:
-    for pattern, replacement in rules:
-        key = pattern.sub(replacement, key)
-    return key
+    """The UNet's tensors under the names of its LatentSync version, as checkpoints keep them."""
+    return original_state_dict(unet.blocks.state_dict())

@@ -12,7 +12,9 @@ from orchestrator.commands.terminal import errors_as_sentences, settings_or_exit
 
 
 def fetch(
-    bundle: Annotated[str, typer.Argument(help="demo, or latentsync-1.0 for the official weights.")] = "demo",
+    bundle: Annotated[
+        str, typer.Argument(help="demo, or latentsync-1.0, -1.5 or -1.6 for the official weights.")
+    ] = "demo",
     checkpoint: CheckpointDir = None,
 ) -> None:
     """Fetch third-party weights into the checkpoints folder, checked by sha256."""

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from export.hub import hub_files
+from latentsync.checkpoint import Checkpoint
+from latentsync.published import PUBLISHED, PublishedUNet
 from tests.support.checkout import ROOT
 from tests.support.hub_server import Hub, running_hub
 
@@ -149,14 +151,24 @@ def test_offline_the_message_says_what_to_do(checkpoints: Path) -> None:
     assert f"copy the file to {checkpoints / 'official' / 'unet.pt'} by hand" in answer.stderr
 
 
-def test_the_manifest_of_the_repository_says_source_licence_and_place() -> None:
-    files = {file.target: file for file in hub_files(ROOT / "checkpoints", "latentsync-1.0")}
-    assert set(files) == {"latentsync-1.0/unet.pt", "latentsync-1.0/vae.safetensors", "whisper-tiny/tiny.pt"}
+@pytest.mark.parametrize("version", ["1.0", "1.5", "1.6"])
+def test_the_manifest_of_the_repository_says_source_licence_and_place(version: str) -> None:
+    name = f"latentsync-{version}"
+    files = {file.target: file for file in hub_files(ROOT / "checkpoints", name)}
+    assert set(files) == {f"{name}/unet.pt", f"{name}/vae.safetensors", "whisper-tiny/tiny.pt"}
     for file in files.values():
         assert len(file.revision) == 40 and file.licence
         assert file.sha256 is None or len(file.sha256) == 64
     pinned = files["whisper-tiny/tiny.pt"].sha256
     assert pinned and pinned in whisper_urls()["tiny"], "OpenAI's own"
+
+
+@pytest.mark.parametrize("known", PUBLISHED)
+def test_a_published_unet_is_the_one_that_the_manifest_pins(known: PublishedUNet) -> None:
+    name = known.name.lower().replace(" ", "-")
+    unet = next(file for file in hub_files(ROOT / "checkpoints", name) if file.member == "latentsync_unet.pt")
+    assert unet.sha256 == known.sha256
+    assert Checkpoint.open(ROOT / "checkpoints" / name).resolution == known.resolution
 
 
 def whisper_urls() -> dict[str, str]:

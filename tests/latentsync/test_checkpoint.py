@@ -1,5 +1,6 @@
 """Checkpoint folders: what loads, and what is refused with a message that names the file."""
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -12,10 +13,11 @@ from safetensors.torch import save_file
 
 from latentsync.checkpoint import Checkpoint, CheckpointError
 from latentsync.denoising import PredictionType, TimestepSpacing
-from latentsync.unet import LatentSyncUNet, UNetConfig, upstream_state_dict
+from latentsync.published import PublishedUNet
+from latentsync.unet import LatentSyncUNet, MotionLayers, UNetConfig, upstream_state_dict
 from latentsync.whisper import AudioEncoder, WhisperConfig
 from tests.support.checkout import ROOT
-from tests.support.reference import TINY_UNET, TINY_VAE, recipe_weights, shapes_of
+from tests.support.reference import TINY_MOVING_UNET, TINY_UNET, TINY_VAE, recipe_weights, shapes_of
 
 WHISPER = WhisperConfig(n_audio_state=16, n_audio_head=2, n_audio_layer=4)
 CONFIG: dict[str, Any] = {
@@ -134,12 +136,58 @@ def test_the_official_kind_of_checkpoint_opens(folder: Path) -> None:
         )
 
 
-def test_a_later_version_is_refused_by_name(folder: Path) -> None:
-    state = upstream_state_dict(LatentSyncUNet(TINY_UNET))
-    state["down_blocks.0.motion_modules.0.weight"] = torch.zeros(1)
-    save_file({key: value.contiguous() for key, value in state.items()}, folder / "unet.safetensors")
-    with pytest.raises(CheckpointError, match=r"unet\.safetensors: .*1\.5 or 1\.6"):
+def save_moving_unet(folder: Path) -> None:
+    state = recipe_weights(shapes_of(upstream_state_dict(LatentSyncUNet(TINY_MOVING_UNET))))
+    (folder / "unet.safetensors").unlink()
+    torch.save({"state_dict": state}, folder / "unet.pt")
+
+
+def moving_config(**changes: Any) -> dict[str, Any]:
+    sizes = {name: value for name, value in vars(TINY_MOVING_UNET).items() if name != "motion_modules"}
+    return json.loads(json.dumps(sizes | changes))  # type: ignore[no-any-return]
+
+
+def test_weights_of_a_later_version_are_refused_by_the_configuration_of_the_first(folder: Path) -> None:
+    save_moving_unet(folder)
+    rewrite_config(folder, unet=moving_config(motion_modules="none"))
+    with pytest.raises(
+        CheckpointError, match=r"unet\.pt: these weights are of LatentSync 1\.5 or 1\.6 .*of LatentSync 1"
+    ):
         Checkpoint.open(folder).load_unet()
+    rewrite_config(folder, unet=moving_config(motion_modules="some"))
+    with pytest.raises(CheckpointError, match="'some' is not a valid MotionLayers"):
+        Checkpoint.open(folder).load_unet()
+    rewrite_config(folder, unet=moving_config())
+    assert Checkpoint.open(folder).load_unet().config.motion_modules is MotionLayers.ALL
+
+
+@pytest.fixture
+def published(folder: Path, monkeypatch: pytest.MonkeyPatch) -> PublishedUNet:
+    """Takes the folder's UNet for a published one for faces of 128 pixels, as its bytes say."""
+    save_moving_unet(folder)
+    content = (folder / "unet.pt").read_bytes()
+    known = PublishedUNet("LatentSync 9", 128, len(content), hashlib.sha256(content).hexdigest())
+    monkeypatch.setattr("latentsync.published.PUBLISHED", (known,))
+    return known
+
+
+def test_the_bytes_of_a_published_unet_tell_the_resolution(folder: Path, published: PublishedUNet) -> None:
+    config = {name: value for name, value in (CONFIG | {"unet": moving_config()}).items() if name != "resolution"}
+    (folder / "config.json").write_text(json.dumps(config))
+    assert Checkpoint.open(folder).resolution == published.resolution
+    with (folder / "unet.pt").open("r+b") as file:
+        file.write(b"x")
+    with pytest.raises(CheckpointError, match="lacks the setting 'resolution'"):
+        Checkpoint.open(folder)
+
+
+def test_a_published_unet_is_refused_at_another_resolution(folder: Path, published: PublishedUNet) -> None:
+    rewrite_config(folder, unet=moving_config(), resolution=64)
+    expected = r"unet\.pt is LatentSync 9, made for faces of 128 pixels, and config\.json says resolution 64"
+    with pytest.raises(CheckpointError, match=expected):
+        Checkpoint.open(folder).load_unet()
+    rewrite_config(folder, unet=moving_config(), resolution=published.resolution)
+    Checkpoint.open(folder).load_unet()
 
 
 @pytest.mark.parametrize("name", ["unet.safetensors", "vae.safetensors"])
@@ -190,11 +238,17 @@ def test_another_whisper_is_refused_by_name(folder: Path) -> None:
         Checkpoint.open(folder).load_whisper()
 
 
-def test_the_official_checkpoints_configuration_is_the_published_size() -> None:
-    checkpoint = Checkpoint.open(ROOT / "checkpoints" / "latentsync-1.0")
-    assert (checkpoint.resolution, checkpoint.latent_size) == (256, 32)
+@pytest.mark.parametrize(
+    ("version", "resolution", "layers"),
+    [("1.0", 256, MotionLayers.NONE), ("1.5", 256, MotionLayers.ALL), ("1.6", 512, MotionLayers.ALL)],
+)
+def test_the_official_checkpoints_configurations_are_the_published_sizes(
+    version: str, resolution: int, layers: MotionLayers
+) -> None:
+    checkpoint = Checkpoint.open(ROOT / "checkpoints" / f"latentsync-{version}")
+    assert (checkpoint.name, checkpoint.resolution) == (f"latentsync-{version}", resolution)
     unet: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in checkpoint.unet.items()}
-    assert UNetConfig(**unet) == UNetConfig()
+    assert UNetConfig(**unet) == UNetConfig(motion_modules=layers)
     assert WhisperConfig(**{k: v for k, v in checkpoint.whisper.items() if k != "path"}) == WhisperConfig()
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from latentsync.unet import UNetConfig
+from latentsync.motion import sinusoid
+from latentsync.unet import MotionLayers, UNetConfig
 
 DEMO_UNET: dict[str, Any] = {
     "block_out_channels": [32, 64, 96],
@@ -25,6 +26,14 @@ TINY_UNET = UNetConfig(
     down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
     up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
 )
+TINY_MOVING_UNET = UNetConfig(
+    block_out_channels=(32, 64),
+    layers_per_block=1,
+    norm_num_groups=8,
+    down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+    up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+    motion_modules=MotionLayers.ALL,
+)
 
 
 def recipe(key: str, shape: tuple[int, ...], seed: int = 0) -> NDArray[np.float32]:
@@ -36,7 +45,10 @@ def recipe(key: str, shape: tuple[int, ...], seed: int = 0) -> NDArray[np.float3
 
 
 def recipe_weights(shapes: dict[str, tuple[int, ...]], seed: int = 0) -> dict[str, torch.Tensor]:
-    return {key: torch.from_numpy(recipe(key, shape, seed)) for key, shape in shapes.items()}
+    return {
+        key: sinusoid(shape[-1]) if key.endswith(".pe") else torch.from_numpy(recipe(key, shape, seed))
+        for key, shape in shapes.items()
+    }
 
 
 def shapes_of(state: dict[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:

@@ -54,14 +54,18 @@ CONFIG = {
 }
 
 
-def write_tiny_checkpoint(parent: Path) -> Path:
+# Motion modules have 32 groups, so their channels can't be fewer.
+MOVING_UNET = UNET | {"block_out_channels": [32, 64], "motion_modules": "all"}
+
+
+def write_tiny_checkpoint(parent: Path, unet_config: dict[str, Any] = UNET) -> Path:
     """Writes parent/tiny (UNet, VAE) and parent/whisper-tiny (audio encoder); returns parent/tiny."""
     torch.manual_seed(0)
     checkpoint, whisper = parent / "tiny", parent / "whisper-tiny"
     for folder in (checkpoint, whisper):
         folder.mkdir(parents=True)
-    (checkpoint / "config.json").write_text(json.dumps(CONFIG))
-    settings: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in UNET.items()}
+    (checkpoint / "config.json").write_text(json.dumps(CONFIG | {"unet": unet_config}))
+    settings: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in unet_config.items()}
     unet = upstream_state_dict(LatentSyncUNet(UNetConfig(**settings)))
     save_file({name: tensor.contiguous() for name, tensor in unet.items()}, checkpoint / "unet.safetensors")
     save_file(AutoencoderTiny(**VAE).state_dict(), checkpoint / "vae.safetensors")
