@@ -14,8 +14,24 @@ _LEFT = np.array([9, 9, 10.5, 11.8, 16.3, 23.5, 32.2, 42, 52.8, 66.7, 83.7, 106,
 _RIGHT = np.array([247.2, 247.8, 246.7, 245, 241, 233.4, 224.8, 215.8, 206, 194.7, 178.2, 158.5, 150]) / 256
 
 
+# Larger masks are this one enlarged, as LatentSync 1.6 has them.
+_LARGEST_DRAWN = 256
+
+
 def face_mask(size: int) -> NDArray[np.float32]:
-    """Draws LatentSync 1.0's mask [size, size]: 1 = keep, 0 = repaint; a pixel has the value at its centre."""
+    """LatentSync's mask [size, size]: 1 = keep, 0 = repaint.
+
+    Up to 256 pixels it is drawn, a pixel having the value at its centre; beyond it is that of 256 enlarged by Lanczos'
+    filter in steps of grey levels, so that its edges are soft.
+    """
+    if size <= _LARGEST_DRAWN:
+        return _drawn(size)
+    grey = (255 * _drawn(_LARGEST_DRAWN)).astype(np.uint8)
+    enlarged = cv2.resize(grey, (size, size), interpolation=cv2.INTER_LANCZOS4)
+    return np.asarray(enlarged / np.float32(255), dtype=np.float32)
+
+
+def _drawn(size: int) -> NDArray[np.float32]:
     centres = (np.arange(size) + 0.5) / size
     y, x = centres[:, None], centres[None, :]
     left, right = np.interp(y, _HEIGHTS, _LEFT), np.interp(y, _HEIGHTS, _RIGHT)

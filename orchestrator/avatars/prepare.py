@@ -167,7 +167,7 @@ class _Preparation:
         """Decodes the clip into the folder and finds the face in it."""
         options, file = self.options, writer.frames()
         total = video_info(self.video).frame_count
-        tracker = FaceTracker(self.finder, options.face_at)
+        tracker = FaceTracker(self.finder, options.face_at, self.resolution)
         frames = read_frames(self.video, options.max_frames, options.max_height)
         try:
             for number, frame in without_still_ends(frames):

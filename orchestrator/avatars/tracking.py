@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from latentsync.alignment import LANDMARKS, FaceAligner
+from latentsync.alignment import LANDMARKS, SMALLEST_CROPPED, FaceAligner
 from latentsync.avatar import Loop
 from orchestrator.avatars.errors import FaceTooSmall, FaceTurned, FaceUnusable, NoFace
 from orchestrator.avatars.faces import FaceFinder, People, Person, face_turn, face_width
@@ -38,9 +38,15 @@ class Track:
 class FaceTracker:
     """Reads a clip's frames once; keeps their landmarks and thumbnails, never the frames."""
 
-    def __init__(self, finder: FaceFinder, face_at: tuple[float, float] | None = None) -> None:
-        """`face_at` names one of several faces: a point near it, as shares of the picture's width and height."""
+    def __init__(
+        self, finder: FaceFinder, face_at: tuple[float, float] | None = None, resolution: int = SMALLEST_CROPPED
+    ) -> None:
+        """`face_at` names one of several faces: a point near it, as shares of the picture's width and height.
+
+        `resolution` is the side in pixels of the faces that the affines are for.
+        """
         self._people = People(finder)
+        self._resolution = resolution
         self._face_at = face_at
         self._thumbnails: list[NDArray[np.float32]] = []
         self._size = (0, 0)
@@ -79,7 +85,7 @@ class FaceTracker:
         affines = np.full((total, 2, 3), np.nan)
         filled = _filled(found)
         for start, stop in runs(usable):
-            aligner = FaceAligner()  # after a long loss it must not remember where the face was
+            aligner = FaceAligner(self._resolution)  # after a long loss it must not remember where the face was
             for frame in range(start, stop):
                 affines[frame] = aligner.align(filled[frame])
         return Track(affines, found.astype(np.float32), detect_loop(self._thumbnails), self._people.count)

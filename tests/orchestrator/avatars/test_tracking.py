@@ -149,3 +149,13 @@ def test_long_lists_of_frames_stay_readable() -> None:
     assert named_frames([3]) == "3"
     assert named_frames([0, 1, 2, 7, 9, 10]) == "0–2, 7, 9–10"
     assert named_frames(range(0, 40, 2)) == "0, 2, 4, 6, 8, 10, 12, 14 and 12 more"
+
+
+def test_affines_are_for_the_crop_of_the_resolution() -> None:
+    def affines(resolution: int) -> NDArray[np.float64]:
+        tracker = FaceTracker(Script(lambda frame: [walking(frame)]), resolution=resolution)
+        for _ in range(FRAMES):
+            tracker.see(BLANK)
+        return tracker.track().affines
+
+    np.testing.assert_allclose(affines(512)[..., :2], 2 * affines(256)[..., :2])
