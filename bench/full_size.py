@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.render import RenderBench, bench_render
-from export.recipe import recipe_checkpoint
+from export.recipe import Version, recipe_checkpoint
 from export.repository import PARITY, WEIGHTS, export_repository
 from inference.client import TritonClient
 from inference.launcher import TritonServer
@@ -64,6 +64,8 @@ async def bench_full_size(
     dtype: str,
     engine: str,
     steps: int,
+    version: Version = Version.V1_0,
+    reuse: int = 1,
     unet_batch: int | None = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> FullSizeBench:
@@ -75,7 +77,7 @@ async def bench_full_size(
     checkpoint_dir = settings.checkpoint_dir
     if checkpoint_dir.name == "demo":
         report("drawing weights of the official size")
-        checkpoint_dir = recipe_checkpoint(settings.data_dir / "checkpoints")
+        checkpoint_dir = recipe_checkpoint(settings.data_dir / "checkpoints", version)
     repository = settings.model_repository
     report("exporting")
     began = time.monotonic()
@@ -85,6 +87,7 @@ async def bench_full_size(
         device=device,
         dtype=dtype,
         engine=engine,
+        reuse=reuse,
         unet_batch=unet_batch,
         cpu_threads=settings.cpu_threads,
         report=report,

@@ -18,6 +18,8 @@ from orchestrator.commands.options import (
     Dtype,
     EngineName,
     Guidance,
+    ModelVersion,
+    Reuse,
     Steps,
     UnetBatch,
 )
@@ -51,6 +53,7 @@ def bench_render(
 
 def bench_paste_back(
     avatar: Annotated[str | None, typer.Option(help="Frames of this avatar; else drawn ones of two sizes.")] = None,
+    resolution: Annotated[int, typer.Option(min=8, help="Side in pixels of the faces in drawn frames.")] = 256,
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
     data_dir: DataDir = None,
 ) -> None:
@@ -59,7 +62,7 @@ def bench_paste_back(
     from bench.with_settings import bench_pasting
 
     with errors_as_sentences():
-        record = bench_pasting(settings, avatar)
+        record = bench_pasting(settings, avatar, resolution)
     if as_json:
         typer.echo(record.to_json())
         return
@@ -75,16 +78,19 @@ def bench_full_size(
     video: Annotated[
         Path | None, typer.Option(help="Video of a person; else the demo's.", exists=True, dir_okay=False)
     ] = None,
+    version: ModelVersion = "1.0",
     checkpoint: CheckpointDir = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
     engine: EngineName = "auto",
+    reuse: Reuse = 1,
     unet_batch: UnetBatch = None,
     steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 20,
     data_dir: DataDir = None,
 ) -> None:
     """Export the official size (drawn weights unless --checkpoint names others), serve it, render; prints JSON."""
     settings = settings_or_exit(checkpoint_dir=checkpoint, data_dir=data_dir)
+    from bench.gpu.served import model_version
     from bench.with_settings import bench_official_size
 
     with errors_as_sentences():
@@ -94,9 +100,11 @@ def bench_full_size(
                 video,
                 audio,
                 partial(typer.echo, err=True),
+                version=model_version(version),
                 device=device,
                 dtype=dtype,
                 engine=engine,
+                reuse=reuse,
                 unet_batch=unet_batch,
                 steps=steps,
             )

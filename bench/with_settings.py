@@ -37,10 +37,10 @@ async def bench_speech(settings: Settings, avatar: str, audio: Path, options: Re
     return replace(record, floor=lowest)
 
 
-def bench_pasting(settings: Settings, avatar: str | None) -> PasteBackBench:
-    """Measure paste-back on an avatar's frames, or on drawn ones; raises AvatarError."""
+def bench_pasting(settings: Settings, avatar: str | None, resolution: int) -> PasteBackBench:
+    """Measure paste-back on an avatar's frames, or on drawn ones with faces of that resolution; raises AvatarError."""
     prepared = None if avatar is None else find_avatar(settings.avatars_dir, avatar)
-    return bench_paste_back(datetime.now(UTC), prepared)
+    return bench_paste_back(datetime.now(UTC), prepared, resolution=resolution)
 
 
 async def bench_official_size(

@@ -1,6 +1,6 @@
-"""A checkpoint of the official size with random weights, for benchmarks and tests where the official one can't be had.
+"""Checkpoints of the official sizes with random weights, for benchmarks and tests where the official can't be had.
 
-It generates noise, with the shapes, the memory and the time of the official checkpoint.
+They generate noise, with the shapes, the memory and the time of the official checkpoints.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ import shutil
 import tempfile
 import zlib
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,31 +21,45 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from export.replacing import replace_folder
+from latentsync.motion import sinusoid
 from latentsync.unet import LatentSyncUNet, UNetConfig, upstream_state_dict
 from latentsync.whisper import AudioEncoder, WhisperConfig
 
-OFFICIAL_CONFIG = Path(__file__).resolve().parent.parent / "checkpoints" / "latentsync-1.0" / "config.json"
-_FOLDER, _WHISPER = "recipe-1.0", "whisper-recipe"
+_CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
+_WHISPER = "whisper-recipe"
 
 
-def recipe_checkpoint(parent: Path) -> Path:
-    """Writes `parent`/recipe-1.0 and the Whisper beside it (1.9 GB as float16), unless they are there; returns it.
+class Version(StrEnum):
+    """The versions of LatentSync whose official checkpoints have a configuration in this repository."""
 
-    The generator of every weight is seeded by its key: matrices and filters are normal over the square root of the
-    fan-in; norms' weights are normal around one and biases around zero, with a deviation of a tenth.
+    V1_0 = "1.0"
+    V1_5 = "1.5"
+    V1_6 = "1.6"
+
+
+def recipe_checkpoint(parent: Path, version: Version = Version.V1_0) -> Path:
+    """Writes `parent`/recipe-1.0 (-1.5, -1.6) and the Whisper beside it, unless they are there; returns it.
+
+    They are 1.9 GB as float16, and 2.7 GB with motion modules. The generator of every weight is seeded by its key:
+    matrices and filters are normal over the square root of the fan-in; norms' weights are normal around one and biases
+    around zero, with a deviation of a tenth. Positional encodings are the sinusoid that the official files hold.
     """
-    folder, whisper = parent / _FOLDER, parent / _WHISPER
+    name = f"recipe-{version.value}"
+    folder, whisper = parent / name, parent / _WHISPER
     if (folder / "config.json").is_file() and whisper.is_dir():
         return folder
-    config = json.loads(OFFICIAL_CONFIG.read_text(encoding="utf-8"))
-    config |= {"name": _FOLDER, "whisper": config["whisper"] | {"path": _WHISPER}}
+    config = json.loads((_CHECKPOINTS / f"latentsync-{version.value}" / "config.json").read_text(encoding="utf-8"))
+    config |= {"name": name, "whisper": config["whisper"] | {"path": _WHISPER}}
     parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".recipe-", dir=parent) as temporary:
-        fresh, fresh_whisper = Path(temporary) / _FOLDER, Path(temporary) / _WHISPER
+        fresh, fresh_whisper = Path(temporary) / name, Path(temporary) / _WHISPER
         fresh.mkdir()
         fresh_whisper.mkdir()
         with torch.device("meta"):
-            unet = upstream_state_dict(LatentSyncUNet(UNetConfig()))
+            sizes: dict[str, Any] = {
+                name: tuple(value) if isinstance(value, list) else value for name, value in config["unet"].items()
+            }
+            unet = upstream_state_dict(LatentSyncUNet(UNetConfig(**sizes)))
             vae = AutoencoderKL(**config["vae"]["config"]).state_dict()
             encoder = {
                 f"encoder.{key}": value for key, value in AudioEncoder(WhisperConfig()).encoder.state_dict().items()
@@ -64,6 +80,8 @@ def _drawn(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _weight(key: str, shape: tuple[int, ...]) -> Tensor:
+    if key.endswith(".pe"):
+        return sinusoid(shape[-1]).half()
     values = np.random.default_rng(zlib.crc32(key.encode())).standard_normal(shape, dtype=np.float32)
     if len(shape) > 1:
         values /= np.float32(np.sqrt(np.prod(shape[1:])))

@@ -23,7 +23,7 @@ def bench_gpu(options: GpuOptions) -> None:
     from bench.gpu import plan as plans
     from bench.gpu.emulated.repository import emulation
     from bench.gpu.run import bench_gpu as run_bench
-    from bench.gpu.served import ExportOptions, bench_settings, bench_sources
+    from bench.gpu.served import ExportOptions, bench_settings, bench_sources, model_version
     from latentsync.checkpoint import Checkpoint
 
     with errors_as_sentences():
@@ -55,6 +55,7 @@ def bench_gpu(options: GpuOptions) -> None:
             options.reuse,
             options.unet_batch,
             options.full_size,
+            model_version(options.version),
         )
         sources = bench_sources(
             options.repository,

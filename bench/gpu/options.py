@@ -15,6 +15,7 @@ from orchestrator.commands.options import (
     Dtype,
     EngineName,
     Guidance,
+    ModelVersion,
     Reuse,
     SolverName,
     Steps,
@@ -54,6 +55,7 @@ class GpuOptions:
     audio: Speech = None
     video: Video = None
     full_size: Annotated[bool, typer.Option(help="Draw weights of the official size in the demo's place.")] = False
+    version: ModelVersion = "1.0"
     checkpoint: CheckpointDir = None
     device: Device = "auto"
     dtype: Dtype = "auto"

@@ -12,7 +12,7 @@ from pathlib import Path
 from bench.gpu.chunks import ChunkSet, drawn_chunks, real_chunks
 from bench.gpu.emulated.repository import Emulation
 from bench.gpu.speech import Speech
-from export.recipe import recipe_checkpoint
+from export.recipe import Version, recipe_checkpoint
 from export.repository import CHECKPOINT, RECORD, WEIGHTS, ExportError, export_repository
 from inference.client import TritonClient
 from inference.launcher import TritonServer
@@ -20,7 +20,7 @@ from latentsync.avatar import AvatarError, PreparedAvatar
 from latentsync.checkpoint import Checkpoint
 from latentsync.landmarks import FaceLandmarker, LandmarkModelError
 from orchestrator.avatars.prepare import prepare_avatar
-from orchestrator.settings import CHECKOUT, Settings
+from orchestrator.settings import CHECKOUT, Settings, SettingsError
 from orchestrator.triton import triton_options
 from orchestrator.triton_secret import triton_settings
 from speech.log import SpeechLog
@@ -33,7 +33,10 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """How to export, as `latentsync-realtime export` takes it; `full_size` draws weights in the demo's place."""
+    """How to export, as `latentsync-realtime export` takes it; `full_size` draws weights in the demo's place.
+
+    They are of the size of `version`.
+    """
 
     device: str = "auto"
     dtype: str = "auto"
@@ -42,6 +45,7 @@ class ExportOptions:
     reuse: int = 1
     unet_batch: int | None = None
     full_size: bool = False
+    version: Version = Version.V1_0
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,15 @@ def bench_sources(
     return BenchSources(repository, export, clip, audio, checkpoints / "face", emulated)
 
 
+def model_version(name: str) -> Version:
+    """The version of LatentSync of that name; raises SettingsError."""
+    try:
+        return Version(name)
+    except ValueError:
+        known = ", ".join(version.value for version in Version)
+        raise SettingsError(f"--version is {name!r} and must be one of {known}") from None
+
+
 def bench_settings(settings: Settings) -> Settings:
     """The settings with a data folder of the bench's own, and free ports."""
     probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
@@ -90,7 +103,7 @@ def exported_repository(settings: Settings, options: ExportOptions, report: Repo
     checkpoint_dir = settings.checkpoint_dir
     if options.full_size and checkpoint_dir.name == "demo":
         report("drawing weights of the official size")
-        checkpoint_dir = recipe_checkpoint(settings.data_dir / "checkpoints")
+        checkpoint_dir = recipe_checkpoint(settings.data_dir / "checkpoints", options.version)
     report(f"exporting {checkpoint_dir.name}")
     export_repository(
         checkpoint_dir,

@@ -37,3 +37,6 @@ Reuse = Annotated[
     int, typer.Option(min=1, help="Run the UNet's deep layers in each n-th step only; above 1 changes the picture.")
 ]
 UnetBatch = Annotated[int | None, typer.Option(help="Most chunks of one length denoised together; else 4, on a CPU 1.")]
+ModelVersion = Annotated[
+    str, typer.Option("--version", help="LatentSync whose size drawn weights have: 1.0, 1.5, 1.6.")
+]

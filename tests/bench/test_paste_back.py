@@ -36,6 +36,17 @@ def test_figures_are_those_of_the_clock(tmp_path: Path) -> None:
     assert record["machine"]["cores"] >= 1
 
 
+def test_drawn_faces_may_be_large_and_cover_as_much_of_the_picture() -> None:
+    ticks = itertools.count()
+    small, large = (
+        bench_paste_back(DATE, repeats=1, clock=lambda: next(ticks) / 1000, resolution=resolution)
+        for resolution in (256, 512)
+    )
+    assert (small.resolution, large.resolution) == (256, 512)
+    for one, other in zip(small.sizes, large.sizes, strict=True):
+        np.testing.assert_allclose(one.rectangle, other.rectangle, atol=6)
+
+
 def test_the_command_prints_both_sizes_as_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LATENTSYNC_DATA_DIR", str(tmp_path))
     result = CliRunner().invoke(app, ["bench", "paste-back", "--json"])
