@@ -51,7 +51,10 @@ class IdleSettings:
 
 @dataclass(frozen=True)
 class AvatarSettings:
-    """What `avatar.json` holds. Sizes in pixels; resolution is the face crop's side."""
+    """What `avatar.json` holds. Sizes in pixels; resolution is the face crop's side.
+
+    `checkpoint` is the name of the one that it was prepared for; None in older avatars, which fit where sizes do.
+    """
 
     name: str
     width: int
@@ -63,6 +66,7 @@ class AvatarSettings:
     fps: int = CONTRACT.frames_per_second
     version: int = FORMAT_VERSION
     idle: IdleSettings | None = None
+    checkpoint: str | None = None
 
     def __post_init__(self) -> None:
         for field in ("width", "height", "frame_count", "resolution"):

@@ -16,7 +16,7 @@ _BLOCK_BYTES = 1 << 20
 
 def preparation_sha256(videos: Sequence[Path], checkpoint: Checkpoint, options: Sequence[object]) -> str:
     """SHA-256 in hex over the videos, the VAE that encodes them, and the settings of the preparation (as JSON)."""
-    settings = [_PREPARATION, checkpoint.resolution, dict(checkpoint.vae), list(options)]
+    settings = [_PREPARATION, checkpoint.name, checkpoint.resolution, dict(checkpoint.vae), list(options)]
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for path in (*videos, *sorted(checkpoint.directory.glob("vae.*"))):
         with path.open("rb") as file:

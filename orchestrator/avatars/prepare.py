@@ -94,7 +94,7 @@ async def prepare_avatar(
         return made
     await asyncio.to_thread(require_room, video, options, directory, room)
     stopped = Event()
-    preparation = _Preparation(video, options, checkpoint.resolution, finder, progress, room, stopped)
+    preparation = _Preparation(video, options, checkpoint.name, checkpoint.resolution, finder, progress, room, stopped)
     # One thread runs all steps, so that the folder is removed after the step that still writes to it.
     thread = ThreadPoolExecutor(1, "avatar")
     run = partial(asyncio.get_running_loop().run_in_executor, thread)
@@ -157,6 +157,7 @@ class _Preparation:
 
     video: Path
     options: PrepareOptions
+    checkpoint: str
     resolution: int
     finder: FaceFinder
     progress: Progress
@@ -213,7 +214,9 @@ class _Preparation:
         # The soft masks take a byte for each pixel that pasting touches.
         self.room.require(writer.folder, 0, condition.nbytes + count * height * width)
         loop = self.options.loop or track.loop
-        settings = AvatarSettings(name, width, height, count, self.resolution, loop, sha256, idle=idle)
+        settings = AvatarSettings(
+            name, width, height, count, self.resolution, loop, sha256, idle=idle, checkpoint=self.checkpoint
+        )
         matrices = np.stack([face_matrix(affine, self.resolution) for affine in track.affines])
         speakable = int(np.flatnonzero(np.isfinite(track.affines).all(axis=(1, 2)))[0])
         writer.finish(settings, frames[speakable], matrices, condition, track.landmarks)

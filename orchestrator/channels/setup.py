@@ -12,6 +12,7 @@ from typing import Literal
 
 from latentsync.avatar import PreparedAvatar
 from orchestrator.access.allowed_targets import AllowedTargets
+from orchestrator.avatars.made_for import require_prepared_for
 from orchestrator.avatars.store import known_avatars
 from orchestrator.channels.definition import ChannelDefinition, target_problem
 from orchestrator.observability.traces import Traces
@@ -136,14 +137,19 @@ class ChannelSetup:
 
 
 def open_avatar(settings: Settings, name: str) -> PreparedAvatar:
-    """The prepared avatar `name`; raises SettingsError when there is none, and AvatarError for a damaged one."""
+    """The prepared avatar `name`; raises SettingsError when there is none.
+
+    Raises AvatarError for one that is damaged, or was prepared for another checkpoint than that of the settings.
+    """
     folder = settings.avatars_dir / name
     if not folder.is_dir():
         raise SettingsError(
             f"avatar: {name!r} is not in {settings.avatars_dir}; {known_avatars(settings.avatars_dir)}. "
             f"`latentsync-realtime avatar add VIDEO --name {name}` prepares one"
         )
-    return PreparedAvatar.open(folder)
+    avatar = PreparedAvatar.open(folder)
+    require_prepared_for(settings.checkpoint_dir, avatar)
+    return avatar
 
 
 def socket_path(settings: Settings, channel_id: str, what: Literal["preview", "packets"]) -> Path:

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from inference.client import TritonClient
 from latentsync.checkpoint import Checkpoint
+from orchestrator.avatars.made_for import require_prepared_for
 from orchestrator.avatars.store import find_avatar
 from orchestrator.offline.render import RenderOptions, RenderReport, render_in_terminal
 from orchestrator.settings import Settings, SettingsError
@@ -40,5 +41,6 @@ async def render_speech(
 ) -> RenderReport:
     """Render a speech into `output` with a progress bar on stderr; raises what `orchestrator.offline.render` does."""
     prepared = find_avatar(settings.avatars_dir, avatar)
+    require_prepared_for(settings.checkpoint_dir, prepared)
     async with TritonClient(triton_settings(settings)) as client:
         return await render_in_terminal(prepared, audio, output, client, options, Console(stderr=True))

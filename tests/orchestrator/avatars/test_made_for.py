@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from latentsync.avatar import AvatarError
 from orchestrator.avatars.made_for import unfitting
+from orchestrator.channels.setup import open_avatar
 from orchestrator.settings import Settings
 from speech.audio.decoder import ffmpeg_binary
 from tests.support.checkout import ROOT
 from tests.support.command_line import cli
 from tests.support.running_server import free_port, running, settings_in
+from tests.support.synthetic_avatar import write_avatar
 from tests.support.tiny_checkpoint import CONFIG
 
 DEMO = ROOT / "checkpoints" / "demo"
@@ -41,6 +44,35 @@ def test_the_demo_speaks_as_its_own_presenter_only(video: Path) -> None:
 
 def test_the_official_checkpoint_is_for_everybody(video: Path) -> None:
     assert unfitting(ROOT / "checkpoints" / "latentsync-1.0", video) is None
+
+
+def prepared_for(settings: Settings, name: str, checkpoint: str | None) -> None:
+    avatar = write_avatar(settings.avatars_dir, name)
+    path = avatar.directory / "avatar.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"checkpoint": checkpoint}))
+
+
+def test_an_avatar_of_another_checkpoint_is_refused_by_both_names(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    for name, checkpoint in (("older", None), ("own", "tiny"), ("other", "latentsync-1.6")):
+        prepared_for(settings, name, checkpoint)
+    assert open_avatar(settings, "older").settings.checkpoint is None
+    assert open_avatar(settings, "own").settings.checkpoint == "tiny"
+    expected = (
+        r"'other' was prepared for the checkpoint 'latentsync-1\.6' .* this server speaks with 'tiny' .*add it again"
+    )
+    with pytest.raises(AvatarError, match=expected):
+        open_avatar(settings, "other")
+
+
+async def test_a_channel_is_not_made_of_an_avatar_of_another_checkpoint(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    async with running(settings) as server:
+        await server.ready()
+        prepared_for(settings, "other", "latentsync-1.6")
+        answer = await server.http.post("/v1/channels", json={"channel": "second", "avatar": "other"})
+        assert answer.status_code == 422
+        assert "was prepared for the checkpoint 'latentsync-1.6'" in answer.json()["error"]["message"]
 
 
 async def test_the_answer_and_the_task_carry_the_warning(tmp_path: Path, video: Path) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,11 @@ async def test_same_video_and_vae_are_prepared_once(clip: Path, tmp_path: Path, 
     avatar = await prepare_avatar(clip, "anna", tmp_path / "avatars", checkpoint, encoder, FollowsSquare(), options)
     assert avatar.settings.loop is Loop.CYCLE
     assert encoder.pictures == 6 * FRAMES, "another setting is another avatar"
+    assert avatar.settings.checkpoint == checkpoint.name
+    other = replace(checkpoint, name="other")
+    avatar = await prepare_avatar(clip, "anna", tmp_path / "avatars", other, encoder, FollowsSquare(), options)
+    assert avatar.settings.checkpoint == "other"
+    assert encoder.pictures == 8 * FRAMES, "another checkpoint is another avatar"
 
 
 async def test_frames_without_a_face_are_named(tmp_path: Path, checkpoint: Checkpoint) -> None:
