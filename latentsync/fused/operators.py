@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from triton.tools.tensor_descriptor import TensorDescriptor
 
+from latentsync.fused.kernels import frames as frame_kernels
 from latentsync.fused.kernels import norms, products
 from latentsync.fused.launching import (
     BLOCK_ROWS,
@@ -19,6 +20,9 @@ from latentsync.fused.launching import (
     sum_layout,
 )
 from latentsync.fused.maps import Affine, Maps, Sums
+
+# Rows of a product of `attend_over_frames`: with fewer, tensor cores idle; with more, most of it is of other pixels.
+_ATTENDING_TOKENS = 64
 
 
 def group_norm(maps: Maps, norm: Affine, unit_frames: int, silu: bool) -> Maps:
@@ -71,15 +75,21 @@ def add(maps: Maps, bias: Tensor, other: Maps | None = None) -> Maps:
     return maps.like(out, sums)
 
 
-def layer_norm(x: Tensor, norm: Affine, shift: Tensor) -> Tensor:
-    """The layer norm of rows x + shift [channels]; x may be columns of a wider tensor."""
+def layer_norm(
+    x: Tensor, norm: Affine, shift: Tensor, places: Tensor | None = None, frame_rows: int = 1, frames: int = 1
+) -> Tensor:
+    """The layer norm of rows x + shift [channels]; x may be columns of a wider tensor.
+
+    `places` float32 [at least frames, channels] stand for the norm's bias: a row for each of the frames of a chunk,
+    which have frame_rows rows each.
+    """
     rows, channels = x.shape
     out = x.new_empty(rows, channels)
     width = power_of_two(channels)
     block = max(1, 4096 // width)
     norms.layer_norm[(ceil_div(rows, block),)](
-        x, shift, norm.weight, norm.bias, out, rows, channels, x.stride(0), norm.epsilon, BLOCK_R=block, BLOCK_C=width,
-        **launch_options(x.device),
+        x, shift, norm.weight, norm.bias if places is None else places, out, rows, channels, x.stride(0), norm.epsilon,
+        frame_rows, frames, HAS_PLACES=places is not None, BLOCK_R=block, BLOCK_C=width, **launch_options(x.device),
     )  # fmt: skip
     return out
 
@@ -117,6 +127,22 @@ def cross_attention(query: Tensor, keys: Tensor, values: Tensor, frames: int, he
     products.cross_attention[(ceil_div(rows // frames, 64), heads, frames)](
         query, keys, values, out, rows // frames, count, keys.stride(0), channels, width**-0.5,
         WIDTH=width, BLOCK_T=64, BLOCK_W=max(16, power_of_two(width)), BLOCK_N=64, **launch_options(out.device),
+    )  # fmt: skip
+    return out
+
+
+def attend_over_frames(qkv: Tensor, heads: int, frame_rows: int, frames: int) -> Tensor:
+    """Attention of each pixel over the frames of its chunk: rows [chunks · frames · frame_rows, channels].
+
+    Takes queries, keys and values side by side: rows [.., 3 · channels].
+    """
+    rows, channels = qkv.shape[0], qkv.shape[1] // 3
+    out = qkv.new_empty(rows, channels)
+    width, most = channels // heads, max(2, power_of_two(frames))
+    pixels = max(1, _ATTENDING_TOKENS // most)
+    frame_kernels.attend_over_frames[(ceil_div(frame_rows, pixels) * heads, rows // (frames * frame_rows))](
+        qkv, out, frames, frame_rows, channels, heads, width**-0.5, WIDTH=width,
+        BLOCK_W=max(16, power_of_two(width)), FRAMES=most, PIXELS=pixels, **launch_options(out.device),
     )  # fmt: skip
     return out
 

@@ -1,4 +1,4 @@
-"""LatentSync 1.0's UNet on fused kernels."""
+"""LatentSync's UNet on fused kernels."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from latentsync.fused.blocks import Downsample, FirstConvolution, LastConvolution, Resnet, Transformer, Upsample
 from latentsync.fused.maps import Maps
+from latentsync.fused.motion import Motion
 from latentsync.unet import LatentSyncUNet
 
 
@@ -117,6 +118,7 @@ class _Stage:
     def __init__(self, block: Any) -> None:
         self.resnets = [Resnet(module) for module in block.resnets]
         self.transformers = [Transformer(module) for module in getattr(block, "attentions", ())]
+        self._motions = [Motion(module) for module in getattr(block, "motion_modules", ())]
         upsamplers, downsamplers = getattr(block, "upsamplers", None), getattr(block, "downsamplers", None)
         self._upsample = Upsample(upsamplers[0].conv) if upsamplers else None
         self._downsample = Downsample(downsamplers[0].conv) if downsamplers else None
@@ -158,12 +160,12 @@ class _Stage:
         return hidden if self._upsample is None else self._upsample(hidden)
 
     def layer(self, index: int, hidden: Maps, shift: _Slices, keys_values: _Slices, unit_frames: int) -> Maps:
-        """A ResNet block, and its transformer where the level has them."""
+        """A ResNet block, then its transformer and its motion module where the level has them."""
         hidden = self._resnet(index, hidden, shift, unit_frames)
         if self.transformers:
             transformer = self.transformers[index]
             hidden = transformer(hidden, keys_values.take(len(transformer.keys_values_weight)))
-        return hidden
+        return self._motions[index](hidden, unit_frames) if self._motions else hidden
 
     def _resnet(self, index: int, hidden: Maps, shift: _Slices, unit_frames: int) -> Maps:
         resnet = self.resnets[index]

@@ -11,7 +11,7 @@ import torch
 
 from latentsync.contract import CONTRACT
 from latentsync.denoising import PlainPredictor, SchedulerConfig, denoise
-from latentsync.unet import LatentSyncUNet, UNetConfig
+from latentsync.unet import LatentSyncUNet, MotionLayers, UNetConfig
 from tests.support.checkout import ROOT
 
 
@@ -61,15 +61,18 @@ def test_every_kernel_waits_for_its_inputs_first() -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 @pytest.mark.parametrize("reuse", [1, 2])
+@pytest.mark.parametrize("motion", [MotionLayers.NONE, MotionLayers.ALL])
 @pytest.mark.parametrize("widths", [(64, 128, 128, 128), (320, 640, 640, 640)], ids=["narrow", "tiled"])
 @torch.inference_mode()
-def test_graphs_denoise_as_plain_pytorch(widths: tuple[int, ...], reuse: int) -> None:
+def test_graphs_denoise_as_plain_pytorch(widths: tuple[int, ...], motion: MotionLayers, reuse: int) -> None:
     from latentsync.denoising import ReusingPredictor
     from latentsync.fused.graphed import GraphedUNet
     from latentsync.fused.unet import FusedUNet
 
     torch.manual_seed(0)
-    unet = LatentSyncUNet(UNetConfig(block_out_channels=widths)).cuda().requires_grad_(False).eval()
+    unet = (
+        LatentSyncUNet(UNetConfig(block_out_channels=widths, motion_modules=motion)).cuda().requires_grad_(False).eval()
+    )
     scheduler = SchedulerConfig()
     cases = []
     for frames in (16, 8, 4):

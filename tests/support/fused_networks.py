@@ -13,7 +13,7 @@ from latentsync.fused import blocks, convolutions, operators
 from latentsync.fused.decoder import FusedDecoder
 from latentsync.fused.kernels import products
 from latentsync.fused.unet import FusedUNet
-from latentsync.unet import LatentSyncUNet, UNetConfig
+from latentsync.unet import LatentSyncUNet, MotionLayers, UNetConfig
 from latentsync.vae import Vae, VaeType
 
 CHUNKS, FRAMES, SIDE = 2, 2, 8
@@ -33,7 +33,7 @@ def apart(ours: torch.Tensor, theirs: torch.Tensor) -> float:
 
 
 @torch.inference_mode()
-def unet_errors() -> dict[str, float]:
+def unet_errors(motion_modules: MotionLayers = MotionLayers.NONE) -> dict[str, float]:
     """Of the whole UNet, and of its shallow part on deep features of another timestep."""
     widths, kinds = (32, 64), ("CrossAttnDownBlock2D", "DownBlock2D")
     unet = LatentSyncUNet(
@@ -44,6 +44,7 @@ def unet_errors() -> dict[str, float]:
             norm_num_groups=4,
             down_block_types=kinds,
             up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+            motion_modules=motion_modules,
         )
     )
     uneven(unet)
@@ -95,7 +96,7 @@ def errors_by_way() -> Iterator[tuple[str, dict[str, float]]]:
         {side: replace(kernels, input_launch=(16, 1)) for side, kernels in convolutions.WINOGRAD.items()}
     )
     for name, blocks.LEAST_TILES in WAYS.items():
-        yield name, errors()
+        yield name, errors() | (motion_errors() if name == "direct" else {})
         blocks.LEAST_WINOGRAD_CHANNELS = blocks.LEAST_WINOGRAD_UPSAMPLING_CHANNELS = 1
     # Pictures of so few tiles give no program several blocks to sum up, but smaller blocks.
     convolutions.LEAST_PROGRAMS, convolutions.WINOGRAD[4] = 1, replace(convolutions.WINOGRAD[4], output_launch=(2, 4))
@@ -111,6 +112,13 @@ def errors() -> dict[str, float]:
     """Of both networks, drawn anew from the same seed."""
     torch.manual_seed(0)
     return unet_errors() | {"decoder": decoder_error()}
+
+
+def motion_errors() -> dict[str, float]:
+    """Of a UNet with motion modules, which no way of convolving concerns."""
+    torch.manual_seed(0)
+    found = unet_errors(MotionLayers.ALL)
+    return {f"{name} with motion modules": found[name] for name in ("unet", "shallow")}
 
 
 if __name__ == "__main__":

@@ -169,9 +169,13 @@ def scale_channels(
 
 @triton.jit
 def layer_norm(
-    x, shift, weight, bias, out, rows, channels, stride, epsilon, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr
+    x, shift, weight, bias, out, rows, channels, stride, epsilon, frame_rows, frames, HAS_PLACES: tl.constexpr,
+    BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
-    """out = the layer norm of x + shift over its channels; x's rows are `stride` apart."""
+    """out = the layer norm of x + shift over its channels; x's rows are `stride` apart.
+
+    With HAS_PLACES bias is [frames, channels], a row for each frame of a chunk, whose rows are frame_rows each.
+    """
     await_inputs()
     row = tl.program_id(0) * BLOCK_R + tl.arange(0, BLOCK_R)
     column = tl.arange(0, BLOCK_C)
@@ -183,8 +187,12 @@ def layer_norm(
     centred = tl.where(mask, value - mean[:, None], 0.0)
     scale = 1.0 / tl.sqrt(tl.sum(centred * centred, 1) / channels + epsilon)
     factor = tl.load(weight + column, mask=inside, other=0.0)
-    constant = tl.load(bias + column, mask=inside, other=0.0)
-    result = centred * scale[:, None] * factor[None, :] + constant[None, :]
+    if HAS_PLACES:
+        frame = row // frame_rows % frames
+        constant = tl.load(bias + frame[:, None] * channels + column[None, :], mask=mask, other=0.0)
+    else:
+        constant = tl.load(bias + column, mask=inside, other=0.0)[None, :]
+    result = centred * scale[:, None] * factor[None, :] + constant
     place = row.to(tl.int64)[:, None] * channels + column[None, :]
     tl.store(out + place, result.to(out.dtype.element_ty), mask=mask)
 
