@@ -27,23 +27,21 @@ from tests.support.tiny_checkpoint import CONFIG
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-CLIPS = ["presenter_1080x1920_25fps.mp4", "idle_832x1248_25fps.mp4"]
+PRESENTER, IDLE = "presenter_1080x1920_25fps.mp4", "idle_832x1248_25fps.mp4"
 SPEECH_FRAMES = 105
-RESOLUTION = 256
 
 
-@pytest.fixture(scope="module", params=CLIPS)
-def clip(request: pytest.FixtureRequest, shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The first three seconds of a clip of a real person."""
-    path = tmp_path_factory.mktemp("clip") / str(request.param)
-    cut = ["-i", str(shared / "media" / request.param), "-t", "3", "-an", "-c", "copy", str(path)]
+def first_seconds(media: Path, folder: Path) -> Path:
+    """Three seconds of a clip of a real person."""
+    path = folder / media.name
+    cut = ["-i", str(media), "-t", "3", "-an", "-c", "copy", str(path)]
     subprocess.run([ffmpeg_binary(), "-v", "error", *cut], check=True)
     return path
 
 
-def checkpoint_in(folder: Path) -> Checkpoint:
+def checkpoint_in(folder: Path, resolution: int) -> Checkpoint:
     folder.mkdir()
-    (folder / "config.json").write_text(json.dumps({**CONFIG, "resolution": RESOLUTION}))
+    (folder / "config.json").write_text(json.dumps({**CONFIG, "resolution": resolution}))
     return Checkpoint.open(folder)
 
 
@@ -56,12 +54,16 @@ def in_the_face(avatar: PreparedAvatar, frame: int, one: NDArray[Any], other: ND
     return difference[mask]
 
 
-async def test_a_speech_that_changes_nothing_gives_the_frames_back(clip: Path, shared: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("media", "resolution"), [(PRESENTER, 256), (IDLE, 256), (PRESENTER, 512)])
+async def test_a_speech_that_changes_nothing_gives_the_frames_back(
+    media: str, resolution: int, shared: Path, tmp_path: Path
+) -> None:
+    clip = first_seconds(shared / "media" / media, tmp_path)
     if not (ROOT / "checkpoints" / "face").is_dir():
         pytest.skip("the face models are not fetched: run `latentsync-realtime fetch`")
     models, landmarker = IdentityModels(), FaceLandmarker(ROOT / "checkpoints" / "face")
     avatar = await prepare_avatar(
-        clip, "person", tmp_path / "avatars", checkpoint_in(tmp_path / "checkpoint"), models, landmarker
+        clip, "person", tmp_path / "avatars", checkpoint_in(tmp_path / "checkpoint", resolution), models, landmarker
     )
     speech, output = shared / "media" / "speech_zh_4s.wav", tmp_path / "out.mp4"
     options = RenderOptions(steps=1, mp4=Mp4Options(crf=1))
@@ -89,10 +91,12 @@ async def test_a_speech_that_changes_nothing_gives_the_frames_back(clip: Path, s
         assert difference.mean() < 2
         assert np.quantile(difference, 0.95) <= 6
         # The same face a pixel off is worse: the measure sees geometry.
-        shifted = dataclasses.replace(avatar, matrices=avatar.matrices + np.array([[0, 0, 1.5], [0, 0, 1.5]]))
+        off = 1.5 * resolution / 256
+        shifted = dataclasses.replace(avatar, matrices=avatar.matrices + np.array([[0, 0, off], [0, 0, off]]))
         Compositor(shifted).speaking(index, index, crop, 1.0, picture)
         assert in_the_face(avatar, index, picture, original).mean() > 1.3 * difference.mean()
         picture[top : top + height, left : left + width] = original[top : top + height, left : left + width]
         np.testing.assert_array_equal(picture, original)
     everything = np.concatenate(seen)
-    print(f"{clip.name}: mean {everything.mean():.2f}, 95 % below {np.quantile(everything, 0.95):.0f} grey levels")
+    near = np.quantile(everything, 0.95)
+    print(f"{clip.name} at {resolution}: mean {everything.mean():.2f}, 95 % below {near:.0f} grey levels")
