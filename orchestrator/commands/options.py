@@ -34,7 +34,11 @@ EngineName = Annotated[
 ]
 SolverName = Annotated[str, typer.Option("--solver", help="ddim, or dpm++ for fewer steps; changes the picture.")]
 Reuse = Annotated[
-    int, typer.Option(min=1, help="Run the UNet's deep layers in each n-th step only; above 1 changes the picture.")
+    int,
+    typer.Option(
+        min=1,
+        help="Run the UNet's deep layers in each n-th step only; above 1 changes the picture. LatentSync 1.6 uses 3.",
+    ),
 ]
 UnetBatch = Annotated[int | None, typer.Option(help="Most chunks of one length denoised together; else 4, on a CPU 1.")]
 ModelVersion = Annotated[
