@@ -1,4 +1,4 @@
-"""`bench render`, `bench paste-back` and `bench full-size`: what needs no live server."""
+"""`bench render`, `paste-back`, `chunk-borders` and `full-size`: what needs no live server."""
 
 from __future__ import annotations
 
@@ -71,6 +71,27 @@ def bench_paste_back(
             f"{size.width}×{size.height}: {size.paste_ms:.2f} ms a frame; "
             f"on the whole picture {size.whole_picture_ms:.1f} ms, {size.ratio:.0f} times as long"
         )
+
+
+def bench_chunk_borders(
+    version: ModelVersion = "1.5",
+    width: Annotated[int, typer.Option(min=32, help="First width of the drawn network; the official is 320.")] = 32,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Folder of a checkpoint to measure in place of drawn weights.", file_okay=False)
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 20,
+    guidance: Annotated[float, typer.Option(min=1, help="Guidance scale.")] = 1.0,
+) -> None:
+    """Measure what the length of chunks does to frames and to the borders between chunks; prints JSON."""
+    settings = settings_or_exit()
+    from bench.with_settings import bench_borders
+
+    with errors_as_sentences():
+        record = bench_borders(
+            settings, version, width, checkpoint, device, steps, guidance, partial(typer.echo, err=True)
+        )
+    typer.echo(record.to_json())
 
 
 def bench_full_size(

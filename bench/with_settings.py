@@ -9,7 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from bench.chunk_borders import ChunkBorders, chunk_borders
 from bench.full_size import FullSizeBench, bench_full_size
+from bench.gpu.served import model_version
 from bench.paste_back import PasteBackBench, bench_paste_back
 from bench.render import RenderBench, bench_render
 from inference.client import TritonClient
@@ -19,6 +21,7 @@ from orchestrator.avatars.store import avatar_directory, find_avatar
 from orchestrator.offline.render import RenderOptions
 from orchestrator.settings import CHECKOUT, Settings
 from orchestrator.triton_secret import triton_settings
+from speech.audio.decoder import ffmpeg_binary
 
 
 async def bench_speech(settings: Settings, avatar: str, audio: Path, options: RenderOptions) -> RenderBench:
@@ -41,6 +44,29 @@ def bench_pasting(settings: Settings, avatar: str | None, resolution: int) -> Pa
     """Measure paste-back on an avatar's frames, or on drawn ones with faces of that resolution; raises AvatarError."""
     prepared = None if avatar is None else find_avatar(settings.avatars_dir, avatar)
     return bench_paste_back(datetime.now(UTC), prepared, resolution=resolution)
+
+
+def bench_borders(
+    settings: Settings,
+    version: str,
+    width: int,
+    checkpoint_dir: Path | None,
+    device: str,
+    steps: int,
+    guidance: float,
+    report: Callable[[str], None],
+) -> ChunkBorders:
+    """Measure borders between chunks, of a checkpoint or of drawn weights; raises SettingsError, CheckpointError."""
+    from export.recipe import recipe_unet
+
+    if checkpoint_dir is None:
+        unet, size = recipe_unet(model_version(version), width, device)
+        network = f"LatentSync {version}, first width {width}, drawn weights"
+    else:
+        checkpoint = Checkpoint.open(checkpoint_dir)
+        unet, size, network = checkpoint.load_unet(device), checkpoint.latent_size, checkpoint.name
+    ffmpeg = str(settings.ffmpeg or ffmpeg_binary())
+    return chunk_borders(unet, network, size, steps, guidance, datetime.now(UTC), ffmpeg, report)
 
 
 async def bench_official_size(

@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from export.replacing import replace_folder
+from latentsync.contract import CONTRACT
 from latentsync.motion import sinusoid
 from latentsync.unet import LatentSyncUNet, UNetConfig, upstream_state_dict
 from latentsync.whisper import AudioEncoder, WhisperConfig
@@ -73,6 +74,18 @@ def recipe_checkpoint(parent: Path, version: Version = Version.V1_0) -> Path:
         fresh_whisper.rename(whisper)
         replace_folder(fresh, folder)
     return folder
+
+
+def recipe_unet(version: Version, narrowest: int, device: str = "cpu") -> tuple[LatentSyncUNet, int]:
+    """A UNet of a version with drawn weights in memory, and the side of its latents; `narrowest` is its first width."""
+    config = json.loads((_CHECKPOINTS / f"latentsync-{version.value}" / "config.json").read_text(encoding="utf-8"))
+    widths = config["unet"]["block_out_channels"]
+    sizes = config["unet"] | {"block_out_channels": [width * narrowest // widths[0] for width in widths]}
+    settings: dict[str, Any] = {name: tuple(each) if isinstance(each, list) else each for name, each in sizes.items()}
+    with torch.device("meta"):
+        tensors = upstream_state_dict(LatentSyncUNet(UNetConfig(**settings)))
+    drawn = {key: tensor.float().to(device) for key, tensor in _drawn(tensors).items()}
+    return LatentSyncUNet.from_upstream(drawn, **sizes), config["resolution"] // CONTRACT.pixels_per_latent
 
 
 def _drawn(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
