@@ -18,6 +18,7 @@ from latentsync.alignment import crop_face
 from latentsync.landmarks import FaceLandmarker
 from orchestrator.avatars.tracking import FaceTracker
 from orchestrator.avatars.video import read_frames
+from training.speech.clip import TRAIN
 from training.write_checkpoint import RESOLUTION
 
 
@@ -32,7 +33,8 @@ def align_idle(video: Path, face_models: Path) -> tuple[NDArray[np.uint8], NDArr
     return np.stack(frames), tracker.track().affines
 
 
-def render_clips(data: Path, share: int, shares: int) -> None:
+def render_clips(data: Path, share: int, shares: int, every: int) -> None:
+    """Render the clips of one of `shares` processes, of training clips every `every`-th frame."""
     from training.avatar.renderer import Renderer  # imports OpenGL; each process needs its own context
 
     curves = np.load(data / "curves.npz")
@@ -46,7 +48,8 @@ def render_clips(data: Path, share: int, shares: int) -> None:
         if target.exists():
             continue
         frames = []
-        for offset, row in enumerate(curves[clip]):
+        step = every if clip.startswith(TRAIN) else 1
+        for offset, row in list(enumerate(curves[clip]))[::step]:
             index = (start + offset) % len(matrices)
             units = dict(zip(names, map(float, row), strict=True))
             frames.append(renderer.render_crop(units, index, matrices[index], RESOLUTION, plates[index]))
@@ -63,6 +66,7 @@ def main() -> None:
     parser.add_argument("--face-models", type=Path, default=Path("checkpoints/face"))
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--seed", type=int, default=5)
+    parser.add_argument("--every", type=int, default=1, help="render each n-th frame of training clips only")
     arguments = parser.parse_args()
     data: Path = arguments.data
     plates, matrices = align_idle(arguments.idle, arguments.face_models)
@@ -78,7 +82,7 @@ def main() -> None:
     (data / "starts.json").write_text(json.dumps(starts))
     (data / "truth").mkdir(exist_ok=True)
     workers = [
-        multiprocessing.Process(target=render_clips, args=(data, share, arguments.processes))
+        multiprocessing.Process(target=render_clips, args=(data, share, arguments.processes, arguments.every))
         for share in range(arguments.processes)
     ]
     for worker in workers:
