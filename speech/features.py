@@ -54,6 +54,7 @@ class SpeechFeatures:
         self._one_at_a_time = asyncio.Lock()
         self._beginning: asyncio.Task[None] | None = None
         self.whisper_s: list[float] = []
+        self.joins: list[int] = []  # frames whose window begins elsewhere than that of the frame before them
 
     def ready_to(self, first: int) -> int:
         """The end of the frames from `first` on whose features can be made now; `first` where there are none."""
@@ -109,6 +110,8 @@ class SpeechFeatures:
 
     async def _encode(self, first: int, last: int) -> None:
         begin = await self._window_begin(first, last)
+        if begin != self._begin:
+            self.joins.append(first)
         available = self._timeline.available
         end = min(available, begin + self._policy.length_frames)
         complete = end == available and (self._timeline.total is not None or self._timeline.at_pause)

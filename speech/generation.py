@@ -228,6 +228,11 @@ class SpeechGeneration:
         spent = self._features.whisper_s
         return sum(spent) / len(spent) if spent else 0.0
 
+    @property
+    def window_joins(self) -> tuple[int, ...]:
+        """Frames of the timeline at which a window of Whisper's began anew."""
+        return tuple(self._features.joins)
+
     def request_features(self) -> None:
         """Request the first features, which don't depend on the speech's position on the stream."""
         self._features.begin(self._request.first_frame)

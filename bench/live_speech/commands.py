@@ -14,7 +14,19 @@ from orchestrator.commands.terminal import errors_as_sentences, settings_or_exit
 
 
 def bench_live_speech(
-    speech: Annotated[list[Path], typer.Argument(help="Recordings that are said live.", exists=True, dir_okay=False)],
+    speech: Annotated[
+        list[Path] | None, typer.Argument(help="Recordings that are said live.", exists=True, dir_okay=False)
+    ] = None,
+    rendered: Annotated[
+        Path | None,
+        typer.Option(
+            help="A data set of training/: its held-out sentences are said too.", exists=True, file_okay=False
+        ),
+    ] = None,
+    long: Annotated[
+        Path | None,
+        typer.Option(help="A recording of two minutes: the steps where windows meet.", exists=True, dir_okay=False),
+    ] = None,
     avatar: AvatarName = None,
     checkpoint: CheckpointDir = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
@@ -25,15 +37,28 @@ def bench_live_speech(
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Compare the lips of live speech with those of whole recordings, by look-ahead, chunk and Whisper's window."""
+    """Compare the lips of live speech with those of whole recordings, by look-ahead, chunk and Whisper's window.
+
+    The lips of rendered sentences are compared with the rendered ones too.
+    """
+    if not speech and rendered is None and long is None:
+        raise typer.BadParameter("name recordings, a data set with --rendered, or a recording with --long")
     settings = settings_or_exit(checkpoint_dir=checkpoint, data_dir=data_dir)
-    from bench.live_speech.quality import QualityPlan, summary
-    from bench.live_speech.record import measure_quality
+    from bench.live_speech.quality import summary
+    from bench.live_speech.record import Said, measure_quality
 
     with errors_as_sentences():
-        plan = QualityPlan(tuple(speech), tuple(windows.split(",")), _numbers(chunks), _numbers(look_ahead), seconds)
+        said = Said(
+            tuple(speech or ()),
+            rendered,
+            long,
+            tuple(windows.split(",")),
+            _numbers(chunks),
+            _numbers(look_ahead),
+            seconds,
+        )
         record = asyncio.run(
-            measure_quality(settings, avatar or settings.avatar, plan, device, partial(typer.echo, err=True))
+            measure_quality(settings, avatar or settings.avatar, said, device, partial(typer.echo, err=True))
         )
     if as_json:
         typer.echo(record.to_json())

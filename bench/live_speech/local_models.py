@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from latentsync.checkpoint import Checkpoint
+from latentsync.condition import face_condition
 from latentsync.denoising import PlainPredictor, denoise
 from latentsync.vae import pixels_to_uint8
 
@@ -39,6 +40,10 @@ class LocalModels:
     ) -> NDArray[np.uint8]:
         """Faces [k, R, R, 3]."""
         return await asyncio.to_thread(self._faces, noise, condition, audio, steps, guidance)
+
+    def condition(self, faces: NDArray[np.uint8]) -> NDArray[np.float16]:
+        """The UNet's condition [N, 9, h, w] of idle faces [N, R, R, 3]."""
+        return face_condition(self._vae, faces)
 
     @torch.inference_mode()
     def _features(self, window: NDArray[np.float32]) -> NDArray[np.float16]:

@@ -1,42 +1,53 @@
-"""The curve: lips of a speech that arrives, by look-ahead, chunk and window, beside those of the whole speech."""
+"""The curve: lips of a speech that arrives, by look-ahead, chunk and window, beside those of the whole speech.
+
+Where the speech was rendered, so that its true faces are known, live and whole lips are compared with those too.
+"""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.live_speech.flicker import Flicker, flicker
 from bench.live_speech.lips import Likeness, likeness
 from bench.live_speech.paced_log import PacedLog
-from latentsync.avatar import PreparedAvatar
+from bench.live_speech.speeches import SILENT_FRAMES, BenchSpeech
 from latentsync.lip_landmarks import LipLandmarks
 from speech.audio.decoder import DecodeLimits, decode
 from speech.audio.frames import FPS
 from speech.chunking import ChunkPlan
 from speech.generation import GenerationSettings, SpeechGeneration, SpeechModels, SpeechRequest
+from speech.live import LiveSettings
 from speech.log import LogEnd, SoundFrames, SpeechLog
 from speech.timeline import SpeechTimeline
 from speech.windows import WindowPolicy, growing_window, short_window
 
-_SILENT_FRAMES = 5
 _WINDOWS: dict[str, Callable[[int], WindowPolicy]] = {"growing": growing_window, "short": short_window}
 
 
 @dataclass(frozen=True)
 class Point:
-    """One way to hear and cut a live speech, and how its lips compare; `whisper_ms` is the mean of a window."""
+    """One way to hear and cut a live speech, and how its lips compare; `whisper_ms` is the mean of a window.
+
+    `likeness` is to the faces of the whole speech; `to_truth` and `whole_to_truth` are those of the live and the whole
+    faces to the rendered ones, where there are any.
+    """
 
     speech: str
+    group: str
     window: str
     chunk_frames: int
     look_ahead_ms: int
     likeness: Likeness
+    to_truth: Likeness | None
+    whole_to_truth: Likeness | None
     whisper_ms: float
 
 
@@ -44,7 +55,7 @@ class Point:
 class QualityPlan:
     """Speeches, and what is tried on each of them; of each speech at most `seconds` are said."""
 
-    speeches: tuple[Path, ...]
+    speeches: tuple[BenchSpeech, ...]
     windows: tuple[str, ...] = tuple(_WINDOWS)
     chunk_frames: tuple[int, ...] = (4, 8, 16)
     look_ahead_frames: tuple[int, ...] = (0, 1, 2, 3, 5, 7, 10)
@@ -54,14 +65,20 @@ class QualityPlan:
         return len(self.speeches) * len(self.windows) * len(self.chunk_frames) * len(self.look_ahead_frames)
 
 
+@dataclass(frozen=True)
+class _Said:
+    """Every face of a speech, the mean seconds of a window, and the frames at which a window began anew."""
+
+    faces: NDArray[np.uint8]
+    whisper_s: float
+    joins: tuple[int, ...]
+
+
 class QualityCurve:
     """Says speeches on an avatar with a checkpoint's networks, without a stream and faster or slower than real time."""
 
-    def __init__(
-        self, models: SpeechModels, avatar: PreparedAvatar, lips: LipLandmarks, steps: int, guidance: float
-    ) -> None:
+    def __init__(self, models: SpeechModels, lips: LipLandmarks, steps: int, guidance: float) -> None:
         self._models = models
-        self._avatar = avatar
         self._lips = lips
         self._request = SpeechRequest(seed=0, steps=steps, guidance=guidance)
 
@@ -71,34 +88,66 @@ class QualityCurve:
         with tempfile.TemporaryDirectory() as folder:
             for speech in plan.speeches:
                 path = Path(folder) / speech.name
-                await _write_log(path, speech, plan.seconds)
-                whole, _ = await self._faces(SpeechLog(path, LogEnd()), self._request)
+                await _write_log(path, speech.path, plan.seconds)
+                whole = await self._faces(speech, SpeechLog(path, LogEnd()), self._request)
+                whole_to_truth = self._to_truth(speech, whole.faces)
                 for point in _points(plan):
-                    request = SpeechRequest(
-                        self._request.seed,
-                        self._request.steps,
-                        self._request.guidance,
-                        windows=_WINDOWS[point[0]](point[2]),
-                        chunks=ChunkPlan(steady=point[1]),
+                    live = await self._faces(speech, PacedLog(path), self._live(*point))
+                    found.append(
+                        Point(
+                            speech.name,
+                            speech.group,
+                            point[0],
+                            point[1],
+                            40 * point[2],
+                            likeness(self._lips, live.faces, whole.faces),
+                            self._to_truth(speech, live.faces),
+                            whole_to_truth,
+                            round(1000 * live.whisper_s, 1),
+                        )
                     )
-                    faces, whisper_s = await self._faces(PacedLog(path), request)
-                    found_likeness = likeness(self._lips, faces, whole)
-                    ms = round(1000 * whisper_s, 1)
-                    found.append(Point(speech.name, point[0], point[1], 40 * point[2], found_likeness, ms))
                     done(found[-1])
         return found
 
-    async def _faces(self, log: SpeechLog, request: SpeechRequest) -> tuple[NDArray[np.uint8], float]:
-        """Every face of a speech, and the mean seconds of a window."""
-        timeline = SpeechTimeline(log, _SILENT_FRAMES, _SILENT_FRAMES)
+    async def flicker(self, speech: BenchSpeech, seconds: float, done: Callable[[Flicker], None]) -> list[Flicker]:
+        """Steps where windows meet in a long speech: as an upload, and live by each kind of window at the defaults."""
+        found: list[Flicker] = []
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / speech.name
+            await _write_log(path, speech.path, seconds)
+            for window in (None, *_WINDOWS):
+                if window is None:
+                    said = await self._faces(speech, SpeechLog(path, LogEnd()), self._request)
+                else:
+                    default = LiveSettings()
+                    request = self._live(window, default.chunk_frames, default.look_ahead_frames)
+                    said = await self._faces(speech, PacedLog(path), request)
+                found.append(flicker(speech.name, window, said.faces, said.joins))
+                done(found[-1])
+        return found
+
+    def _live(self, window: str, chunk_frames: int, look_ahead_frames: int) -> SpeechRequest:
+        return replace(
+            self._request, windows=_WINDOWS[window](look_ahead_frames), chunks=ChunkPlan(steady=chunk_frames)
+        )
+
+    def _to_truth(self, speech: BenchSpeech, faces: NDArray[np.uint8]) -> Likeness | None:
+        if speech.truth is None:
+            return None
+        said = faces[SILENT_FRAMES:][: len(speech.truth)]
+        return likeness(self._lips, said, speech.truth[: len(said)])
+
+    async def _faces(self, speech: BenchSpeech, log: SpeechLog, request: SpeechRequest) -> _Said:
+        timeline = SpeechTimeline(log, SILENT_FRAMES, SILENT_FRAMES)
         # One chunk at a time: the next one is planned, and its sound arrives, when the one before it is made.
-        generation = SpeechGeneration(self._models, self._avatar, timeline, request, GenerationSettings(chunks_ahead=1))
+        settings = GenerationSettings(chunks_ahead=1)
+        generation = SpeechGeneration(self._models, speech.avatar, timeline, request, settings)
         try:
             async with aclosing(generation.chunks()) as chunks:
                 faces = [chunk.faces async for chunk in chunks]
         finally:
             log.close()
-        return np.concatenate(faces), generation.whisper_mean_s
+        return _Said(np.concatenate(faces), generation.whisper_mean_s, generation.window_joins)
 
 
 def _points(plan: QualityPlan) -> Iterator[tuple[str, int, int]]:
@@ -119,13 +168,19 @@ async def _write_log(path: Path, speech: Path, seconds: float) -> None:
 
 
 def summary(points: Sequence[Point]) -> list[str]:
-    """A line for each way, over all speeches: the lowest r, the amplitudes' range, the lowest PSNR."""
+    """A line for each group and way, over its speeches: means of r and PSNR, the amplitudes' range, r to the truth."""
     lines = []
-    for way in dict.fromkeys((p.window, p.chunk_frames, p.look_ahead_ms) for p in points):
-        of = [p.likeness for p in points if (p.window, p.chunk_frames, p.look_ahead_ms) == way]
-        amplitudes = [each.amplitude for each in of]
-        lines.append(
-            f"{way[0]:8} chunks of {way[1]:2}, look-ahead {way[2]:3} ms: r {min(each.r for each in of):.3f}, "
-            f"amplitude {min(amplitudes):.2f}–{max(amplitudes):.2f}, {min(each.psnr_db for each in of):.1f} dB"
+    for group, *way in dict.fromkeys((p.group, p.window, p.chunk_frames, p.look_ahead_ms) for p in points):
+        of = [p for p in points if [p.group, p.window, p.chunk_frames, p.look_ahead_ms] == [group, *way]]
+        amplitudes = [p.likeness.amplitude for p in of]
+        r, psnr_db = np.mean([(p.likeness.r, p.likeness.psnr_db) for p in of], axis=0)
+        line = (
+            f"{group}, {way[0]}, chunks of {way[1]}, look-ahead {way[2]} ms: r {r:.3f}, "
+            f"amplitude {min(amplitudes):.2f}–{max(amplitudes):.2f}, {psnr_db:.1f} dB"
         )
+        truth = [(p.to_truth.r, p.whole_to_truth.r) for p in of if p.to_truth and p.whole_to_truth]
+        if truth:
+            live, whole = np.mean(truth, axis=0)
+            line += f"; to the truth r {live:.3f} live, {whole:.3f} whole"
+        lines.append(line)
     return lines

@@ -6,9 +6,12 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
+from bench.live_speech.flicker import Flicker
 from bench.live_speech.local_models import LocalModels
 from bench.live_speech.quality import Point, QualityCurve, QualityPlan
+from bench.live_speech.speeches import BenchSpeech, recordings, rendered_sentences
 from bench.machine import Machine, this_machine
 from latentsync.checkpoint import Checkpoint
 from latentsync.lip_landmarks import LipLandmarks
@@ -17,11 +20,12 @@ from orchestrator.settings import Settings
 from speech.audio.decoder import ffmpeg_binary
 
 _LANDMARKS = "face_landmark.tflite"
+LONG_SPEECH_S = 120.0
 
 
 @dataclass(frozen=True)
 class QualityRecord:
-    """Every point; the likeness is to the faces of the whole speech in chunks of 16."""
+    """Every point; the likeness is to the faces of the whole speech in chunks of 16, `seconds` of each recording."""
 
     date: str
     machine: Machine
@@ -32,25 +36,44 @@ class QualityRecord:
     guidance: float
     seconds: float
     points: tuple[Point, ...]
+    flicker: tuple[Flicker, ...]
 
     def to_json(self) -> str:
         """All of it as indented JSON."""
         return json.dumps(asdict(self), indent=2)
 
 
+@dataclass(frozen=True)
+class Said:
+    """Recordings, a folder of rendered sentences, and a long recording; how they are heard and cut."""
+
+    recordings: tuple[Path, ...]
+    rendered: Path | None
+    long: Path | None
+    windows: tuple[str, ...]
+    chunk_frames: tuple[int, ...]
+    look_ahead_frames: tuple[int, ...]
+    seconds: float
+
+
 async def measure_quality(
-    settings: Settings, avatar: str, plan: QualityPlan, device: str, report: Callable[[str], None]
+    settings: Settings, avatar: str, said: Said, device: str, report: Callable[[str], None]
 ) -> QualityRecord:
-    """Measure all points of a plan with the settings' checkpoint; raises SettingsError, CheckpointError, AudioError."""
+    """Measure all points with the settings' checkpoint.
+
+    Raises SettingsError, CheckpointError, AudioError and NoTruthError.
+    """
     checkpoint = Checkpoint.open(settings.checkpoint_dir)
     steps, guidance = checkpoint.scheduler.default_steps, checkpoint.scheduler.default_guidance
-    curve = QualityCurve(
-        LocalModels(checkpoint, device),
-        open_avatar(settings, avatar).with_own_condition(),
-        LipLandmarks(settings.checkpoint_dir.parent / "face" / _LANDMARKS),
-        steps,
-        guidance,
-    )
+    models = LocalModels(checkpoint, device)
+    speeches: tuple[BenchSpeech, ...] = ()
+    prepared = open_avatar(settings, avatar).with_own_condition() if said.recordings or said.long else None
+    if prepared is not None:
+        speeches += recordings(said.recordings, prepared)
+    if said.rendered is not None:
+        speeches += rendered_sentences(said.rendered, models.condition)
+    plan = QualityPlan(speeches, said.windows, said.chunk_frames, said.look_ahead_frames, said.seconds)
+    curve = QualityCurve(models, LipLandmarks(settings.checkpoint_dir.parent / "face" / _LANDMARKS), steps, guidance)
     count = 0
 
     def done(point: Point) -> None:
@@ -61,6 +84,13 @@ async def measure_quality(
             f"look-ahead {point.look_ahead_ms} ms: r {point.likeness.r:.3f}, {point.likeness.psnr_db:.1f} dB"
         )
 
+    def stepped(found: Flicker) -> None:
+        ratio = "no window began anew" if found.ratio is None else f"{found.ratio:.2f} of the median elsewhere"
+        report(f"{found.speech}, {found.window or 'upload'}: steps at {found.joins} joins: {ratio}")
+
+    flicker: list[Flicker] = []
+    if said.long is not None and prepared is not None:
+        flicker = await curve.flicker(recordings((said.long,), prepared)[0], LONG_SPEECH_S, stepped)
     points = await curve.measure(plan, done)
     return QualityRecord(
         date=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -70,6 +100,7 @@ async def measure_quality(
         avatar=avatar,
         steps=steps,
         guidance=guidance,
-        seconds=plan.seconds,
+        seconds=said.seconds,
         points=tuple(points),
+        flicker=tuple(flicker),
     )

@@ -147,6 +147,7 @@ async def test_window_begins_anew_at_a_pause_with_what_was_said_before(tmp_path:
     renewed = [frame for frame, begin in began.items() if begin]
     assert pause.start <= renewed[0] < pause.stop
     assert {began[frame] for frame in renewed} == {renewed[0] - 200}
+    assert features.joins == [renewed[0]]
 
 
 async def test_upload_that_is_still_decoded_waits_for_its_whole_window(tmp_path: Path) -> None:
