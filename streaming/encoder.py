@@ -103,14 +103,15 @@ class EncoderRun:
         with self.process.stdin as sink:
             fd = sink.fileno()
             try:
+                for earlier in self._queue.pre_roll(self._first_tick):
+                    self._write_pair(fd, earlier, has_picture=False)
                 while (pair := self._queue.take(self.number)) is not None:
-                    self._write_pair(fd, pair)
+                    self._write_pair(fd, pair, (pair.tick - self._first_tick) % self._frame_step == 0)
                 self.drained = True
             except BrokenPipeError:
                 pass  # the encoder is gone: the publisher sees it end and starts another
 
-    def _write_pair(self, fd: int, pair: Pair) -> None:
-        has_picture = (pair.tick - self._first_tick) % self._frame_step == 0
+    def _write_pair(self, fd: int, pair: Pair, has_picture: bool) -> None:
         keyframe = has_picture and self._keyframe_wanted.is_set()
         if keyframe:
             self._keyframe_wanted.clear()

@@ -7,6 +7,9 @@ from collections import Counter, deque
 from collections.abc import Collection
 from dataclasses import replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from streaming.audio import SILENCE
 from streaming.config import FPS
 from streaming.frame_pool import FramePool
@@ -16,8 +19,12 @@ _STUCK = 25
 """An encoder that takes nothing while so many pairs come is stuck, and not merely slow."""
 _LONGEST_FREEZE = 25
 """Dropped pairs in a row for which a run repeats its last picture; more of them end the run."""
+_PRE_ROLL = 8
+"""Pairs whose sound a new encoder gets again: more than one that was killed can have held of it."""
 _TAKEN_BACK = 64
 """Speeches that are remembered as cancelled; more than can have pictures in a run of dropped pairs."""
+
+_NO_PICTURE: NDArray[np.uint8] = np.empty((0, 0, 3), np.uint8)
 
 
 class PairQueue:
@@ -43,6 +50,7 @@ class PairQueue:
         self._held = 0  # pairs in it that were not dropped
         self._given: Pair | Dropped | None = None  # what the writer has taken and not yet written
         self._given_run = 0
+        self._heard: deque[Pair] = deque(maxlen=_PRE_ROLL + 1)  # the sound that was given last, without pictures
         self._begins = False  # a run whose first pair, which isn't dropped, was not taken yet
         self._shown: Pair | None = None  # whose picture is repeated in the place of a dropped one
         self._next_tick = 0  # tick that continues the run
@@ -144,12 +152,22 @@ class PairQueue:
             self._next_tick += 1
             self._untaken_puts = 0
             if isinstance(pair, Dropped):
-                return self._in_place_of(pair)
-            self._held -= 1
-            if self._shown is not None:
-                self._recycle(self._shown)
-            self._shown = pair
+                pair = self._in_place_of(pair)
+            else:
+                self._held -= 1
+                if self._shown is not None:
+                    self._recycle(self._shown)
+                self._shown = pair
+            self._heard.append(replace(pair, picture=_NO_PICTURE, pooled=False))
             return pair
+
+    def pre_roll(self, first: int) -> list[Pair]:
+        """The sound just before tick `first`, without pictures: an encoder that died held back some of it."""
+        with self._changed:
+            start = max(first - _PRE_ROLL, first // self._timeline * self._timeline)
+            before = [pair for pair in self._heard if start <= pair.tick < first]
+            goes_on = bool(before) and before[-1].tick == first - 1
+            return before if goes_on else []
 
     def finish_run(self, run: int) -> None:
         """Ends a run in order, after the pair that its encoder is given now; the next run begins after it."""
@@ -190,6 +208,7 @@ class PairQueue:
         if isinstance(pair, Pair) and (not self._pairs or self._is_next(self._pairs[0], pair)):
             self._pairs.appendleft(pair)
             self._held += 1
+            self._heard.pop()
             return
         if isinstance(pair, Pair):
             self._count(pair)

@@ -54,26 +54,27 @@ async def test_packets_of_all_tracks_go_on_over_a_keyframe_on_request_and_an_enc
     avatar: PreparedAvatar, tmp_path: Path
 ) -> None:
     socket = tmp_path / "packets.sock"
-    async with running(avatar, tmp_path, packet_socket=str(socket), gop_frames=250) as watched:
+    async with running(avatar, tmp_path, packet_socket=str(socket), gop_frames=250, queue_frames=250) as watched:
         reading = Reading(await PacketReader.connect(socket))
         await reading.until(lambda: len(reading.packets()) > 10)
-        assert reading.keyframes == 1
+        keyframes = reading.keyframes
         reading.reader.request_keyframe()
-        await reading.until(lambda: reading.keyframes == 2)
+        await reading.until(lambda: reading.keyframes > keyframes)
+        runs, killed_at = len(reading.descriptions), len(reading.packets())
         os.kill(encoder_of(watched.channel), signal.SIGKILL)
-        await reading.until(lambda: len(reading.descriptions) == 2 and reading.keyframes == 3)
-        count = len(reading.packets())
-        await reading.until(lambda: len(reading.packets()) > count + 25)
+        await reading.until(lambda: len(reading.descriptions) > runs and len(reading.packets()) > killed_at + 25)
     await reading.task  # the stream ends with the channel
     reading.reader.close()
     await reading.reader.wait_closed()
-    first, second = reading.descriptions
-    assert reading.messages[0] is first
-    assert second.run > first.run and second.tracks == first.tracks
+    assert isinstance(reading.messages[0], Description)
+    assert all(a.run < b.run for a, b in pairwise(reading.descriptions))
+    assert {tuple(each.track for each in run.tracks) for run in reading.descriptions} == {tuple(Track)}
     for track in Track:
         assert all(a.pts < b.pts for a, b in pairwise(reading.packets(track))), f"{track}: times never go back"
     assert len(reading.packets(Track.OPUS)) > len(reading.packets())
     ahead = [round(p.captured_s - p.time_s, 4) for p in reading.packets()]
     assert ahead == sorted(ahead), "the frame clock is that of all encoders; only a stall of the machine moves it"
-    missing = [b.pts - a.pts - 1 for a, b in pairwise(reading.packets())]
-    assert sum(missing) <= 4, "what the killed encoder held: no pair that waited is lost"
+    assert {b.pts - a.pts for a, b in pairwise(reading.packets(Track.OPUS))} == {960}, "no sound is lost"
+    before, *after = (p.pts for p in reading.packets()[killed_at - 1 :])
+    # Two or three; more where the machine is so slow that one of five frames has a picture.
+    assert after[0] - before <= 12, "what the killed encoder held: no pair that waited is lost"

@@ -170,6 +170,26 @@ def test_a_tick_has_passed_once_nothing_up_to_it_waits() -> None:
     assert queue.has_passed(1), "it was dropped"
 
 
+def test_the_next_encoder_gets_the_sound_again_that_the_one_before_may_have_held_back() -> None:
+    queue = PairQueue(40, FramePool(2, 2), timeline=20)
+    for tick in range(40):
+        queue.put(pair(tick, sound=bytes([tick]) * 3840))
+    run, first = begun(queue)
+    assert queue.pre_roll(first) == []
+    for _ in range(13):
+        taken(queue, run)
+    queue.end_run(run)
+    run, first = begun(queue)
+    assert first == 12, "the last one was not written"
+    assert [(each.tick, each.sound[0], each.picture.size) for each in queue.pre_roll(first)] == [
+        (tick, tick, 0) for tick in range(4, 12)
+    ]
+    assert queue.pre_roll(14) == [], "not where time is missing between them"
+    while queue.take(run) is not None:
+        pass
+    assert queue.pre_roll(begun(queue)[1]) == [], "not where time begins anew"
+
+
 def test_a_pair_that_a_hung_encoder_was_not_given_whole_is_dropped_with_those_behind_it() -> None:
     queue = PairQueue(50, FramePool(2, 2), TIMELINE)
     for tick in range(2):

@@ -157,7 +157,7 @@ async def test_another_encoder_takes_over_and_the_viewers_stay_connected(
     received = read(tmp_path / "received.flv", *avatar.frame_size)
     assert received.out_of_turn == []
     assert received.pts_s == pytest.approx([1 + n / 25 for n in received.numbers], abs=0.002)
-    assert (np.diff(received.numbers) > 1).sum() == 1, "one outage"
+    assert (np.diff(received.numbers) > 1).sum() <= 1, "one outage, or none"
     assert max(map(abs, received.offsets_s)) <= 0.020
     assert abs(last.av_offset_s) < 0.1
 
