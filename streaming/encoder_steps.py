@@ -18,7 +18,7 @@ _LAG_S = 0.8
 """The encoder is late when more than this waits for it."""
 _CALM_S = 0.3
 _SETTLE_S = 1.0
-"""A new run is judged after this: ffmpeg has to start, and then fills its own buffers."""
+"""A new run is judged after this: its process has to start."""
 _WINDOW_S = 1.0
 _CATCHING_UP = 1.1
 _HALF = 0.6

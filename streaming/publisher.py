@@ -167,7 +167,7 @@ class Publisher:
         return self._timeline.av_offset_s
 
     def close(self) -> None:
-        """Publishes what is queued, ends the stream properly and waits for every ffmpeg to end."""
+        """Publishes what is queued, ends the stream properly and waits for every child to end."""
         self._closing.set()
         self._queue.close()
         self._thread.join()
