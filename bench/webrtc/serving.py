@@ -75,6 +75,8 @@ async def pattern_server(folder: Path, checkpoint_dir: Path, ffmpeg: str) -> Asy
         await asyncio.wait({noting})
         server.stop()
         await serving
+        if not noting.cancelled():
+            noting.result()  # why no frame's time was known any more
 
 
 async def _note(path: Path, due_s: dict[int, float]) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from streaming.webrtc.config import WebRtcConfig
 from streaming.webrtc.handle import OfferRefused, WebRtcGone, WebRtcHandle
+from streaming.webrtc.viewers import Viewers
 from tests.support.packet_source import PacketSource
 from tests.support.viewer_page import CHROMIUM, DESKTOP, PHONE, viewer_page
 from tests.support.webrtc_client import WebRtcClient, webrtc_client
@@ -98,6 +99,29 @@ async def test_a_viewer_that_says_goodbye_leaves_nothing_behind(process: WebRtcH
         assert in_use() >= 1
     await until(lambda: ended.sessions == ["s"] and process.counts.viewers == 0)
     await until(lambda: in_use() == 0)
+
+
+async def test_a_viewer_that_vanishes_without_a_word_is_gone_soon(tmp_path: Path, source: PacketSource) -> None:
+    reasons: list[str] = []
+    config = WebRtcConfig("main", str(tmp_path / "packets.sock"), *PORTS)
+    viewers = Viewers(config, lambda session, reason: reasons.append(reason), silent_s=3.0)
+    running = asyncio.create_task(viewers.run())
+    client = WebRtcClient()
+    try:
+        await client.accept(await viewers.answer("s", "me", await client.offer("video", "audio"), loopback=True))
+        seen = len(await client.pictures(3))
+        await client.pictures(seen + 100)  # its reports keep it longer than the limit
+        assert reasons == []
+        for transceiver in client.connection.getTransceivers():
+            for protocol in transceiver.receiver.transport.transport._connection._protocols:
+                protocol.transport.abort()
+        await until(lambda: reasons == ["it reported nothing for 3 s"])
+        assert viewers.counts.viewers == 0
+        await until(lambda: in_use() == 0)
+    finally:
+        running.cancel()
+        await asyncio.wait({running})
+        await client.close()
 
 
 async def test_a_session_that_is_closed_ends_at_the_viewer(process: WebRtcHandle, ended: Ended) -> None:
