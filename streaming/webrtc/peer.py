@@ -70,10 +70,13 @@ class Peer:
         """The SDP answer to an offer that `checked_offer` let pass; raises BadOffer and NoPort."""
         for kind in map(Kind, kinds):  # before the remote description, which chooses the codecs
             self._add_sender(kind)
-        transport = self._connection.getTransceivers()[0].receiver.transport.transport
-        ports.give(transport._connection, loopback)
+        dtls = self._connection.getTransceivers()[0].receiver.transport
+        ports.give(dtls.transport._connection, loopback)
         try:
             await self._connection.setRemoteDescription(RTCSessionDescription(offer, "offer"))
+            if dtls._role == "auto":
+                # As DTLS client aiortc takes ECDSA certificates alone, and GStreamer's are RSA.
+                dtls._set_role("server")
             answer = await self._connection.createAnswer()
         except Exception as error:  # noqa: BLE001  # aiortc raises whatever it happens to trip over: AssertionError, IndexError …
             _log.info("an offer was refused: %r", error)

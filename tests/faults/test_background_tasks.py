@@ -24,6 +24,7 @@ PLACES = starting_places("orchestrator", "speech", "conversation", "inference", 
 ELSEWHERE = {
     "orchestrator/demo.py": "the command demo's own",
     "orchestrator/speak_client.py": "the command speak's own",
+    "orchestrator/webrtc_probe.py": "the command probe's own",
     "inference/": "of the client of a real Triton, for which controlled models stand here",
     "orchestrator/readiness.py": "models that fail are not among the controlled ones",
     "orchestrator/avatars/preparations.py": "no avatar is prepared",
