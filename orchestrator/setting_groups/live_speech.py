@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from speech.live import WindowKind
+
+
+def _number(value: object) -> object:
+    """The environment has texts alone, and a literal takes no text for a number."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
+ChunkFrames = Annotated[Literal[4, 8, 16], BeforeValidator(_number)]
 
 
 class LiveSpeechSettings(BaseModel):
@@ -28,7 +36,7 @@ class LiveSpeechSettings(BaseModel):
     live_look_ahead_frames: int = Field(
         5, ge=0, le=25, description="frames of 40 ms that live speech is heard beyond a frame before its lips are made"
     )
-    live_chunk_frames: Literal[4, 8, 16] = Field(
+    live_chunk_frames: ChunkFrames = Field(
         8, description="frames that a chunk of live speech has at least: fewer are sooner there, and cost more"
     )
     live_window: WindowKind = Field(

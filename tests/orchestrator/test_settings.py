@@ -28,6 +28,14 @@ def test_argument_beats_environment_beats_file(monkeypatch: pytest.MonkeyPatch, 
     assert (settings.http_port, settings.fade_frames, settings.channel_id) == (3333, 9, "studio")
 
 
+def test_length_of_a_chunk_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LATENTSYNC_LIVE_CHUNK_FRAMES", "16")
+    assert load_settings().live_chunk_frames == 16
+    monkeypatch.setenv("LATENTSYNC_LIVE_CHUNK_FRAMES", "5")
+    with pytest.raises(SettingsError, match="live_chunk_frames"):
+        load_settings()
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "named"),
     [
