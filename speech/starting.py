@@ -56,8 +56,12 @@ class Starting:
         if self.started or (self._settles and not self._settled):
             return
         if not self._settles:
-            if self._wait_s() != 0:
+            wait_s = self._wait_s()
+            if wait_s != 0:
+                # All that came is made. Nobody knows when more will come, so that isn't waited for longer than this.
+                self._at = self._clock() + wait_s if wait_s and self._generation.waits_for_sound else None
                 return
+            self._at = None
             self._settles = True
             # The rate is sufficient, but chunks of other speeches may be processed before its next one.
             if self._slots.others(self._due(self._generation.given)):
@@ -68,7 +72,7 @@ class Starting:
 
     def reached(self) -> None:
         """The time that was named has come."""
-        if self._settled:
+        if self._settled or not self._settles:
             self.started = True
         else:
             self._settled = True

@@ -120,6 +120,42 @@ async def test_a_generator_that_can_never_keep_up_holds_thirty_seconds_and_then_
     assert channel.written == [0, 4, *range(12, 2510, 16), -1], "nothing is skipped"
 
 
+class Plodding(ControlledModels):
+    """Slower than speech: ten frames a second."""
+
+    async def faces(self, noise: object, condition: object, audio: NDArray[Any], *_: object) -> NDArray[Any]:
+        await asyncio.sleep(len(audio) / 10)
+        return np.zeros((len(audio), RESOLUTION, RESOLUTION, 3), np.uint8)
+
+
+async def test_what_came_is_said_where_a_slow_generator_waits_for_a_source_that_pauses(tmp_path: Path) -> None:
+    channel, now = Channel(Reservation(10, 0)), asyncio.get_running_loop().time
+
+    async def listener(speech_id: str, event: SpeechEvent) -> None: ...
+
+    avatar = write_avatar(tmp_path / "avatars")
+    maker = SpeechMaker(
+        Plodding(),
+        avatar,
+        listener,
+        SilentFrames(0, 2),
+        now,
+        GenerationSettings(),
+        UrgentFirst(1),
+        Pace(),
+        LiveSettings(),
+    )
+    log = SpeechLog(tmp_path / "log")
+    await log.append(sound_frames(noise(30)))
+    saying = asyncio.create_task(maker.say(replace(task("a"), source=SpeechSource.STREAM), log, channel))
+    async with asyncio.timeout(20):
+        while not channel.written:  # though no more of it comes, and its end isn't known
+            await asyncio.sleep(0.05)
+    saying.cancel()
+    await asyncio.gather(saying, return_exceptions=True)
+    log.close()
+
+
 class Undecided(Channel):
     """Answers or fails when the features of the speech have come."""
 
