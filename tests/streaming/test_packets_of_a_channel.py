@@ -19,12 +19,12 @@ from av.video.codeccontext import VideoCodecContext
 
 from latentsync.avatar import PreparedAvatar
 from streaming.config import FRAME_SAMPLES
-from streaming.events import SpeechStarted
+from streaming.events import SpeechStarted, Status
 from streaming.packet import Description, Packet, Track
 from streaming.packet_stream import PacketReader
-from tests.support.watched import encoder_of, is_kind, running, speech
+from tests.support.watched import Watched, encoder_of, is_kind, running, speech
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(240)
 
 
 class Reading:
@@ -43,8 +43,14 @@ class Reading:
                 self._changed.notify_all()
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(30), self._changed:
+        async with asyncio.timeout(90), self._changed:
             await self._changed.wait_for(condition)
+
+    async def end(self) -> None:
+        """Waits until the stream ends."""
+        await self.task
+        self.reader.close()
+        await self.reader.wait_closed()
 
     @property
     def descriptions(self) -> list[Description]:
@@ -56,6 +62,13 @@ class Reading:
     @property
     def keyframes(self) -> int:
         return sum(p.keyframe for p in self.packets())
+
+
+def skip_where_overloaded(watched: Watched) -> None:
+    """What is promised of an encoder that is relieved is another matter (test_slow_encoder.py)."""
+    statuses = [event for event in watched.events if isinstance(event, Status)]
+    if any(status.encoder_steps_down or status.stalls for status in statuses):
+        pytest.skip("the machine is overloaded: the encoder was relieved, or the channel's process stood still")
 
 
 async def test_packets_of_all_tracks_go_on_over_a_keyframe_on_request_and_an_encoder_that_is_killed(
@@ -71,9 +84,8 @@ async def test_packets_of_all_tracks_go_on_over_a_keyframe_on_request_and_an_enc
         runs, killed_at = len(reading.descriptions), len(reading.packets())
         os.kill(encoder_of(watched.channel), signal.SIGKILL)
         await reading.until(lambda: len(reading.descriptions) > runs and len(reading.packets()) > killed_at + 25)
-    await reading.task  # the stream ends with the channel
-    reading.reader.close()
-    await reading.reader.wait_closed()
+    await reading.end()  # with the channel
+    skip_where_overloaded(watched)
     assert isinstance(reading.messages[0], Description)
     assert all(a.run < b.run for a, b in pairwise(reading.descriptions))
     assert {tuple(each.track for each in run.tracks) for run in reading.descriptions} == {tuple(Track)}
@@ -104,9 +116,8 @@ async def test_nothing_of_an_interrupted_speech_leaves_the_encoder_that_was_due_
         await watched.channel.interrupt()
         answered_s = time.monotonic()
         await reading.until(lambda: reading.packets()[-1].captured_s > answered_s + 0.5)
-    await reading.task
-    reading.reader.close()
-    await reading.reader.wait_closed()
+    await reading.end()
+    skip_where_overloaded(watched)
     mouths, sounds = spoken(reading)
     assert mouths and sounds
     assert mouths[-1] < answered_s + 0.04, "one frame, in which it fades"
