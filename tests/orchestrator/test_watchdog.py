@@ -77,12 +77,13 @@ async def test_models_process_that_is_stopped_at_work_is_ended_by_the_supervisor
     assert any("was stopped by a signal and is killed" in record.message for record in caplog.records)
 
 
-@pytest_asyncio.fixture(loop_scope="session")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def triton(
-    exported: Callable[..., Path], options_for: Callable[..., TritonOptions], tmp_path: Path
+    exported: Callable[..., Path], options_for: Callable[..., TritonOptions], tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[TritonServer]:
-    exported(tmp_path / "models")
-    server = await TritonServer.start(options_for(tmp_path / "models", exit_timeout_s=3))
+    """One for all cases: each ends with every model loaded."""
+    repository = exported(tmp_path_factory.mktemp("served") / "models")
+    server = await TritonServer.start(options_for(repository, exit_timeout_s=3))
     yield server
     await server.aclose()
 
