@@ -41,16 +41,16 @@ TritonPythonModel = StarvedModel
 """
 
 
-@pytest_asyncio.fixture(loop_scope="session")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def triton(
-    exported: Callable[..., Path], options_for: Callable[..., TritonOptions], tmp_path: Path
+    exported: Callable[..., Path], options_for: Callable[..., TritonOptions], tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[TritonServer]:
-    exported(tmp_path / "models", unet_batch=4)
-    model = tmp_path / "models" / "unet" / "1" / "model.py"
+    repository = exported(tmp_path_factory.mktemp("served") / "models", unet_batch=4)
+    model = repository / "unet" / "1" / "model.py"
     model.write_text(
         model.read_text().replace("import torch\n", "from pathlib import Path\n\nimport torch\n") + STARVED
     )
-    server = await TritonServer.start(options_for(tmp_path / "models", exit_timeout_s=3))
+    server = await TritonServer.start(options_for(repository, exit_timeout_s=3))
     yield server
     await server.aclose()
 
