@@ -18,9 +18,9 @@ request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 task_id: ContextVar[str | None] = ContextVar("task_id", default=None)
 
 _API_KEY = re.compile(re.escape(KEY_PREFIX) + r"[\w-]+")
-_ADDRESS = re.compile(r"\b(?:rtmps?|srt|udp)://[^\s'\"]+[^\s'\".,:;)]")
+_ADDRESS = re.compile(r"\b(?:rtmps?|srt|udp|whips?)://[^\s'\"]+[^\s'\".,:;)]")
 # As it stands in a request's path, where slashes may be escaped, or two of them have become one.
-_ESCAPED_ADDRESS = re.compile(r"\b(rtmps?|srt|udp)(?::|%3A)(?:/|%2F){1,2}[^\s'\"/][^\s'\"]*", re.IGNORECASE)
+_ESCAPED_ADDRESS = re.compile(r"\b(rtmps?|srt|udp|whips?)(?::|%3A)(?:/|%2F){1,2}[^\s'\"/][^\s'\"]*", re.IGNORECASE)
 _CHATTY = ("uvicorn.error", "uvicorn", "asyncio")
 
 

@@ -55,6 +55,7 @@ async def test_lines_name_the_request_the_task_and_the_key_that_asked(tmp_path: 
         ("key lsr_Abc-_9 is wrong", "key lsr_*** is wrong"),
         ("to rtmp://user:pw@live.example/app/s3cret: refused", "to rtmp://live.example/app/***: refused"),
         ("'srt://a:9000?passphrase=s3cret'", "'srt://a:9000?***'"),
+        ("'whips://T0KEN@a/whip/s3cret'", "'whips://a/whip/***'"),
         ("to rtmp://a/app/s3cret/ now", "to rtmp://a/app/*** now"),
         ("to rtmp://a/app/one/s3cret now", "to rtmp://a/app/*** now"),
         ("to rtmp://[::1/app/s3cret now", "to rtmp://*** now"),
