@@ -119,8 +119,11 @@ class PairQueue:
             self._idle = idle_instead(*self._latest, None)
             return TakenBack(heard, idle)
 
-    def begin_run(self, timeout_s: float) -> tuple[int, int] | None:
-        """Starts a new run at the first whole pair: its number and that pair's tick; None when none came in time."""
+    def begin_run(self, timeout_s: float, room: int = 0) -> tuple[int, int] | None:
+        """Starts a new run at the first whole pair: its number and that pair's tick; None when none came in time.
+
+        In a queue with places for less than `room` more the oldest pairs are dropped first.
+        """
         with self._changed:
             self._run += 1
             self._take_over()
@@ -128,6 +131,7 @@ class PairQueue:
                 self._pairs.popleft()
             if not self._changed.wait_for(lambda: self._pairs or self._closed, timeout_s) or not self._pairs:
                 return None
+            self._make(room)
             first = self._pairs[0].tick
             self._next_tick = first
             self._begins = True
@@ -224,6 +228,16 @@ class PairQueue:
         assert shown is not None, "a run begins with a whole pair"
         due_s = shown.due_s + (dropped.tick - shown.tick) / FPS
         return replace(shown, tick=dropped.tick, sound=SILENCE, pooled=False, due_s=due_s)
+
+    def _make(self, room: int) -> None:
+        while self._held > max(1, self._capacity - room):
+            oldest = self._pairs.popleft()
+            if isinstance(oldest, Pair):
+                self._held -= 1
+                self._count(oldest)
+                self._recycle(oldest)
+        while isinstance(self._pairs[0], Dropped):
+            self._pairs.popleft()
 
     def _drop_one(self) -> None:
         """Drops a pair that waits, of idle before speech.

@@ -29,6 +29,8 @@ _HUNG_S = 5.0
 _STARTING_S = 20.0
 """What a start may take: 0.1 s of a core, which a machine that is overloaded doesn't have."""
 _LOOK_S = 0.2
+_START_FRAMES = 10
+"""Frames that may come while an encoder starts: behind one that hung the queue is full, and would drop some of them."""
 _CLOSE_S = 3.0
 _SPEED_S = 1.0
 """Over how long the encoder's speed is taken."""
@@ -181,9 +183,9 @@ class Publisher:
         return WhipPush(target, self._config) if is_whip(target) else TargetPush(target, self._config, self._timeline)
 
     def _supervise(self) -> None:
-        failures = 0
+        failures, room = 0, 0
         while not self._closing.is_set():
-            begun = self._queue.begin_run(timeout_s=0.5)
+            begun = self._queue.begin_run(timeout_s=0.5, room=room)
             if begun is None:
                 continue
             self._encoded = None
@@ -204,6 +206,7 @@ class Publisher:
             run.close(_CLOSE_S)
             if self._closing.is_set():
                 break
+            room = 0 if drained else _START_FRAMES
             if drained:
                 continue  # the queue ended this run; the next one goes on where it ended
             self.restarts += 1

@@ -129,6 +129,22 @@ def test_the_pair_that_a_run_begins_with_is_not_dropped_while_its_encoder_starts
     assert taken(queue, run).tick == 1, "the picture before, repeated"
 
 
+def test_room_for_an_encoder_that_starts_is_made_of_the_oldest_pairs() -> None:
+    queue = PairQueue(40, FramePool(2, 2), TIMELINE)
+    for tick in range(60):
+        queue.put(pair(tick))
+    begins = queue.begin_run(0.1, room=5)
+    assert begins is not None
+    run, first = begins
+    assert first == 25, "the oldest were dropped: 20 for a full queue, 5 for the start"
+    for tick in range(60, 65):
+        queue.put(pair(tick))
+    found = [taken(queue, run) for _ in range(40)]
+    assert [each.tick for each in found] == list(range(25, 65))
+    assert all(each.picture is not before.picture for each, before in zip(found[1:], found, strict=False))
+    assert queue.dropped == 25
+
+
 def test_a_run_that_is_finished_loses_no_pair() -> None:
     queue = PairQueue(20, FramePool(2, 2), TIMELINE)
     for tick in range(10):
