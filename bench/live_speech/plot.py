@@ -23,7 +23,8 @@ def plot(record: dict[str, Any]) -> str:
 
     Points are means over the record's recordings, or its rendered sentences where it has no recordings.
     """
-    points = [p for p in record["points"] if p["group"] == RECORDING] or record["points"]
+    # A record without groups holds recordings only.
+    points = [p for p in record["points"] if p.get("group", RECORDING) == RECORDING] or record["points"]
     panels = [_panel(points, measure, index) for index, measure in enumerate(_GOALS)]
     width, height = 2 * (_WIDTH + _GAP) + 20, _TOP + _HEIGHT + 78
     return "\n".join(
