@@ -243,7 +243,7 @@ class Orchestrator:
             partial(speech_events.note, self.board),
             silence,
             self.clock,
-            GenerationSettings(),
+            GenerationSettings(overlap_frames=settings.chunk_overlap_frames),
             self._urgent,
             pace,
             LiveSettings(settings.live_look_ahead_frames, settings.live_chunk_frames, settings.live_window),

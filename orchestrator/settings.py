@@ -86,6 +86,13 @@ class Settings(TritonSettings, LiveSpeechSettings, TextSettings, PublishingSetti
     )
     avatar_reserve_bytes: int = Field(1_000_000_000, ge=0, description="space of the disk that avatars leave free")
     speech_limit_s: float = Field(300.0, gt=0, le=7200, description="longest speech")
+    chunk_overlap_frames: int = Field(
+        0,
+        ge=0,
+        le=8,
+        description="frames that neighbouring chunks share, the later one fading in, so that no border shows: they are "
+        "made twice",
+    )
     chunks_in_flight: int | None = Field(
         None,
         ge=1,

@@ -7,9 +7,10 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -95,10 +96,14 @@ class FaceChunk:
 
 @dataclass(frozen=True)
 class GenerationSettings:
-    """How many chunks of a speech are requested or held at once, and how many attempts a failing request gets."""
+    """How many chunks of a speech are requested or held at once, and how many attempts a failing request gets.
+
+    Neighbouring chunks share `overlap_frames`, in which the later one fades in.
+    """
 
     chunks_ahead: int = 4
     attempts: int = 2
+    overlap_frames: int = 0
 
     def __post_init__(self) -> None:
         if min(self.chunks_ahead, self.attempts) < 1:
@@ -123,10 +128,17 @@ class _Planned:
     shown: int
     first: int
     count: int
+    shared: int  # frames behind these, which the next chunk makes again
     sound: NDArray[np.int16]
 
 
-_Requested = asyncio.Task[FaceChunk] | Exception | None
+@dataclass(frozen=True)
+class _Made:
+    chunk: FaceChunk
+    shared: NDArray[np.uint8]  # faces of the frames that follow
+
+
+_Requested = asyncio.Task[_Made] | Exception | None
 
 
 class SpeechGeneration:
@@ -156,6 +168,7 @@ class SpeechGeneration:
         self._timeline = timeline
         self._request = request
         self._settings = settings or GenerationSettings()
+        self._plan_of_chunks = replace(request.chunks, overlap=self._settings.overlap_frames)
         self._clock = clock
         self._slot = slot
         self._recover = recover
@@ -203,12 +216,12 @@ class SpeechGeneration:
     @property
     def next_frames(self) -> int:
         """Frames of the next chunk that is yielded."""
-        return self._pending[0] if self._pending else self._request.chunks.least_count(self._yielded)
+        return self._pending[0] if self._pending else self._plan_of_chunks.least_count(self._yielded)
 
     @property
     def waits_for_sound(self) -> bool:
         """Whether the next chunk can't be made yet, since its sound hasn't arrived."""
-        return self._timeline.total is None and not self._pending and not self._ready_count(self._yielded)
+        return self._timeline.total is None and not self._pending and not self._ready_count(self._yielded)[0]
 
     @property
     def timings(self) -> GenerationTimings:
@@ -253,15 +266,17 @@ class SpeechGeneration:
         ahead: asyncio.Queue[_Requested] = asyncio.Queue()
         places = asyncio.Semaphore(self._settings.chunks_ahead)
         requesting = asyncio.create_task(self._request_all(first_position, ahead, places))
-        tasks: set[asyncio.Task[FaceChunk]] = set()
+        tasks: set[asyncio.Task[_Made]] = set()
         task: _Requested = None
+        before: _Made | None = None
         try:
             while (task := await ahead.get()) is not None:
                 if isinstance(task, Exception):
                     raise task
                 tasks.add(task)
-                chunk = await task
+                made = await task
                 tasks.discard(task)
+                chunk, before = _blended(before, made.chunk), made
                 if self._first_chunk_s is None:
                     self._first_chunk_s = self._clock() - self._began
                 self._given += self._pending.popleft()
@@ -309,24 +324,27 @@ class SpeechGeneration:
             self._next += await self._catching_up.left_out(self._next)
             if self._left == 0:
                 return None
-            count = self._ready_count(number)
+            count, shared = self._ready_count(number)
             if count:
                 # Read here and not by the chunk: chunks go to Triton in their order.
                 sound = (await self._timeline.read(self._next, count)).sound
-                planned = _Planned(number, self._planned_frames, self._next, count, sound)
+                planned = _Planned(number, self._planned_frames, self._next, count, shared, sound)
                 self._next += count
                 self._planned_frames += count
                 self._pending.append(count)
                 return planned
             await self._timeline.wait_beyond(self._timeline.available)
 
-    def _ready_count(self, number: int) -> int:
+    def _ready_count(self, number: int) -> tuple[int, int]:
+        """Frames that the next chunk may have now, and those behind them that it shares with the one after it."""
         ready, left = self._features.ready_to(self._next) - self._next, self._left
         if left is not None:
             ready = min(ready, left)
         elif self._timeline.at_pause:
             left = ready  # the rest of a sentence doesn't wait for the next one, to make up a chunk
-        return self._request.chunks.next_count(number, ready, left, self._crowded(self._planned_frames))
+        plan = self._plan_of_chunks
+        count = plan.next_count(number, ready, left, self._crowded(self._planned_frames))
+        return count, plan.overlap if left is None else min(plan.overlap, left - count)
 
     @property
     def _left(self) -> int | None:
@@ -334,11 +352,11 @@ class SpeechGeneration:
         total = self._timeline.total
         return None if total is None else max(0, total - self._request.hidden_frames - self._next)
 
-    async def _chunk(self, first_position: int, planned: _Planned) -> FaceChunk:
-        first, count = planned.first, planned.count
+    async def _chunk(self, first_position: int, planned: _Planned) -> _Made:
+        first, count, all_frames = planned.first, planned.count, planned.count + planned.shared
         # The last chunk is padded with its last frame, and cut below.
-        frames = np.minimum(np.arange(chunk_length(count)), count - 1)
-        audio = (await self._features.for_frames(first, first + count - 1))[frames]
+        frames = np.minimum(np.arange(chunk_length(all_frames)), all_frames - 1)
+        audio = (await self._features.for_frames(first, first + all_frames - 1))[frames]
         rows = [self._avatar.frame_index(first_position + planned.shown + int(frame)) for frame in frames]
         condition = np.ascontiguousarray(self._avatar.condition[rows])
         self._meter.started()
@@ -357,8 +375,22 @@ class SpeechGeneration:
         finally:
             self._meter.ended(made)
             self._chunks_s += self._clock() - begun
-        return FaceChunk(planned.shown, first, faces[:count], planned.sound)
+        return _Made(FaceChunk(planned.shown, first, faces[:count], planned.sound), faces[count:all_frames])
 
     async def _faces(self, condition: NDArray[np.float16], audio: NDArray[np.float16]) -> NDArray[np.uint8]:
         request = self._request
         return await self._models.faces(self._noise, condition, audio, request.steps, request.guidance)
+
+
+def _blended(before: _Made | None, chunk: FaceChunk) -> FaceChunk:
+    """The chunk, fading in over the frames that the one before has made too."""
+    if before is None or not len(before.shared):
+        return chunk
+    earlier = before.chunk
+    if earlier.timeline_frame + len(earlier.faces) != chunk.timeline_frame:
+        return chunk  # frames were left out between them: the shared ones are of other sound
+    faces, count = chunk.faces.copy(), min(len(before.shared), len(chunk.faces))
+    for index in range(count):
+        own = (index + 1) / (count + 1)
+        faces[index] = cv2.addWeighted(before.shared[index], 1 - own, faces[index], own, 0)
+    return replace(chunk, faces=faces)

@@ -13,6 +13,7 @@ from orchestrator.avatars.store import find_avatar
 from orchestrator.offline.render import RenderOptions, RenderReport, render_in_terminal
 from orchestrator.settings import Settings, SettingsError
 from orchestrator.triton_secret import triton_settings
+from speech.generation import GenerationSettings
 
 
 def render_options(settings: Settings, steps: int | None, guidance: float | None, seed: int) -> RenderOptions:
@@ -28,6 +29,7 @@ def render_options(settings: Settings, steps: int | None, guidance: float | None
         steps=steps or settings.default_steps or scheduler.default_steps,
         guidance=guidance or settings.default_guidance or scheduler.default_guidance,
         seed=seed,
+        generation=GenerationSettings(overlap_frames=settings.chunk_overlap_frames),
     )
 
 

@@ -38,6 +38,22 @@ def test_rest_is_taken_once_the_end_is_known() -> None:
     assert plan.next_count(5, ready=9, left=9) == 8
 
 
+def test_overlapping_chunks_count_what_no_other_makes_again() -> None:
+    assert counts(ChunkPlan(overlap=4), 28) == [12, 16]
+    assert counts(ChunkPlan(overlap=4), 29) == [12, 12, 5]
+    assert counts(ChunkPlan(opening=(4, 8), overlap=4), 40) == [4, 4, 12, 12, 8], "a chunk of 4 would have nothing else"
+    assert counts(ChunkPlan(opening=(4, 8), overlap=2), 40) == [2, 6, 14, 14, 4]
+
+
+def test_an_overlapping_live_chunk_waits_for_the_frames_that_it_shares() -> None:
+    plan = ChunkPlan(opening=(4,), steady=8, overlap=2)
+    assert [plan.next_count(0, ready, None) for ready in (3, 4, 30)] == [0, 2, 2]
+    assert [plan.next_count(5, ready, None) for ready in (7, 8, 15, 16)] == [0, 6, 6, 14]
+    assert plan.next_count(5, ready=5, left=5) == 5, "nothing is shared at the end"
+    with pytest.raises(ValueError, match="chunks overlap by 0 to 15 frames, not 16"):
+        ChunkPlan(overlap=16)
+
+
 @pytest.mark.parametrize(("count", "length"), [(1, 4), (4, 4), (5, 8), (9, 16), (16, 16)])
 def test_chunk_has_the_shortest_length_that_holds_it(count: int, length: int) -> None:
     assert chunk_length(count) == length

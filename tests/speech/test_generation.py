@@ -278,6 +278,43 @@ async def test_first_chunks_are_short_and_the_last_is_filled_up_to_a_length(spee
     assert [chunk.first_frame for chunk in chunks] == [0, 4, 12, 28]
 
 
+class BrighterModels(Models):
+    """Each chunk's faces are by 100 brighter than those of the one before."""
+
+    async def faces(self, *arguments: object) -> NDArray[Any]:
+        number = len(self.conditions)
+        return await super().faces(*arguments) + np.uint8(100 * number)  # type: ignore[arg-type]
+
+
+async def test_the_next_chunk_fades_in_over_the_frames_that_both_have_made(speeches: Speeches) -> None:
+    models, plain = BrighterModels(), Models()
+    overlapping = GenerationSettings(overlap_frames=4)
+    chunks = await collect(await speeches.of(models, 28, overlapping))
+    await collect(await speeches.of(plain, 28))
+    assert [len(chunk.faces) for chunk in chunks] == [12, 16]
+    assert [len(audio) for audio in models.audios] == [16, 16]
+    np.testing.assert_array_equal(models.audios[0], plain.audios[0], "the shared frames hear their own sound")
+    assert [chunk.first_frame for chunk in chunks] == [0, 12]
+    np.testing.assert_array_equal(np.concatenate([chunk.sound for chunk in chunks]), sound_frames(noise(28)).sound)
+    numbers = np.arange(28) % 10
+    expected = numbers[12:] + np.array([20, 40, 60, 80] + 12 * [100])
+    np.testing.assert_array_equal(chunks[0].faces[:, 0, 0, 0], numbers[:12])
+    np.testing.assert_array_equal(chunks[1].faces[:, 0, 0, 0], expected)
+
+
+async def test_chunks_of_other_sound_are_not_blended(speeches: Speeches) -> None:
+    generation = await speeches.of(BrighterModels(), 28, GenerationSettings(overlap_frames=4))
+    left_out = iter([0, 3, 0, 0])
+
+    async def skipping(first: int) -> int:
+        return next(left_out)
+
+    generation._catching_up.left_out = skipping  # type: ignore[method-assign]
+    chunks = await collect(generation)
+    assert [chunk.timeline_frame for chunk in chunks] == [0, 15]
+    np.testing.assert_array_equal(chunks[1].faces[:, 0, 0, 0], np.arange(12, 25) % 10 + 100)
+
+
 async def test_frames_before_the_first_are_heard_and_not_shown(speeches: Speeches) -> None:
     models, whole = Models(), Models()
     shown = await collect(await speeches.of(models, 37, request=replace(REQUEST, first_frame=5)))
