@@ -165,6 +165,11 @@ def _copy_weights(source: Path, target: Path) -> None:
     save_file({name: tensor.contiguous() for name, tensor in kept.items()}, target)
 
 
+def _encoder_batch(resolution: int) -> int:
+    """Pictures that are encoded together: as many pixels as 16 pictures of 256×256 have, so that memory stays."""
+    return max(1, min(16, 16 * 256**2 // resolution**2))
+
+
 def _write_resolution(config_path: Path, resolution: int) -> None:
     """Adds to an exported configuration what the original may leave to the bytes of its UNet."""
     values = json.loads(config_path.read_text(encoding="utf-8"))
@@ -196,7 +201,7 @@ def _template_values(served: ServedContract, options: ExportOptions, dtype: Dtyp
         "whisper_dtype": Dtype.FLOAT32.value,
         "unet_batch": options.unet_batch,
         "vae_decoder_batch": options.unet_batch,
-        "vae_encoder_batch": 16,
+        "vae_encoder_batch": _encoder_batch(served.resolution),
         "whisper_batch": 4,
     }
     values |= {f"{name}_instances": count for name, count in options.instances.items()}

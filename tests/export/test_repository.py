@@ -1,5 +1,6 @@
 """An export is complete, movable, quick the second time, and never half there."""
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -14,6 +15,7 @@ from export.replacing import replace_folder
 from export.repository import RECORD, ExportError, export_repository, is_of_this_version
 from latentsync.checkpoint import Checkpoint, CheckpointError
 from latentsync.contract import CONTRACT, ServedContract, read_contract
+from latentsync.published import PublishedUNet
 from tests.support.tiny_checkpoint import write_tiny_checkpoint
 
 
@@ -97,6 +99,34 @@ def test_the_configuration_says_what_was_asked_for(tiny: Path, tmp_path: Path) -
     assert 'parameters { key: "dtype" value { string_value: "bfloat16" } }' in unet
     assert 'parameters { key: "cpu_threads" value { string_value: "3" } }' in decoder
     assert "dims: [ -1, 64, 64, 3 ]" in decoder
+
+
+def test_large_faces_are_encoded_in_smaller_batches(checkpoint_dir: Path, tmp_path: Path) -> None:
+    config = json.loads((checkpoint_dir / "config.json").read_text())
+    for resolution, batch in ((256, 16), (512, 4)):
+        (checkpoint_dir / "config.json").write_text(json.dumps(config | {"resolution": resolution}))
+        export_repository(checkpoint_dir, tmp_path / "repository", device="cuda")
+        encoder, decoder = (
+            (tmp_path / "repository" / f"vae_{way}" / "config.pbtxt").read_text() for way in ("encoder", "decoder")
+        )
+        assert f"max_batch_size: {batch}\n" in encoder
+        assert f"dims: [ -1, {resolution}, {resolution}, 3 ]" in decoder
+
+
+def test_a_published_unet_brings_its_resolution_and_is_not_exported_at_another(
+    checkpoint_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = (checkpoint_dir / "unet.safetensors").read_bytes()
+    known = PublishedUNet("LatentSync 9", 128, len(content), hashlib.sha256(content).hexdigest())
+    monkeypatch.setattr("latentsync.published.PUBLISHED", (known,))
+    with pytest.raises(CheckpointError, match="made for faces of 128 pixels"):
+        export_repository(checkpoint_dir, tmp_path / "repository", device="cuda")
+    config = json.loads((checkpoint_dir / "config.json").read_text())
+    del config["resolution"]
+    (checkpoint_dir / "config.json").write_text(json.dumps(config))
+    export_repository(checkpoint_dir, tmp_path / "repository", device="cuda")
+    monkeypatch.setattr("latentsync.published.PUBLISHED", ())
+    assert Checkpoint.open(tmp_path / "repository" / "lipsync" / "1" / "checkpoint").resolution == 128
 
 
 def test_weights_in_a_pt_file_become_safetensors(checkpoint_dir: Path, tmp_path: Path) -> None:
