@@ -150,13 +150,13 @@ class SpeechMaker:
         )
         if order.source is SpeechSource.UPLOAD:
             return replace(request, chunks=UPLOAD_CHUNKS)
-        live = self._live
+        live, shared = self._live, self._settings.overlap_frames
         return replace(
             request,
             windows=live.windows(self._urgent.capacity.on_gpu),
             # A sentence is there as a whole, so that its chunks needn't wait for sound that is still spoken.
             chunks=UPLOAD_CHUNKS if order.source is SpeechSource.TEXT else live.chunks,
-            catch_up_frames=live.backlog_frames if order.source is SpeechSource.MICROPHONE else None,
+            catch_up_frames=live.backlog_frames + shared if order.source is SpeechSource.MICROPHONE else None,
         )
 
     async def _hand_over(
