@@ -1,0 +1,34 @@
+"""What was said in a conversation, and by whom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Role(StrEnum):
+    """Who said it; SYSTEM is the prompt, which nobody hears. Named as in chat completions."""
+
+    SYSTEM = "system"
+    PERSON = "user"
+    AVATAR = "assistant"
+
+
+@dataclass(frozen=True)
+class Message:
+    """A piece of the history."""
+
+    role: Role
+    text: str
+
+
+def joined(messages: Iterable[Message]) -> tuple[Message, ...]:
+    """The messages, those that follow one of the same role joined to it: many models refuse two of one in a row."""
+    found: list[Message] = []
+    for message in messages:
+        if found and found[-1].role is message.role:
+            found[-1] = Message(message.role, f"{found[-1].text} {message.text}")
+        else:
+            found.append(message)
+    return tuple(found)
