@@ -1,0 +1,1 @@
+"""Voice activity: when someone speaks into the microphone who isn't the avatar."""

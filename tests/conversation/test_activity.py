@@ -1,0 +1,113 @@
+"""Voices in sound: they begin and end where someone speaks, and the avatar's own echo isn't one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from conversation.activity.detector import FRAME_S, VoiceChange, VoiceDetector
+from conversation.activity.echo import EchoRule
+from conversation.activity.silero import FRAME, RATE_HZ, SileroVad
+from tests.support.human_voice import said, silence
+
+Sound = NDArray[np.int16]
+ANSWER = "It is a quarter past nine, and the shop opens at ten. You may wait inside, where it is warm and dry."
+
+
+def heard_as(heard: Sound, played: Sound | None = None, block: int = 320) -> list[tuple[float, VoiceChange]]:
+    """What a detector tells of it in blocks of a worklet, with the time at which it does."""
+    detector, told = VoiceDetector(SileroVad()), []
+    for first in range(0, len(heard), block):
+        own = None if played is None else played[first : first + block]
+        told += [((first + block) / RATE_HZ, each) for each in detector.push(heard[first : first + block], own)]
+    return told
+
+
+def echo_of(played: Sound, delay_s: float, gain_db: float) -> Sound:
+    """What a microphone hears of it: late, quieter, with the room's ringing and its noise."""
+    room = np.zeros(round(0.06 * RATE_HZ))
+    room[0], room[200], room[500], room[900] = 1.0, 0.4, -0.25, 0.1
+    rung = np.convolve(played.astype(np.float64), room)[: len(played)] * 10 ** (gain_db / 20)
+    late = np.concatenate([np.zeros(round(delay_s * RATE_HZ)), rung])[: len(played)]
+    noise = np.random.default_rng(0).normal(0, 8, len(played))
+    return np.asarray(np.rint(np.clip(late + noise, -32768, 32767)), np.int16)
+
+
+def with_silence(sound: Sound) -> Sound:
+    return np.concatenate([silence(0.5), sound, silence(1.0)])
+
+
+def test_voice_begins_and_ends_where_someone_speaks() -> None:
+    sound = said("Good morning.")
+    loud = np.flatnonzero(np.abs(sound) > 600)
+    began_s, ended_s = 0.5 + loud[0] / RATE_HZ, 0.5 + loud[-1] / RATE_HZ
+    (begin_told_s, begin), (end_told_s, end) = heard_as(with_silence(sound))
+    assert begin.is_voice and begin_told_s - begin.lasted_s == pytest.approx(began_s, abs=0.1)
+    assert not end.is_voice and end_told_s - end.silent_s == pytest.approx(ended_s, abs=0.2)
+    assert end.lasted_s == pytest.approx(ended_s - began_s, abs=0.2)
+
+
+@pytest.mark.parametrize("block", [1, 20, 4_000])
+def test_size_of_the_blocks_changes_nothing(block: int) -> None:
+    sound = with_silence(said("Good morning."))
+    if block == 1:
+        sound = sound[:12_000]
+    assert [each for _, each in heard_as(sound, block=block)] == [each for _, each in heard_as(sound)]
+
+
+def test_what_is_no_voice_begins_none() -> None:
+    draw = np.random.default_rng(1)
+    times = np.arange(2 * RATE_HZ) / RATE_HZ
+    chord = sum(np.sin(2 * np.pi * hz * times) for hz in (262, 330, 392)) * 4_000
+    clicks = np.zeros(2 * RATE_HZ)
+    clicks[::4_000] = 30_000
+    for sound in (draw.normal(0, 3_000, 2 * RATE_HZ), chord, clicks):
+        assert heard_as(np.asarray(np.clip(sound, -32768, 32767), np.int16)) == []
+
+
+def test_voice_that_lasts_ends_with_the_sound() -> None:
+    detector = VoiceDetector(SileroVad())
+    (began,) = detector.push(said("Good morning.")[:9_600])
+    (ended,) = detector.finish()
+    assert began.is_voice and not ended.is_voice and ended.lasted_s > began.lasted_s
+    assert detector.finish() == []
+
+
+@pytest.mark.parametrize("gain_db", [-10, -20, -30])
+@pytest.mark.parametrize("delay_s", [0.05, 0.15, 0.4])
+def test_own_echo_is_no_voice(gain_db: float, delay_s: float) -> None:
+    played = with_silence(said(ANSWER))
+    echo = echo_of(played, delay_s, gain_db)
+    assert heard_as(echo, played) == []
+    if gain_db == -10:
+        assert heard_as(echo), "it would be one without the rule"
+
+
+@pytest.mark.parametrize("gain_db", [-10, -20, -30])
+@pytest.mark.parametrize("delay_s", [0.05, 0.4])
+def test_person_is_heard_through_the_echo(gain_db: float, delay_s: float) -> None:
+    played = np.concatenate([with_silence(said(ANSWER)), silence(1.0)])
+    person = said("Excuse me, please stop.", pitch=0.85)
+    began = round(2.5 * RATE_HZ)
+    mixed = echo_of(played, delay_s, gain_db).astype(np.int32)
+    mixed[began : began + len(person)] += person
+    told = heard_as(np.asarray(np.clip(mixed, -32768, 32767), np.int16), played)
+    assert told and told[0][1].is_voice
+    loud_s = 2.5 + np.flatnonzero(np.abs(person) > 600)[0] / RATE_HZ
+    assert 0 < told[0][0] - loud_s < 0.5, "soon, and not before anyone spoke"
+
+
+def test_rule_learns_how_loud_the_echo_is() -> None:
+    rule, played = EchoRule(), with_silence(said(ANSWER))
+    echo = echo_of(played, 0.2, -25)
+    before_db = rule.gain_db
+    for first in range(0, len(played) - FRAME + 1, FRAME):
+        rule.is_echo(echo[first : first + FRAME], played[first : first + FRAME])
+    assert before_db == pytest.approx(-7) and rule.gain_db == pytest.approx(-25, abs=4)
+
+
+def test_sounds_of_different_lengths_are_refused() -> None:
+    with pytest.raises(ValueError, match="512 samples were heard while 320 were played"):
+        VoiceDetector(SileroVad()).push(silence(0.032), silence(0.02))
+    assert FRAME_S == 0.032
