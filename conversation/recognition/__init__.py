@@ -1,0 +1,1 @@
+"""Recognition: from the sound of an utterance to its words."""
