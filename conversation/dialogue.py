@@ -1,0 +1,212 @@
+"""A dialogue: the microphone's sound in, sentences to say out. The turn's machine decides, the parts do it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from conversation.activity.detector import VoiceDetector, VoiceNetwork
+from conversation.kept_sound import KeptSound
+from conversation.message import Message
+from conversation.recognition.recogniser import Recogniser, RecognitionError
+from conversation.response.responder import Responder, ResponseError, TextPiece, Tool, ToolCall
+from conversation.turn.actions import (
+    Action,
+    Ask,
+    CancelSpeech,
+    DropSound,
+    EndSpeech,
+    KeepSound,
+    Recognise,
+    Say,
+    StopAsking,
+)
+from conversation.turn.events import (
+    AnswerEnded,
+    AnswerPiece,
+    Event,
+    Part,
+    PartFailed,
+    Recognised,
+    Released,
+    Tapped,
+    TimePassed,
+    Typed,
+    VoiceBegan,
+    VoiceEnded,
+)
+from conversation.turn.machine import TurnMachine
+from conversation.turn.state import TurnRules
+
+_MOST_WAITING = 64  # events; who makes them waits
+
+logger = logging.getLogger(__name__)
+
+
+class Mouth(Protocol):
+    """Says sentences, and tells of it by SentencePlaced, PositionHeard and exactly one SpeechOver a speech."""
+
+    def say(self, sentence: Say) -> None:
+        """The next sentence of a speech, which the first one begins."""
+        ...
+
+    def end(self, speech: int) -> None:
+        """No further sentence of it comes."""
+        ...
+
+    def cancel(self, speech: int) -> None:
+        """Fall silent at once."""
+        ...
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a dialogue is made of; they run elsewhere, and may be shared."""
+
+    network: VoiceNetwork
+    recogniser: Recogniser
+    responder: Responder
+    mouth: Mouth
+
+
+class Dialogue:
+    """One dialogue with one person. `tell` is given what is for the client, Commit, and calls of tools."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        rules: TurnRules,
+        tell: Callable[[Action | ToolCall], None],
+        clock: Callable[[], float],
+        history: Sequence[Message] = (),
+        tools: Sequence[Tool] = (),
+    ) -> None:
+        self.machine = TurnMachine(rules, history)
+        self._parts = parts
+        self._language = rules.language
+        self._tell = tell
+        self._clock = clock
+        self._tools = tools
+        self._detector = VoiceDetector(parts.network)
+        self._sound = KeptSound()
+        self._events: asyncio.Queue[Callable[[float], Event]] = asyncio.Queue(_MOST_WAITING)
+        self._recognising: asyncio.Task[None] | None = None
+        self._asking: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Hold the dialogue until this is cancelled, which ends what is being recognised and answered."""
+        try:
+            while True:
+                event = await self._next()
+                for action in self.machine.take(event):
+                    self._do(action)
+        finally:
+            works = [work for work in (self._recognising, self._asking) if work is not None]
+            for work in works:
+                work.cancel()
+            await asyncio.gather(*works, return_exceptions=True)
+
+    async def hear(self, heard: NDArray[np.int16], played: NDArray[np.int16] | None = None) -> None:
+        """The microphone's next samples, mono at 16 kHz, and as many that the avatar said meanwhile."""
+        self._sound.append(heard)
+        for change in self._detector.push(heard, played):
+            if change.is_voice:
+                self._sound.voice_began(change.lasted_s)
+                await self.happened(lambda at_s, each=change: VoiceBegan(at_s, each.lasted_s))  # type: ignore[misc]
+            else:
+                await self.happened(
+                    lambda at_s, each=change: VoiceEnded(at_s, each.lasted_s, each.silent_s)  # type: ignore[misc]
+                )
+
+    async def release(self) -> None:
+        """The person lets go of the button: the utterance is over."""
+        for change in self._detector.finish():
+            await self.happened(lambda at_s, each=change: VoiceEnded(at_s, each.lasted_s))  # type: ignore[misc]
+        await self.happened(Released)
+
+    async def tap(self) -> None:
+        """End the answer."""
+        await self.happened(Tapped)
+
+    async def type(self, text: str) -> None:
+        """A turn that is text."""
+        await self.happened(lambda at_s: Typed(at_s, text))
+
+    async def happened(self, event: Callable[[float], Event]) -> None:
+        """Something happened, as the mouth tells; it is given the time at which it is taken."""
+        await self._events.put(event)
+
+    async def _next(self) -> Event:
+        due_s = self.machine.due_s
+        try:
+            async with asyncio.timeout(None if due_s is None else max(0.0, due_s - self._clock())):
+                event = await self._events.get()
+        except TimeoutError:
+            return TimePassed(max(self._clock(), due_s or 0.0))
+        return event(self._clock())
+
+    def _do(self, action: Action) -> None:
+        parts = self._parts
+        match action:
+            case KeepSound():
+                self._sound.keep()
+            case DropSound():
+                _end(self._recognising)
+            case Recognise(turn, request):
+                _end(self._recognising)
+                sound = self._sound.kept()
+                self._recognising = self._work(
+                    Part.RECOGNISER, turn, request, self._recognise(turn, request, sound)
+                )  # fmt: skip
+            case Ask(turn, history):
+                self._asking = self._work(Part.RESPONDER, turn, 0, self._answer(turn, history))
+            case StopAsking():
+                _end(self._asking)
+            case Say():
+                parts.mouth.say(action)
+            case EndSpeech(speech):
+                parts.mouth.end(speech)
+            case CancelSpeech(speech):
+                parts.mouth.cancel(speech)
+            case _:
+                self._tell(action)
+
+    def _work(self, part: Part, turn: int, request: int, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        return asyncio.create_task(self._guarded(part, turn, request, work), name=f"conversation {part.value}")
+
+    async def _guarded(self, part: Part, turn: int, request: int, work: Awaitable[None]) -> None:
+        """A part that fails, however it does, is told: else the person would wait for ever."""
+        try:
+            await work
+            return
+        except (RecognitionError, ResponseError) as error:
+            code, message = error.code, error.message
+        except Exception:  # whatever a part of someone else's raises: it is logged, and the next turn may work
+            logger.exception("the %s failed", part.value)
+            code, message = f"{part.value}_failed", f"The {part.value} failed. Try again."
+        await self.happened(lambda at_s: PartFailed(at_s, part, turn, code, message, request))
+
+    async def _recognise(self, turn: int, request: int, sound: NDArray[np.int16]) -> None:
+        text = await self._parts.recogniser.recognise(sound, self._language)
+        await self.happened(lambda at_s: Recognised(at_s, turn, request, text))
+
+    async def _answer(self, turn: int, history: tuple[Message, ...]) -> None:
+        async with aclosing(self._parts.responder.answer(history, self._tools)) as pieces:
+            async for piece in pieces:
+                if isinstance(piece, TextPiece):
+                    await self.happened(lambda at_s, text=piece.text: AnswerPiece(at_s, turn, text))  # type: ignore[misc]
+                else:
+                    self._tell(piece)
+        await self.happened(lambda at_s: AnswerEnded(at_s, turn))
+
+
+def _end(work: asyncio.Task[None] | None) -> None:
+    if work is not None:
+        work.cancel()
