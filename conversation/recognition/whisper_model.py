@@ -19,11 +19,13 @@ from conversation.recognition.ct2_weights import variables, whisper_state
 from conversation.recognition.recogniser import RATE_HZ
 
 # Silence behind the utterance: with less of it greedy decoding now and then repeats the sentence until it is full.
-_SILENCE_S, _WHOLE_S = 3, 30
+# A single word needs more: with 4 s of sound "Yes." was repeated, by base with 8 s, too.
+_SILENCE_S, _LEAST_S, _WHOLE_S = 3, 10, 30
 # Tokens that an utterance may have, for the same reason.
 _LEAST_TOKENS, _TOKENS_A_SECOND, _MOST_TOKENS = 12, 8, 224
-# openai-whisper's own limits for a decoding that failed, and for sound without speech.
-_COMPRESSED, _NO_SPEECH, _UNLIKELY = 2.4, 0.6, -1.0
+# openai-whisper's own limits for a decoding that failed, and for sound without speech. That the words are unlikely,
+# too, isn't asked for: of silence it makes "you", which would interrupt the avatar.
+_COMPRESSED, _NO_SPEECH = 2.4, 0.6
 
 
 class WhisperName(StrEnum):
@@ -60,12 +62,13 @@ class WhisperRecogniser:
     def recognise(self, sound: NDArray[np.int16], language: str = "") -> str:
         """The words of up to 30 s of mono sound at 16 kHz; empty where Whisper hears no speech."""
         seconds = len(sound) / RATE_HZ
-        for length in (min(_WHOLE_S, int(seconds) + _SILENCE_S), _WHOLE_S):
+        for length in (min(_WHOLE_S, max(_LEAST_S, int(seconds) + _SILENCE_S)), _WHOLE_S):
             found = self._decode(sound, seconds, length, language)
-            no_speech = found.no_speech_prob > _NO_SPEECH and found.avg_logprob < _UNLIKELY
-            if found.compression_ratio <= _COMPRESSED and not no_speech:
-                return str(found.text).strip()
-        return "" if no_speech else str(found.text).strip()
+            if found.no_speech_prob > _NO_SPEECH:
+                return ""
+            if found.compression_ratio <= _COMPRESSED:
+                break
+        return str(found.text).strip()
 
     def _decode(self, sound: NDArray[np.int16], seconds: float, length: int, language: str) -> Any:
         model = self._model

