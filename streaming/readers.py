@@ -16,7 +16,9 @@ from pathlib import Path
 
 _log = logging.getLogger(__name__)
 
-_READER_BYTES = 4 << 20  # a reader further behind than this (12 s at 2.5 Mbit/s) is dropped
+_READER_BYTES = 4 << 20
+"""A reader further behind than this (12 s at 2.5 Mbit/s) and the latest group of pictures, which it begins with, is
+dropped."""
 _BLOCKED_S = 10.0
 """A reader that takes nothing for so long is dropped, however little waits for it: others may need its place."""
 
@@ -179,7 +181,7 @@ class Readers:
         except OSError:
             self._drop(reader)
             return
-        if reader.pending_bytes > _READER_BYTES or reader.blocked_s > _BLOCKED_S:
+        if reader.pending_bytes > _READER_BYTES + sum(map(len, self._group)) or reader.blocked_s > _BLOCKED_S:
             _log.info(
                 "%s: a reader that took nothing for %.1f s, and is %d bytes behind, was dropped",
                 self._name, reader.blocked_s, reader.pending_bytes,

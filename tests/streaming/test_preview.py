@@ -175,6 +175,23 @@ def test_a_reader_that_does_not_read_is_dropped_and_holds_up_nobody(
         assert server.readers == 1
 
 
+def test_a_reader_may_begin_with_a_group_larger_than_it_may_fall_behind(server: PreviewServer, tmp_path: Path) -> None:
+    description, *packets = encoded(20)
+    assert isinstance(description, Description)
+    server.publish(description)
+    for packet in packets:
+        assert isinstance(packet, Packet)
+        pad = b"\0\0\1\x0c" + b"\xff" * 500_000 if packet.track is Track.H264 else b""
+        server.publish(replace(packet, data=packet.data + pad))
+    wait_for(lambda: server.codecs != "")
+    with connect(tmp_path) as reader:
+        received = 0
+        while received < 5_000_000:
+            data = reader.recv(1 << 20)
+            assert data, "dropped"
+            received += len(data)
+
+
 def test_a_reader_that_takes_nothing_for_long_is_dropped_though_little_waits_for_it(
     clip: list[Message], tmp_path: Path
 ) -> None:
