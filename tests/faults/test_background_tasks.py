@@ -29,6 +29,7 @@ ELSEWHERE = {
     "orchestrator/readiness.py": "models that fail are not among the controlled ones",
     "orchestrator/avatars/preparations.py": "no avatar is prepared",
     "orchestrator/tasks/store.py": "the store can be written",
+    "conversation/dialogue.py": "no route holds a dialogue yet; tests/conversation/test_dialogue.py has its faults",
 }
 FINAL = ("done", "failed", "cancelled")
 # Places that only live speech passes.

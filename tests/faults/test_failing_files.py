@@ -32,7 +32,7 @@ async def test_what_plays_plays_on_and_what_waits_is_said_or_told(tmp_path: Path
         first = await say(server, 3.0)
         await server.task(first, "streaming")
         server.models.gate.clear()
-        second = await say(server)
+        second = await say(server, 0.08)  # one chunk, whose sound is read before
         await server.task(second, "inferring")
         third = await say(server)  # its speech is read while everything fails
         with failing_files(settings.data_dir, code) as calls:
