@@ -24,10 +24,12 @@ from latentsync.fused.kernels.norms import layer_norm
 
 within, folder = getattr(kernel_cache, sys.argv[1]), Path(sys.argv[2])
 types = dict.fromkeys(("x", "out"), "*fp16") | dict.fromkeys(("shift", "weight", "bias"), "*fp32")
-types |= dict.fromkeys(("rows", "channels", "stride"), "i32") | dict.fromkeys(("BLOCK_R", "BLOCK_C"), "constexpr")
+types |= dict.fromkeys(("rows", "channels", "stride", "frame_rows", "frames"), "i32")
+types |= dict.fromkeys(("HAS_PLACES", "BLOCK_R", "BLOCK_C"), "constexpr")
 types["epsilon"] = "fp32"
 signature = {name: types[name] for name in layer_norm.arg_names}
-sizes = {(layer_norm.arg_names.index("BLOCK_R"),): 4, (layer_norm.arg_names.index("BLOCK_C"),): 64}
+chosen = {"HAS_PLACES": False, "BLOCK_R": 4, "BLOCK_C": 64}
+sizes = {(layer_norm.arg_names.index(name),): value for name, value in chosen.items()}
 made = []
 triton.knobs.compilation.listener = lambda *, cache_hit, **rest: made.append(not cache_hit)
 with within(folder):
