@@ -7,19 +7,25 @@ import contextlib
 import logging
 from asyncio.subprocess import PIPE, Process
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from processes.tethered import tethered
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 30.0
-_LONGEST_ANSWER = 256 * 1024
+_LONGEST_LINE = 256 * 1024
 
 logger = logging.getLogger(__name__)
+Answer = TypeVar("Answer")
 
 
 class ProcessAway(RuntimeError):
     """The process isn't ready, takes too long, or has too much to do; the message says which."""
+
+
+class ProcessHung(ProcessAway):
+    """An answer took too long; the process is started again."""
 
 
 class ProcessDied(RuntimeError):
@@ -28,27 +34,43 @@ class ProcessDied(RuntimeError):
 
 @dataclass(frozen=True)
 class Patience:
-    """A start may take `start_s`, an answer `answer_s`; a request waits `wait_s` for the start. Most that wait."""
+    """A start may take `start_s`, an answer `answer_s`; a request waits `wait_s` for the start.
+
+    At most `most_waiting` requests wait at once; None leaves that to who asks.
+    """
 
     start_s: float = 60.0
     answer_s: float = 10.0
     wait_s: float = 10.0
-    most_waiting: int = 8
+    most_waiting: int | None = 8
 
 
-class AskedProcess:
-    """Requests are bytes at its standard input, answers are lines at its standard output, in the same order.
+async def line(output: asyncio.StreamReader) -> bytes:
+    """The next line; raises IncompleteReadError at the end."""
+    return await output.readuntil(b"\n")
 
-    It writes a first line unasked once it is ready.
+
+class AskedProcess(Generic[Answer]):
+    """Requests are bytes at its standard input, answers come at its standard output, in the same order.
+
+    It writes a first answer unasked once it is ready.
     """
 
-    def __init__(self, name: str, command: Sequence[str], patience: Patience) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        patience: Patience,
+        read: Callable[[asyncio.StreamReader], Awaitable[Answer]],
+    ) -> None:
+        """`read` takes one answer from the output, and raises IncompleteReadError at its end."""
         self._name = name
         self._command = command
         self._patience = patience
+        self._read = read
         self._process: Process | None = None
         self._ready = asyncio.Event()
-        self._asked: deque[asyncio.Future[bytes]] = deque()
+        self._asked: deque[asyncio.Future[Answer]] = deque()
         self._problem = "it has not started yet"
 
     async def run(self) -> None:
@@ -60,10 +82,10 @@ class AskedProcess:
             logger.error("%s: %s; again in %.1f s", self._name, self._problem, pause_s)
             await asyncio.sleep(pause_s)
 
-    async def ask(self, request: bytes) -> bytes:
-        """The line that answers; raises ProcessAway and ProcessDied."""
+    async def ask(self, request: bytes) -> Answer:
+        """What answers; raises ProcessAway and ProcessDied."""
         patience = self._patience
-        if len(self._asked) >= patience.most_waiting:
+        if patience.most_waiting is not None and len(self._asked) >= patience.most_waiting:
             raise ProcessAway(f"{patience.most_waiting} requests wait already")
         try:
             async with asyncio.timeout(patience.wait_s):
@@ -73,7 +95,7 @@ class AskedProcess:
             raise ProcessAway(self._problem) from None
         process = self._process
         assert process is not None and process.stdin is not None
-        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._asked.append(answer)
         process.stdin.write(request)
         try:
@@ -82,13 +104,13 @@ class AskedProcess:
         except TimeoutError:
             self._problem = f"an answer took longer than {patience.answer_s:g} s"
             _kill(process)
-            raise ProcessAway(self._problem) from None
+            raise ProcessHung(self._problem) from None
 
     async def _serve(self) -> bool:
         """Run one process to its end; returns whether it became ready."""
         try:
             process = await asyncio.create_subprocess_exec(
-                *tethered(*self._command), stdin=PIPE, stdout=PIPE, start_new_session=True, limit=_LONGEST_ANSWER
+                *tethered(*self._command), stdin=PIPE, stdout=PIPE, start_new_session=True, limit=_LONGEST_LINE
             )
         except OSError as error:
             self._problem = f"the process can't be started ({error.strerror})"
@@ -96,11 +118,11 @@ class AskedProcess:
         assert process.stdout is not None
         try:
             async with asyncio.timeout(self._patience.start_s):
-                await process.stdout.readuntil(b"\n")
+                await self._read(process.stdout)
             self._process = process
             self._ready.set()
             while True:
-                answer = await process.stdout.readuntil(b"\n")
+                answer = await self._read(process.stdout)
                 if not (asked := self._asked.popleft()).done():  # else nobody waits for it any more
                     asked.set_result(answer)
         except asyncio.IncompleteReadError:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from conversation.asked_process import AskedProcess, Patience, ProcessAway, ProcessDied
+from conversation.asked_process import AskedProcess, Patience, ProcessAway, ProcessDied, line
 from conversation.recognition.recogniser import AWAY, FAILED, LONGEST_S, RATE_HZ, RecognitionError
 
 _ATTEMPTS = 2
@@ -24,7 +24,7 @@ class LocalWhisper:
     ) -> None:
         module = "conversation.recognition.whisper_process"
         self._process = AskedProcess(
-            "the recogniser whisper", command or (sys.executable, "-m", module, model, str(threads)), patience
+            "the recogniser whisper", command or (sys.executable, "-m", module, model, str(threads)), patience, line
         )
 
     async def run(self) -> None:

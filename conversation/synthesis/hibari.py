@@ -5,31 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import logging
 import sys
-from asyncio.subprocess import PIPE, Process
-from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 
 import numpy as np
 from hibari.voices import DEFAULT, VOICES, voice_path
 from numpy.typing import NDArray
 
+from conversation.asked_process import AskedProcess, Patience, ProcessAway, ProcessDied, ProcessHung
 from conversation.synthesis.hibari_process import COUNT, FAILURE
 from conversation.synthesis.synthesiser import AWAY, FAILED, SynthesisError, Voice
-from processes.tethered import tethered
 
-_START_S = 60.0
 _ANSWER_S = 10.0  # a sentence takes 0.1 s of a core
 _WAIT_S = 10.0
 _ATTEMPTS = 2
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 30.0
-
-logger = logging.getLogger(__name__)
-
-
-class _Died(RuntimeError):
-    """The process ended before its answer."""
 
 
 class HibariSynthesiser:
@@ -45,29 +34,20 @@ class HibariSynthesiser:
     ) -> None:
         """An answer may take `answer_s`; a text waits for `wait_s` while the process starts."""
         self.voices = tuple(Voice(name, VOICES[name]["language"]) for name in _installed())
-        self._command = command
-        self._answer_s = answer_s
-        self._wait_s = wait_s
-        self._process: Process | None = None
-        self._ready = asyncio.Event()
-        self._asked: deque[asyncio.Future[NDArray[np.int16]]] = deque()
-        self._problem = "it has not started yet"
+        # How many texts are said at once is limited where they are accepted.
+        patience = Patience(answer_s=answer_s, wait_s=wait_s, most_waiting=None)
+        self._process = AskedProcess("the synthesiser hibari", command, patience, _answer)
 
     async def run(self) -> None:
         """Keep the process running."""
-        pause_s = _FIRST_PAUSE_S
-        while True:
-            was_ready = await self._serve()
-            pause_s = _FIRST_PAUSE_S if was_ready else min(2 * pause_s, _LONGEST_PAUSE_S)
-            logger.error("the synthesiser hibari: %s; again in %.1f s", self._problem, pause_s)
-            await asyncio.sleep(pause_s)
+        await self._process.run()
 
     async def synthesise(self, text: str, voice: Voice) -> AsyncGenerator[NDArray[np.int16], None]:
         """The whole sentence as one block; raises SynthesisError."""
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 samples = await self._said(text, voice)
-            except _Died as error:
+            except ProcessDied as error:
                 if attempt == _ATTEMPTS:
                     raise SynthesisError(
                         FAILED, f"The synthesiser ended at this text: {error}. Word it anew."
@@ -78,63 +58,16 @@ class HibariSynthesiser:
                 return
 
     async def _said(self, text: str, voice: Voice) -> NDArray[np.int16]:
-        try:
-            async with asyncio.timeout(self._wait_s):
-                while not self._ready.is_set():  # it may have ended again before this goes on
-                    await self._ready.wait()
-        except TimeoutError:
-            raise SynthesisError(AWAY, f"No text can be said now: of the synthesiser hibari {self._problem}.") from None
-        process = self._process
-        assert process is not None and process.stdin is not None
-        answer: asyncio.Future[NDArray[np.int16]] = asyncio.get_running_loop().create_future()
-        self._asked.append(answer)
         request = {"text": text, "voice": voice.name, "rate": voice.rate}
-        process.stdin.write(json.dumps(request).encode() + b"\n")
         try:
-            async with asyncio.timeout(self._answer_s):
-                return await answer
-        except TimeoutError:
-            self._problem = f"an answer took longer than {self._answer_s:g} s"
-            _kill(process)
+            answer = await self._process.ask(json.dumps(request).encode() + b"\n")
+        except ProcessHung:
             raise SynthesisError(AWAY, "The synthesiser did not answer in time, and begins again. Try again.") from None
-
-    async def _serve(self) -> bool:
-        """Run one process to its end; returns whether it became ready."""
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *tethered(*self._command), stdin=PIPE, stdout=PIPE, start_new_session=True
-            )
-        except OSError as error:
-            self._problem = f"the process can't be started ({error.strerror})"
-            return False
-        assert process.stdout is not None
-        try:
-            async with asyncio.timeout(_START_S):
-                await _answer(process.stdout)
-            self._process = process
-            self._ready.set()
-            while True:
-                answer = await _answer(process.stdout)
-                asked = self._asked.popleft()
-                if asked.done():  # nobody waits for it any more
-                    continue
-                if isinstance(answer, SynthesisError):
-                    asked.set_exception(answer)
-                else:
-                    asked.set_result(answer)
-        except asyncio.IncompleteReadError:
-            self._problem = "the process has ended"
-        except TimeoutError:
-            self._problem = f"the process was not ready after {_START_S:g} s"
-        finally:
-            was_ready = self._ready.is_set()
-            self._ready.clear()
-            _kill(process)
-            await process.wait()
-            while self._asked:
-                if not (asked := self._asked.popleft()).done():
-                    asked.set_exception(_Died(self._problem))
-        return was_ready
+        except ProcessAway as error:
+            raise SynthesisError(AWAY, f"No text can be said now: of the synthesiser hibari {error}.") from None
+        if isinstance(answer, SynthesisError):
+            raise answer
+        return answer
 
 
 async def _answer(output: asyncio.StreamReader) -> NDArray[np.int16] | SynthesisError:
@@ -155,9 +88,3 @@ def _installed() -> list[str]:
             voice_path(name, download_missing=False)
             found += [name] if name != DEFAULT else []
     return found
-
-
-def _kill(process: Process) -> None:
-    if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError):  # it may end between the two lines
-            process.kill()
