@@ -87,7 +87,8 @@ class Slots(UrgentFirst):
     @asynccontextmanager
     async def slot(self, due: float) -> AsyncIterator[None]:
         self.dues.append(due)
-        yield
+        async with super().slot(due):  # counted, or a speech's own chunks would look like another's
+            yield
 
 
 async def said(
