@@ -86,12 +86,14 @@ class FaceChunk:
     """The next frames: faces uint8 RGB [k, R, R, 3] and their sound int16 [k, 1920] at 48 kHz.
 
     They are frames `first_frame` … of what is shown, and begin at frame `timeline_frame` of the speech's timeline.
+    `may_pause` says that the speech may pause behind them unnoticed.
     """
 
     first_frame: int
     timeline_frame: int
     faces: NDArray[np.uint8]
     sound: NDArray[np.int16]
+    may_pause: bool = False
 
 
 @dataclass(frozen=True)
@@ -375,7 +377,9 @@ class SpeechGeneration:
         finally:
             self._meter.ended(made)
             self._chunks_s += self._clock() - begun
-        return _Made(FaceChunk(planned.shown, first, faces[:count], planned.sound), faces[count:all_frames])
+        may_pause = self._timeline.may_pause_at(first + count)
+        chunk = FaceChunk(planned.shown, first, faces[:count], planned.sound, may_pause)
+        return _Made(chunk, faces[count:all_frames])
 
     async def _faces(self, condition: NDArray[np.float16], audio: NDArray[np.float16]) -> NDArray[np.uint8]:
         request = self._request

@@ -69,7 +69,7 @@ class SpeechLog:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._frames = os.fstat(self._file).st_size // _FRAME.itemsize
         self._end = end
-        self._at_pause = False
+        self._pauses: set[int] = set()
         self._tell = changed
         self._busy = 0
         self._closing = False
@@ -88,7 +88,11 @@ class SpeechLog:
     @property
     def at_pause(self) -> bool:
         """Whether the frames that are there end where the speech may pause."""
-        return self._at_pause
+        return self.may_pause_at(self._frames)
+
+    def may_pause_at(self, frame: int) -> bool:
+        """Whether the speech may pause before this frame."""
+        return frame in self._pauses
 
     async def append(self, frames: SoundFrames) -> None:
         """Append frames; raises OSError, then none of them counts, and RuntimeError after the end."""
@@ -98,7 +102,8 @@ class SpeechLog:
         await self._in_thread(lambda file: _write_all(file, data, offset))
         first = self._frames == 0
         self._frames += len(frames)
-        self._at_pause = frames.may_pause and self._frames > 0
+        if frames.may_pause and self._frames:
+            self._pauses.add(self._frames)
         self._notify()
         if first and self._frames:
             self._tell()

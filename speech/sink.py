@@ -27,8 +27,13 @@ class SpeechSink(Protocol):
         """Find a place for a speech, at the earliest `lead_s` from now; None frames: its end is not known yet."""
         ...
 
-    async def write(self, speech_id: str, first: int, faces: NDArray[np.uint8], sound: NDArray[np.int16]) -> None:
-        """Accept frames from `first` on: faces uint8 [k, R, R, 3], sound int16 [k, 1920]; waits while it is full."""
+    async def write(
+        self, speech_id: str, first: int, faces: NDArray[np.uint8], sound: NDArray[np.int16], may_pause: bool = False
+    ) -> None:
+        """Accept frames from `first` on: faces uint8 [k, R, R, 3], sound int16 [k, 1920]; waits while it is full.
+
+        `may_pause` says that the speech may pause behind them: a wait there is no underrun.
+        """
         ...
 
     async def end(self, speech_id: str) -> None:

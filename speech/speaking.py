@@ -192,7 +192,7 @@ class SpeechMaker:
 
 
 async def _write(sink: SpeechSink, chunk: FaceChunk, teller: _Teller) -> None:
-    await sink.write(teller.speech_id, chunk.first_frame, chunk.faces, chunk.sound)
+    await sink.write(teller.speech_id, chunk.first_frame, chunk.faces, chunk.sound, chunk.may_pause)
     if chunk.first_frame == 0:
         await teller.handed_over()
 

@@ -29,6 +29,10 @@ class SpeechTimeline:
         """Whether what is available ends where the speech may pause: nothing that follows belongs to it."""
         return self._log.end is None and self._log.at_pause
 
+    def may_pause_at(self, frame: int) -> bool:
+        """Whether the speech may pause before this frame: a wait there is no underrun."""
+        return self._log.may_pause_at(frame - self._before)
+
     @property
     def total(self) -> int | None:
         """Frames of the whole speech; None while its end is unknown."""

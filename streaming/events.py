@@ -53,7 +53,7 @@ class SpeechEncoded:
 
 @dataclass(frozen=True)
 class SpeechWaiting:
-    """Frame `frame` of a running speech did not arrive in time; idle motion and silence until it does."""
+    """Frame `frame` of a running speech isn't there: it is late, or the speech pauses. Idle and silence until it is."""
 
     speech_id: str
     frame: int

@@ -124,11 +124,14 @@ class ChannelHandle:
             raise
         return Reservation(int(reply["position"]), int(reply["now"]))
 
-    async def write(self, speech_id: str, first: int, faces: NDArray[np.uint8], sound: NDArray[np.int16]) -> None:
+    async def write(
+        self, speech_id: str, first: int, faces: NDArray[np.uint8], sound: NDArray[np.int16], may_pause: bool = False
+    ) -> None:
         """Hands over frames `first`, `first` + 1 …: faces uint8 [k, R, R, 3] and sound int16 [k, 1920] at 48 kHz.
 
         Waits for room in the ring, and for all speeches opened before to be ended or over. Frames of a speech that was
-        cancelled are discarded silently. Raises ValueError for a wrong shape or a gap.
+        cancelled are discarded silently. A wait for what follows doesn't count as late where the speech `may_pause`
+        behind them. Raises ValueError for a wrong shape or a gap.
         """
         R = self._ring.resolution
         if faces.shape[1:] != (R, R, 3) or sound.shape != (len(faces), FRAME_SAMPLES):
@@ -136,7 +139,7 @@ class ChannelHandle:
                 f"faces must be [k, {R}, {R}, 3] and sound [k, {FRAME_SAMPLES}], got {faces.shape} and {sound.shape}"
             )
         self._check_alive()
-        await self._writer.write(speech_id, first, faces, sound)
+        await self._writer.write(speech_id, first, faces, sound, may_pause)
         self._check_alive()
 
     async def end(self, speech_id: str) -> None:

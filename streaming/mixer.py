@@ -41,7 +41,10 @@ class Tick:
 
 @dataclass
 class MixerCounters:
-    """Counts since the start; a frame is repeated when the body stands still because it changes its direction."""
+    """Counts since the start; a frame is repeated when the body stands still because it changes its direction.
+
+    A speech that waits between two sentences, where it may pause, isn't late.
+    """
 
     late_waits: int = 0
     late_frames: int = 0
@@ -115,11 +118,14 @@ class Mixer:
             known.start, known.frame_count, known.start_after = start, expected_frames, start_after
         return start
 
-    def available(self, speech: str, frames: int) -> None:
-        """Says that the first `frames` frames of a speech have arrived; ignored when it is over."""
+    def available(self, speech: str, frames: int, may_pause: bool = False) -> None:
+        """Says that the first `frames` frames of a speech have arrived; ignored when it is over.
+
+        A wait for those behind them doesn't count as late where the speech `may_pause` there.
+        """
         for s in self._all():
             if s.id == speech:
-                s.arrived(frames)
+                s.arrived(frames, may_pause)
 
     def end(self, speech: str, frames: int) -> None:
         """Says how many frames a speech has after all, at most those expected; without any it is over at once."""
@@ -193,7 +199,7 @@ class Mixer:
         if not self._waited:
             if speech.available > speech.played:
                 return self._speech_frame(speech)
-            self.counters.late_waits += 1
+            self.counters.late_waits += not speech.may_pause
             self._events.append(SpeechWaiting(speech.id, speech.played))
         elif speech.may_play() and self._walk.arrives(speech.next_position):
             self._events.append(SpeechResumed(speech.id, speech.played, self._waited))
@@ -220,7 +226,7 @@ class Mixer:
     def _waiting_frame(self, speech: Speech) -> Tick:
         """The held face fades out over idle motion, in silence, while the next frame is missing."""
         self._waited += 1
-        self.counters.late_frames += 1
+        self.counters.late_frames += not speech.may_pause
         self._head_for(speech, speech.next_position)
         return self._held(speech, MixerState.WAITING, self._fade.fall())
 

@@ -19,12 +19,16 @@ _LINE = 64  # each of the two indices has a cache line of its own
 
 @dataclass(frozen=True)
 class Slot:
-    """One speech frame; `face` uint8 [R, R, 3] and `audio` int16 [1920] are views, valid until `release`."""
+    """One speech frame; `face` uint8 [R, R, 3] and `audio` int16 [1920] are views, valid until `release`.
+
+    `may_pause` says that the speech may pause behind it.
+    """
 
     speech: int
     frame: int
     face: NDArray[np.uint8]
     audio: NDArray[np.int16]
+    may_pause: bool
 
 
 class FrameRing:
@@ -63,7 +67,9 @@ class FrameRing:
     def __len__(self) -> int:
         return int(self._written[0] - self._read[0])
 
-    def push(self, speech: int, frame: int, face: NDArray[np.uint8], audio: NDArray[np.int16]) -> bool:
+    def push(
+        self, speech: int, frame: int, face: NDArray[np.uint8], audio: NDArray[np.int16], may_pause: bool = False
+    ) -> bool:
         """Copies one frame in; False when the ring is full."""
         if self.free <= 0:
             return False
@@ -71,6 +77,7 @@ class FrameRing:
         slot = self._array[index % self.slots]
         slot["speech"] = speech
         slot["frame"] = frame
+        slot["may_pause"] = may_pause
         slot["face"][...] = face
         slot["audio"][...] = audio
         self._publish(self._written, index + 1)
@@ -81,7 +88,7 @@ class FrameRing:
         if ahead >= len(self):
             return None
         slot = self._array[(int(self._read[0]) + ahead) % self.slots]
-        return Slot(int(slot["speech"]), int(slot["frame"]), slot["face"], slot["audio"])
+        return Slot(int(slot["speech"]), int(slot["frame"]), slot["face"], slot["audio"], bool(slot["may_pause"]))
 
     def release(self) -> None:
         """Frees the oldest slot for the producer; raises IndexError when the ring is empty."""
@@ -112,6 +119,7 @@ def _slot_dtype(resolution: int) -> np.dtype[Any]:
         [
             ("speech", np.int64),
             ("frame", np.int64),
+            ("may_pause", np.int64),
             ("audio", np.int16, (FRAME_SAMPLES,)),
             ("face", np.uint8, (resolution, resolution, 3)),
         ],

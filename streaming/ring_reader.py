@@ -40,7 +40,7 @@ class RingReader:
             self._seen += 1
             speech = self._ids.get(slot.speech)
             if speech is not None:
-                self._mixer.available(speech, slot.frame + 1)
+                self._mixer.available(speech, slot.frame + 1, slot.may_pause)
 
     def face(self, tick: Tick) -> NDArray[np.uint8]:
         """The face that a tick shows: uint8 [R, R, 3], valid until `release`."""

@@ -45,8 +45,13 @@ class RingWriter:
         """Takes back a registration that the channel refused."""
         self._speeches.pop(speech_id, None)
 
-    async def write(self, speech_id: str, first: int, faces: NDArray[np.uint8], sound: NDArray[np.int16]) -> None:
-        """Copies the frames into the ring as room appears; returns early when the speech is cancelled."""
+    async def write(
+        self, speech_id: str, first: int, faces: NDArray[np.uint8], sound: NDArray[np.int16], may_pause: bool = False
+    ) -> None:
+        """Copies the frames into the ring as room appears; returns early when the speech is cancelled.
+
+        `may_pause` says that the speech may pause behind the last of them.
+        """
         speech = self._speeches.get(speech_id)
         if speech is None or speech.cancelled:
             return
@@ -54,9 +59,10 @@ class RingWriter:
             raise ValueError(f"speech {speech_id!r}: next frame is {speech.frames}, got {first}")
         speech.frames += len(faces)
         for offset in range(len(faces)):
+            pauses = may_pause and offset == len(faces) - 1
             while not speech.cancelled and not self._closed:
                 if self._is_first(speech) and self._ring.push(
-                    speech.number, first + offset, faces[offset], sound[offset]
+                    speech.number, first + offset, faces[offset], sound[offset], pauses
                 ):
                     break
                 await asyncio.sleep(0.5 / FPS)  # the consumer frees one slot a frame

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 class Speech:
     """Frames 0, 1 … belong to positions `start` …; `played` of `available` were shown.
 
-    `frame_count` is None until the end is known; `ended` says that no more frames come.
+    `frame_count` is None until the end is known; `ended` says that no more frames come. `pause_at` is the number of
+    frames behind which the speech may pause, of those that have arrived the last such one.
     """
 
     id: str
@@ -19,6 +20,7 @@ class Speech:
     available: int = 0
     ended: bool = False
     played: int = 0
+    pause_at: int | None = None
 
     @property
     def end(self) -> int | None:
@@ -40,8 +42,15 @@ class Speech:
         """True when every frame was played, and no other can come."""
         return self.remaining is not None and self.remaining <= 0
 
-    def arrived(self, frames: int) -> None:
-        """The first `frames` frames are there."""
+    @property
+    def may_pause(self) -> bool:
+        """Whether what was played ends where the speech may pause."""
+        return self.pause_at == self.played
+
+    def arrived(self, frames: int, may_pause: bool) -> None:
+        """The first `frames` frames are there; the speech may pause behind them."""
+        if may_pause:
+            self.pause_at = frames
         most = frames if self.frame_count is None else min(frames, self.frame_count)
         self.available = max(self.available, most)
 

@@ -373,6 +373,7 @@ async def test_sentence_is_made_to_its_end_before_the_next_one_comes(speeches: S
         await log.append(replace(sound_frames(noise(2, seed=3)), may_pause=True))
         second = [await coming, await anext(chunks)]
         assert [len(chunk.faces) for chunk in second] == [16, 6]
+        assert [chunk.may_pause for chunk in (*first, *second)] == [False] * 3 + [True, False, True]
         log.seal()
         assert await anext(chunks, None) is None
     sound = np.concatenate([chunk.sound for chunk in (*first, *second)])

@@ -132,7 +132,7 @@ class Channel:
         position = self.mixer.open(speech, frames, math.ceil(lead_s * FPS), start_after)
         return Reservation(position, self.mixer.position)
 
-    async def write(self, speech: str, first: int, faces: NDArray[Any], sound: object) -> None:
+    async def write(self, speech: str, first: int, faces: NDArray[Any], sound: object, may_pause: bool = False) -> None:
         while sum(each.available - each.played for each in self.mixer._all()) + len(faces) > 64:
             self._ticked.clear()
             await self._ticked.wait()

@@ -66,7 +66,9 @@ class Channel:
     async def open(self, *_: object, **__: object) -> Reservation:
         return self.place
 
-    async def write(self, speech_id: str, first: int, faces: NDArray[Any], sound: NDArray[Any]) -> None:
+    async def write(
+        self, speech_id: str, first: int, faces: NDArray[Any], sound: NDArray[Any], may_pause: bool = False
+    ) -> None:
         if self.made_at_start is None:
             self.made_at_start = self.generated
         assert sound.shape == (len(faces), 1920), "the sound that viewers hear"

@@ -151,6 +151,20 @@ async def test_late_faces_make_the_channel_wait_and_lose_nothing(avatar: Prepare
     assert status.late_waits == 1 and status.late_frames > 0
 
 
+async def test_a_pause_between_sentences_is_not_late(avatar: PreparedAvatar, tmp_path: Path) -> None:
+    async with running(avatar, tmp_path) as watched:
+        channel = watched.channel
+        await channel.open("a", None, 0.1, start_after=4)
+        await channel.write("a", 0, *speech(20), may_pause=True)
+        await watched.until(is_kind(SpeechWaiting))
+        await channel.write("a", 20, *speech(10))
+        await channel.end("a")
+        ended = await watched.until(is_kind(SpeechEnded))
+        status = await watched.until(is_kind(Status))
+    assert isinstance(ended, SpeechEnded) and isinstance(status, Status)
+    assert (ended.played_frames, status.late_waits, status.late_frames) == (30, 0, 0)
+
+
 async def test_a_speech_whose_end_comes_later_plays_what_there_is(avatar: PreparedAvatar, tmp_path: Path) -> None:
     async with running(avatar, tmp_path) as watched:
         channel = watched.channel

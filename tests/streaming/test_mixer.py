@@ -171,6 +171,22 @@ def test_late_frames_skip_nothing_and_never_part_audio_from_lips(at: int, late: 
     assert len(waited) == mixer.counters.late_frames == events(ticks, SpeechResumed)[0].late_frames
 
 
+@pytest.mark.parametrize(("at", "late"), [(20, False), (24, True)])
+def test_a_pause_between_sentences_is_not_late(at: int, late: bool) -> None:
+    mixer = make_mixer()
+    mixer.open("a", None, 5, start_after=16)
+    mixer.available("a", 20, may_pause=True)
+    mixer.available("a", at)
+    ticks = run_until(mixer, MixerState.WAITING)
+    ticks += run(mixer, 30)
+    mixer.available("a", 60)
+    mixer.end("a", 60)
+    ticks += run(mixer, 150)
+    assert played(ticks, "a") == list(range(60))
+    assert events(ticks, SpeechWaiting)[0].frame == at, "it waits, and says so"
+    assert (mixer.counters.late_waits > 0, mixer.counters.late_frames > 0) == (late, late)
+
+
 def test_a_late_face_fades_away_in_silence_and_comes_back_with_its_sound() -> None:
     mixer = make_mixer(5)
     mixer.open("a", 60, 5, start_after=16)
