@@ -22,6 +22,7 @@ from latentsync.checkpoint import Checkpoint
 from latentsync.landmarks import FaceLandmarker
 from orchestrator.access.gate import Gate
 from orchestrator.access.limits import Places, RateLimit
+from orchestrator.avatars.films import Films
 from orchestrator.avatars.preparations import Preparations
 from orchestrator.avatars.prepare import PrepareOptions, Progress, prepare_avatar
 from orchestrator.avatars.room import DiskRoom
@@ -40,6 +41,7 @@ from orchestrator.channels.view import ChannelState
 from orchestrator.clock import Clock, anchored_clock
 from orchestrator.encoder_costs import EncoderCosts
 from orchestrator.exclusive import LockRefused, changing_avatar
+from orchestrator.filming import film_limits, open_film_service
 from orchestrator.observability.ledger import Ledger
 from orchestrator.observability.metrics import CHANNEL_STORE, TASK_STORE, Metrics
 from orchestrator.observability.notices import Broadcast
@@ -130,6 +132,11 @@ class Orchestrator:
             self._client, settings.triton_grpc_url, avatar.resolution, self.metrics, self._size_queue
         )
         self.preparations = Preparations(self._prepare_avatar, self.notices, self.clock)
+        self.film_service = open_film_service(settings)
+        self.films = Films(
+            settings.data_dir / "films", self.film_service, film_limits(settings), self.preparations, self.clock,
+            time.monotonic,
+        )  # fmt: skip
         self.disk_limits = DiskLimits(settings)
         self.setup = ChannelSetup(settings, self._speech_maker, test_pattern, self.traces)
         self.channels = Lineup(
@@ -163,6 +170,7 @@ class Orchestrator:
                 async with anyio.create_task_group() as group:
                     group.start_soon(keep_running, "the watchdog of Triton", self.triton.watch)
                     group.start_soon(keep_running, "the preparation of avatars", self.preparations.run)
+                    group.start_soon(keep_running, "the films of avatars", self.films.run)
                     group.start_soon(keep_running, "the disk limits", self.disk_limits.run)
                     if self.synthesiser is not None:
                         group.start_soon(keep_running, "the synthesiser", self.synthesiser.run)
@@ -179,6 +187,8 @@ class Orchestrator:
                     await self.arrivals.aclose()
                     await self.board.aclose()
                     await self.traces.aclose()
+                    if self.film_service is not None:
+                        await self.film_service.aclose()
 
     @property
     def uploads_dir(self) -> Path:

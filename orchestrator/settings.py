@@ -18,6 +18,7 @@ from pydantic_settings import (
 
 from orchestrator.access.loopback import is_loopback
 from orchestrator.fields import AvatarName, BitrateKbps, ChannelName, FadeFrames, Port, Preset, unknown
+from orchestrator.setting_groups.filming import FilmSettings
 from orchestrator.setting_groups.live_speech import LiveSpeechSettings
 from orchestrator.setting_groups.publishing import PublishingSettings
 from orchestrator.setting_groups.text import TextSettings
@@ -28,7 +29,7 @@ ENV_PREFIX = "LATENTSYNC_"
 CONFIG_VARIABLE = "LATENTSYNC_CONFIG"
 OTLP_VARIABLE = "OTEL_EXPORTER_OTLP_ENDPOINT"
 # Whose values are not repeated in errors: they may hold a key.
-_SECRETIVE = ("rtmp_url", "otlp_endpoint", "synthesiser_key", "synthesiser_url")
+_SECRETIVE = ("rtmp_url", "otlp_endpoint", "synthesiser_key", "synthesiser_url", "film_key", "film_url")
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 
@@ -36,7 +37,9 @@ class SettingsError(ValueError):
     """One or more settings are wrong; the message names each of them, its value and what is allowed."""
 
 
-class Settings(TritonSettings, LiveSpeechSettings, TextSettings, PublishingSettings, WebRtcSettings, BaseSettings):
+class Settings(
+    TritonSettings, LiveSpeechSettings, TextSettings, FilmSettings, PublishingSettings, WebRtcSettings, BaseSettings
+):
     """The settings of one server. Arguments beat the environment, which beats the TOML file, which beats the defaults.
 
     Relative paths are relative to the current directory and become absolute here.
@@ -165,6 +168,8 @@ class Settings(TritonSettings, LiveSpeechSettings, TextSettings, PublishingSetti
         "keys_file",
         "tls_ca_file",
         "turn_secret_file",
+        "film_workflow",
+        "film_model_dir",
     )
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:

@@ -27,6 +27,7 @@ from orchestrator.tasks.task import FailureJson, Moment, Share
 
 _HISTORY = 100
 _NOTICE_FRAMES = 10
+_FILMED_SHARE = 0.5  # of an avatar whose video is made first
 _SHARES = {Step.TRACKING: (0.0, 0.6), Step.ENCODING: (0.6, 0.35), Step.IDLE: (0.95, 0.05)}
 
 logger = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ logger = logging.getLogger(__name__)
 class PreparationState(StrEnum):
     """Where a preparation is; the last three are final."""
 
+    FILMING = "filming"
     QUEUED = "queued"
     PREPARING = "preparing"
     DONE = "done"
@@ -72,7 +74,8 @@ class AvatarTaskJson(TypedDict):
 class Preparation:
     """One avatar in the making; `created_at` is Unix seconds, `error` a stable code and a sentence.
 
-    `warning` says why the avatar will speak badly, although it can be prepared.
+    `warning` says why the avatar will speak badly, although it can be prepared. `filmed` is the share of its video that
+    a service has made, None where it was sent as a video.
     """
 
     id: str
@@ -84,6 +87,7 @@ class Preparation:
     done: int = 0
     total: int | None = None
     error: tuple[str, str] | None = None
+    filmed: float | None = None
 
     @property
     def kind(self) -> str:
@@ -95,10 +99,11 @@ class Preparation:
         """From 0 to 1."""
         if self.state is PreparationState.DONE:
             return 1.0
-        if self.step is None or not self.total:
-            return 0.0
-        start, share = _SHARES[self.step]
-        return start + share * min(self.done / self.total, 1)
+        prepared = 0.0
+        if self.step is not None and self.total:
+            start, share = _SHARES[self.step]
+            prepared = start + share * min(self.done / self.total, 1)
+        return prepared if self.filmed is None else _FILMED_SHARE * self.filmed + (1 - _FILMED_SHARE) * prepared
 
     def as_json(self) -> AvatarTaskJson:
         """As the API shows it."""
@@ -123,11 +128,20 @@ class Prepare(Protocol):
     ) -> Coroutine[Any, Any, PreparedAvatar]: ...
 
 
+class Removable(Protocol):
+    """What a video lies in."""
+
+    def cleanup(self) -> None:
+        """Remove it."""
+        ...
+
+
 @dataclass
 class _Job:
-    upload: tempfile.TemporaryDirectory[str]
+    upload: Removable
     video: Path
     options: PrepareOptions
+    outlives_server: bool = False
     cancelled: bool = False
 
 
@@ -169,6 +183,32 @@ class Preparations:
         self._notices.send(preparation)
         return preparation
 
+    def announce(self, preparation_id: str, avatar: str, created_at: float) -> Preparation:
+        """Show an avatar whose video is still being made."""
+        preparation = Preparation(preparation_id, avatar, created_at, state=PreparationState.FILMING, filmed=0.0)
+        self._preparations[preparation_id] = preparation
+        self._notices.send(preparation)
+        return preparation
+
+    def filmed(self, preparation_id: str, share: float | None) -> None:
+        """How much of its video is made, where the service says so."""
+        if share is not None and share != self._preparations[preparation_id].filmed:
+            self._change(preparation_id, filmed=share)
+
+    def submit_film(self, preparation_id: str, video: Path, options: PrepareOptions, folder: Removable) -> None:
+        """Queue the video of an announced one; its folder stays where the server ends before the avatar is made."""
+        self._jobs[preparation_id] = _Job(folder, video, options, outlives_server=True)
+        self._change(preparation_id, state=PreparationState.QUEUED, filmed=1.0)
+        self._arrived.set()
+
+    def fail(self, preparation_id: str, code: str, message: str) -> None:
+        """An announced one has no video."""
+        self._finish(preparation_id, state=PreparationState.FAILED, error=(code, message))
+
+    def cancelled(self, preparation_id: str) -> None:
+        """Nobody wants the video of an announced one."""
+        self._finish(preparation_id, state=PreparationState.CANCELLED)
+
     def get(self, preparation_id: str) -> Preparation | None:
         """One of them, or None."""
         return self._preparations.get(preparation_id)
@@ -199,7 +239,8 @@ class Preparations:
                 await self._make(preparation_id, job)
         finally:
             for job in self._jobs.values():
-                job.upload.cleanup()
+                if not job.outlives_server:
+                    job.upload.cleanup()
 
     async def _make(self, preparation_id: str, job: _Job) -> None:
         self._change(preparation_id, state=PreparationState.PREPARING)
@@ -236,6 +277,9 @@ class Preparations:
 
     def _end(self, preparation_id: str, **changes: Any) -> None:
         self._jobs.pop(preparation_id).upload.cleanup()
+        self._finish(preparation_id, **changes)
+
+    def _finish(self, preparation_id: str, **changes: Any) -> None:
         self._change(preparation_id, **changes)
         preparation = self._preparations[preparation_id]
         logger.info("avatar %s is %s", preparation.avatar, preparation.state.value)

@@ -9,10 +9,15 @@ from typing import Annotated
 
 import typer
 
+from orchestrator.commands.avatar_create import avatar_create
 from orchestrator.commands.options import DataDir, PreparedAvatar
 from orchestrator.commands.terminal import errors_as_sentences, fail, settings_or_exit
 
 avatar_app = typer.Typer(help="Avatars: prepare, list and remove them.", no_args_is_help=True)
+avatar_app.command(
+    "create",
+    epilog="Example: latentsync-realtime avatar create --image person.png --name person --prompt 'a man listens'",
+)(avatar_create)
 
 
 @avatar_app.command("add", epilog="Example: latentsync-realtime avatar add person.mp4 --name person --max-height 1080")

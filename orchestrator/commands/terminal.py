@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from processes.stop_signals import StopSignals
 
 _OUR_PACKAGES = (
-    "latentsync", "export", "processes", "inference", "speech", "streaming", "conversation", "orchestrator", "bench",
+    "latentsync", "export", "processes", "inference", "speech", "streaming", "conversation", "filming", "orchestrator",
+    "bench",
 )  # fmt: skip
 
 

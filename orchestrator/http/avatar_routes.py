@@ -90,7 +90,9 @@ async def show_preparation(request: Request) -> Response:
 async def cancel_preparation(request: Request) -> Response:
     """Stop making an avatar; one that is over stays as it is."""
     orchestrator: Orchestrator = request.app.state.orchestrator
-    orchestrator.preparations.cancel(_preparation(request).id)
+    preparation = _preparation(request)
+    if not orchestrator.films.cancel(preparation.id):
+        orchestrator.preparations.cancel(preparation.id)
     return JSONResponse(_preparation(request).as_json())
 
 

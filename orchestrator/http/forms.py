@@ -15,7 +15,7 @@ from orchestrator.settings import Settings
 from speech.audio.errors import TooLarge
 
 AUDIO_FIELD = "audio_file"
-_MAX_FIELD_BYTES = 1024
+_MAX_FIELD_BYTES = 8192
 _MAX_PARTS = 32
 
 

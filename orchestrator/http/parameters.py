@@ -72,6 +72,9 @@ def _message(model: type[BaseModel], name: str, value: str, error: ErrorDetails,
     schema = described.get("$defs", {}).get(schema.get("$ref", "").rpartition("/")[2], schema)
     if "enum" in schema:
         return f"{name} is {value[:40]!r}; {' or '.join(schema['enum'])} is meant."
+    if "maxLength" in schema:
+        least = schema.get("minLength", 0)
+        return f"{name} has {len(value)} characters and must have {least} to {schema['maxLength']}."
     kind = "a whole number" if schema["type"] == "integer" else "a number"
     low, high = schema["minimum"], schema.get("maximum") if most is None else most
     written = "{}" if schema["type"] == "integer" else "{:g}"

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, Validati
 from pydantic.json_schema import SkipJsonSchema
 
 from conversation.synthesis.synthesiser import FASTEST, SLOWEST
+from filming.service import MOST_PROMPT_CHARS
 from latentsync.avatar import Loop
 from orchestrator.avatars.adding import face_point
 from orchestrator.avatars.store import checked_name
@@ -96,6 +97,23 @@ class AvatarForm(AvatarFields):
 
     video: UploadedFile
     idle: UploadedFile | _Absent = None
+
+
+class FilmFields(BaseModel):
+    """The text fields of an avatar's form whose video is made from a picture."""
+
+    name: _NewName
+    prompt: Annotated[str, Field(min_length=1, max_length=MOST_PROMPT_CHARS)]
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1), DIGITS] | _Absent = None
+    loop: Loop | _Absent = None
+    max_height: Annotated[int, Field(ge=64, le=4320), DIGITS] | _Absent = None
+    face: _FacePoint | _Absent = None
+
+
+class FilmForm(FilmFields):
+    """A picture of a person, and what the person does in the video."""
+
+    picture: UploadedFile
 
 
 class ChannelChange(ChannelDefinition):
