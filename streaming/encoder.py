@@ -54,6 +54,7 @@ class EncoderRun:
         self._first_tick = first_tick
         self._frame_step = step.frame_step
         self._keyframe_wanted = threading.Event()
+        self._silent = threading.Event()  # its output has ended, as it does where the process ends
         settings = EncoderSettings.of(config, size, run, step)
         program = config.encoder or (sys.executable, "-m", "streaming.encoder_process")
         self.process = subprocess.Popen(
@@ -80,10 +81,11 @@ class EncoderRun:
 
     def wait(self, timeout_s: float) -> int | None:
         """The process's return code, or None when it still runs after `timeout_s`."""
-        try:
-            return self.process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            return None
+        # `Popen.wait` with a limit asks 20 times a second; the end of the output tells at once, and costs nothing.
+        if self._silent.wait(timeout_s):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return self.process.wait(timeout_s)
+        return self.process.poll()
 
     def kill(self) -> None:
         """Ends the process at once, also a stopped one."""
@@ -133,6 +135,8 @@ class EncoderRun:
             except ValueError as error:
                 _log.error("encoder: %s; it is killed", error)
                 self.kill()
+            finally:
+                self._silent.set()
 
     def _read_log(self) -> None:
         assert self.process.stderr is not None

@@ -23,7 +23,8 @@ from streaming.whip_push import WhipPush
 
 _log = logging.getLogger(__name__)
 
-_BACK_OFF_S = (0.1, 0.5, 1.0, 2.0, 3.0)
+_BACK_OFF_S = (0.0, 0.5, 1.0, 2.0, 3.0)
+"""Viewers wait for the next encoder: only one that fails again and again waits itself."""
 _GOOD_RUN_S = 30.0  # after a run this long the back-off begins anew
 _HUNG_S = 5.0
 _STARTING_S = 20.0

@@ -154,6 +154,7 @@ async def test_another_encoder_takes_over_and_the_viewers_stay_connected(
         await asyncio.to_thread(recording.stop)
     last = [e for e in watched.events if isinstance(e, Status)][-1]
     assert last.reconnects == 0 and last.publisher is ON_AIR
+    assert "another one in 0.0 s" in (tmp_path / "c.log").read_text(), "viewers wait for nothing but its start"
     received = read(tmp_path / "received.flv", *avatar.frame_size)
     assert received.out_of_turn == []
     assert received.pts_s == pytest.approx([1 + n / 25 for n in received.numbers], abs=0.002)
