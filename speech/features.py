@@ -70,6 +70,17 @@ class SpeechFeatures:
         end = self._after_overlap(first) + policy.length_frames
         return self._reach(end) if self._timeline.available >= end else first
 
+    def covers(self, first: int, count: int) -> bool:
+        """Whether the window that is held has the features of so many frames from `first` on."""
+        return self._begin <= max(0, first - _HEARD_BEFORE) and first + count <= self._covered_to
+
+    def missing(self, first: int, count: int) -> int:
+        """Frames that arrive at least until the features of `count` frames from `first` on can be made."""
+        if self.ready_to(first) >= first + count:
+            return 0
+        heard = first + count + _HEARD_AFTER - 1 + (self._policy.look_ahead_frames or 0)
+        return max(0, heard - self._timeline.available)
+
     async def for_frames(self, first: int, last: int) -> NDArray[np.float16]:
         """The features of frames `first` to `last` inclusive, float16 [frames, 50, 384]; raises InferenceError.
 
@@ -81,9 +92,9 @@ class SpeechFeatures:
             begin, window = self._begin, self._window
         return frame_windows(window, range(first - begin, last + 1 - begin)).astype(np.float16, copy=False)
 
-    def begin(self, first: int) -> None:
-        """Encode the window of frame `first` as soon as that is ready."""
-        self._beginning = asyncio.create_task(self._encode_when_ready(first))
+    def begin(self, first: int, count: int) -> None:
+        """Encode the window of the `count` frames from `first` on as soon as all of them are ready, or the last is."""
+        self._beginning = asyncio.create_task(self._encode_when_ready(first, count))
 
     async def aclose(self) -> None:
         """Cancel a request in flight."""
@@ -93,16 +104,19 @@ class SpeechFeatures:
             beginning.cancel()
             await asyncio.gather(beginning, return_exceptions=True)  # who needs the window asks again
 
-    async def _encode_when_ready(self, first: int) -> None:
-        while self.ready_to(first) <= first and self._timeline.total is None:
+    async def _encode_when_ready(self, first: int, count: int) -> None:
+        while self.ready_to(first) < first + count and self._timeline.total is None:
             await self._timeline.wait_beyond(self._timeline.available)
-        await self.for_frames(first, first)
+        await self.for_frames(first, max(first, min(first + count, self.ready_to(first)) - 1))
+
+    @property
+    def _covered_to(self) -> int:
+        if self._complete or self._end == self._timeline.total:
+            return self._end
+        return self._reach(self._end) - (self._policy.look_ahead_frames or 0)
 
     async def _holds(self, first: int, last: int) -> bool:
-        end = self._reach(self._end) - (self._policy.look_ahead_frames or 0)
-        if self._complete or self._end == self._timeline.total:
-            end = self._end
-        if not self._begin <= max(0, first - _HEARD_BEFORE) or last >= end:
+        if not self.covers(first, last + 1 - first):
             return False
         if first - self._begin < self._policy.renew_after_frames or self._end == self._timeline.total:
             return True

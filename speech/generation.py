@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from inference import span
 from inference.attempts import Recover, attempt, no_recovery
+from latentsync.contract import CONTRACT
 from latentsync.scheduler import task_noise
 from speech.catching_up import CatchingUp
 from speech.chunking import ChunkPlan, chunk_length
@@ -226,6 +227,19 @@ class SpeechGeneration:
         return self._timeline.total is None and not self._pending and not self._ready_count(self._yielded)[0]
 
     @property
+    def features_due_s(self) -> float:
+        """Seconds that Whisper takes for the next chunk; 0 where its features are held."""
+        covered = self._features.covers(self._next - sum(self._pending), self.next_frames)
+        return 0.0 if covered else self.whisper_mean_s
+
+    @property
+    def sound_due_s(self) -> float:
+        """Seconds until the sound of the next chunk has been spoken."""
+        plan = self._plan_of_chunks
+        missing = self._features.missing(self._next, plan.least_count(self._yielded) + plan.overlap)
+        return missing / CONTRACT.frames_per_second
+
+    @property
     def timings(self) -> GenerationTimings:
         """The timings until now."""
         return GenerationTimings(
@@ -249,8 +263,10 @@ class SpeechGeneration:
         return tuple(self._features.joins)
 
     def request_features(self) -> None:
-        """Request the first features, which don't depend on the speech's position on the stream."""
-        self._features.begin(self._request.first_frame)
+        """Request the first chunk's features, which don't depend on the speech's position on the stream."""
+        plan = self._plan_of_chunks
+        # Not sooner: a window without the sound of the whole chunk would have to be encoded again for it.
+        self._features.begin(self._request.first_frame, plan.least_count(0) + plan.overlap)
 
     async def aclose(self) -> None:
         """Cancel the requests in flight."""

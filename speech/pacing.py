@@ -1,26 +1,41 @@
-"""The pace of generation: frames a second within a speech, and what a channel's earlier speeches took."""
+"""The pace of generation: frames a second within a speech, and what earlier speeches took."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-# The lead of a channel's first speech. Too long is a delay that everyone notices; too short only prolongs the idle
-# video.
-_FIRST_LEAD_S = 0.2
-_LONGEST_LEAD_S = 10.0
+from speech.source import SpeechSource
+
+# The time until the first speech of a source may start, once its sound is there.
+_FIRST_READY_S = 0.28
+_LONGEST_READY_S = 10.0
+# Idle that comes to the place of a speech too late is a delay that everyone notices. Idle that comes up to 0.16 s too
+# early is none: it slows down there. After that it turns back, and its way forth again is a delay of up to 0.4 s.
+_IDLE_EARLY_S = 0.08
 
 
 @dataclass
 class Pace:
-    """Measurements of a channel's earlier speeches: seconds until a speech may start, and the rate in frames/s."""
+    """Measurements of earlier speeches: seconds until one may start, by its source, and the rate in frames/s."""
 
-    lead_s: float = _FIRST_LEAD_S
     frames_per_s: float | None = None
+    _ready_s: dict[SpeechSource, float] = field(default_factory=dict)
 
-    def learn(self, lead_s: float) -> None:
-        """Move halfway to a new measurement, so that one slow speech doesn't delay all later ones."""
-        self.lead_s = min((self.lead_s + lead_s) / 2, _LONGEST_LEAD_S)
+    def lead_s(self, source: SpeechSource, spoken_s: float = 0.0) -> float:
+        """Seconds that idle has to come to the place of the next speech of a source.
+
+        `spoken_s` is the time until the sound of its first faces has been spoken.
+        """
+        return max(0.0, self._ready_s.get(source, _FIRST_READY_S + spoken_s) - _IDLE_EARLY_S)
+
+    def learn(self, source: SpeechSource, lead_s: float, ready_s: float) -> None:
+        """A speech for which idle had `lead_s` could start after `ready_s`.
+
+        A longer time counts by half, a shorter one at once, so that one slow speech doesn't delay all later ones.
+        """
+        known = lead_s + _IDLE_EARLY_S
+        self._ready_s[source] = min(ready_s, (known + ready_s) / 2, _LONGEST_READY_S)
 
 
 class RateMeter:

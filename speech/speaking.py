@@ -36,6 +36,8 @@ from speech.urgency import SpeechSlots, UrgentFirst
 
 HEARD_SILENCE_FRAMES = 5
 """Frames of silence that Whisper hears around each speech, shown or not: features depend on what is around them."""
+# A place is a whole frame, and counted from the frame that is shown now.
+_ROUNDING_S = 2 / FPS
 
 
 class RecoveringModels(SpeechModels, Protocol):
@@ -133,12 +135,23 @@ class SpeechMaker:
             generation.request_features()  # Whisper doesn't need the position on the stream
             await teller.length(generation.frame_count)
             # The sink may start with the first frame; `Starting` decides how much must be generated before.
-            opened = await sink.open(order.id, generation.frame_count, self._pace.lead_s, start_after=1)
+            # Only what somebody speaks now arrives no faster than it is heard.
+            spoken_s = generation.sound_due_s if order.source is SpeechSource.MICROPHONE else 0.0
+            lead_s = self._pace.lead_s(order.source, spoken_s)
+            opened = await sink.open(order.id, generation.frame_count, lead_s, start_after=1)
             place = _Place(opened, self._clock())
             together = self._settings.chunks_ahead - 1  # requested when the first chunk arrived
-            starting = Starting(generation, slots, place.due, self._pace.frames_per_s, together, self._clock)
+            starting = Starting(
+                generation, slots, place.due, self._pace.frames_per_s, together, self._clock,
+                lambda ready_at: self._learn(order.source, place, lead_s, ready_at),
+            )  # fmt: skip
             await self._hand_over(sink, generation, opened.position, starting, teller)
         await sink.end(order.id)
+
+    def _learn(self, source: SpeechSource, place: _Place, lead_s: float, ready_at: float) -> None:
+        # Behind another speech nobody hurries: its chunks come first.
+        if place.due(0) - place.opened_at <= lead_s + _ROUNDING_S:
+            self._pace.learn(source, lead_s, ready_at - place.opened_at)
 
     def _request(self, order: SpeechOrder) -> SpeechRequest:
         request = SpeechRequest(

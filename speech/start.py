@@ -21,9 +21,9 @@ class Progress:
     """How far the generation of a speech is.
 
     `buffered` frames are generated, `remaining` are not, up to the end or to where the speech may pause; None while
-    both are unknown. `rate` is that of generation, in frames/s. The next chunk has `next_frames`, and comes after
-    `next_chunk_s` where that is later than the rate predicts. `arriving` says that the sound of the next chunk is still
-    being spoken.
+    both are unknown. `rate` is that of generation, in frames/s. The next chunk has `next_frames`, whose features take
+    `features_s`, and comes after `next_chunk_s` where that is later than these predict. `arriving_s` is the time until
+    its sound has been spoken, None where it is there.
     """
 
     buffered: int
@@ -31,7 +31,8 @@ class Progress:
     rate: float
     next_frames: int = CONTRACT.chunk_frames
     next_chunk_s: float = 0.0
-    arriving: bool = False
+    features_s: float = 0.0
+    arriving_s: float | None = None
 
     def __post_init__(self) -> None:
         if self.rate <= 0 or not math.isfinite(self.rate):
@@ -41,17 +42,17 @@ class Progress:
 def wait_before_start_s(progress: Progress) -> float:
     """Seconds from now until playback may start and never waits for a frame; 0 when it may start now.
 
-    The next chunk is complete after n = max(next_chunk_s, next_frames / rate), chunk j after it, of 16 frames, at
-    n + 16 j / rate; its first frame is shown (buffered + next_frames + 16 (j - 1)) / fps after the start. Whichever of
-    the two grows faster decides whether the first or the last chunk is the critical one. Without a known end it is the
-    first where generation keeps up; where it doesn't, nobody can say, and a fixed time is held.
+    The next chunk is complete after n = max(next_chunk_s, arriving_s + features_s + next_frames / rate), chunk j after
+    it, of 16 frames, at n + 16 j / rate; its first frame is shown (buffered + next_frames + 16 (j - 1)) / fps after the
+    start. Whichever of the two grows faster decides whether the first or the last chunk is the critical one. Without a
+    known end it is the first where generation keeps up; where it doesn't, nobody can say, and a fixed time is held.
     """
     buffered, remaining, rate = progress.buffered, progress.remaining, progress.rate
     if (remaining is not None and remaining <= 0) or buffered >= _MOST_HELD_S * FPS:
         return 0.0
-    next_s = max(progress.next_chunk_s, progress.next_frames / rate)
-    if progress.arriving:
-        next_s = max(next_s, progress.next_frames / FPS) + _JITTER_S
+    jitter_s = 0.0 if progress.arriving_s is None else _JITTER_S
+    work_s = (progress.arriving_s or 0.0) + progress.features_s + progress.next_frames / rate
+    next_s = max(progress.next_chunk_s, work_s) + jitter_s
     critical_s = [next_s - buffered / FPS]
     if remaining is None:
         if rate < FPS:

@@ -23,13 +23,17 @@ class Starting:
         expected_rate: float | None,
         together: int,
         clock: Callable[[], float],
+        began: Callable[[float], None],
     ) -> None:
         """`due` gives the time at which a frame is shown at the earliest; `together` chunks are requested at once.
 
         `expected_rate`, of an earlier speech, is used during the first chunks: their time is mostly the pipeline's
-        latency and says little about its rate.
+        latency and says little about its rate. `began` is called once, at the first start, with the time from which on
+        the speech could be shown if its place on the stream were reached.
         """
         self.started = False
+        self._began: Callable[[float], None] | None = began
+        self._ready_at = clock()  # could the speech start, if its place on the stream were reached
         self._first = 0
         self._generation = generation
         self._slots = slots
@@ -58,8 +62,10 @@ class Starting:
         if not self._settles:
             wait_s = self._wait_s()
             if wait_s != 0:
-                # All that came is made. Nobody knows when more will come, so that isn't waited for longer than this.
-                self._at = self._clock() + wait_s if wait_s and self._generation.waits_for_sound else None
+                # The next chunk is waited for, but no longer than this where sound or features come before it: nobody
+                # knows when sound comes, and Whisper's time is no matter of the rate.
+                is_timed = self._generation.waits_for_sound or self._generation.features_due_s
+                self._at = self._clock() + wait_s if wait_s and is_timed else None
                 return
             self._at = None
             self._settles = True
@@ -73,7 +79,7 @@ class Starting:
     def reached(self) -> None:
         """The time that was named has come."""
         if self._settled or not self._settles:
-            self.started = True
+            self._start()
         else:
             self._settled = True
             self._decide()
@@ -84,7 +90,14 @@ class Starting:
         next_chunk_s = self._slots.next_chunk_s(due, generation.next_frames, self._together)
         wait_s = self._wait_s(next_chunk_s or 0.0) or 0.0
         self._at = self._clock() + wait_s
-        self.started = wait_s == 0
+        if wait_s == 0:
+            self._start()
+
+    def _start(self) -> None:
+        self.started = True
+        began, self._began = self._began, None
+        if began is not None:
+            began(self._ready_at)
 
     def _wait_s(self, next_chunk_s: float = 0.0) -> float | None:
         """Seconds until the speech may be handed over, given its position on the stream; None while unknown."""
@@ -100,6 +113,9 @@ class Starting:
             rate=rate,
             next_frames=generation.next_frames,
             next_chunk_s=next_chunk_s,
-            arriving=generation.waits_for_sound,
+            features_s=generation.features_due_s,
+            arriving_s=generation.sound_due_s if generation.waits_for_sound else None,
         )
-        return max(0.0, wait_before_start_s(progress) - max(0.0, self._due(self._first) - self._clock()))
+        now, wait_s = self._clock(), wait_before_start_s(progress)
+        self._ready_at = now + wait_s
+        return max(0.0, wait_s - max(0.0, self._due(self._first) - now))

@@ -26,7 +26,6 @@ from orchestrator.tasks.board import TaskBoard
 from orchestrator.tasks.open_logs import unreadable
 from orchestrator.tasks.task import Failure, Stage, Task, TaskState
 from speech.log import LogUnreadable, SpeechLog
-from speech.pacing import Pace
 from speech.source import SpeechSource
 from speech.speaking import SpeechMaker
 from streaming.events import ChannelDied, ChannelEvent, EndReason, SpeechEncoded, SpeechEnded, SpeechStarted, Status
@@ -69,7 +68,6 @@ class Channel:
         self.viewers = 0
         self._setup = setup
         self._board = board
-        self._pace = Pace()
         self._maker: SpeechMaker | None = None
         self._inference_ready = inference_ready
         self._notices = notices
@@ -180,7 +178,7 @@ class Channel:
         avatar = await asyncio.to_thread(self._setup.avatar, definition)
         config = await asyncio.to_thread(self._setup.config, definition)
         self._refused = await asyncio.to_thread(self._setup.refused_targets, definition)
-        self._maker = self._setup.maker(definition, avatar, self._pace)
+        self._maker = self._setup.maker(definition, avatar)
         with anyio.CancelScope(shield=True):  # a half-started process could not be closed
             self._process = process = await ChannelHandle.start(config)
         while definition is not self.definition:  # its targets were changed meanwhile, by `set_targets`

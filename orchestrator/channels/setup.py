@@ -43,6 +43,8 @@ class ChannelSetup:
     make_speech: MakeSpeech
     test_pattern: bool = False
     traces: Traces = field(default_factory=Traces)
+    pace: Pace = field(default_factory=Pace)
+    """Of all channels: they share the models, so that a channel's first speech takes what those of others took."""
     warned_of: set[str] = field(default_factory=set)
     """Targets whose visible key was logged already."""
     said: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -131,9 +133,9 @@ class ChannelSetup:
                     channel, mask(target), self._ffmpeg,
                 )  # fmt: skip
 
-    def maker(self, definition: ChannelDefinition, avatar: PreparedAvatar, pace: Pace) -> SpeechMaker:
+    def maker(self, definition: ChannelDefinition, avatar: PreparedAvatar) -> SpeechMaker:
         """The speech maker of the channel."""
-        return self.make_speech(avatar, definition.silence(avatar), pace)
+        return self.make_speech(avatar, definition.silence(avatar), self.pace)
 
 
 def open_avatar(settings: Settings, name: str) -> PreparedAvatar:

@@ -167,13 +167,15 @@ async def test_first_window_is_encoded_before_anybody_asks(tmp_path: Path) -> No
     log = SpeechLog(tmp_path / "log")
     model = Echo()
     features = features_of(model, SpeechTimeline(log, 5, 5), growing_window(5))
-    features.begin(5)
+    features.begin(5, 4)
+    await log.append(sound_frames(numbered(10)))
     await asyncio.sleep(0.01)
-    assert not model.windows
-    await log.append(sound_frames(numbered(8)))
-    while not model.windows:
+    assert not model.windows and features.missing(5, 4) == 1, "it would not hold the whole chunk"
+    await log.append(sound_frames(numbered(1)))
+    while not features.covers(5, 4):
         await asyncio.sleep(0.001)
-    await features.for_frames(5, 5)
+    assert features.missing(5, 4) == 0 and not features.covers(5, 5)
+    await features.for_frames(5, 8)
     assert len(model.windows) == 1
     await features.aclose()
 

@@ -1,6 +1,9 @@
-"""The rate that the start of a speech rests on."""
+"""The rate that the start of a speech rests on, and the time that idle has to come to its place."""
 
-from speech.pacing import RateMeter
+import pytest
+
+from speech.pacing import Pace, RateMeter
+from speech.source import SpeechSource
 
 
 def test_rate_counts_overlapping_requests_once_and_idle_time_not_at_all() -> None:
@@ -18,3 +21,23 @@ def test_rate_counts_overlapping_requests_once_and_idle_time_not_at_all() -> Non
     meter.started()
     now = 12.0
     assert meter.busy_s == 4.0
+
+
+def test_idle_has_the_time_that_speeches_of_the_same_source_took() -> None:
+    pace = Pace()
+    first = pace.lead_s(SpeechSource.UPLOAD)
+    assert pace.lead_s(SpeechSource.MICROPHONE, spoken_s=0.44) == pytest.approx(first + 0.44)
+    leads = []
+    for _ in range(20):
+        leads.append(pace.lead_s(SpeechSource.UPLOAD))
+        pace.learn(SpeechSource.UPLOAD, leads[-1], ready_s=0.9)
+    assert leads == sorted(leads)
+    assert 0.9 - 0.16 <= leads[-1] < 0.9, "a little early: that costs nothing"
+    assert pace.lead_s(SpeechSource.STREAM) == first, "others take another time"
+
+
+def test_one_slow_speech_delays_no_later_ones() -> None:
+    pace = Pace()
+    for ready_s in (0.5, 0.5, 0.5, 5.0, 0.5):
+        pace.learn(SpeechSource.UPLOAD, pace.lead_s(SpeechSource.UPLOAD), ready_s)
+    assert pace.lead_s(SpeechSource.UPLOAD) < 0.5

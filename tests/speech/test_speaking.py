@@ -293,3 +293,85 @@ async def test_sentence_that_comes_late_is_held_as_the_first_one_is(tmp_path: Pa
     made, missing = channel.made_at_start - first, second - (channel.made_at_start - first)
     assert (missing / 20) <= (made + missing) / 25, "the last of it comes before it is played"
     assert len(channel.sounds) == first + second
+
+
+class Placing(Channel):
+    """Gives each speech the place that it asks for, or one behind others, and notes the leads."""
+
+    def __init__(self, others_s: float) -> None:
+        super().__init__(Reservation(0, 0))
+        self._others_s = others_s
+        self.leads: list[float] = []
+
+    async def open(self, *arguments: Any, **__: object) -> Reservation:
+        lead_s = arguments[2]
+        self.leads.append(lead_s)
+        return Reservation(round((lead_s + self._others_s) * 25), 0)
+
+
+class SlowToHear(SlowModels):
+    """Takes 0.6 s for a window."""
+
+    async def features(self, window: NDArray[Any]) -> NDArray[Any]:
+        self._time.now += 0.6
+        return await super().features(window)
+
+
+@pytest.mark.parametrize("others_s", [0.0, 20.0], ids=["on idle", "behind others"])
+async def test_idle_learns_when_a_speech_will_be_there(tmp_path: Path, others_s: float) -> None:
+    time, channel = Time(), Placing(others_s)
+
+    async def listener(speech_id: str, event: SpeechEvent) -> None: ...
+
+    avatar, silence = write_avatar(tmp_path / "avatars"), SilentFrames(0, 2)
+    models = SlowToHear(time, chunk_s=0.05)
+    maker = SpeechMaker(models, avatar, listener, silence, time, GenerationSettings(), Slots(), Pace(), LiveSettings())
+    for number in range(8):
+        log = await sealed_log(tmp_path / f"log{number}", np.full(32_000, 100, np.int16))
+        await maker.say(task("a"), log, channel)
+    if others_s:
+        assert set(channel.leads) == {channel.leads[0]}, "nobody hurries there"
+    else:
+        assert channel.leads == sorted(channel.leads)
+        assert 0.6 - 0.16 < channel.leads[-1] < 0.7
+
+
+class HeardOnce(ControlledModels):
+    """Takes 0.3 s for the first window, and never comes back with another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._heard = False
+
+    async def features(self, window: NDArray[Any]) -> NDArray[Any]:
+        if self._heard:
+            await asyncio.Event().wait()
+        self._heard = True
+        await asyncio.sleep(0.3)
+        return await super().features(window)
+
+    async def faces(self, noise: object, condition: object, audio: NDArray[Any], *_: object) -> NDArray[Any]:
+        return np.zeros((len(audio), RESOLUTION, RESOLUTION, 3), np.uint8)
+
+
+async def test_speech_is_held_for_the_features_of_its_next_chunk_only_as_long_as_they_usually_take(
+    tmp_path: Path,
+) -> None:
+    channel, now = Channel(Reservation(0, 0)), asyncio.get_running_loop().time
+
+    async def listener(speech_id: str, event: SpeechEvent) -> None: ...
+
+    avatar, silence, slots = write_avatar(tmp_path / "avatars"), SilentFrames(0, 2), UrgentFirst(1)
+    models = HeardOnce()
+    maker = SpeechMaker(models, avatar, listener, silence, now, GenerationSettings(), slots, Pace(), LiveSettings())
+    log = SpeechLog(tmp_path / "log")
+    saying = asyncio.create_task(maker.say(replace(task("a"), source=SpeechSource.STREAM), log, channel))
+    for count in (8, 3, 30):
+        await log.append(sound_frames(noise(count)))
+        await asyncio.sleep(0.05)  # the window of the first chunk begins with all of it, and without the rest
+    async with asyncio.timeout(20):
+        while not channel.written:
+            await asyncio.sleep(0.05)
+    saying.cancel()
+    await asyncio.gather(saying, return_exceptions=True)
+    log.close()

@@ -52,11 +52,19 @@ def test_slow_machine_waits_for_the_difference() -> None:
 
 
 def test_arriving_sound_is_waited_for_with_room_for_jitter() -> None:
-    # The next 8 frames take 0.32 s to be spoken, as long as the 8 that are there last.
-    wait_s = wait_before_start_s(Progress(8, None, 100.0, next_frames=8, arriving=True))
-    assert 0 < wait_s < 0.1
-    assert wait_before_start_s(Progress(12, None, 100.0, next_frames=8, arriving=True)) == 0
-    assert wait_before_start_s(Progress(8, None, 100.0, next_frames=8, arriving=False)) == 0
+    # The next 8 frames are spoken after 0.16 s and made 0.08 s later, when the 4 that are there have long been shown.
+    wait_s = wait_before_start_s(Progress(4, None, 100.0, next_frames=8, arriving_s=0.16))
+    assert 0.08 < wait_s < 0.16
+    assert wait_before_start_s(Progress(12, None, 100.0, next_frames=8, arriving_s=0.16)) == 0
+    assert wait_before_start_s(Progress(4, None, 100.0, next_frames=8)) == 0
+
+
+def test_features_that_the_next_chunk_still_needs_are_waited_for() -> None:
+    progress = Progress(4, 121, 100.0, next_frames=8, features_s=0.12)
+    assert wait_before_start_s(progress) == pytest.approx(0.12 + 0.08 - 0.16)
+    arriving = Progress(4, None, 100.0, next_frames=8, arriving_s=0.16)
+    with_features = Progress(4, None, 100.0, next_frames=8, features_s=0.12, arriving_s=0.16)
+    assert wait_before_start_s(with_features) == pytest.approx(wait_before_start_s(arriving) + 0.12)
 
 
 def test_generator_that_cannot_keep_up_with_an_unknown_end_holds_a_fixed_time() -> None:
