@@ -177,7 +177,6 @@ class TritonClient:
         of the contract's `chunk_lengths`. Raises ValueError for other shapes.
         """
         size, frames = noise.shape[-1], CONTRACT.require_chunk_length(len(condition))
-        side = 8 * size
         conditioned = frames, CONTRACT.condition_channels, size, size
         inputs = {
             "NOISE": _expect("NOISE", noise, (CONTRACT.latent_channels, size, size), np.float32)[None],
@@ -189,9 +188,18 @@ class TritonClient:
         # Two calls and not the ensemble `lipsync`: Triton doesn't pass a cancellation on to an ensemble's models, so an
         # interrupted speech would keep the GPU busy. The latents that go back and forth are small.
         denoised = Output("LATENTS", (1, frames, CONTRACT.latent_channels, size, size), np.float16)
-        latents = await self._transport.infer("unet", inputs, denoised)
+        return await self.decode((await self._transport.infer("unet", inputs, denoised))[0])
+
+    async def decode(self, latents: NDArray[np.float16]) -> NDArray[np.uint8]:
+        """Faces RGB uint8 [k, R, R, 3] of scaled latents float16 [k, 4, R/8, R/8].
+
+        k is one of the contract's `chunk_lengths`; ValueError for others.
+        """
+        frames, size = CONTRACT.require_chunk_length(len(latents)), latents.shape[-1]
+        side = CONTRACT.pixels_per_latent * size
+        given = _expect("LATENTS", latents, (frames, CONTRACT.latent_channels, size, size), np.float16)[None]
         output = Output("FACES", (1, frames, side, side, 3), np.uint8)
-        faces: NDArray[np.uint8] = (await self._transport.infer("vae_decoder", {"LATENTS": latents}, output))[0]
+        faces: NDArray[np.uint8] = (await self._transport.infer("vae_decoder", {"LATENTS": given}, output))[0]
         return faces
 
     async def recover(self, error: InferenceError) -> bool:

@@ -54,6 +54,7 @@ class AvatarSettings:
     """What `avatar.json` holds. Sizes in pixels; resolution is the face crop's side.
 
     `checkpoint` is the name of the one that it was prepared for; None in older avatars, which fit where sizes do.
+    `fit_db` is how well that one's VAE draws the avatar's mouth (PSNR); None where it wasn't measured.
     """
 
     name: str
@@ -67,6 +68,7 @@ class AvatarSettings:
     version: int = FORMAT_VERSION
     idle: IdleSettings | None = None
     checkpoint: str | None = None
+    fit_db: float | None = None
 
     def __post_init__(self) -> None:
         for field in ("width", "height", "frame_count", "resolution"):

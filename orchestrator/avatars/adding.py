@@ -14,6 +14,7 @@ from latentsync.avatar import AvatarError, PreparedAvatar
 from latentsync.checkpoint import Checkpoint
 from latentsync.landmarks import FaceLandmarker
 from orchestrator.avatars.errors import named_frames
+from orchestrator.avatars.fit import fit_warning
 from orchestrator.avatars.made_for import unfitting
 from orchestrator.avatars.overlay import overlay
 from orchestrator.avatars.prepare import PrepareOptions, Progress, Step, prepare_avatar
@@ -77,19 +78,23 @@ def foreseen(settings: Settings, video: Path, options: PrepareOptions) -> list[s
 
 
 def summary(avatar: PreparedAvatar, took_s: float) -> str:
-    """What was made, and what it took; and a second line that names the frames on which nobody will speak."""
+    """What was made, what it took and how it fits; further lines name silent frames, and warn of a spoiled mouth."""
     size = "×".join(map(str, avatar.frame_size))
     used = sum(file.stat().st_size for file in avatar.directory.rglob("*") if file.is_file())
     line = f"{avatar.directory}: {avatar.frame_count} frames of {size}, {avatar.settings.loop.value}"
     line += f", {used / 1e9:.2g} GB, in {took_s:.0f} s"
     if avatar.idle is not None:
         line += f", idle clip of {avatar.idle.settings.frame_count} frames"
+    if (fit_db := avatar.settings.fit_db) is not None:
+        line += f", mouth through the checkpoint's VAE {fit_db:g} dB"
     silent = [frame for frame, speaks in enumerate(avatar.speakable.tolist()) if not speaks]
     if silent:
         line += (
             f"\nno usable face on frames {named_frames(silent)}: "
             f"frames {avatar.played.start}–{avatar.played.stop - 1} play, forwards and back"
         )
+    if (warning := fit_warning(avatar.settings)) is not None:
+        line += f"\nWARNING: {warning}"
     return line
 
 

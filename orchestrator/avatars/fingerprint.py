@@ -9,8 +9,8 @@ from pathlib import Path
 
 from latentsync.checkpoint import Checkpoint
 
-# Increment it with every change of decoding, alignment, the mask or the condition's layout.
-_PREPARATION = 2
+# Increment it with every change of decoding, alignment, the mask, the condition's layout, or what is measured.
+_PREPARATION = 3
 _BLOCK_BYTES = 1 << 20
 
 

@@ -20,6 +20,7 @@ from inference.errors import InferenceError
 from latentsync.avatar import AvatarError, PreparedAvatar
 from latentsync.checkpoint import CheckpointError
 from latentsync.landmarks import LandmarkModelError
+from orchestrator.avatars.fit import as_sentence, fit_warning
 from orchestrator.avatars.prepare import PrepareOptions, Progress, Step
 from orchestrator.clock import Clock
 from orchestrator.observability.notices import Broadcast
@@ -67,6 +68,7 @@ class AvatarTaskJson(TypedDict):
     progress: Share
     created_at: Moment
     warning: str | None
+    fit_db: float | None
     error: FailureJson | None
 
 
@@ -74,8 +76,8 @@ class AvatarTaskJson(TypedDict):
 class Preparation:
     """One avatar in the making; `created_at` is Unix seconds, `error` a stable code and a sentence.
 
-    `warning` says why the avatar will speak badly, although it can be prepared. `filmed` is the share of its video that
-    a service has made, None where it was sent as a video.
+    `warning` says why the avatar will speak badly, although it can be prepared; `fit_db` is known at its end. `filmed` is
+    the share of its video that a service has made, None where it was sent as a video.
     """
 
     id: str
@@ -88,6 +90,7 @@ class Preparation:
     total: int | None = None
     error: tuple[str, str] | None = None
     filmed: float | None = None
+    fit_db: float | None = None
 
     @property
     def kind(self) -> str:
@@ -116,6 +119,7 @@ class Preparation:
             "progress": round(self.progress, 3),
             "created_at": datetime.fromtimestamp(self.created_at, UTC).isoformat(timespec="milliseconds"),
             "warning": self.warning,
+            "fit_db": self.fit_db,
             "error": None if self.error is None else {"code": self.error[0], "message": self.error[1]},
         }
 
@@ -254,7 +258,7 @@ class Preparations:
         work = asyncio.create_task(self._prepare(job.video, name, job.options, progress))
         self._running = (preparation_id, work)
         try:
-            await work
+            made = (await work).settings
         except asyncio.CancelledError:
             if not job.cancelled:
                 raise  # the server stops
@@ -267,7 +271,9 @@ class Preparations:
             message = "The server failed at this video. Its log says why."
             self._end(preparation_id, state=PreparationState.FAILED, error=("internal_error", message))
         else:
-            self._end(preparation_id, state=PreparationState.DONE)
+            # What was measured says more than what was known of the checkpoint beforehand.
+            warning = as_sentence(fit_warning(made)) or self._preparations[preparation_id].warning
+            self._end(preparation_id, state=PreparationState.DONE, warning=warning, fit_db=made.fit_db)
         finally:
             self._running = None
 

@@ -10,6 +10,7 @@ from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from threading import Event
+from typing import Protocol
 
 import anyio
 import numpy as np
@@ -25,6 +26,7 @@ from orchestrator.avatars.condition import FaceEncoder, face_condition
 from orchestrator.avatars.errors import AvatarInUse, VideoError
 from orchestrator.avatars.faces import FaceFinder
 from orchestrator.avatars.fingerprint import preparation_sha256
+from orchestrator.avatars.fit import FaceDecoder, measured_fit_db, sampled_rows
 from orchestrator.avatars.looping import detect_loop, thumbnail
 from orchestrator.avatars.room import DiskRoom, expected_bytes
 from orchestrator.avatars.store import avatar_directory
@@ -41,6 +43,10 @@ class Step(StrEnum):
     IDLE = "reading the idle clip"
     TRACKING = "finding the face"
     ENCODING = "encoding faces"
+
+
+class FaceCoder(FaceEncoder, FaceDecoder, Protocol):
+    """Both halves of the served VAE; `TritonClient` is one."""
 
 
 Progress = Callable[[Step, int, int | None], None]
@@ -67,7 +73,7 @@ async def prepare_avatar(
     name: str,
     directory: Path,
     checkpoint: Checkpoint,
-    encoder: FaceEncoder,
+    coder: FaceCoder,
     finder: FaceFinder,
     options: PrepareOptions | None = None,
     progress: Progress = lambda step, done, total: None,
@@ -101,8 +107,8 @@ async def prepare_avatar(
     writer = await run(AvatarWriter, target)
     try:
         track, frames = await run(preparation.track, writer)
-        condition = await _encode(track, frames, preparation, encoder, run, progress)
-        await run(preparation.finish, writer, name, sha256, track, frames, condition)
+        condition, fit_db = await _encode(track, frames, preparation, coder, run, progress)
+        await run(preparation.finish, writer, name, sha256, track, frames, condition, fit_db)
         # On the loop, and without waiting in between: no channel can begin to play it meanwhile.
         if in_use():
             raise AvatarInUse(name)
@@ -135,20 +141,22 @@ async def _encode(
     track: Track,
     frames: FrameFile,
     preparation: _Preparation,
-    encoder: FaceEncoder,
+    coder: FaceCoder,
     run: Callable[..., asyncio.Future[NDArray[np.uint8]]],
     progress: Progress,
-) -> NDArray[np.float16]:
-    batch = await encoder.encoder_batch()
+) -> tuple[NDArray[np.float16], float]:
+    batch = await coder.encoder_batch()
     side = preparation.resolution // CONTRACT.pixels_per_latent
     condition = np.zeros((len(track.affines), CONTRACT.condition_channels, side, side), np.float16)
     speakable = np.flatnonzero(np.isfinite(track.affines).all(axis=(1, 2)))
     for start in range(0, len(speakable), batch):
         rows = speakable[start : start + batch]
         faces = await run(preparation.faces, frames, track, rows)
-        condition[rows] = await face_condition(encoder, faces)
+        condition[rows] = await face_condition(coder, faces)
         progress(Step.ENCODING, start + len(rows), len(speakable))
-    return condition
+    sample = sampled_rows(speakable)
+    faces = await run(preparation.faces, frames, track, sample)
+    return condition, await measured_fit_db(coder, faces, condition[sample, -CONTRACT.latent_channels :])
 
 
 @dataclass(frozen=True)
@@ -207,6 +215,7 @@ class _Preparation:
         track: Track,
         frames: FrameFile,
         condition: NDArray[np.float16],
+        fit_db: float,
     ) -> None:
         """Writes what is left, so that the folder needs only to be put in its place."""
         count, height, width, _ = frames.array.shape
@@ -215,7 +224,16 @@ class _Preparation:
         self.room.require(writer.folder, 0, condition.nbytes + count * height * width)
         loop = self.options.loop or track.loop
         settings = AvatarSettings(
-            name, width, height, count, self.resolution, loop, sha256, idle=idle, checkpoint=self.checkpoint
+            name,
+            width,
+            height,
+            count,
+            self.resolution,
+            loop,
+            sha256,
+            idle=idle,
+            checkpoint=self.checkpoint,
+            fit_db=fit_db,
         )
         matrices = np.stack([face_matrix(affine, self.resolution) for affine in track.affines])
         speakable = int(np.flatnonzero(np.isfinite(track.affines).all(axis=(1, 2)))[0])

@@ -69,11 +69,15 @@ def avatar_add(
 def avatar_list(data_dir: DataDir = None) -> None:
     """List the prepared avatars."""
     settings = settings_or_exit(data_dir=data_dir)
+    from orchestrator.avatars.fit import fit_warning
     from orchestrator.avatars.store import list_avatars
 
     for avatar in list_avatars(settings.avatars_dir):
         width, height = avatar.frame_size
-        typer.echo(f"{avatar.name}\t{width}×{height}\t{avatar.frame_count} frames\tfaces of {avatar.resolution}")
+        fit = "" if (fit_db := avatar.settings.fit_db) is None else f"\tfit {fit_db:g} dB"
+        warned = "" if fit_warning(avatar.settings) is None else "\ttoo low: its mouth will look spoiled"
+        size = f"{width}×{height}\t{avatar.frame_count} frames\tfaces of {avatar.resolution}"
+        typer.echo(f"{avatar.name}\t{size}{fit}{warned}")
 
 
 @avatar_app.command("preview")

@@ -16,6 +16,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from latentsync.avatar import AvatarError, PreparedAvatar
 from latentsync.checkpoint import CheckpointError
 from orchestrator.avatars.errors import AvatarExists, AvatarInUse, AvatarNotFound, AvatarTooLarge, NoRoomForAvatar
+from orchestrator.avatars.fit import as_sentence, fit_warning
 from orchestrator.avatars.made_for import unfitting
 from orchestrator.avatars.preparations import AvatarTaskJson, Preparation, PreparationsFull
 from orchestrator.avatars.prepare import PrepareOptions, require_room
@@ -150,6 +151,8 @@ def _described(avatar: PreparedAvatar) -> AvatarJson:
         "loop": settings.loop,
         "speakable_frames": int(avatar.speakable.sum()),
         "idle_frames": None if settings.idle is None else settings.idle.frame_count,
+        "fit_db": settings.fit_db,
+        "warning": as_sentence(fit_warning(settings)),
         "preview": f"/v1/avatars/{avatar.name}/preview.png",
     }
 
@@ -193,7 +196,7 @@ def _warning(checkpoint_dir: Path, video: Path) -> str | None:
         said = unfitting(checkpoint_dir, video)
     except CheckpointError:
         return None  # the task fails with it, and says it
-    return said and f"{said[:1].upper()}{said[1:]}."
+    return as_sentence(said)
 
 
 async def _spooled(form: UploadForm, folder: Path) -> dict[str, Path]:

@@ -74,7 +74,10 @@ class LedgerJson(TypedDict):
 
 
 class AvatarJson(TypedDict):
-    """A prepared avatar; it can speak on `speakable_frames` of its `frames`."""
+    """A prepared avatar; it can speak on `speakable_frames` of its `frames`.
+
+    `fit_db` is how well its checkpoint draws its mouth; `warning` says so in words where that is badly, else null.
+    """
 
     name: str
     width: int
@@ -85,6 +88,8 @@ class AvatarJson(TypedDict):
     loop: Loop
     speakable_frames: int
     idle_frames: int | None
+    fit_db: float | None
+    warning: str | None
     preview: str
 
 

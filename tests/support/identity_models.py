@@ -40,6 +40,9 @@ class IdentityModels:
         steps: int,
         guidance: float,
     ) -> NDArray[np.uint8]:
-        numbers = condition[:, _REFERENCE, 0, 0].astype(int)
+        return await self.decode(condition[:, _REFERENCE:])
+
+    async def decode(self, latents: NDArray[np.float16]) -> NDArray[np.uint8]:
+        numbers = latents[:, 0, 0, 0].astype(int)
         assert len(numbers) in CONTRACT.chunk_lengths
         return np.stack([self._crops[number] for number in numbers])

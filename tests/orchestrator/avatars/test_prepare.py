@@ -28,6 +28,7 @@ from orchestrator.avatars.errors import (
     NoRoomForAvatar,
     VideoError,
 )
+from orchestrator.avatars.fit import LEAST_FIT_DB
 from orchestrator.avatars.prepare import PrepareOptions, Step, prepare_avatar
 from orchestrator.avatars.room import DiskRoom
 from orchestrator.avatars.store import list_avatars, remove_avatar
@@ -47,6 +48,7 @@ class CountingEncoder:
     def __init__(self) -> None:
         self.pictures = 0
         self.failing = False
+        self.decoded: list[NDArray[Any]] = []
 
     async def encoder_batch(self) -> int:
         return 4
@@ -57,6 +59,11 @@ class CountingEncoder:
         if self.failing:
             raise InferenceFailed("out of memory")
         return np.repeat(pixels[:, :1, ::8, ::8], 4, axis=1)
+
+    async def decode(self, latents: NDArray[Any]) -> NDArray[Any]:
+        side = 8 * latents.shape[-1]
+        self.decoded.append(latents)
+        return np.zeros((len(latents), side, side, 3), np.uint8)
 
 
 def make_clip(
@@ -102,6 +109,16 @@ async def test_avatar_has_every_frame_with_its_matrix_and_condition(
     assert told[:FRAMES] == [(Step.TRACKING, frame + 1, FRAMES) for frame in range(FRAMES)]
     assert told[FRAMES:] == [(Step.ENCODING, done, FRAMES) for done in (4, 8, 10)]
     assert [avatar.name for avatar in list_avatars(tmp_path / "avatars")] == ["anna"]
+
+
+async def test_fit_is_measured_on_the_face_as_it_is_and_not_on_the_masked_one(
+    clip: Path, tmp_path: Path, checkpoint: Checkpoint
+) -> None:
+    encoder = CountingEncoder()
+    avatar = await prepare(clip, tmp_path / "avatars", checkpoint, encoder)
+    (decoded,) = encoder.decoded
+    np.testing.assert_array_equal(decoded, avatar.condition[[0, 3, 6, 9], 5:])
+    assert avatar.settings.fit_db is not None and avatar.settings.fit_db < LEAST_FIT_DB, "it was decoded to black"
 
 
 async def test_same_video_and_vae_are_prepared_once(clip: Path, tmp_path: Path, checkpoint: Checkpoint) -> None:

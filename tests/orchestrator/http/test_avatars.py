@@ -11,6 +11,7 @@ import pytest_asyncio
 
 from inference.launcher import TritonServer
 from latentsync.avatar import PreparedAvatar
+from orchestrator.avatars.fit import LEAST_FIT_DB
 from speech.audio.decoder import ffmpeg_binary
 from tests.support.checkout import ROOT
 from tests.support.running_server import RunningServer, running, settings_in
@@ -79,6 +80,10 @@ async def test_video_becomes_an_avatar_with_progress(server: RunningServer, clip
     assert listed["person"]["height"] == 320
     assert listed["person"]["speakable_frames"] == listed["person"]["frames"] == FRAMES
     assert listed["person"]["loop"] == "pingpong"
+    # Drawn weights draw nobody's mouth, and that is measured.
+    assert listed["person"]["fit_db"] == seen[-1]["fit_db"] < LEAST_FIT_DB
+    assert listed["person"]["warning"] == seen[-1]["warning"]
+    assert "can't draw this face" in listed["person"]["warning"]
     assert (await server.http.get("/v1/avatars/person/preview.png")).content[1:4] == b"PNG"
     PreparedAvatar.open(server.orchestrator.settings.avatars_dir / "person")
 
