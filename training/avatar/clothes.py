@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import moderngl
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +18,10 @@ FloatArray = NDArray[np.float32]
 
 TOP_OFFSET, BLAZER_OFFSET, COLLAR_OFFSET = 0.030, 0.075, 0.125
 
+TOP_COLOUR, BLAZER_COLOUR = (0.62, 0.575, 0.50), (0.020, 0.027, 0.044)
+
 TOP = """
-uniform float above;
+uniform vec3 top_colour;
 void main() {
     float line = l.y + 0.62 * (l.z - 0.30) + 0.10 * l.x * l.x + 1.27;
     if (line > 0.0 || abs(l.x) > 1.1) discard;
@@ -28,7 +32,7 @@ void main() {
     float course = mix(sin(l.y * 180.0 + 1.6 * abs(sin(l.x * 95.0))), 0.0, rib);
     float relief = 0.5 + 0.22 * wale + 0.20 * course;
     normal = normalize(normal + vec3(0.16 * wale, 0.10 * course, 0.0));
-    vec3 albedo = vec3(0.62, 0.575, 0.50) * mix(0.84, 1.03, relief);
+    vec3 albedo = top_colour * mix(0.84, 1.03, relief);
     float edge = mix(0.80, 1.0, smoothstep(-0.085, -0.105, line) + rib);
     float round = mix(1.0, 0.72 + 0.28 * sin(3.1416 * clamp(-line / 0.085, 0.0, 1.0)), rib);
     vec3 c = albedo * edge * round * diffuse(normal, b.x, b.y, vec3(0.30, 0.28, 0.26));
@@ -38,7 +42,7 @@ void main() {
 """
 
 BLAZER = """
-uniform float collar;
+uniform float collar; uniform vec3 blazer_colour;
 float weave(vec3 q) { return 0.5 + 0.25 * sin(q.x * 260.0 + q.y * 150.0) + 0.25 * sin(q.y * 250.0 - q.x * 120.0); }
 void main() {
     float x = abs(l.x), down = clamp((-1.02 - l.y) / 1.75, 0.0, 1.4);
@@ -57,7 +61,7 @@ void main() {
     }
     vec3 normal = normalize(n), v = normalize(eye_point - world);
     float thread = weave(l);
-    vec3 albedo = vec3(0.020, 0.027, 0.044) * mix(0.86, 1.14, thread);
+    vec3 albedo = blazer_colour * mix(0.86, 1.14, thread);
     float roll = smoothstep(0.0, 0.05, edge);
     normal = normalize(normal + vec3(-sign(l.x) * 0.55 * (1.0 - roll), 0.0, 0.0));
     float shade = collar > 0.5 ? 1.0 : mix(0.55, 1.0, smoothstep(0.30, 0.62, edge));
@@ -82,9 +86,21 @@ def _smoothed(values: FloatArray, quads: NDArray[np.int64], rounds: int) -> Floa
 
 
 class Clothes:
-    """Three shells, from the inside out: top, blazer, lapels."""
+    """Three shells, from the inside out: top, blazer, lapels.
 
-    def __init__(self, context: moderngl.Context, mesh: HeadMesh, bake: FloatArray) -> None:
+    They are cut for `mesh`; `onto` moves their vertices [n, 3] onto a body of another shape. `worn` is how many there
+    are, `light` the shaders' source of the light.
+    """
+
+    def __init__(
+        self,
+        context: moderngl.Context,
+        mesh: HeadMesh,
+        bake: FloatArray,
+        onto: Callable[[FloatArray], FloatArray] = lambda points: points,
+        worn: int = 3,
+        light: str = shaders.LIGHT,
+    ) -> None:
         quads = mesh.quads[Part.SKIN]
         quads = quads[(mesh.rest[quads][:, :, 1] < -0.70).all(axis=1)]
         # Vertices that differ only in texture coordinates are merged, or smoothing would tear the cloth at them.
@@ -97,7 +113,7 @@ class Clothes:
         self._programs: list[moderngl.Program] = []
         self._arrays: list[moderngl.VertexArray] = []
         shells = ((TOP, TOP_OFFSET, 3, 0.0), (BLAZER, BLAZER_OFFSET, 14, 0.0), (BLAZER, COLLAR_OFFSET, 14, 1.0))
-        for material, offset, rounds, collar in shells:
+        for material, offset, rounds, collar in shells[:worn]:
             positions = _smoothed(body, quads, rounds) + np.float32(offset) * _smoothed(normals, quads, rounds)
             faces = np.cross(
                 positions[quads[:, 2]] - positions[quads[:, 0]], positions[quads[:, 3]] - positions[quads[:, 1]]
@@ -107,11 +123,11 @@ class Clothes:
                 np.add.at(shell_normals, quads[:, corner], faces)
             shell_normals /= np.linalg.norm(shell_normals, axis=1, keepdims=True) + 1e-12
             shell_normals = _smoothed(shell_normals, quads, 2)
-            light = _smoothed(bake[used], quads, 4)
-            light[:, 2] = 0.4 * head_follow_weight(positions) if not collar else 0.0
-            data = np.concatenate([positions, shell_normals, positions, light], axis=1).astype("f4")
+            baked = _smoothed(bake[used], quads, 4)
+            baked[:, 2] = 0.4 * head_follow_weight(positions) if not collar else 0.0
+            data = np.concatenate([onto(positions), shell_normals, positions, baked], axis=1).astype("f4")
             program = context.program(
-                vertex_shader=shaders.VERSION + shaders.VERTEX, fragment_shader=shaders.fragment(material)
+                vertex_shader=shaders.VERSION + shaders.VERTEX, fragment_shader=shaders.fragment(material, light)
             )
             if "collar" in program:
                 program["collar"].value = collar

@@ -82,11 +82,17 @@ class Morph:
 class GpuHead:
     """Buffers and draw calls of one mesh.
 
-    `bake` [n, 4] is passed to the vertex stage; faces with a corner outside `shown` [n] are not drawn.
+    `bake` [n, 4] is passed to the vertex stage; faces with a corner outside `shown` [n] are not drawn. `light` is the
+    shaders' source of the light.
     """
 
     def __init__(
-        self, context: moderngl.Context, mesh: HeadMesh, bake: FloatArray, shown: NDArray[np.bool_] | None = None
+        self,
+        context: moderngl.Context,
+        mesh: HeadMesh,
+        bake: FloatArray,
+        shown: NDArray[np.bool_] | None = None,
+        light: str = shaders.LIGHT,
     ) -> None:
         self._morph = Morph(mesh)
         static = np.concatenate([mesh.uvs, mesh.local, bake], axis=1).astype("f4")
@@ -103,7 +109,7 @@ class GpuHead:
             if not len(quads):
                 continue
             program = context.program(
-                vertex_shader=shaders.VERSION + shaders.VERTEX, fragment_shader=shaders.fragment(material)
+                vertex_shader=shaders.VERSION + shaders.VERTEX, fragment_shader=shaders.fragment(material, light)
             )
             content = [
                 vertex_layout(program, self._moving, (("3f", "position"), ("3f", "normal"))),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import moderngl
 import numpy as np
 from numpy.typing import NDArray
@@ -167,13 +169,25 @@ def _visible(points: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 
 class Hair:
-    """All strands as ribbons that face the viewer."""
+    """All strands as ribbons that face the viewer.
 
-    def __init__(self, context: moderngl.Context, mesh: HeadMesh, seed: int = 23) -> None:
+    They grow on `mesh`; `onto` moves their points [n, 3] onto a head of another shape. `long` adds those that fall
+    behind the shoulders, `light` is the shaders' source of the light.
+    """
+
+    def __init__(
+        self,
+        context: moderngl.Context,
+        mesh: HeadMesh,
+        seed: int = 23,
+        onto: Callable[[FloatArray], FloatArray] = lambda points: points,
+        long: bool = True,
+        light: str = shaders.LIGHT,
+    ) -> None:
         rng = np.random.default_rng(seed)
-        parts = (_combed_strands(mesh, rng), _long_strands(rng))
+        parts = [_combed_strands(mesh, rng), *([_long_strands(rng)] if long else [])]
         points = np.concatenate([p for p, _ in parts])
-        light = np.concatenate([light for _, light in parts])
+        reached = np.concatenate([reach for _, reach in parts])
         count = len(points)
         tangent = _unit(np.gradient(points, axis=1))
         across = _unit(np.cross(tangent, _unit(np.array([0, 0, 10.0]) - points)))
@@ -183,7 +197,8 @@ class Hair:
         tone = np.broadcast_to(np.clip(rng.normal(0.42, 0.20, (count, 1)), 0, 1), (count, POINTS))
         follow = head_follow_weight(points.reshape(-1, 3)).reshape(count, POINTS)
         head_weight = np.maximum(follow, 1 - 1.0 * (points[..., 1] < -0.3))
-        strand = np.stack([t, tone, light, head_weight], axis=-1)
+        strand = np.stack([t, tone, reached, head_weight], axis=-1)
+        points = onto(points.reshape(-1, 3).astype(np.float32)).reshape(points.shape).astype(np.float64)
         corners = [
             np.concatenate([points + sign * across * width[..., None], tangent, strand], axis=-1) for sign in (-1, 1)
         ]
@@ -192,7 +207,7 @@ class Hair:
         a, b, c, d = index[:, :-1, 0], index[:, :-1, 1], index[:, 1:, 0], index[:, 1:, 1]
         triangles = np.stack([a, b, c, b, d, c], axis=-1)[_visible(points)].astype("i4")
         self._program = context.program(
-            vertex_shader=shaders.VERSION + VERTEX, fragment_shader=shaders.VERSION + shaders.LIGHT + FRAGMENT
+            vertex_shader=shaders.VERSION + VERTEX, fragment_shader=shaders.VERSION + light + FRAGMENT
         )
         self._array = context.vertex_array(
             self._program,

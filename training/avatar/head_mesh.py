@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -136,18 +136,28 @@ def _keep_radius(operator: sparse.csr_matrix, positions: FloatArray, ring: IntAr
     return (operator * (before / after) + rows * (1 - before / after)).tocsr()
 
 
-def build_head_mesh(seed: int = 7) -> HeadMesh:
-    """Shape, subdivide and join all surfaces; `seed` places the eyelashes."""
-    base = makehuman.load_base_mesh()
-    shaped = makehuman.shaped(base, SHAPE)
-    positions = shaped - base.joint("joint-head", shaped)
-    for group, offset in MOVED.items():
-        positions[np.unique(base.quads[group])] += np.array(offset, np.float32)
-    _relax_arms(positions)
-    surfaces = [_surface(base, positions, group) for group in GROUPS]
-    for strip in lashes.grow(base, positions, np.random.default_rng(seed)):
-        surfaces.append(_Surface(strip.operator, strip.quads, strip.uvs, Part.LASH))
-    return _join(surfaces, positions)
+class HeadBuilder:
+    """Makes heads of any shape with the same vertices: subdivision is linear, and computed once."""
+
+    def __init__(self, seed: int = 7) -> None:
+        """`seed` places the eyelashes."""
+        self._base = makehuman.load_base_mesh()
+        positions = self._placed(SHAPE)
+        self._surfaces = [_surface(self._base, positions, group) for group in GROUPS]
+        for strip in lashes.grow(self._base, positions, np.random.default_rng(seed)):
+            self._surfaces.append(_Surface(strip.operator, strip.quads, strip.uvs, Part.LASH))
+
+    def build(self, shape: Mapping[str, float] = SHAPE) -> HeadMesh:
+        """The head with these targets of MakeHuman at these strengths; without any, the presenter's."""
+        return _join(self._surfaces, self._placed(shape))
+
+    def _placed(self, shape: Mapping[str, float]) -> FloatArray:
+        shaped = makehuman.shaped(self._base, shape)
+        positions = shaped - self._base.joint("joint-head", shaped)
+        for group, offset in MOVED.items():
+            positions[np.unique(self._base.quads[group])] += np.array(offset, np.float32)
+        _relax_arms(positions)
+        return positions
 
 
 def _relax_arms(positions: FloatArray) -> None:

@@ -74,8 +74,8 @@ class LightBake:
             weight += cosine
         return total / weight
 
-    def key(self, count: int = 20, spread: float = 0.24) -> FloatArray:
-        """Share of the key light's soft box that is visible from each vertex, [n] in 0..1."""
+    def key(self, count: int = 20, spread: float = 0.24, towards: NDArray[np.float64] = KEY) -> FloatArray:
+        """Share of the soft box in the direction `towards` that is visible from each vertex, [n] in 0..1."""
         offsets = sphere(count) * spread
-        seen = [self.visible((KEY + o) / np.linalg.norm(KEY + o)) for o in offsets]
+        seen = [self.visible((towards + o) / np.linalg.norm(towards + o)) for o in offsets]
         return np.asarray(np.mean(seen, axis=0, dtype=np.float32))

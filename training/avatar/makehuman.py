@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import importlib.util
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -89,11 +90,13 @@ def load_target(path: Path) -> Target:
     )
 
 
+@cache
 def body_target(name: str) -> Target:
     """A target of body or face shape, such as `nose/nose-point-up`."""
     return load_target(data_dir() / "mpfb2" / "targets" / f"{name}.target.gz")
 
 
+@cache
 def face_unit(name: str) -> Target:
     """A target of facial expression by its ARKit-style name, such as `jawOpen`."""
     return load_target(data_dir() / "faceunits01" / "targets" / "faceunits" / f"{name}.target")
@@ -104,7 +107,7 @@ def face_unit_names() -> list[str]:
     return sorted(path.stem for path in (data_dir() / "faceunits01" / "targets" / "faceunits").glob("*.target"))
 
 
-def shaped(mesh: BaseMesh, shape: dict[str, float]) -> FloatArray:
+def shaped(mesh: BaseMesh, shape: Mapping[str, float]) -> FloatArray:
     """Positions [n, 3] of the mesh with the named shape targets applied at the given strengths."""
     positions = mesh.positions.copy()
     for name, strength in shape.items():

@@ -12,10 +12,10 @@ from PIL import Image
 
 from training.avatar import makehuman, projection
 from training.avatar.backdrop import Backdrop
-from training.avatar.clothes import Clothes
+from training.avatar.clothes import BLAZER_COLOUR, TOP_COLOUR, Clothes
 from training.avatar.gpu_head import GpuHead, Morph, triangles
 from training.avatar.hair import Hair
-from training.avatar.head_mesh import HeadMesh, Part, build_head_mesh
+from training.avatar.head_mesh import HeadBuilder, HeadMesh, Part
 from training.avatar.light_bake import LightBake
 from training.avatar.motion import IDLE_FRAMES, Pose, idle_state, talking_state
 from training.avatar.scalp import head_follow_weight, scalp_height
@@ -26,6 +26,8 @@ Picture = NDArray[np.uint8]
 
 IRIS_COLOUR = (0.135, 0.088, 0.046)
 HAIR_COLOUR = (0.060, 0.031, 0.017)
+LIP_COLOUR = (0.43, 0.125, 0.115)
+TEETH_COLOUR = (0.74, 0.69, 0.60)
 SAMPLES = 4
 SUPERSAMPLING = (2, 2)
 # Scaling the template to the square crop removes more rows than columns.
@@ -55,7 +57,7 @@ class Renderer:
     def __init__(self) -> None:
         self._context = moderngl.create_standalone_context(backend="egl")
         self._context.enable(moderngl.DEPTH_TEST)
-        mesh = build_head_mesh()
+        mesh = HeadBuilder().build()
         bake = _bake(self._context, mesh)
         self._targets: dict[tuple[int, int, int], tuple[moderngl.Framebuffer, moderngl.Framebuffer]] = {}
         self._whole = GpuHead(self._context, mesh, bake)
@@ -176,6 +178,10 @@ class Renderer:
             _set(program, "eye_point", tuple(projection.CAMERA))
             _set(program, "iris_colour", IRIS_COLOUR)
             _set(program, "hair_colour", HAIR_COLOUR)
+            _set(program, "lip_colour", LIP_COLOUR)
+            _set(program, "teeth_colour", TEETH_COLOUR)
+            _set(program, "top_colour", TOP_COLOUR)
+            _set(program, "blazer_colour", BLAZER_COLOUR)
 
 
 def _speech_part(context: moderngl.Context, mesh: HeadMesh, bake: FloatArray) -> GpuHead:

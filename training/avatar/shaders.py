@@ -21,14 +21,16 @@ void main() {
 }
 """
 
-LIGHT = """
-uniform vec3 eye_point;
+STUDIO_LIGHT = """
 const vec3 KEY = vec3(-0.52, 0.50, 0.69), FILL = vec3(0.80, 0.10, 0.59);
 const vec3 RIM_R = vec3(0.80, 0.30, -0.52), RIM_L = vec3(-0.86, 0.22, -0.46);
 const vec3 KEY_COLOUR = vec3(1.0, 0.93, 0.85) * 1.62, FILL_COLOUR = vec3(0.80, 0.88, 1.0) * 0.26;
 const vec3 RIM_COLOUR = vec3(1.0, 0.88, 0.74) * 2.2, RIM_COOL = vec3(0.62, 0.80, 1.0) * 1.3;
 const vec3 SKY = vec3(0.62, 0.68, 0.80) * 0.36, GROUND = vec3(0.60, 0.46, 0.40) * 0.24;
+"""
 
+LIGHTING = """
+uniform vec3 eye_point;
 vec3 wrapped(float cosine, vec3 wrap) { return clamp((vec3(cosine) + wrap) / (1.0 + wrap), 0.0, 1.0); }
 float lobe(vec3 n, vec3 v, vec3 l, float roughness) {
     vec3 h = normalize(v + l);
@@ -61,10 +63,12 @@ vec4 filmic(vec3 c) {
 }
 """
 
+LIGHT = STUDIO_LIGHT + LIGHTING
+
 _IN = "in vec3 world, n, l; in vec2 t; in vec4 b; out vec4 colour;\n"
 
 SKIN = """
-uniform sampler2D paint, masks; uniform vec2 paint_origin, paint_scale; uniform vec3 hair_colour;
+uniform sampler2D paint, masks; uniform vec2 paint_origin, paint_scale; uniform vec3 hair_colour, lip_colour;
 void main() {
     // Skin well below the neckline is covered by clothes.
     if (l.y + 0.62 * (l.z - 0.30) + 0.10 * l.x * l.x + 1.27 < -0.12) discard;
@@ -73,7 +77,7 @@ void main() {
     vec3 albedo = p.rgb * p.rgb;
     float lip = m.r, inside = m.b;
     vec3 normal = normalize(n), v = normalize(eye_point - world);
-    vec3 lip_tone = vec3(0.43, 0.125, 0.115) * (0.72 + 0.55 * p.a);
+    vec3 lip_tone = lip_colour * (0.72 + 0.55 * p.a);
     albedo = mix(albedo, lip_tone, 0.72 * smoothstep(0.10, 0.90, lip));
     albedo = mix(albedo, albedo * vec3(0.90, 0.66, 0.60), 0.40 * m.g);
     float front = smoothstep(0.62, 0.95, l.z);
@@ -132,14 +136,14 @@ void main() {
 """
 
 TEETH = """
-uniform float opening;
+uniform float opening; uniform vec3 teeth_colour;
 void main() {
     vec3 normal = normalize(n), v = normalize(eye_point - world);
     if (dot(normal, v) < 0.0) normal = -normal;
     float x = abs(l.x);
     float gap = min(min(x, abs(x - 0.092)), min(abs(x - 0.165), abs(x - 0.235)));
     float upper = step(t.y, 0.898);
-    vec3 albedo = vec3(0.74, 0.69, 0.60) * mix(0.62, 1.0, smoothstep(0.0, 0.016, gap));
+    vec3 albedo = teeth_colour * mix(0.62, 1.0, smoothstep(0.0, 0.016, gap));
     albedo = mix(albedo, vec3(0.48, 0.17, 0.16), smoothstep(-0.215, -0.190, l.y) * upper);
     float depth = smoothstep(0.50, 0.89, l.z), light = mix(0.06, 0.85, opening) * smoothstep(0.30, 0.14, x);
     float under_lip = mix(0.55, 1.0, smoothstep(-0.20, -0.29, l.y)) * mix(0.75, 1.0, upper);
@@ -176,6 +180,6 @@ void main() { colour = texture(picture, t); }
 """
 
 
-def fragment(material: str) -> str:
+def fragment(material: str, light: str = LIGHT) -> str:
     """Whole fragment source of a lit material."""
-    return VERSION + _IN + LIGHT + material
+    return VERSION + _IN + light + material
