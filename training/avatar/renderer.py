@@ -134,7 +134,7 @@ class Renderer:
             _write(program, "clip", clip)
             _write(program, "head", turn)
             _set(program, "breath", (0.028 * pose.breath, 0.030 * pose.breath, 0.0))
-            _set(program, "opening", _opening(units))
+            _set(program, "opening", opening(units))
         pixels = (size[0] * scale[0], size[1] * scale[1])
         target, resolved = self._framebuffers(pixels, samples)
         target.use()
@@ -145,7 +145,7 @@ class Renderer:
         if samples:
             self._context.copy_framebuffer(resolved, target)
         data = np.frombuffer(resolved.read(components=3, alignment=1), np.uint8)
-        return _shrunk(data.reshape(pixels[1], pixels[0], 3)[::-1], scale)
+        return shrunk(data.reshape(pixels[1], pixels[0], 3)[::-1], scale)
 
     def _framebuffers(self, size: tuple[int, int], samples: int) -> tuple[moderngl.Framebuffer, moderngl.Framebuffer]:
         key = (*size, samples)
@@ -180,6 +180,7 @@ class Renderer:
             _set(program, "hair_colour", HAIR_COLOUR)
             _set(program, "lip_colour", LIP_COLOUR)
             _set(program, "teeth_colour", TEETH_COLOUR)
+            _set(program, "hair_cover", 1.0)
             _set(program, "top_colour", TOP_COLOUR)
             _set(program, "blazer_colour", BLAZER_COLOUR)
 
@@ -209,7 +210,7 @@ def _write(program: moderngl.Program, name: str, data: bytes) -> None:
         program[name].write(data)
 
 
-def _shrunk(large: Picture, scale: tuple[int, int]) -> Picture:
+def shrunk(large: Picture, scale: tuple[int, int]) -> Picture:
     """The mean of each block of `scale` (columns, rows) pixels."""
     columns, rows = scale
     total = np.zeros((large.shape[0] // rows, large.shape[1] // columns, 3), np.uint16)
@@ -219,7 +220,7 @@ def _shrunk(large: Picture, scale: tuple[int, int]) -> Picture:
     return ((total + rows * columns // 2) // (rows * columns)).astype(np.uint8)
 
 
-def _opening(units: dict[str, float]) -> float:
+def opening(units: dict[str, float]) -> float:
     """Share of the light that reaches the teeth through the open lips, 0..1."""
     lips = sum(units.get(name, 0.0) for name in PARTING)
     return float(np.clip(units.get("jawOpen", 0.0) / 0.28 + 0.35 * lips, 0.0, 1.0))

@@ -68,7 +68,8 @@ LIGHT = STUDIO_LIGHT + LIGHTING
 _IN = "in vec3 world, n, l; in vec2 t; in vec4 b; out vec4 colour;\n"
 
 SKIN = """
-uniform sampler2D paint, masks; uniform vec2 paint_origin, paint_scale; uniform vec3 hair_colour, lip_colour;
+uniform sampler2D paint, masks; uniform vec2 paint_origin, paint_scale;
+uniform vec3 hair_colour, lip_colour; uniform float hair_cover;
 void main() {
     // Skin well below the neckline is covered by clothes.
     if (l.y + 0.62 * (l.z - 0.30) + 0.10 * l.x * l.x + 1.27 < -0.12) discard;
@@ -82,11 +83,11 @@ void main() {
     albedo = mix(albedo, albedo * vec3(0.90, 0.66, 0.60), 0.40 * m.g);
     float front = smoothstep(0.62, 0.95, l.z);
     albedo = mix(albedo, vec3(0.16, 0.035, 0.030), inside);
-    float scalp = smoothstep(-0.03, 0.10, b.w + 0.05 * (p.a - 0.5));
+    float scalp = hair_cover * smoothstep(-0.03, 0.10, b.w + 0.05 * (p.a - 0.5));
     albedo = mix(albedo, hair_colour * 0.35, scalp);
     float occlusion = mix(b.x, front * front * 0.55, inside), visible = mix(b.y, front * 0.35, inside);
     // Hair casts a soft shadow below the hairline.
-    occlusion *= mix(1.0, 0.62, smoothstep(-0.14, 0.02, b.w) * (1.0 - scalp));
+    occlusion *= mix(1.0, 0.62, hair_cover * smoothstep(-0.14, 0.02, b.w) * (1.0 - scalp));
     vec3 wrap = mix(vec3(0.42, 0.20, 0.13), vec3(0.1), scalp);
     vec3 c = albedo * diffuse(normal, occlusion, visible, wrap);
     float wet = max(lip, inside * 0.6);
