@@ -8,7 +8,8 @@ import jsonschema
 import pytest
 import yaml
 
-from orchestrator.http import speech_messages
+from conversation.turn.state import TurnState
+from orchestrator.http import conversation_messages, speech_messages
 from orchestrator.http.app import ROUTES
 from orchestrator.http.speech_messages import (
     Accepted,
@@ -32,9 +33,14 @@ DOCUMENT: dict[str, Any] = yaml.safe_load((ROOT / "docs/asyncapi.yaml").read_tex
 MESSAGES: dict[str, Any] = DOCUMENT["components"]["messages"]
 
 
-def check(message: dict[str, Any]) -> None:
+def check(message: dict[str, Any], prefix: str = "") -> None:
     """Raises ValidationError for a message that the document doesn't describe."""
-    jsonschema.Draft202012Validator(MESSAGES[message["type"]]["payload"]).validate(message)
+    jsonschema.Draft202012Validator(MESSAGES[prefix + message["type"]]["payload"]).validate(message)
+
+
+def check_conversation(message: dict[str, Any]) -> None:
+    """The same for the conversation's socket."""
+    check(message, "conversation_")
 
 
 def resolved(reference: str) -> Any:
@@ -124,3 +130,72 @@ async def test_what_a_server_really_sends_is_described(tmp_path: Path) -> None:
                 if seen.count("ended") == 3:
                     break
     assert set(seen) == {"accepted", "started", "position", "ended", "error"}
+
+
+SENT: tuple[conversation_messages.ServerMessage, ...] = (
+    conversation_messages.Ready(channel="main", language="en", voice=None, greeting=None),
+    conversation_messages.Ready(channel="main", language="zh-CN", voice="heart", greeting="Hello!", messages=4),
+    *(conversation_messages.State(state=state) for state in TurnState),
+    conversation_messages.Transcript(turn=1, text="What", final=False),
+    conversation_messages.Sentence(turn=1, text="It is noon."),
+    conversation_messages.Heard(turn=1, text=""),
+    conversation_messages.ToolCall(turn=1, id="call-1", name="weather", arguments="{}"),
+    conversation_messages.Ledger(turn=1, stages={"decided": 512.5}),
+    conversation_messages.ErrorMessage(code="a", message="b"),
+    *(conversation_messages.Ended(reason=reason) for reason in conversation_messages.EndReason),
+)
+
+
+def test_all_that_a_conversation_says_is_described() -> None:
+    kinds = {each.model_fields["type"].default for each in get_args(conversation_messages.ServerMessage)}
+    sent = {reference["$ref"].rpartition("/")[2] for reference in DOCUMENT["operations"]["answer"]["messages"]}
+    assert kinds == sent == {message.type for message in SENT}
+    for message in SENT:
+        check_conversation(json.loads(conversation_messages.written(message)))
+    reasons = MESSAGES["conversation_ended"]["payload"]["properties"]["reason"]["enum"]
+    assert set(reasons) == set(conversation_messages.EndReason)
+    assert set(MESSAGES["conversation_state"]["payload"]["properties"]["state"]["enum"]) == set(TurnState)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"type": "start", "sample_rate": 48_000},
+        {"type": "start", "sample_rate": 8_000, "channels": 2, "format": "pcm_s16le", "mode": "push"},
+        {"type": "start", "format": "text", "tools": [{"type": "function"}]},
+        {"type": "release"},
+        {"type": "interrupt"},
+        {"type": "text", "text": "What time is it?"},
+        {"type": "reset"},
+    ],
+)
+def test_what_the_document_allows_a_conversation_takes(message: dict[str, Any]) -> None:
+    check_conversation(message)
+    assert conversation_messages.read_message(json.dumps(message)).type == message["type"]
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        ({"type": "start"}, "bad_sample_rate"),
+        ({"type": "start", "sample_rate": 96_000}, "bad_sample_rate"),
+        ({"type": "start", "sample_rate": "16000"}, "bad_sample_rate"),
+        ({"type": "start", "sample_rate": 16_000, "channels": 3}, "bad_channels"),
+        ({"type": "start", "sample_rate": 16_000, "mode": "auto"}, "bad_mode"),
+        ({"type": "start", "sample_rate": 16_000, "format": "webm"}, "bad_format"),
+        ({"type": "start", "format": "text", "tools": [{}] * 65}, "bad_tools"),
+        ({"type": "text", "text": ""}, "bad_text"),
+        ({"type": "text", "text": "a" * 4_001}, "bad_text"),
+    ],
+)
+def test_what_a_conversation_refuses_the_document_forbids(message: dict[str, Any], code: str) -> None:
+    with pytest.raises(jsonschema.ValidationError):
+        check_conversation(message)
+    with pytest.raises(BadMessage) as refused:
+        conversation_messages.read_message(json.dumps(message))
+    assert refused.value.code == code
+
+
+def test_fields_of_a_conversations_start_are_the_same() -> None:
+    fields = set(MESSAGES["conversation_start"]["payload"]["properties"])
+    assert fields == set(conversation_messages.Start.model_fields)
