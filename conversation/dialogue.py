@@ -36,6 +36,7 @@ from conversation.turn.events import (
     PartFailed,
     Recognised,
     Released,
+    Remarked,
     Tapped,
     TimePassed,
     Typed,
@@ -87,13 +88,16 @@ class Dialogue:
         clock: Callable[[], float],
         history: Sequence[Message] = (),
         tools: Sequence[Tool] = (),
+        saw: Callable[[Event, Sequence[Action]], None] = lambda event, actions: None,
     ) -> None:
+        """`saw` is called with each event and what follows from it, before that is done."""
         self.machine = TurnMachine(rules, history)
         self._parts = parts
         self._language = rules.language
         self._tell = tell
         self._clock = clock
         self._tools = tools
+        self._saw = saw
         self._detector = VoiceDetector(parts.network)
         self._sound = KeptSound()
         self._events: asyncio.Queue[Callable[[float], Event]] = asyncio.Queue(_MOST_WAITING)
@@ -104,9 +108,13 @@ class Dialogue:
         """Hold the dialogue until this is cancelled, which ends what is being recognised and answered."""
         try:
             while True:
-                event = await self._next()
-                for action in self.machine.take(event):
+                event, was_told = await self._next()
+                actions = self.machine.take(event)
+                self._saw(event, actions)
+                for action in actions:
                     self._do(action)
+                if was_told:
+                    self._events.task_done()
         finally:
             works = [work for work in (self._recognising, self._asking) if work is not None]
             for work in works:
@@ -143,14 +151,23 @@ class Dialogue:
         """Something happened, as the mouth tells; it is given the time at which it is taken."""
         await self._events.put(event)
 
-    async def _next(self) -> Event:
+    async def remark(self, text: str) -> None:
+        """Say something that nobody asked for, unless something else goes on."""
+        await self.happened(lambda at_s: Remarked(at_s, text))
+
+    async def settled(self) -> None:
+        """Return once all that happened by now was taken."""
+        await self._events.join()
+
+    async def _next(self) -> tuple[Event, bool]:
+        """The next event, and whether it was told; else it is only time that passed."""
         due_s = self.machine.due_s
         try:
             async with asyncio.timeout(None if due_s is None else max(0.0, due_s - self._clock())):
                 event = await self._events.get()
         except TimeoutError:
-            return TimePassed(max(self._clock(), due_s or 0.0))
-        return event(self._clock())
+            return TimePassed(max(self._clock(), due_s or 0.0)), False
+        return event(self._clock()), True
 
     def _do(self, action: Action) -> None:
         parts = self._parts

@@ -20,9 +20,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Spoken:
-    """The next samples, mono int16 at the synthesiser's rate; `may_pause`: the next ones may be long in coming."""
+    """The next samples, mono int16 at the synthesiser's rate, of a sentence, which are counted from 0.
+
+    With `may_pause` they are the silence behind it, and the next ones may be long in coming.
+    """
 
     samples: NDArray[np.int16]
+    sentence: int
     may_pause: bool = False
 
 
@@ -47,10 +51,10 @@ async def spoken(
         ):
             async for block in held:
                 sound = True
-                yield Spoken(block)
+                yield Spoken(block, seen - 1)
         if sound:
             said = True
-            yield Spoken(np.zeros(round(sentence.pause_s * synthesiser.rate_hz), np.int16), may_pause=True)
+            yield Spoken(np.zeros(round(sentence.pause_s * synthesiser.rate_hz), np.int16), seen - 1, may_pause=True)
         else:
             logger.warning("the voice %s can't say a sentence of %d characters", voice.name, len(sentence.text))
     if not seen:

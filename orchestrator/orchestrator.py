@@ -39,6 +39,7 @@ from orchestrator.channels.setup import ChannelSetup, open_avatar
 from orchestrator.channels.store import ChannelStore
 from orchestrator.channels.view import ChannelState
 from orchestrator.clock import Clock, anchored_clock
+from orchestrator.conversations.register import Conversations
 from orchestrator.encoder_costs import EncoderCosts
 from orchestrator.exclusive import LockRefused, changing_avatar
 from orchestrator.filming import film_limits, open_film_service
@@ -109,6 +110,7 @@ class Orchestrator:
         self.decodings = Decodings(self.board, limits, self.metrics.speech_s.inc)
         self.arrivals = Arrivals()
         self.synthesiser = open_synthesiser(settings)
+        self.conversations = Conversations(self.clock, settings.conversation_kept_s)
         self.gate = open_gate(settings)
         self.requests = RateLimit(settings.requests_per_minute)
         self.upload_rate = RateLimit(settings.uploads_per_minute)
@@ -145,7 +147,7 @@ class Orchestrator:
             self._new_channel,
             self.board,
             settings.channel_limit,
-            self.ledger.forget,
+            self._forget_channel,
         )
         self.encoder_costs = EncoderCosts(settings)
         self.service_manager = ServiceManager()
@@ -174,6 +176,7 @@ class Orchestrator:
                     group.start_soon(keep_running, "the disk limits", self.disk_limits.run)
                     if self.synthesiser is not None:
                         group.start_soon(keep_running, "the synthesiser", self.synthesiser.run)
+                    group.start_soon(keep_running, "the conversations", self.conversations.run)
                     group.start_soon(keep_running, "the WebRTC viewers", self.audiences.run)
                     await self.channels.open(group)
                     group.start_soon(keep_running, "the watch on frames", self.on_air.run)
@@ -183,6 +186,7 @@ class Orchestrator:
             finally:
                 self.end_streams()
                 with anyio.CancelScope(shield=True):
+                    await self.conversations.aclose()
                     await self.decodings.aclose()
                     await self.arrivals.aclose()
                     await self.board.aclose()
@@ -206,8 +210,9 @@ class Orchestrator:
         return not self.stopping.is_set()
 
     def stop_accepting(self) -> None:
-        """Refuse new tasks from now on."""
+        """Refuse new tasks from now on, and end the conversations."""
         self.stopping.set()
+        self.conversations.stop()
 
     def end_streams(self) -> None:
         """End all event streams and previews, which have no end of their own."""
@@ -241,6 +246,10 @@ class Orchestrator:
             view = channel.view
             parts[f"channel {view.id}"] = PartHealth(view.state is ChannelState.RUNNING, view.summary)
         return parts
+
+    def _forget_channel(self, name: str) -> None:
+        self.ledger.forget(name)
+        self.conversations.forget(name)
 
     def _new_channel(self, definition: ChannelDefinition) -> Channel:
         return Channel(definition, self.setup, self.board, self.triton.wait, self.notices, self.metrics, self.ledger)

@@ -18,6 +18,7 @@ from pydantic_settings import (
 
 from orchestrator.access.loopback import is_loopback
 from orchestrator.fields import AvatarName, BitrateKbps, ChannelName, FadeFrames, Port, Preset, unknown
+from orchestrator.setting_groups.conversation import ConversationSettings
 from orchestrator.setting_groups.filming import FilmSettings
 from orchestrator.setting_groups.live_speech import LiveSpeechSettings
 from orchestrator.setting_groups.publishing import PublishingSettings
@@ -29,7 +30,18 @@ ENV_PREFIX = "LATENTSYNC_"
 CONFIG_VARIABLE = "LATENTSYNC_CONFIG"
 OTLP_VARIABLE = "OTEL_EXPORTER_OTLP_ENDPOINT"
 # Whose values are not repeated in errors: they may hold a key.
-_SECRETIVE = ("rtmp_url", "otlp_endpoint", "synthesiser_key", "synthesiser_url", "film_key", "film_url")
+_SECRETIVE = (
+    "rtmp_url",
+    "otlp_endpoint",
+    "synthesiser_key",
+    "synthesiser_url",
+    "responder_key",
+    "responder_url",
+    "recogniser_key",
+    "recogniser_url",
+    "film_key",
+    "film_url",
+)
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 
@@ -38,7 +50,14 @@ class SettingsError(ValueError):
 
 
 class Settings(
-    TritonSettings, LiveSpeechSettings, TextSettings, FilmSettings, PublishingSettings, WebRtcSettings, BaseSettings
+    TritonSettings,
+    LiveSpeechSettings,
+    TextSettings,
+    ConversationSettings,
+    FilmSettings,
+    PublishingSettings,
+    WebRtcSettings,
+    BaseSettings,
 ):
     """The settings of one server. Arguments beat the environment, which beats the TOML file, which beats the defaults.
 

@@ -104,7 +104,7 @@ class TellSentence:
 
 @dataclass(frozen=True)
 class TellHeard:
-    """What of the answer was heard, which is what stays of it in the history; once for each committed turn."""
+    """What of the answer was heard, which is what stays of it in the history; once for each turn."""
 
     turn: int
     text: str

@@ -64,6 +64,14 @@ class Typed:
 
 
 @dataclass(frozen=True)
+class Remarked:
+    """The avatar has something to say that nobody asked for, as a greeting; not said where anything else goes on."""
+
+    at_s: float
+    text: str
+
+
+@dataclass(frozen=True)
 class AnswerPiece:
     """The next piece of the answer, cut anywhere."""
 
@@ -152,6 +160,7 @@ Event = (
     | VoiceEnded
     | Recognised
     | Typed
+    | Remarked
     | AnswerPiece
     | AnswerEnded
     | PartFailed

@@ -18,6 +18,7 @@ from conversation.turn.events import (
     PositionHeard,
     Recognised,
     Released,
+    Remarked,
     SentencePlaced,
     SpeechEnd,
     SpeechOver,
@@ -35,7 +36,8 @@ class TurnMachine:
 
     A voice that lasts lets an answer fall silent at once. If there are words in it, the answer is over, and what was
     heard of it goes into the history before the words that interrupted it; if not, the answer goes on with the first
-    word that wasn't heard. Each turn is committed once, in order, and each committed one is closed by one TellHeard.
+    word that wasn't heard. Each turn is committed once, in order, and each committed one is closed by one TellHeard; so
+    is each remark that the avatar makes by itself, which is a turn of its own.
     """
 
     def __init__(self, rules: TurnRules, history: Iterable[Message] = ()) -> None:
@@ -67,6 +69,11 @@ class TurnMachine:
         if answer.is_held or answer.is_dropped:
             return TurnState.INTERRUPTED
         return TurnState.THINKING if answer.speech is None else TurnState.SPEAKING
+
+    @property
+    def turns(self) -> int:
+        """How many there were by now."""
+        return self._turns
 
     @property
     def due_s(self) -> float | None:
@@ -109,6 +116,8 @@ class TurnMachine:
                 if text.strip():
                     self._turns += 1
                     self._decided.append((self._turns, text.strip()))
+            case Remarked(at_s, text):
+                self._remark(at_s, text)
             case PartFailed():
                 self._note_failure(event)
             case LimitReached(_, code, message):
@@ -145,6 +154,13 @@ class TurnMachine:
         elif self._answer is not None and event.turn == self._answer.turn:
             self._actions.append(TellFault(event.code, event.message))
             self._answer.fail()
+
+    def _remark(self, at_s: float, text: str) -> None:
+        if text.strip() and self._answer is None and not self._decided and not self._ear.is_open:
+            self._turns += 1
+            self._answer = Answer(self._turns, at_s, self._rules, self._actions)
+            self._answer.add(at_s, text)
+            self._answer.end()
 
     def _settle(self) -> None:
         """Bring both sides together until nothing changes any more."""

@@ -21,6 +21,7 @@ from orchestrator.fields import (
     VoiceName,
     unknown,
 )
+from orchestrator.setting_groups.conversation import ConversationDefinition
 from speech.audio.frames import SilentFrames
 from streaming.address import SCHEMES, Address
 from streaming.targets import mask
@@ -33,6 +34,8 @@ Side = Annotated[int, Field(ge=64, le=4096, multiple_of=2)]
 Model = TypeVar("Model", bound=BaseModel)
 
 MAX_TARGETS = 8
+# Fields whose values hold keys, or may.
+_SECRETIVE = ("targets", "instead_of", "conversation.key", "conversation.url")
 _FILES = (".flv", ".ts", ".mp4", ".m3u8")
 
 
@@ -86,6 +89,7 @@ class DefinitionJson(TypedDict):
     x264_preset: str
     voice: str | None
     language: str | None
+    conversation: dict[str, Any] | None
 
 
 class ChannelDefinition(BaseModel):
@@ -103,6 +107,7 @@ class ChannelDefinition(BaseModel):
     x264_preset: Preset = "veryfast"
     voice: VoiceName | None = None
     language: LanguageTag | None = None
+    conversation: ConversationDefinition | None = None
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> ChannelDefinition:
@@ -118,8 +123,12 @@ class ChannelDefinition(BaseModel):
         return _validated_but_targets(cls, values)
 
     def differs_in_process(self, other: ChannelDefinition) -> bool:
-        """Whether the channel's process must begin anew to become the other: targets and the voice change within it."""
-        unheard = {"targets": other.targets, "voice": other.voice, "language": other.language}
+        """Whether the channel's process must begin anew to become the other.
+
+        Targets, the voice and the conversation change while it runs.
+        """
+        names = ("targets", "voice", "language", "conversation")
+        unheard = {name: getattr(other, name) for name in names}
         return self.model_copy(update=unheard) != other
 
     def addresses(self, recordings_dir: Path) -> tuple[str, ...]:
@@ -152,6 +161,7 @@ class ChannelDefinition(BaseModel):
             "x264_preset": self.x264_preset,
             "voice": self.voice,
             "language": self.language,
+            "conversation": None if self.conversation is None else self.conversation.as_json(),
         }
 
 
@@ -200,8 +210,9 @@ def _is_recording(target: str) -> bool:
 def _sentence(model: type[BaseModel], item: Any) -> str:
     name = ".".join(str(part) for part in item["loc"]) or "the channel"
     if item["type"] == "extra_forbidden":
-        return unknown(name[:40], model.model_fields, "field")
+        known = [*model.model_fields, *(f"conversation.{field}" for field in ConversationDefinition.model_fields)]
+        return unknown(name[:40], known, "field")
     value = item["input"]
     # A target holds a stream key; the input of a missing field is the whole object.
-    shown = isinstance(value, (int, float, str)) and not name.startswith(("targets", "instead_of"))
+    shown = isinstance(value, (int, float, str)) and not name.startswith(_SECRETIVE)
     return f"{name}: {item['msg'].removeprefix('Value error, ')}" + (f" (it is {value!r:.40})" if shown else "")

@@ -91,7 +91,9 @@ async def change_channel(request: Request) -> Response:
     values = await _json_object(request)
     if values.get("channel", channel.id) != channel.id:
         raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, "bad_channel", "channel: a channel's name can't be changed.")
-    definition = await _checked({**channel.definition.model_dump(), **values}, orchestrator)
+    definition = await _checked(
+        {**channel.definition.model_dump(), **_merged(channel.definition, values)}, orchestrator
+    )
     with _refusals(request):
         return JSONResponse((await orchestrator.channels.change(definition)).view.as_json())
 
@@ -187,6 +189,14 @@ async def _checked(values: dict[str, Any], orchestrator: Orchestrator) -> Channe
     except SynthesisError as error:
         raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, "bad_channel", f"voice: {error}") from None
     return definition
+
+
+def _merged(definition: ChannelDefinition, values: dict[str, Any]) -> dict[str, Any]:
+    """The change, with what it leaves out of the conversation as it is."""
+    changed = values.get("conversation")
+    if definition.conversation is None or not isinstance(changed, dict):
+        return values
+    return {**values, "conversation": definition.conversation.changed_by(changed)}
 
 
 def _cost(definition: ChannelDefinition, orchestrator: Orchestrator) -> EncoderCostJson | None:

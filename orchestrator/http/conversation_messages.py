@@ -96,7 +96,7 @@ class Ready(_Sent):
     language: str
     voice: str | None
     greeting: str | None
-    messages: int = Field(0, ge=0)
+    messages: int = 0
 
 
 class State(_Sent):

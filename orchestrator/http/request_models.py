@@ -14,6 +14,7 @@ from orchestrator.avatars.adding import face_point
 from orchestrator.avatars.store import checked_name
 from orchestrator.channels.definition import ChannelDefinition
 from orchestrator.fields import AVATAR_NAME, AvatarName, ChannelName, VoiceName
+from orchestrator.http.conversation_messages import LONGEST_TEXT
 from orchestrator.http.parameters import DIGITS, UploadedFile
 
 LIST_LIMIT = 1000
@@ -81,6 +82,12 @@ class SayBody(SayFields):
     """A text, and how it is said."""
 
     text: str
+
+
+class ChatBody(BaseModel):
+    """What the person says."""
+
+    text: str = Field(min_length=1, max_length=LONGEST_TEXT)
 
 
 class AvatarFields(BaseModel):

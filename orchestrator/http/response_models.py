@@ -6,6 +6,7 @@ from typing import Literal
 
 from typing_extensions import TypedDict
 
+from conversation.message import Role
 from latentsync.avatar import Loop
 from orchestrator.access.keys import Scope
 from orchestrator.avatars.preparations import AvatarTaskJson
@@ -65,6 +66,27 @@ class CancelledJson(TypedDict):
 
     cancelled: list[str]
     heard: dict[str, HeardJson]
+
+
+class SaidJson(TypedDict):
+    """One message of a conversation; of an answer it is what was heard."""
+
+    role: Role
+    text: str
+
+
+class ConversationJson(TypedDict):
+    """What was said in the conversation that is held on a channel, or in the last one that is remembered."""
+
+    channel: str
+    running: bool
+    messages: list[SaidJson]
+
+
+class ForgottenJson(TypedDict):
+    """How many messages were forgotten."""
+
+    forgotten: int
 
 
 class LedgerJson(TypedDict):

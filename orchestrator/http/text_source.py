@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import codecs
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import replace
 from http import HTTPStatus
 
 from conversation.saying import spoken
-from conversation.sentences import sentences
+from conversation.sentences import Sentence, sentences
 from conversation.synthesis.synthesiser import Synthesiser, SynthesisError, Voice, voice_of
 from orchestrator.http.errors import ApiError
 from orchestrator.orchestrator import Orchestrator
 from speech.audio.resampling import Framer
 from speech.log import SoundFrames
+
+Placed = Callable[[int, float, float], Awaitable[None]]
 
 _PIECE_S = 0.25  # a sentence must not hold up the event loop, nor come into the log as one
 
@@ -40,10 +42,27 @@ class TextSource:
         """The frames, a sentence after another; raises SynthesisError, after the frames of what came before it."""
         async with (
             aclosing(sentences(_decoded(blocks), self._language)) as cut,
-            aclosing(spoken(cut, self._synthesiser, self._voice, self._clock)) as sound,
+            aclosing(self.frames_of(cut)) as frames,
         ):
+            async for part in frames:
+                yield part
+
+    async def frames_of(
+        self, cut: AsyncIterator[Sentence], placed: Placed | None = None
+    ) -> AsyncGenerator[SoundFrames, None]:
+        """The same of sentences; `placed` is told the number of each once it is synthesised, and from which to which
+        second of the sound it lasts. One that the voice can't say has no length.
+        """
+        number, start = -1, 0
+        async with aclosing(spoken(cut, self._synthesiser, self._voice, self._clock)) as sound:
             async for part in sound:
                 samples, most = part.samples, round(_PIECE_S * self.rate_hz)
+                if placed is not None and part.sentence != number:
+                    for unsaid in range(number + 1, part.sentence):
+                        await placed(unsaid, self.samples / self.rate_hz, self.samples / self.rate_hz)
+                    number, start = part.sentence, self.samples
+                if placed is not None and part.may_pause:
+                    await placed(number, start / self.rate_hz, self.samples / self.rate_hz)
                 for first in range(0, len(samples), most):
                     frames = self._framer.push(samples[first : first + most, None])
                     if part.may_pause and first + most >= len(samples):
@@ -58,11 +77,16 @@ def text_source(orchestrator: Orchestrator, channel_id: str, voice: str | None, 
     """What says texts on a channel, in its own voice where none is named; raises ApiError, SynthesisError."""
     synthesiser = orchestrator.synthesiser
     if synthesiser is None:
-        message = "This server says no texts: its setting synthesiser is none."
-        raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "no_synthesiser", message)
+        raise no_synthesiser()
     definition = orchestrator.channels[channel_id].definition
     found = voice_of(synthesiser, voice or definition.voice, rate or 1.0)
     return TextSource(synthesiser, found, definition.language or found.language or "en", time.monotonic)
+
+
+def no_synthesiser() -> ApiError:
+    """The answer of a server that says no texts."""
+    message = "This server says no texts: its setting synthesiser is none."
+    return ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "no_synthesiser", message)
 
 
 async def _decoded(blocks: AsyncIterator[bytes]) -> AsyncIterator[str]:

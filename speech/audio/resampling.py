@@ -32,8 +32,8 @@ class Framer:
         self.channels = channels
         self._received = 0
         self._framed = 0
-        self._heard = _Track(rate_hz, CONTRACT.sample_rate_hz)
-        self._sound = _Track(rate_hz, SOUND_RATE_HZ)
+        self._heard = Track(rate_hz, CONTRACT.sample_rate_hz)
+        self._sound = Track(rate_hz, SOUND_RATE_HZ)
 
     @property
     def received(self) -> int:
@@ -62,8 +62,8 @@ class Framer:
         return SoundFrames(heard.reshape(count, _HEARD), sound.reshape(count, SOUND_FRAME_SAMPLES))
 
 
-class _Track:
-    """The source at one other rate, as far as it was resampled and not taken."""
+class Track:
+    """A mono source at one other rate, as far as it was resampled and not taken; `waiting` samples are."""
 
     def __init__(self, rate_hz: int, to_rate_hz: int) -> None:
         # soxr's filters for variable rates: flat to 0.9 of the band with -112 dB beyond it, as HQ's, and with 10 to
@@ -73,9 +73,11 @@ class _Track:
         self.waiting = 0
 
     def push(self, mono: NDArray[np.float32]) -> None:
+        """The source's next samples, in the range of int16."""
         self._append(mono if self._resampler is None else self._resampler.resample_chunk(mono))
 
     def end(self) -> None:
+        """Nothing follows: what the resampler still holds comes out."""
         if self._resampler is not None:
             self._append(self._resampler.resample_chunk(np.zeros(0, np.float32), last=True))
 

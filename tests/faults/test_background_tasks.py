@@ -30,13 +30,19 @@ ELSEWHERE = {
     "orchestrator/avatars/preparations.py": "no avatar is prepared",
     "orchestrator/avatars/films.py": "no film is ordered; tests/orchestrator/http/test_films.py has its faults",
     "orchestrator/tasks/store.py": "the store can be written",
-    "conversation/dialogue.py": "no route holds a dialogue yet; tests/conversation/test_dialogue.py has its faults",
 }
 FINAL = ("done", "failed", "cancelled")
 # Places that only live speech passes.
 BY_SOCKET = ("orchestrator/http/speech_socket.py",)
 BY_TEXT = ("conversation/sentences.py", "conversation/synthesis/holding.py")
 BY_WHOLE_TEXT = ("orchestrator/tasks/arrivals.py",)
+TALK = "/v1/channels/main/conversation"
+BY_TALK = (
+    "conversation/dialogue.py",
+    "orchestrator/conversations/",
+    "orchestrator/http/answer_speech.py",
+    "orchestrator/http/conversation_socket.py",
+)
 BY_BODY = ("orchestrator/http/speech_body.py", "speech/audio/live_container.py")
 
 
@@ -54,8 +60,15 @@ async def say(server: RunningServer, seconds: float) -> str:
 async def test_stream_goes_on_and_no_task_is_lost(tmp_path: Path, place: StartingPlace) -> None:
     failing = FailingOnce(place)
     asyncio.get_running_loop().set_task_factory(failing)
-    # One that runs no process, and is not asked for anything.
-    settings = settings_in(tmp_path, synthesiser="openai", synthesiser_url="http://127.0.0.1:9")
+    # One that runs no process, and is not asked for anything; nobody answers, and that is said.
+    settings = settings_in(
+        tmp_path,
+        synthesiser="openai",
+        synthesiser_url="http://127.0.0.1:9",
+        responder="openai",
+        responder_url="http://127.0.0.1:9",
+        conversation_apology="One is said.",
+    )
     ended = False
     task_ids: list[str] = []
     try:
@@ -67,7 +80,7 @@ async def test_stream_goes_on_and_no_task_is_lost(tmp_path: Path, place: Startin
             await server.task(task_ids[0], "streaming")
             server.models.gate.clear()
             task_ids.append(await say(server, 0.5))  # its faces are being made when the fault comes
-            async with speaking_live(server, place.file):
+            async with speaking_live(server, place):
                 failing.fail()
                 await asyncio.sleep(0.1)
                 server.models.gate.set()
@@ -90,8 +103,9 @@ async def test_stream_goes_on_and_no_task_is_lost(tmp_path: Path, place: Startin
 
 
 @asynccontextmanager
-async def speaking_live(server: RunningServer, file: str) -> AsyncIterator[None]:
+async def speaking_live(server: RunningServer, place: StartingPlace) -> AsyncIterator[None]:
     """Somebody speaks live, where the place lies on that way; what becomes of it is told to nobody here."""
+    file = place.file
     if file in BY_SOCKET:
         async with open_socket(server, PATH) as socket:
             await send(socket, START, tone(0.5))
@@ -113,6 +127,18 @@ async def speaking_live(server: RunningServer, file: str) -> AsyncIterator[None]
         assert answer.status_code == 202, answer.text
         yield
         synthesiser.gate.set()
+    elif file.startswith(BY_TALK):
+        server.orchestrator.synthesiser = synthesiser = ToneSynthesiser()
+        synthesiser.gate.clear()
+        start = {"sample_rate": 16_000} if "recogniser" in place.source else {"format": "text"}
+        async with open_socket(server, TALK) as socket:
+            await send(socket, {"type": "start", **start}, {"type": "text", "text": "Hello."})
+            await asyncio.sleep(1.0)
+            yield
+            # What hadn't begun yet, or is over already, begins now.
+            await send(socket, {"type": "interrupt"}, {"type": "text", "text": "Hello again."})
+            synthesiser.gate.set()
+            await asyncio.sleep(0.5)
     elif file in BY_BODY:
         sending = asyncio.create_task(server.http.put(PATH, content=slowly(wav(3.0))))
         await asyncio.sleep(1.0)

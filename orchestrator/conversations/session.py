@@ -1,0 +1,252 @@
+"""One conversation with one person on one channel: sound and text in, events out; it knows no connection."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from conversation.dialogue import Dialogue, Parts
+from conversation.message import Message, Role
+from conversation.response.responder import Tool, ToolCall
+from conversation.turn.actions import (
+    Action,
+    Commit,
+    TellFault,
+    TellHeard,
+    TellSentence,
+    TellState,
+    TellTranscript,
+)
+from conversation.turn.events import Event, LimitReached
+from conversation.turn.state import TurnState
+from orchestrator.clock import Clock
+from orchestrator.conversations.echo_reference import EchoReference
+from orchestrator.conversations.mouth import ChannelMouth
+from orchestrator.conversations.parts import SessionParts
+from orchestrator.conversations.plan import ConversationPlan
+from orchestrator.conversations.session_events import Called, Ending, Over, Ready, SessionEvent, TurnPassed
+from orchestrator.conversations.speaking import NewSpeech
+from orchestrator.conversations.turn_passages import TurnPassages
+
+_CLOSING_S = 3.0
+_WATCHED_S = 0.25
+
+logger = logging.getLogger(__name__)
+
+Tell = Callable[[SessionEvent | Over], None]
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How the client talks: by a button, by typing alone, and with tools of its own.
+
+    Where nobody `greets`, the avatar says nothing by itself.
+    """
+
+    pushed: bool = False
+    typed: bool = False
+    greets: bool = True
+    tools: Sequence[Tool] = ()
+
+
+class ConversationSession:
+    """Holds one dialogue after another, a new one at each reset; its methods are called on one event loop.
+
+    `hear`, `release`, `interrupt` and `type` wait where the dialogue has too much to do, and are without effect where
+    none is held.
+    """
+
+    def __init__(
+        self,
+        plan: ConversationPlan,
+        manner: Manner,
+        parts: SessionParts,
+        new_speech: NewSpeech,
+        tell: Tell,
+        clock: Clock,
+        history: Sequence[Message] = (),
+    ) -> None:
+        self.plan = plan
+        self.messages = tuple(history)
+        """What was said, without the prompt; of the dialogue that is held up to its latest turn."""
+        self._manner = manner
+        self._parts = parts
+        self._new_speech = new_speech
+        self.tell = tell
+        self._clock = clock
+        self._dialogue: Dialogue | None = None
+        self._mouth: ChannelMouth | None = None
+        self._echo = EchoReference(clock)
+        self._passages: TurnPassages | None = None
+        self._turns_before = 0
+        self._turn = 0
+        self._ending: Ending | None = None
+        self._stop = asyncio.Event()
+        self.ended = asyncio.Event()
+        """Set when `run` is over."""
+        self._began_s = self._active_s = self._changed_s = clock()
+        self._remarks = 0
+        self._forgets = False
+
+    @property
+    def ending(self) -> Ending | None:
+        """Why the conversation ends, None while it is held."""
+        return self._ending
+
+    def end(self, ending: Ending) -> None:
+        """Let `run` end; what is being said falls silent, and the first reason counts."""
+        self._ending = self._ending or ending
+        self._stop.set()
+
+    async def run(self) -> Ending:
+        """Hold the conversation to its end; returns why it ended. Raises nothing but CancelledError."""
+        async with self._parts.running():
+            while self._ending is None:
+                self._stop.clear()
+                await self._hold()
+        return self._ending
+
+    async def hear(self, sound: NDArray[np.int16]) -> None:
+        """The microphone's next samples, mono at 16 kHz."""
+        if self._dialogue is not None and self._mouth is not None:
+            await self._dialogue.hear(sound, self._echo.of(len(sound), self._mouth.sounding))
+
+    async def release(self) -> None:
+        """The utterance is over."""
+        if self._dialogue is not None:
+            await self._dialogue.release()
+
+    async def interrupt(self) -> None:
+        """Fall silent."""
+        if self._dialogue is not None:
+            await self._dialogue.tap()
+
+    async def type(self, text: str) -> None:
+        """A turn that is text."""
+        if self._dialogue is not None:
+            await self._dialogue.type(text)
+
+    async def remark(self, text: str) -> None:
+        """Say something that nobody asked for, unless something else goes on."""
+        if self._dialogue is not None:
+            await self._dialogue.remark(text)
+
+    def reset(self) -> None:
+        """Forget what was said, and begin again."""
+        self._forgets = True
+        self._stop.set()
+
+    async def _hold(self) -> None:
+        """One dialogue, to the end of the conversation or to a reset."""
+        plan, kept = self.plan, self.messages
+        prompt = (Message(Role.SYSTEM, plan.prompt),) if plan.prompt else ()
+        network = await asyncio.to_thread(self._parts.network)
+
+        async def happened(event: Callable[[float], Event]) -> None:
+            await dialogue.happened(event)
+
+        passages = self._passages = TurnPassages(self._passed)
+        mouth = self._mouth = ChannelMouth(self._new_speech, happened, passages.moved)
+        dialogue = Dialogue(
+            Parts(network, self._parts.recogniser, self._parts.responder, mouth),
+            plan.turn_rules(self._manner.pushed),
+            self._told,
+            self._clock,
+            (*prompt, *kept),
+            self._manner.tools,
+            self._saw,
+        )
+        self._dialogue = dialogue
+        running = asyncio.create_task(dialogue.run(), name="conversation dialogue")
+        watching = asyncio.create_task(self._watch(dialogue), name="conversation watch")
+        stopping = asyncio.create_task(self._stop.wait(), name="conversation stop")
+        try:
+            greeting = plan.greeting if self._manner.greets and not kept else ""
+            self.tell(Ready(len(kept), greeting))
+            if greeting:
+                await dialogue.remark(greeting)
+            await asyncio.wait({running, watching, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            self._note_failure(running, watching)
+            await self._fall_silent(dialogue, mouth)
+        finally:
+            self._dialogue = None
+            tasks = (running, watching, stopping)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await mouth.abandon()
+            self._turns_before += dialogue.machine.turns
+            self.messages = () if self._forgets else _said(dialogue)
+            self._forgets = False
+
+    async def _fall_silent(self, dialogue: Dialogue, mouth: ChannelMouth) -> None:
+        """End what is being said, and wait until it is known what of it was heard."""
+        try:
+            async with asyncio.timeout(_CLOSING_S):
+                await dialogue.tap()
+                await dialogue.settled()
+                await mouth.aclose()
+                await dialogue.settled()
+        except TimeoutError:
+            logger.warning("channel %s: the end of an answer is not known after %g s", self.plan.channel, _CLOSING_S)
+
+    def _note_failure(self, *tasks: asyncio.Task[None]) -> None:
+        for task in tasks:
+            if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+                logger.error("the conversation on channel %s failed", self.plan.channel, exc_info=error)
+                self.end(Ending.FAILED)
+
+    async def _watch(self, dialogue: Dialogue) -> None:
+        """Limits of time, and remarks where nobody speaks."""
+        plan = self.plan
+        while True:
+            now_s = self._clock()
+            if now_s - self._began_s >= plan.limit_s and not dialogue.machine.is_closed:
+                message = f"The conversation has lasted for {plan.limit_s:g} s. Begin another one."
+                await dialogue.happened(lambda at_s: LimitReached(at_s, "conversation_too_long", message))  # noqa: B023
+            if now_s - self._active_s >= plan.unused_s:
+                self.end(Ending.UNUSED)
+            quiet_s = now_s - self._changed_s if dialogue.machine.state is TurnState.LISTENING else 0.0
+            if plan.remarks and self._manner.greets and quiet_s >= plan.remark_after_s:
+                await dialogue.remark(plan.remarks[self._remarks % len(plan.remarks)])
+                self._remarks += 1
+                self._changed_s = now_s
+            await asyncio.sleep(_WATCHED_S)
+
+    def _saw(self, event: Event, actions: Sequence[Action]) -> None:
+        if self._passages is not None:
+            self._passages.saw(event, actions)
+        machine = self._dialogue.machine if self._dialogue is not None else None
+        if machine is not None and machine.is_closed and machine.state is TurnState.LISTENING:
+            self.end(Ending.LIMIT)
+
+    def _told(self, told: Action | ToolCall) -> None:
+        match told:
+            case Commit(turn):
+                self._turn, self._active_s = turn, self._clock()
+            case ToolCall():
+                self.tell(Called(self._turn + self._turns_before, told))
+            case TellState(state):
+                self._changed_s = self._clock()
+                if state is TurnState.HEARING:
+                    self._active_s = self._changed_s
+                self.tell(told)
+            case TellTranscript() | TellSentence() | TellHeard():
+                self.tell(dataclasses.replace(told, turn=told.turn + self._turns_before))
+                if isinstance(told, TellHeard) and self._dialogue is not None and not self._forgets:
+                    self.messages = _said(self._dialogue)
+            case TellFault():
+                self.tell(told)
+
+    def _passed(self, turn: int, stages_s: dict[str, float]) -> None:
+        self.tell(TurnPassed(turn + self._turns_before, stages_s))
+
+
+def _said(dialogue: Dialogue) -> tuple[Message, ...]:
+    return tuple(message for message in dialogue.machine.history if message.role is not Role.SYSTEM)

@@ -1,0 +1,80 @@
+"""The answers of a conversation as speeches of its channel, in the way of every other text that is said."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+
+import numpy as np
+from numpy.typing import NDArray
+
+from conversation.sentences import Sentence
+from conversation.synthesis.synthesiser import SynthesisError
+from orchestrator.conversations.speaking import SpeechRefused
+from orchestrator.http.errors import ApiError
+from orchestrator.http.live_speech import LiveSpeech
+from orchestrator.http.text_source import text_source
+from orchestrator.orchestrator import Orchestrator
+from orchestrator.tasks.task import Task
+from speech.source import SpeechSource
+
+
+class AnswerSpeech:
+    """One answer: a task of the channel, into whose log its sentences are synthesised one after another."""
+
+    def __init__(self, orchestrator: Orchestrator, channel_id: str) -> None:
+        self._orchestrator = orchestrator
+        self._channel_id = channel_id
+        self._speech: LiveSpeech | None = None
+        self._is_cancelled = False
+
+    async def run(
+        self,
+        sentences: AsyncIterator[Sentence],
+        placed: Callable[[int, float, float], Awaitable[None]],
+        changed: Callable[[Task], Awaitable[None]],
+    ) -> Task | None:
+        """As of `ChannelSpeech`. Whatever ends this early ends the task, too."""
+        try:
+            source = text_source(self._orchestrator, self._channel_id, None, None)
+            speech = await LiveSpeech.begin(
+                self._orchestrator, self._channel_id, {}, None, source, SpeechSource.TEXT
+            )  # fmt: skip
+        except (ApiError, SynthesisError, KeyError) as error:
+            raise _refused(error, self._channel_id) from None
+        self._speech = speech
+        async with aclosing(source.frames_of(sentences, placed)) as frames:
+            receiving = asyncio.create_task(speech.receive(frames), name=f"conversation-{speech.task.id}")
+            final: Task | None = None
+            try:
+                if self._is_cancelled:
+                    await self._cancel(speech)
+                final = await speech.follow(changed)
+            finally:
+                receiving.cancel()
+                await asyncio.wait({receiving})
+                if final is None:
+                    await self._cancel(speech)  # its conversation ends with the server, and isn't said after it
+        return final
+
+    async def cancel(self) -> None:
+        """Fade out, and end the task."""
+        self._is_cancelled = True
+        if self._speech is not None:
+            await self._cancel(self._speech)
+
+    def sounding(self, until_s: float, count: int) -> NDArray[np.int16] | None:
+        """As of `ChannelSpeech`."""
+        return None if self._speech is None else self._speech.sounding(until_s, count)
+
+    async def _cancel(self, speech: LiveSpeech) -> None:
+        channel = self._orchestrator.channels.get(self._channel_id)
+        if channel is not None:  # else its tasks are cancelled already
+            await channel.cancel(speech.task.id)
+
+
+def _refused(error: ApiError | SynthesisError | KeyError, channel_id: str) -> SpeechRefused:
+    if isinstance(error, KeyError):
+        return SpeechRefused("unknown_channel", f"There is no channel {channel_id!r} any more.")
+    return SpeechRefused(error.code, error.message)
