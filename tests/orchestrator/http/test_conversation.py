@@ -1,0 +1,176 @@
+"""Conversations with a channel: typed over the socket and as chat, one at a time, and remembered."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from tests.support.chat_provider import ChatExchange, ChatProvider
+from tests.support.sockets import refusal, send
+from tests.support.talk_client import (
+    LONG,
+    TALK,
+    conversation,
+    noon,
+    over,
+    talking,
+    talking_server,
+)
+
+
+async def test_each_answer_is_one_speech_whose_sentences_are_all_heard(tmp_path: Path) -> None:
+    async with talking_server(tmp_path) as server, talking(server) as talk:
+        await talk.say("Hello there")
+        heard = await talk.until("heard")
+        assert talk.texts("sentence") == [
+            "Hello!", "I answer by simple rules until a language model is connected.",
+        ]  # fmt: skip
+        assert heard["text"] == " ".join(talk.texts("sentence"))
+        states = [message["state"] for message in talk.told if message["type"] == "state"]
+        assert states == ["thinking", "speaking"]
+        await talk.until("state", state="listening")
+        tasks = (await server.http.get("/v1/tasks")).json()["tasks"]
+        assert [(task["state"], task["source"]) for task in tasks] == [("done", "text")]
+        ledger = next(message for message in talk.told if message["type"] == "ledger")
+        assert list(ledger["stages"]) == [
+            "decided", "text", "first_token", "first_sentence", "first_sound", "first_face", "encoded",
+        ]  # fmt: skip
+        assert list(ledger["stages"].values()) == sorted(ledger["stages"].values())
+
+
+async def test_an_interrupted_answer_leaves_in_the_history_what_was_heard(tmp_path: Path) -> None:
+    async with talking_server(tmp_path) as server, talking(server) as talk:
+        await talk.say(LONG)
+        await talk.until("ledger")
+        await asyncio.sleep(1.0)
+        await send(talk.socket, {"type": "interrupt"})
+        heard = (await talk.until("heard"))["text"]
+        whole = LONG.removeprefix("Say ")
+        assert heard and whole.startswith(heard) and heard != whole
+        task = (await server.http.get("/v1/tasks")).json()["tasks"][0]
+        assert task["state"] == "cancelled"
+        # ToneSynthesiser says 0.1 s for each letter, so that the words tell the time.
+        letters = sum(char.isalpha() for char in heard)
+        next_word = whole[len(heard) :].split()[0]
+        assert letters * 0.1 - 0.05 <= task["frames"]["heard"] * 0.04 <= (letters + len(next_word)) * 0.1 + 0.05
+        assert (await conversation(server))["messages"] == [
+            {"role": "user", "text": LONG},
+            {"role": "assistant", "text": heard},
+        ]
+
+
+async def test_a_turn_typed_into_an_answer_ends_it_and_is_answered(tmp_path: Path) -> None:
+    async with talking_server(tmp_path) as server, talking(server) as talk:
+        await talk.say(LONG)
+        await talk.until("ledger")
+        await asyncio.sleep(0.6)
+        await talk.say("Say done.")
+        first, second = await talk.until("heard"), await talk.until("heard")
+        assert first["turn"] < second["turn"] and 0 < len(first["text"]) < len(LONG)
+        assert second["text"] == "done."
+
+
+async def test_a_second_conversation_is_refused_until_the_first_is_over(tmp_path: Path) -> None:
+    async with talking_server(tmp_path) as server:
+        async with talking(server):
+            assert await refusal(server, TALK) == (409, "conversation_running")
+            chat = await server.http.post("/v1/channels/main/chat", json={"text": "Hello"})
+            assert (chat.status_code, chat.json()["error"]["code"]) == (409, "conversation_running")
+        async with talking(server):
+            assert (await conversation(server))["running"]
+
+
+async def test_what_was_said_is_forgotten_after_its_time(tmp_path: Path) -> None:
+    async with talking_server(tmp_path, conversation_kept_s=0.3) as server:
+        async with talking(server) as talk:
+            await talk.say("Say hi.")
+            await talk.until("heard")
+        assert (await over(server))["messages"]
+        await asyncio.sleep(0.35)
+        assert (await conversation(server))["messages"] == []
+
+
+async def test_a_reset_begins_again_in_the_same_connection(tmp_path: Path) -> None:
+    async with talking_server(tmp_path, conversation_greeting="Good day.") as server, talking(server) as talk:
+        greeted = await talk.until("heard")
+        assert greeted["text"] == "Good day."
+        await talk.say(LONG)
+        await talk.until("ledger")
+        answer = await server.http.delete(TALK)
+        assert answer.json() == {"forgotten": 1}
+        ready = await talk.until("ready")
+        assert (ready["messages"], ready["greeting"]) == (0, "Good day.")
+        again = await talk.until("heard")
+        assert again["text"] == "Good day." and again["turn"] > greeted["turn"] + 1
+        assert [message["text"] for message in (await conversation(server))["messages"]] == ["Good day."]
+
+
+async def test_the_avatar_remarks_something_where_nobody_speaks(tmp_path: Path) -> None:
+    remarks = ("Still here.", "Ask me.")
+    settings: dict[str, Any] = {"conversation_remarks": remarks, "conversation_remark_after_s": 0.5}
+    async with talking_server(tmp_path, **settings) as server, talking(server) as talk:
+        assert [(await talk.until("heard"))["text"] for _ in remarks] == list(remarks)
+
+
+async def test_limits_end_a_conversation_and_say_why(tmp_path: Path) -> None:
+    async with talking_server(tmp_path, conversation_turns=1) as server, talking(server) as talk:
+        await talk.say("Say one.")
+        assert (await talk.until("ended"))["reason"] == "limit"
+        assert [message["code"] for message in talk.told if message["type"] == "error"] == ["too_many_turns"]
+        assert talk.texts("heard") == ["one."]
+        await talk.socket.wait_closed()
+        assert talk.socket.close_code == 1000
+    async with talking_server(tmp_path, conversation_unused_s=0.3) as server, talking(server) as talk:
+        assert (await talk.until("ended"))["reason"] == "unused"
+
+
+async def test_chat_answers_one_turn_with_events_and_goes_on_with_the_next(tmp_path: Path) -> None:
+    async with talking_server(tmp_path) as server:
+        for text in ("Say one.", "Say two."):
+            answer = await server.http.post("/v1/channels/main/chat", json={"text": text})
+            assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/event-stream")
+            events = [line.removeprefix("event: ") for line in answer.text.splitlines() if line.startswith("event: ")]
+            assert events[0] == "transcript" and events[-2:] == ["heard", "done"] and "sentence" in events
+        assert [message["text"] for message in (await over(server))["messages"]] == [
+            "Say one.",
+            "one.",
+            "Say two.",
+            "two.",
+        ]
+        wrong = await server.http.post("/v1/channels/main/chat", json={"text": ""})
+        assert (wrong.status_code, wrong.json()["error"]["code"]) == (422, "bad_text")
+
+
+async def test_the_prompt_the_history_and_tools_reach_the_language_model_and_its_calls_the_client(
+    tmp_path: Path,
+) -> None:
+    async def calls(exchange: ChatExchange) -> None:
+        function = {"name": "clock", "arguments": '{"zone": "UTC"}'}
+        await exchange.stream()
+        await exchange.delta(tool_calls=[{"index": 0, "id": "call-1", "function": function}])
+        await exchange.done()
+
+    tools = [{"type": "function", "function": {"name": "clock"}}]
+    async with ChatProvider(noon).running() as provider:
+        settings: dict[str, Any] = {
+            "responder": "openai",
+            "responder_url": provider.url,
+            "responder_key": "sk-settings",
+        }
+        settings["conversation_prompt"] = "You are a clock."
+        async with talking_server(tmp_path, **settings) as server, talking(server, tools=tools) as talk:
+            await talk.say("What time is it?")
+            await talk.until("heard")
+            provider.answer = calls
+            await talk.say("In UTC?")
+            called = await talk.until("tool_call")
+            assert (called["id"], called["name"], called["arguments"]) == ("call-1", "clock", '{"zone": "UTC"}')
+            assert called["turn"] == (await talk.until("heard"))["turn"]
+    asked = provider.seen[-1]
+    assert asked.json["tools"] == tools
+    assert asked.headers["authorization"] == "Bearer sk-settings"
+    assert asked.json["messages"] == [
+        {"role": "system", "content": "You are a clock."},
+        {"role": "user", "content": "What time is it?"},
+        {"role": "assistant", "content": "It is noon."},
+        {"role": "user", "content": "In UTC?"},
+    ]
