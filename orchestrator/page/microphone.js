@@ -1,4 +1,4 @@
-// The microphone as blocks of s16le at 48 kHz.
+// The microphone as blocks of s16le, at 48 kHz where a worklet says nothing else.
 
 export const RATE_HZ = 48_000;
 
@@ -8,30 +8,34 @@ const REASONS = {
   NotReadableError: "The microphone is used by another program.",
 };
 
+const CAPTURE = { module: "/page/capture.js", name: "capture", options: { sampleRate: RATE_HZ } };
+
 export class Microphone {
-  // Opens it; `take(buffer, peak)` is given each block. Throws an Error with a sentence for the person.
-  static async open(take) {
+  // Opens it; `take(buffer, peak)` is given each block, and `lost` is called where the device ends by itself.
+  // Throws an Error with a sentence for the person, and a `reason`: "insecure", or the name of the browser's error.
+  static async open(take, worklet = CAPTURE, lost = () => {}) {
     if (!navigator.mediaDevices?.getUserMedia || !window.AudioWorkletNode) {
-      throw new Error("The microphone needs https, or the address http://127.0.0.1.");
+      throw failure("insecure", "The microphone needs https, or the address http://127.0.0.1.");
     }
     let stream;
     try {
       // The avatar's own voice, from the loudspeakers, must not be said again.
       stream = await navigator.mediaDevices.getUserMedia({ audio: { echoCancellation: true, channelCount: 1 } });
     } catch (error) {
-      throw new Error(REASONS[error.name] ?? `The microphone can't be opened: ${error.message}`);
+      throw failure(error.name, REASONS[error.name] ?? `The microphone can't be opened: ${error.message}`);
     }
-    const context = new AudioContext({ sampleRate: RATE_HZ });
+    const context = new AudioContext(worklet.options);
     const microphone = new Microphone(stream, context);
     try {
-      await context.audioWorklet.addModule("/page/capture.js");
+      await context.audioWorklet.addModule(worklet.module);
       await context.resume();
     } catch (error) {
       microphone.close();
       throw error;
     }
-    const capture = new AudioWorkletNode(context, "capture");
+    const capture = new AudioWorkletNode(context, worklet.name);
     capture.port.onmessage = ({ data }) => take(data.buffer, data.peak);
+    stream.getAudioTracks()[0].onended = lost;
     context.createMediaStreamSource(stream).connect(capture).connect(context.destination);  // its output is silence
     return microphone;
   }
@@ -44,4 +48,8 @@ export class Microphone {
     this.stream.getTracks().forEach((track) => track.stop());
     this.context.close();
   }
+}
+
+function failure(reason, sentence) {
+  return Object.assign(new Error(sentence), { reason });
 }
