@@ -1,4 +1,4 @@
-"""The page at /: static files beside this package."""
+"""The pages at / and /talk: static files beside this package."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "style-src 'self'",
         "img-src 'self' data:",
         "connect-src 'self'",
+        "manifest-src 'self'",
         "media-src 'self' blob:",  # MediaSource plays from a blob: address
         "base-uri 'none'",
         "form-action 'none'",
@@ -34,6 +35,16 @@ async def _index(request: Request) -> Response:
     return FileResponse(FOLDER / "index.html", media_type="text/html", headers={"Cache-Control": "no-cache"})
 
 
+async def _talk(request: Request) -> Response:
+    return FileResponse(FOLDER / "talk" / "index.html", media_type="text/html", headers={"Cache-Control": "no-cache"})
+
+
+async def _talk_worker(request: Request) -> Response:
+    # Of its own accord a browser lets a worker serve what lies below its folder, and not /talk itself.
+    headers = {"Cache-Control": "no-cache", "Service-Worker-Allowed": "/talk"}
+    return FileResponse(FOLDER / "talk" / "worker.js", media_type="text/javascript", headers=headers)
+
+
 class _Files(StaticFiles):
     """Starlette hands them WebSockets too, and they would fail at one."""
 
@@ -41,4 +52,9 @@ class _Files(StaticFiles):
         await (super().__call__ if scope["type"] == "http" else unknown_path)(scope, receive, send)
 
 
-ROUTES = [Route("/", _index), Mount("/page", _Files(directory=FOLDER))]
+ROUTES = [
+    Route("/", _index),
+    Route("/talk", _talk),
+    Route("/talk/worker.js", _talk_worker),
+    Mount("/page", _Files(directory=FOLDER)),
+]

@@ -1,0 +1,112 @@
+// One conversation over its WebSocket, which comes back by itself after it was lost.
+
+import { request } from "../key.js";
+
+export const RATE_HZ = 16_000;
+
+const RETRY_MS = [500, 1000, 2000, 4000];
+const MOST_WAITING_BYTES = 160_000;  // 5 s of sound; what is older helps nobody in a conversation
+const GOOD_MS = 5000;
+
+export class Conversation {
+  // `on` has a function for each type of message, and `lost(why)`: "lost", "refused", "silent_server" or a sentence.
+  constructor(channelUrl, on) {
+    Object.assign(this, { channelUrl, on });
+    this.socket = null;
+    this.wanted = false;
+    this.mode = "push";
+    this.slow = false;
+  }
+
+  get open() {
+    return this.socket?.readyState === WebSocket.OPEN;
+  }
+
+  // Connects, and connects again, until `close`.
+  async run() {
+    this.wanted = true;
+    for (let failures = 0; this.wanted; ) {
+      const began = performance.now();
+      const opened = await this.#connected();
+      if (!this.wanted) return;
+      failures = opened && performance.now() - began > GOOD_MS ? 0 : failures + 1;
+      const why = await this.#refusal(opened);
+      if (!this.wanted) return;
+      this.on.lost(why);
+      await new Promise((resolve) => setTimeout(resolve, RETRY_MS[Math.min(failures, RETRY_MS.length - 1)]));
+    }
+  }
+
+  close() {
+    this.wanted = false;
+    this.socket?.close();
+  }
+
+  // How the end of what a person says is known: by a pause ("open"), or by `release` ("push").
+  listen(mode) {
+    this.mode = mode;
+    this.#send({ type: "start", format: "pcm_s16le", sample_rate: RATE_HZ, channels: 1, mode });
+  }
+
+  // A block of the microphone; false where the network takes no more.
+  sound(buffer) {
+    if (!this.open) return true;
+    this.slow = this.socket.bufferedAmount > MOST_WAITING_BYTES;
+    if (!this.slow) this.socket.send(buffer);
+    return !this.slow;
+  }
+
+  release() {
+    this.#send({ type: "release" });
+  }
+
+  interrupt() {
+    this.#send({ type: "interrupt" });
+  }
+
+  write(text) {
+    return this.#send({ type: "text", text });
+  }
+
+  reset() {
+    this.#send({ type: "reset" });
+  }
+
+  #send(message) {
+    if (!this.open) return false;
+    this.socket.send(JSON.stringify(message));
+    return true;
+  }
+
+  // Resolves once the connection has ended, with whether it ever was open.
+  #connected() {
+    const url = new URL(`${this.channelUrl}/conversation`, location.href);
+    url.protocol = url.protocol.replace("http", "ws");
+    const socket = this.socket = new WebSocket(url, ["latentsync"]);
+    socket.binaryType = "arraybuffer";
+    let opened = false;
+    socket.onopen = () => {
+      opened = true;
+      this.listen(this.mode);
+    };
+    socket.onmessage = ({ data }) => {
+      if (typeof data !== "string") return;
+      const message = JSON.parse(data);
+      this.on[message.type]?.(message);
+    };
+    return new Promise((resolve) => {
+      socket.onclose = () => resolve(opened);
+    });
+  }
+
+  // Why there is no connection; browsers keep the answer to a refused socket from scripts.
+  async #refusal(opened) {
+    try {
+      const response = await request(this.channelUrl, { cache: "no-store" });  // asks for the key where it is missing
+      if (!response.ok) return (await response.json()).error.message;
+      return opened ? "lost" : "refused";
+    } catch {
+      return "silent_server";
+    }
+  }
+}
