@@ -14,6 +14,7 @@ from inference.launcher import require_free_ports
 from inference.supervisor import TritonSupervisor
 from orchestrator.avatars.adding import add_avatar
 from orchestrator.exclusive import replacing_repository, running_triton, serving
+from orchestrator.lan import Invitation, invite, on_lan, welcome
 from orchestrator.observability.metrics import triton_restarts
 from orchestrator.orchestrator import Orchestrator, open_gate
 from orchestrator.server import require_free_address, run_server
@@ -24,31 +25,37 @@ from processes.stop_signals import StopSignals
 Tell = Callable[[str], None]
 
 
-async def demo(settings: Settings, tell: Tell, signals: StopSignals) -> None:
+async def demo(settings: Settings, tell: Tell, signals: StopSignals, lan: bool = False) -> None:
     """Fetch, export, start Triton, prepare the avatar, serve; returns after a signal, with everything stopped.
 
+    With `lan` phones of the local network can talk with it: over HTTPS, by a new key.
+
     Each step is done once: a second start finds its results. Raises what the steps raise, with nothing left running;
-    before all of them NoKeys, LockRefused where another process works in the data folder, and ServerFailed or
+    before all of them NoLan, NoKeys, LockRefused where another process works in the data folder, and ServerFailed or
     TritonLaunchError where a port is taken.
     """
     # What is missing or taken is told now, and not after a minute of preparing.
-    open_gate(settings)
+    if lan:
+        settings = on_lan(settings)
+    else:
+        open_gate(settings)
     with serving(settings, "demo"):
         require_free_address(settings)
         require_free_ports(triton_options(settings))
+        invitation = invite(settings) if lan else None  # not before: the key of a demo that runs is in use
         await _prepare_files(settings, tell)
         with running_triton(settings, "demo"):
-            await _run(settings, tell, signals)
+            await _run(settings, tell, signals, invitation)
 
 
-async def _run(settings: Settings, tell: Tell, signals: StopSignals) -> None:
+async def _run(settings: Settings, tell: Tell, signals: StopSignals, invitation: Invitation | None) -> None:
     tell("Starting Triton …")
     triton = TritonSupervisor(triton_options(settings))
     await triton.start()
     try:
         tell("Preparing the avatar …")
         await add_avatar(settings, settings.checkpoint_dir / "avatar" / "idle.mp4", settings.avatar)
-        await _serve(settings, triton, tell, signals)
+        await _serve(settings, triton, signals, lambda: tell(_welcome(settings, invitation)))
     finally:
         signals.ignore()
         tell("Stopping …")
@@ -70,12 +77,14 @@ async def _prepare_files(settings: Settings, tell: Tell) -> None:
     await asyncio.to_thread(export)
 
 
-async def _serve(settings: Settings, triton: TritonSupervisor, tell: Tell, signals: StopSignals) -> None:
+async def _serve(
+    settings: Settings, triton: TritonSupervisor, signals: StopSignals, started: Callable[[], None]
+) -> None:
     orchestrator = Orchestrator(settings)
     triton.restarted = triton_restarts(orchestrator.metrics.registry).inc
     async with anyio.create_task_group() as group:
         group.start_soon(triton.run)
-        await run_server(orchestrator, signals, lambda: tell(_welcome(settings)))
+        await run_server(orchestrator, signals, started)
         group.cancel_scope.cancel()
 
 
@@ -85,7 +94,9 @@ def _welcome_of_texts(settings: Settings, address: str) -> list[str]:
     return [f'  Let it say a text:   curl {address}/v1/channels/{settings.channel_id}/say -d \'{{"text": "Hello."}}\'']
 
 
-def _welcome(settings: Settings) -> str:
+def _welcome(settings: Settings, invitation: Invitation | None) -> str:
+    if invitation is not None:
+        return welcome(invitation)
     address = f"http://{settings.http_host}:{settings.http_port}"
     lines = [
         "",

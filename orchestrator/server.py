@@ -6,6 +6,7 @@ import contextlib
 import errno
 import logging
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 
 import anyio
@@ -30,14 +31,16 @@ logger = logging.getLogger(__name__)
 
 
 class ServerFailed(RuntimeError):
-    """The server can't listen; the message says why."""
+    """The server can't listen, or its certificate can't be used; the message says why."""
 
 
 class OrchestratorServer(uvicorn.Server):
     """Shuts down in this order: refuse new tasks → drain, with a limit → end streams → close connections → channels."""
 
     def __init__(self, orchestrator: Orchestrator, started: Callable[[], None] = lambda: None) -> None:
+        """Raises ServerFailed where the certificate of the settings can't be used."""
         settings = orchestrator.settings
+        _require_usable_certificate(settings)
         super().__init__(
             uvicorn.Config(
                 create_app(orchestrator),
@@ -45,6 +48,8 @@ class OrchestratorServer(uvicorn.Server):
                 ws=WebSocketConnection,
                 host=settings.http_host,
                 port=settings.http_port,
+                ssl_certfile=settings.https_certificate,
+                ssl_keyfile=settings.https_key,
                 lifespan="off",  # the orchestrator runs around the server: when it fails, the server ends
                 log_config=None,
                 access_log=False,  # the middleware writes one with the request's id
@@ -137,6 +142,16 @@ async def run_server(
 def require_free_address(settings: Settings) -> None:
     """Raises ServerFailed where the server couldn't listen now."""
     _bound(settings.http_host, settings.http_port).close()
+
+
+def _require_usable_certificate(settings: Settings) -> None:
+    if settings.https_certificate is None:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.https_certificate, settings.https_key)
+    except OSError as error:  # ssl.SSLError too
+        files = f"https_certificate={settings.https_certificate} and https_key={settings.https_key}"
+        raise ServerFailed(f"{files} can't be used ({error}): they must be a PEM certificate and its key") from None
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -20,6 +20,7 @@ from orchestrator.access.loopback import is_loopback
 from orchestrator.fields import AvatarName, BitrateKbps, ChannelName, FadeFrames, Port, Preset, unknown
 from orchestrator.setting_groups.conversation import ConversationSettings
 from orchestrator.setting_groups.filming import FilmSettings
+from orchestrator.setting_groups.https import HttpsSettings
 from orchestrator.setting_groups.live_speech import LiveSpeechSettings
 from orchestrator.setting_groups.publishing import PublishingSettings
 from orchestrator.setting_groups.text import TextSettings
@@ -50,6 +51,7 @@ class SettingsError(ValueError):
 
 
 class Settings(
+    HttpsSettings,
     TritonSettings,
     LiveSpeechSettings,
     TextSettings,
@@ -185,6 +187,8 @@ class Settings(
         "triton_secret_file",
         "ffmpeg",
         "keys_file",
+        "https_certificate",
+        "https_key",
         "tls_ca_file",
         "turn_secret_file",
         "film_workflow",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from pathlib import Path
 
 from starlette.requests import Request
@@ -10,6 +11,8 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
+from orchestrator.access.certificate import authority_of
+from orchestrator.http.errors import ApiError
 from orchestrator.http.unknown_path import unknown_path
 
 FOLDER = Path(__file__).resolve().parent.parent / "page"
@@ -45,6 +48,17 @@ async def _talk_worker(request: Request) -> Response:
     return FileResponse(FOLDER / "talk" / "worker.js", media_type="text/javascript", headers=headers)
 
 
+async def _talk_authority(request: Request) -> Response:
+    """The CA that a phone may trust, where the server has one of its own; it is public, as all certificates are."""
+    chain = request.app.state.orchestrator.settings.https_certificate
+    authority = None if chain is None else authority_of(chain)
+    if authority is None:
+        message = "This server has no CA of its own: what signed its certificate is known to browsers, or it has none."
+        raise ApiError(HTTPStatus.NOT_FOUND, "no_authority", message)
+    headers = {"Content-Disposition": 'attachment; filename="latentsync-realtime.crt"'}
+    return Response(authority, media_type="application/x-x509-ca-cert", headers=headers)
+
+
 class _Files(StaticFiles):
     """Starlette hands them WebSockets too, and they would fail at one."""
 
@@ -56,5 +70,6 @@ ROUTES = [
     Route("/", _index),
     Route("/talk", _talk),
     Route("/talk/worker.js", _talk_worker),
+    Route("/talk/authority.crt", _talk_authority),
     Mount("/page", _Files(directory=FOLDER)),
 ]

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -87,8 +88,11 @@ async def running(
     await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
     try:
         assert started.is_set(), "the server ended before it had started"
-        url = f"http://{settings.http_host}:{settings.http_port}"
-        async with httpx.AsyncClient(base_url=url, timeout=30) as http:
+        scheme, trusted = "http", None
+        if settings.https_certificate is not None:
+            scheme, trusted = "https", ssl.create_default_context(cafile=settings.https_certificate)
+        url = f"{scheme}://{settings.http_host}:{settings.http_port}"
+        async with httpx.AsyncClient(base_url=url, timeout=30, verify=trusted or True) as http:
             yield RunningServer(orchestrator, models, server, http)
     finally:
         server.stop()
