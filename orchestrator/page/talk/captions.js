@@ -8,6 +8,7 @@ export class Captions {
   constructor(list, interim) {
     Object.assign(this, { list, interim });
     this.lines = new Map();  // by connection, side and turn
+    this.resumes = new WeakMap();  // of each line the place up to which it was said again
     this.connection = 0;
   }
 
@@ -28,19 +29,30 @@ export class Captions {
   // A further sentence of the answer.
   sentence({ turn, text }) {
     const line = this.#line("avatar", turn);
+    if (this.resumes.has(line)) {
+      const at = line.textContent.indexOf(text, this.resumes.get(line));
+      this.resumes.set(line, at + text.length);
+      if (at >= 0) return;  // said again
+    }
     line.append(line.textContent && !/[。！？]$/.test(line.textContent) ? ` ${text}` : text);
     this.#follow();
+  }
+
+  // The person speaks into the answer. Where that turns out to be no words, the rest of it is said again.
+  interrupted() {
+    for (const line of this.lines.values()) this.resumes.set(line, 0);
   }
 
   // What of the answer was heard, once it has ended.
   heard({ turn, text }) {
     const line = this.lines.get(this.#name("avatar", turn));
-    const said = line?.textContent ?? "";
-    const heard = text.trim().length;
-    if (!line || heard >= said.trim().length) return;
+    if (!line) return;
+    const said = line.textContent;
+    const end = endOf(text, said);
+    if (!said.slice(end).trim()) return;
     const rest = document.createElement("s");
-    rest.textContent = said.slice(heard);
-    line.replaceChildren(said.slice(0, heard), rest);
+    rest.textContent = said.slice(end);
+    line.replaceChildren(said.slice(0, end), rest);
   }
 
   clear() {
@@ -76,4 +88,12 @@ export class Captions {
   #follow() {
     this.list.scrollTop = this.list.scrollHeight;
   }
+}
+
+// Where a text ends that begins another one, whose spaces may differ.
+function endOf(beginning, text) {
+  let left = beginning.replace(/\s/g, "").length;
+  let end = 0;
+  for (; end < text.length && left; end++) left -= /\S/.test(text[end]);
+  return end;
 }

@@ -7,14 +7,16 @@ export const RATE_HZ = 16_000;
 const RETRY_MS = [500, 1000, 2000, 4000];
 const MOST_WAITING_BYTES = 160_000;  // 5 s of sound; what is older helps nobody in a conversation
 const GOOD_MS = 5000;
+const SWITCH_MS = 100;
 
 export class Conversation {
   // `on` has a function for each type of message, and `lost(why)`: "lost", "refused", "silent_server" or a sentence.
   constructor(channelUrl, on) {
     Object.assign(this, { channelUrl, on });
     this.socket = null;
-    this.wanted = false;
+    this.running = null;
     this.mode = "push";
+    this.switched = false;
     this.slow = false;
   }
 
@@ -24,28 +26,39 @@ export class Conversation {
 
   // Connects, and connects again, until `close`.
   async run() {
-    this.wanted = true;
-    for (let failures = 0; this.wanted; ) {
+    const run = this.running = {};  // another one may begin before this one has noticed its end
+    this.switched = false;
+    for (let failures = 0; this.running === run; ) {
       const began = performance.now();
       const opened = await this.#connected();
-      if (!this.wanted) return;
+      if (this.running !== run) return;
       failures = opened && performance.now() - began > GOOD_MS ? 0 : failures + 1;
+      const switched = this.switched;
+      this.switched = opened && switched;  // the server may still see the connection before: the first refusal is no news
+      if (switched) {
+        await sleep(SWITCH_MS);
+        continue;
+      }
       const why = await this.#refusal(opened);
-      if (!this.wanted) return;
+      if (this.running !== run) return;
       this.on.lost(why);
-      await new Promise((resolve) => setTimeout(resolve, RETRY_MS[Math.min(failures, RETRY_MS.length - 1)]));
+      await sleep(RETRY_MS[Math.min(failures, RETRY_MS.length - 1)]);
     }
   }
 
   close() {
-    this.wanted = false;
+    this.running = null;
     this.socket?.close();
   }
 
-  // How the end of what a person says is known: by a pause ("open"), or by `release` ("push").
+  // How the end of what a person says is known: by a pause ("open"), or by `release` ("push"). A connection keeps its
+  // mode, so another one takes its place, which goes on with what was said; an answer that is being said ends by it.
   listen(mode) {
+    if (mode === this.mode) return;
     this.mode = mode;
-    this.#send({ type: "start", format: "pcm_s16le", sample_rate: RATE_HZ, channels: 1, mode });
+    if (!this.open) return;
+    this.switched = true;
+    this.socket.close();
   }
 
   // A block of the microphone; false where the network takes no more.
@@ -87,7 +100,7 @@ export class Conversation {
     let opened = false;
     socket.onopen = () => {
       opened = true;
-      this.listen(this.mode);
+      this.#send({ type: "start", format: "pcm_s16le", sample_rate: RATE_HZ, channels: 1, mode: this.mode });
     };
     socket.onmessage = ({ data }) => {
       if (typeof data !== "string") return;
@@ -109,4 +122,8 @@ export class Conversation {
       return "silent_server";
     }
   }
+}
+
+function sleep(ms) {
+  return new Promise((resolve) => setTimeout(resolve, ms));
 }

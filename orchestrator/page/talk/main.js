@@ -61,6 +61,11 @@ function showButtons() {
   showState();
 }
 
+// After the microphone was shut: another connection would end what is being said, so that is waited for.
+function settleMode() {
+  if (state === "listening" && !talking.isOpen) conversation.listen("push");
+}
+
 function showLacks(lacks) {
   const list = element("missing");
   list.hidden = !lacks.length;
@@ -125,7 +130,11 @@ const conversation = new Conversation(channelUrl, {
     lost = false;
     showState("listening");
   },
-  state: ({ state: now }) => { if (`state_${now}` in STRINGS.en) showState(now); },
+  state: ({ state: now }) => {
+    if (now === "interrupted") captions.interrupted();
+    if (`state_${now}` in STRINGS.en) showState(now);
+    settleMode();
+  },
   transcript: (heard) => captions.transcript(heard),
   sentence: (said) => captions.sentence(said),
   heard: (what) => captions.heard(what),
@@ -144,7 +153,10 @@ const conversation = new Conversation(channelUrl, {
 
 const talking = new Talking(conversation, hold, open, {
   level: (peak) => { element("level").value = peak; },
-  changed: showButtons,
+  changed: () => {
+    showButtons();
+    settleMode();
+  },
   begun: () => {
     tell(null);
     if (CUTTABLE.includes(state)) conversation.interrupt();

@@ -57,12 +57,11 @@ export class Talking {
     this.on.level(0);
   }
 
-  // Ends the open microphone; what was said until now is an utterance.
+  // Ends the open microphone; what was said until now is an utterance. The answer to it is awaited in the same mode.
   shut() {
     if (!this.isOpen) return;
     this.isOpen = false;
     this.conversation.release();
-    this.conversation.listen("push");
     this.on.changed();
   }
 

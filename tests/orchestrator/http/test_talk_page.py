@@ -141,6 +141,23 @@ async def test_tap_on_the_face_interrupts_and_what_nobody_heard_is_struck_out(
     await expect(page.locator("#cut")).to_be_disabled()
 
 
+async def test_answer_that_goes_on_after_a_cough_is_captioned_once(page: Page, far: ScriptedConversation) -> None:
+    for sentence in ("It is four.", "The sun sets at six.", "Good night."):
+        far.say("sentence", turn=1, text=sentence)
+    far.say("state", state="speaking")
+    far.say("state", state="interrupted")
+    await expect(page.locator("#state")).to_have_text("I hear you")
+    far.say("state", state="speaking")
+    for sentence in ("sets at six.", "Good night.", "Sleep well."):
+        far.say("sentence", turn=1, text=sentence)
+    said = "AvatarIt is four. The sun sets at six. Good night. Sleep well."
+    await expect(captions(page)).to_have_text([said])
+    far.say("heard", turn=1, text="It is four. The sun  sets at six. Good night. Sleep well.")
+    far.say("state", state="listening")
+    await expect(page.locator("#state")).to_have_text("Ready")
+    await expect(page.locator("#captions s")).to_have_count(0)
+
+
 async def test_who_holds_the_button_while_the_avatar_speaks_interrupts_it(
     page: Page, far: ScriptedConversation
 ) -> None:
@@ -159,10 +176,16 @@ async def test_open_microphone_is_heard_until_it_is_shut(page: Page, far: Script
     await expect(page.locator("#state")).to_have_text("Listening")
     while len(far.sound) < 16_000:
         await asyncio.sleep(0.05)
+    far.say("state", state="speaking")
+    await expect(page.locator("#state")).to_have_text("Speaking")
     await page.click("#open")
     await far.until("release")
+    await asyncio.sleep(0.3)
+    assert far.connections == 2, "another connection would end the answer"
+    far.say("state", state="listening")
     assert (await far.until("start", 3))["mode"] == "push"
     await expect(page.locator("#state")).to_have_text("Ready")
+    await expect(page.locator("#message")).to_be_hidden()
     assert await page.evaluate("document.getElementById('level').value") == 0
 
 
