@@ -7,9 +7,9 @@ import contextlib
 import logging
 from asyncio.subprocess import PIPE, Process
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from processes.tethered import tethered
 
@@ -18,6 +18,7 @@ _LONGEST_LINE = 256 * 1024
 
 logger = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
+Taken = TypeVar("Taken", contravariant=True)
 
 
 class ProcessAway(RuntimeError):
@@ -50,6 +51,52 @@ async def line(output: asyncio.StreamReader) -> bytes:
     return await output.readuntil(b"\n")
 
 
+class _Asked(Protocol[Taken]):
+    """A request that is under way."""
+
+    def take(self, answer: Taken) -> bool:
+        """The next answer; returns whether it was the last one to this request."""
+        ...
+
+    def fail(self, error: Exception) -> None:
+        """No further answer comes."""
+        ...
+
+
+class _OneAnswer(Generic[Answer]):
+    def __init__(self) -> None:
+        self.answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+
+    def take(self, answer: Answer) -> bool:
+        if not self.answer.done():  # else nobody waits for it any more
+            self.answer.set_result(answer)
+        return True
+
+    def fail(self, error: Exception) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(error)
+
+
+class _ManyAnswers(Generic[Answer]):
+    """Who asks says how many there may be, so the queue needs no bound of its own."""
+
+    def __init__(self, is_last: Callable[[Answer], bool]) -> None:
+        self.answers: asyncio.Queue[Answer | Exception] = asyncio.Queue()
+        self.is_over = False
+        self.is_left = False
+        self._is_last = is_last
+
+    def take(self, answer: Answer) -> bool:
+        self.is_over = self._is_last(answer)
+        if not self.is_left:
+            self.answers.put_nowait(answer)
+        return self.is_over
+
+    def fail(self, error: Exception) -> None:
+        self.is_over = True
+        self.answers.put_nowait(error)
+
+
 class AskedProcess(Generic[Answer]):
     """Requests are bytes at its standard input, answers come at its standard output, in the same order.
 
@@ -70,7 +117,8 @@ class AskedProcess(Generic[Answer]):
         self._read = read
         self._process: Process | None = None
         self._ready = asyncio.Event()
-        self._asked: deque[asyncio.Future[Answer]] = deque()
+        self._asked: deque[_Asked[Answer]] = deque()
+        self._answered_s = 0.0  # when the latest answer came
         self._problem = "it has not started yet"
 
     async def run(self) -> None:
@@ -84,6 +132,53 @@ class AskedProcess(Generic[Answer]):
 
     async def ask(self, request: bytes) -> Answer:
         """What answers; raises ProcessAway and ProcessDied."""
+        process = await self._ready_process()
+        asked = _OneAnswer[Answer]()
+        self._send(process, asked, request)
+        try:
+            async with asyncio.timeout(self._patience.answer_s):
+                return await asked.answer
+        except TimeoutError:
+            raise self._hung(process) from None
+
+    async def ask_for_many(
+        self, request: bytes, is_last: Callable[[Answer], bool], stop: bytes
+    ) -> AsyncGenerator[Answer, None]:
+        """Each answer as it comes, up to the last one; raises ProcessAway and ProcessDied.
+
+        Closing it sends `stop`, which has no answer of its own: the process ends the request by its last answer soon.
+        A process that answers someone else meanwhile isn't hung.
+        """
+        process = await self._ready_process()
+        asked = _ManyAnswers(is_last)
+        self._send(process, asked, request)
+        try:
+            while True:
+                answer = await self._next_of_many(process, asked)
+                if isinstance(answer, Exception):
+                    raise answer
+                yield answer
+                if is_last(answer):
+                    return
+        finally:
+            asked.is_left = True
+            if not asked.is_over and process.stdin is not None and not process.stdin.is_closing():
+                process.stdin.write(stop)
+
+    async def _next_of_many(self, process: Process, asked: _ManyAnswers[Answer]) -> Answer | Exception:
+        loop, answer_s = asyncio.get_running_loop(), self._patience.answer_s
+        since_s = loop.time()
+        while True:
+            waited_s = loop.time() - max(since_s, self._answered_s)
+            if waited_s >= answer_s:
+                raise self._hung(process)
+            try:
+                async with asyncio.timeout(answer_s - waited_s):
+                    return await asked.answers.get()
+            except TimeoutError:
+                continue  # the process may have answered someone else
+
+    async def _ready_process(self) -> Process:
         patience = self._patience
         if patience.most_waiting is not None and len(self._asked) >= patience.most_waiting:
             raise ProcessAway(f"{patience.most_waiting} requests wait already")
@@ -93,18 +188,19 @@ class AskedProcess(Generic[Answer]):
                     await self._ready.wait()
         except TimeoutError:
             raise ProcessAway(self._problem) from None
-        process = self._process
-        assert process is not None and process.stdin is not None
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._asked.append(answer)
+        assert self._process is not None
+        return self._process
+
+    def _send(self, process: Process, asked: _Asked[Answer], request: bytes) -> None:
+        assert process.stdin is not None
+        self._asked.append(asked)
         process.stdin.write(request)
-        try:
-            async with asyncio.timeout(patience.answer_s):
-                return await answer
-        except TimeoutError:
-            self._problem = f"an answer took longer than {patience.answer_s:g} s"
-            _kill(process)
-            raise ProcessHung(self._problem) from None
+
+    def _hung(self, process: Process) -> ProcessHung:
+        self._problem = f"an answer took longer than {self._patience.answer_s:g} s"
+        self._ready.clear()  # the next request waits for the next process
+        _kill(process)
+        return ProcessHung(self._problem)
 
     async def _serve(self) -> bool:
         """Run one process to its end; returns whether it became ready."""
@@ -116,27 +212,28 @@ class AskedProcess(Generic[Answer]):
             self._problem = f"the process can't be started ({error.strerror})"
             return False
         assert process.stdout is not None
+        was_ready = False
         try:
             async with asyncio.timeout(self._patience.start_s):
                 await self._read(process.stdout)
-            self._process = process
+            self._process, was_ready = process, True
             self._ready.set()
             while True:
                 answer = await self._read(process.stdout)
-                if not (asked := self._asked.popleft()).done():  # else nobody waits for it any more
-                    asked.set_result(answer)
+                self._answered_s = asyncio.get_running_loop().time()
+                if self._asked[0].take(answer):
+                    self._asked.popleft()
         except asyncio.IncompleteReadError:
-            self._problem = "the process has ended"
+            if not was_ready or self._ready.is_set():  # else it is known already
+                self._problem = "the process has ended"
         except TimeoutError:
             self._problem = f"the process was not ready after {self._patience.start_s:g} s"
         finally:
-            was_ready = self._ready.is_set()
             self._ready.clear()
             _kill(process)
             await process.wait()
             while self._asked:
-                if not (asked := self._asked.popleft()).done():
-                    asked.set_exception(ProcessDied(self._problem))
+                self._asked.popleft().fail(ProcessDied(self._problem))
         return was_ready
 
 
