@@ -37,11 +37,19 @@ async def text_of(responder: Responder, heard: str = "What time is it?") -> str:
     [
         ("What time is it?", "It is 12:05 on this server."),
         ("what's the time", "It is 12:05 on this server."),
+        ("Can you tell me the time, please?", "It is 12:05 on this server."),
         ("What day is it?", "Today is Wednesday, March 4."),
         ("Say good morning {time}", "good morning {time}"),
         ("Who are you?", "I am a digital human. My answers are rules, and not a language model."),
         ("Please stop.", ""),
         ("Blue.", "I heard: Blue. I have no rule for that. Connect a language model for real answers."),
+        ("现在几点了？", "这台服务器上现在是12点5分。"),
+        ("請問現在幾點", "这台服务器上现在是12点5分。"),
+        ("今天星期几？", "今天是3月4日，星期三。"),
+        ("你是谁？", "我是数字人。我的回答来自规则，不是语言模型。"),
+        ("请说早上好", "早上好"),
+        ("停！", ""),
+        ("蓝色。", "我听到：蓝色。我没有相应的规则。想要真正的回答，请连接语言模型。"),
     ],
 )
 async def test_rules(heard: str, said: str) -> None:
