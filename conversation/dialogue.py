@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from conversation.activity.detector import VoiceDetector, VoiceNetwork
+from conversation.activity.turn_detector import TurnDetector
 from conversation.kept_sound import KeptSound
 from conversation.message import Message
 from conversation.recognition.recogniser import Recogniser, RecognitionError
@@ -34,6 +35,7 @@ from conversation.turn.events import (
     Event,
     Part,
     PartFailed,
+    PauseJudged,
     Recognised,
     Released,
     Remarked,
@@ -75,6 +77,7 @@ class Parts:
     recogniser: Recogniser
     responder: Responder
     mouth: Mouth
+    detector: TurnDetector | None = None
 
 
 class Dialogue:
@@ -102,6 +105,7 @@ class Dialogue:
         self._sound = KeptSound()
         self._events: asyncio.Queue[Callable[[float], Event]] = asyncio.Queue(_MOST_WAITING)
         self._recognising: asyncio.Task[None] | None = None
+        self._judging: asyncio.Task[None] | None = None
         self._asking: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
@@ -116,7 +120,7 @@ class Dialogue:
                 if was_told:
                     self._events.task_done()
         finally:
-            works = [work for work in (self._recognising, self._asking) if work is not None]
+            works = [work for work in (self._recognising, self._judging, self._asking) if work is not None]
             for work in works:
                 work.cancel()
             await asyncio.gather(*works, return_exceptions=True)
@@ -182,6 +186,10 @@ class Dialogue:
                 self._recognising = self._work(
                     Part.RECOGNISER, turn, request, self._recognise(turn, request, sound)
                 )  # fmt: skip
+                if parts.detector is not None:
+                    _end(self._judging)
+                    judging = self._judge(parts.detector, turn, request, sound)
+                    self._judging = asyncio.create_task(judging, name="conversation turn detector")
             case Ask(turn, history):
                 self._asking = self._work(Part.RESPONDER, turn, 0, self._answer(turn, history))
             case StopAsking():
@@ -213,6 +221,14 @@ class Dialogue:
     async def _recognise(self, turn: int, request: int, sound: NDArray[np.int16]) -> None:
         text = await self._parts.recogniser.recognise(sound, self._language)
         await self.happened(lambda at_s: Recognised(at_s, turn, request, text))
+
+    async def _judge(self, detector: TurnDetector, turn: int, request: int, sound: NDArray[np.int16]) -> None:
+        try:
+            is_finished = await detector.is_finished(sound)
+        except Exception:  # whatever a part of someone else's raises: silence alone ends this turn
+            logger.exception("the turn detector failed")
+            return
+        await self.happened(lambda at_s: PauseJudged(at_s, turn, request, is_finished))
 
     async def _answer(self, turn: int, history: tuple[Message, ...]) -> None:
         async with aclosing(self._parts.responder.answer(history, self._tools)) as pieces:

@@ -35,6 +35,7 @@ class Ear:
         self._is_asked = False  # the latest request holds all that was said
         self._text: str | None = None
         self._has_failed = False
+        self._over_s = rules.over_s  # silence that ends the utterance at this pause
 
     @property
     def is_open(self) -> bool:
@@ -55,7 +56,7 @@ class Ear:
         if self._hears is _Hears.VOICE:
             return self._voice_since_s + rules.longest_utterance_s
         if self._hears is _Hears.PAUSE:
-            pause_s = rules.over_s if self._is_asked else rules.ahead_s
+            pause_s = self._over_s if self._is_asked else rules.ahead_s
             return min(self._silent_since_s + pause_s, self._voice_since_s + rules.longest_utterance_s)
         return None
 
@@ -66,6 +67,7 @@ class Ear:
             self._hears, self._voice_since_s = _Hears.SOMETHING, at_s - lasted_s
         elif self.is_open:
             self._hears, self._is_asked, self._text, self._has_failed = _Hears.VOICE, False, None, False
+            self._over_s = self._rules.over_s
 
     def voice_ended(self, at_s: float, lasted_s: float, silent_s: float, next_turn: int) -> bool:
         """Returns whether that was an utterance of its own, which was opened just now as `next_turn`."""
@@ -88,7 +90,7 @@ class Ear:
         if self._hears is _Hears.PAUSE:
             if at_s >= self._silent_since_s + rules.ahead_s and not self._is_asked:
                 self._recognise()
-            if at_s >= self._silent_since_s + rules.over_s:
+            if at_s >= self._silent_since_s + self._over_s:
                 self.end()
         if self._hears in (_Hears.VOICE, _Hears.PAUSE) and at_s >= self._voice_since_s + rules.longest_utterance_s:
             self.end()
@@ -112,6 +114,16 @@ class Ear:
             self._actions.append(TellTranscript(turn, self._text, final=False))
         self._decide()
 
+    def judged(self, turn: int, request: int, is_finished: bool) -> None:
+        """What a turn detector heard in the sound of that request: the pause is the end, or one to think."""
+        is_latest = turn == self.turn and request == self._request and self._is_asked
+        if self._hears is not _Hears.PAUSE or not is_latest:
+            return
+        if is_finished:
+            self.end()
+        else:
+            self._over_s = self._rules.unfinished_s
+
     def recognition_failed(self, turn: int, request: int) -> bool:
         """Returns whether the utterance is lost by that; while it isn't over, there will be another attempt."""
         if not self.is_open or turn != self.turn or request != self._request or not self._is_asked:
@@ -132,6 +144,7 @@ class Ear:
     def _open(self, turn: int) -> None:
         self.turn, self._hears = turn, _Hears.VOICE
         self._request, self._is_asked, self._text, self._has_failed = 0, False, None, False
+        self._over_s = self._rules.over_s
         self._actions.append(KeepSound(turn))
 
     def _recognise(self) -> None:

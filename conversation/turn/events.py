@@ -56,6 +56,16 @@ class Recognised:
 
 
 @dataclass(frozen=True)
+class PauseJudged:
+    """A turn detector heard in the sound of that request whether the person has finished."""
+
+    at_s: float
+    turn: int
+    request: int
+    is_finished: bool
+
+
+@dataclass(frozen=True)
 class Typed:
     """A turn that is text."""
 
@@ -159,6 +169,7 @@ Event = (
     | VoiceBegan
     | VoiceEnded
     | Recognised
+    | PauseJudged
     | Typed
     | Remarked
     | AnswerPiece

@@ -15,6 +15,7 @@ from conversation.turn.events import (
     LimitReached,
     Part,
     PartFailed,
+    PauseJudged,
     PositionHeard,
     Recognised,
     Released,
@@ -110,6 +111,8 @@ class TurnMachine:
                 self._turns += self._ear.voice_ended(at_s, lasted_s, silent_s, self._turns + 1)
             case Recognised(_, turn, request, text):
                 self._ear.recognised(turn, request, text)
+            case PauseJudged(_, turn, request, is_finished):
+                self._ear.judged(turn, request, is_finished)
             case Released():
                 self._ear.end()
             case Typed(_, text):

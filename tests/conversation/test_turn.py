@@ -31,6 +31,7 @@ from conversation.turn.events import (
     LimitReached,
     Part,
     PartFailed,
+    PauseJudged,
     PositionHeard,
     Recognised,
     Released,
@@ -318,3 +319,24 @@ def test_rules_are_checked() -> None:
         TurnRules(ahead_s=0.6)
     with pytest.raises(ValueError, match="most_turns"):
         TurnRules(most_turns=0)
+
+
+def test_turn_that_sounds_finished_ends_at_once_and_one_that_does_not_waits_longer() -> None:
+    def at_pause() -> TurnMachine:
+        machine = TurnMachine(RULES)
+        told(machine, VoiceBegan(0.1, 0.1), VoiceEnded(0.5, 0.5), TimePassed(0.7), Recognised(0.72, 1, 1, "what time"))
+        return machine
+
+    finished = at_pause()
+    assert those(Commit, told(finished, PauseJudged(0.75, 1, 1, True))) == [Commit(1, "what time")]
+    unfinished = at_pause()
+    told(unfinished, PauseJudged(0.75, 1, 1, False))
+    assert unfinished.due_s == pytest.approx(0.5 + RULES.unfinished_s)
+    assert those(Commit, told(unfinished, TimePassed(1.69))) == []
+    assert those(Commit, told(unfinished, TimePassed(1.7))) == [Commit(1, "what time")]
+    going_on = at_pause()
+    told(going_on, VoiceBegan(0.74), PauseJudged(0.75, 1, 1, True))
+    assert going_on.state is TurnState.HEARING, "the person spoke again before the detector's answer came"
+    late = at_pause()
+    told(late, TimePassed(1.0))
+    assert told(late, PauseJudged(1.1, 1, 1, False)) == []
