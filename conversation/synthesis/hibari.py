@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import json
 import sys
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 
-import numpy as np
 from hibari.voices import DEFAULT, VOICES, voice_path
-from numpy.typing import NDArray
 
-from conversation.asked_process import AskedProcess, Patience, ProcessAway, ProcessDied, ProcessHung
-from conversation.synthesis.hibari_process import COUNT, FAILURE
-from conversation.synthesis.synthesiser import AWAY, FAILED, SynthesisError, Voice
+from conversation.asked_process import Patience
+from conversation.synthesis.synthesis_process import SynthesisProcess
+from conversation.synthesis.synthesiser import Voice
 
 _ANSWER_S = 10.0  # a sentence takes 0.1 s of a core
 _WAIT_S = 10.0
-_ATTEMPTS = 2
 
 
-class HibariSynthesiser:
-    """Says one sentence after another with one thread; the process is started again when it dies or hangs."""
+class HibariSynthesiser(SynthesisProcess):
+    """Says one sentence after another with one thread."""
 
     rate_hz = 24_000
 
@@ -35,49 +30,7 @@ class HibariSynthesiser:
         """An answer may take `answer_s`; a text waits for `wait_s` while the process starts."""
         self.voices = tuple(Voice(name, VOICES[name]["language"]) for name in _installed())
         # How many texts are said at once is limited where they are accepted.
-        patience = Patience(answer_s=answer_s, wait_s=wait_s, most_waiting=None)
-        self._process = AskedProcess("the synthesiser hibari", command, patience, _answer)
-
-    async def run(self) -> None:
-        """Keep the process running."""
-        await self._process.run()
-
-    async def synthesise(self, text: str, voice: Voice) -> AsyncGenerator[NDArray[np.int16], None]:
-        """The whole sentence as one block; raises SynthesisError."""
-        for attempt in range(1, _ATTEMPTS + 1):
-            try:
-                samples = await self._said(text, voice)
-            except ProcessDied as error:
-                if attempt == _ATTEMPTS:
-                    raise SynthesisError(
-                        FAILED, f"The synthesiser ended at this text: {error}. Word it anew."
-                    ) from None
-            else:
-                if len(samples):
-                    yield samples
-                return
-
-    async def _said(self, text: str, voice: Voice) -> NDArray[np.int16]:
-        request = {"text": text, "voice": voice.name, "rate": voice.rate}
-        try:
-            answer = await self._process.ask(json.dumps(request).encode() + b"\n")
-        except ProcessHung:
-            raise SynthesisError(AWAY, "The synthesiser did not answer in time, and begins again. Try again.") from None
-        except ProcessAway as error:
-            raise SynthesisError(AWAY, f"No text can be said now: of the synthesiser hibari {error}.") from None
-        if isinstance(answer, SynthesisError):
-            raise answer
-        return answer
-
-
-async def _answer(output: asyncio.StreamReader) -> NDArray[np.int16] | SynthesisError:
-    """The next answer, which is that to the oldest request; raises IncompleteReadError at the end."""
-    (count,) = COUNT.unpack(await output.readexactly(COUNT.size))
-    if count != FAILURE:
-        return np.frombuffer(await output.readexactly(2 * count), "<i2").astype(np.int16)
-    (size,) = COUNT.unpack(await output.readexactly(COUNT.size))
-    message = (await output.readexactly(size)).decode(errors="replace")
-    return SynthesisError(FAILED, f"The synthesiser can't say this text ({message}). Word it anew.")
+        super().__init__("hibari", command, Patience(answer_s=answer_s, wait_s=wait_s, most_waiting=None))
 
 
 def _installed() -> list[str]:
