@@ -1,0 +1,378 @@
+"""Whose turn it is with a Realtime server: what happened in, what is to be done out. No clock, no I/O."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
+
+from conversation.message import Message, Role
+from conversation.realtime.actions import Connected, Lost, Play, RealtimeAction, RealtimeEvent, Received, Send
+from conversation.realtime.answer import RealtimeAnswer
+from conversation.realtime.messages import CANCEL, CLEAR, COMMIT, Wish, ask, history_of, said, samples_of, session
+from conversation.response.responder import AWAY, BROKEN_OFF, GARBAGE, ToolCall
+from conversation.sentences import SentenceCutter
+from conversation.turn.actions import (
+    Action,
+    CancelSpeech,
+    Commit,
+    DropSound,
+    EndSpeech,
+    KeepSound,
+    TellFault,
+    TellHeard,
+    TellSentence,
+    TellState,
+    TellTranscript,
+)
+from conversation.turn.ear import Ear
+from conversation.turn.events import (
+    PauseJudged,
+    PositionHeard,
+    Released,
+    SpeechEnd,
+    SpeechOver,
+    Tapped,
+    Typed,
+    VoiceBegan,
+    VoiceEnded,
+)
+from conversation.turn.state import TurnRules, TurnState
+
+# It ended by itself before our request came: nothing is wrong.
+_HARMLESS = ("response_cancel_not_active",)
+_NOT_HERE = "The speech model is not connected. Say it again later."
+
+logger = logging.getLogger(__name__)
+
+
+class RealtimeMachine:
+    """The server hears whole turns, as we cut them, and answers with sound.
+
+    A voice that lasts ends an answer for good: the model is told how much of it was heard, and what of its words that
+    was stays in the history, which is told again to a server that forgot it. Each turn is closed by one TellHeard.
+    """
+
+    def __init__(
+        self, rules: TurnRules, wish: Wish, history: Iterable[Message] = (), first_s: float = 10.0, next_s: float = 10.0
+    ) -> None:
+        """An answer must begin within `first_s`, and go on within `next_s` until the server says that it is over."""
+        self._rules = rules
+        self._wish = wish
+        self._first_s, self._next_s = first_s, next_s
+        self._actions: list[RealtimeAction] = []
+        self._heard: list[Action] = []  # the ear's actions, most of which are for a recogniser
+        self._ear = Ear(rules, self._heard)
+        self._said: list[tuple[Role, int, str]] = [(each.role, 0, each.text) for each in history]
+        self._answer: RealtimeAnswer | None = None
+        self._next: list[int] = []  # turns that wait until the answer before them is closed
+        self._committed: deque[int] = deque()  # turns whose items the server hasn't named yet
+        self._turn_of_item: dict[str, int] = {}
+        self._partial: dict[int, str] = {}
+        self._turns = self._speeches = 0
+        self._is_connected = False
+        self._is_running = False  # the server makes an answer
+        self._is_whole = False  # all of the utterance was sent
+        self._now_s = float("-inf")
+        self._told = TurnState.LISTENING
+
+    @property
+    def history(self) -> list[Message]:
+        """What was said and heard. Words that are recognised late stand where they were said."""
+        return [Message(role, text) for role, _, text in self._said if text]
+
+    @property
+    def state(self) -> TurnState:
+        """What the conversation does."""
+        answer = self._answer
+        if self._ear.is_open:
+            return TurnState.HEARING if answer is None else TurnState.INTERRUPTED
+        if answer is None:
+            return TurnState.LISTENING
+        if self._next:
+            return TurnState.THINKING
+        if answer.is_dropped:
+            return TurnState.INTERRUPTED
+        return TurnState.THINKING if answer.speech is None else TurnState.SPEAKING
+
+    @property
+    def due_s(self) -> float | None:
+        """When TimePassed is to be told, if nothing happens before."""
+        due, answer = [self._ear.due_s], self._answer
+        if answer is not None and answer.is_dropped and answer.speech is not None:
+            due.append(answer.cancelled_s + self._rules.cancelled_s)
+        elif answer is not None and answer.is_asking:
+            due.append(self._patient_until_s(answer))
+        return min((each for each in due if each is not None), default=None)
+
+    def take(self, event: RealtimeEvent) -> tuple[RealtimeAction, ...]:
+        """What is to be done now. Events of turns, answers and speeches that are over change nothing."""
+        self._now_s = max(self._now_s, event.at_s)
+        self._note(event)
+        if self._ear.time_passed(self._now_s, self._turns + 1):
+            self._turns += 1
+        self._time_passed()
+        self._settle()
+        taken = tuple(self._actions)
+        self._actions.clear()
+        return taken
+
+    def _note(self, event: RealtimeEvent) -> None:
+        match event:
+            case VoiceBegan(at_s, lasted_s):
+                self._ear.voice_began(at_s, lasted_s)
+            case VoiceEnded(at_s, lasted_s, silent_s):
+                self._turns += self._ear.voice_ended(at_s, lasted_s, silent_s, self._turns + 1)
+            case PauseJudged(_, turn, request, is_finished):
+                self._ear.judged(turn, request, is_finished)
+            case Released():
+                self._ear.end()
+            case Typed(_, text):
+                if text.strip():
+                    self._typed(text.strip())
+            case Tapped():
+                self._drop()
+            case PositionHeard(_, speech, heard_s):
+                if self._answer is not None and self._answer.speech == speech:
+                    self._answer.position_s = max(self._answer.position_s, heard_s)
+            case SpeechOver(_, speech, heard_s, end, message):
+                if self._answer is not None and self._answer.speech == speech:
+                    if end is SpeechEnd.FAILED:
+                        self._fault("speech_failed", message or "The answer could not be said.")
+                    self._speech_over(self._answer, heard_s, end)
+            case Connected():
+                self._connected()
+            case Lost(_, code, message):
+                self._lost(code, message)
+            case Received(_, received):
+                self._received(received)
+            case _:
+                pass  # of parts that a Realtime server replaces
+
+    def _connected(self) -> None:
+        self._is_connected, self._is_running = True, False
+        self._send(session(self._wish), *history_of(self.history))
+
+    def _lost(self, code: str, message: str) -> None:
+        was_connected, self._is_connected, self._is_running, self._is_whole = self._is_connected, False, False, False
+        self._committed.clear()
+        answer = self._answer
+        if answer is not None and answer.is_asking:
+            self._fault(BROKEN_OFF if answer.speech is not None else code, message)
+            self._no_more(answer)
+        elif was_connected:
+            logger.warning("the speech model: %s", message)
+
+    def _received(self, event: dict[str, Any]) -> None:
+        try:
+            match event.get("type"):
+                case "input_audio_buffer.committed":
+                    if self._committed:
+                        self._turn_of_item[str(event["item_id"])] = self._committed.popleft()
+                case "conversation.item.input_audio_transcription.delta":
+                    self._transcribed(event, str(event["delta"]), is_final=False)
+                case "conversation.item.input_audio_transcription.completed":
+                    self._transcribed(event, str(event["transcript"]), is_final=True)
+                case "response.created":
+                    self._created(event["response"])
+                case "error":
+                    self._failed(event["error"])
+                case str(kind) if kind.startswith("response."):
+                    self._answered(kind, event)
+                case _:
+                    pass  # the server tells much that needs nothing to be done
+        except (KeyError, TypeError, ValueError, AttributeError):
+            logger.warning("the speech model sends an event that can't be read: %.200s", event)
+            self._fault(GARBAGE, "The speech model sends what can't be read.")
+
+    def _transcribed(self, event: dict[str, Any], text: str, is_final: bool) -> None:
+        turn = self._turn_of_item.get(str(event["item_id"]))
+        if turn is None:
+            return
+        if not is_final:
+            text = self._partial[turn] = self._partial.get(turn, "") + text
+            self._actions.append(TellTranscript(turn, text.strip(), final=False))
+            return
+        del self._turn_of_item[str(event["item_id"])]
+        self._partial.pop(turn, None)
+        spoken = (Role.PERSON, turn, "")
+        if spoken in self._said:
+            self._said[self._said.index(spoken)] = (Role.PERSON, turn, text.strip())
+        self._actions += [TellTranscript(turn, text.strip(), final=True), Commit(turn, text.strip())]
+
+    def _created(self, response: dict[str, Any]) -> None:
+        self._is_running = True
+        answer, of = self._answer, (response.get("metadata") or {}).get("turn")
+        if answer is not None and answer.is_sent and answer.response is None and of in (None, str(answer.turn)):
+            answer.response = str(response["id"])
+
+    def _answered(self, kind: str, event: dict[str, Any]) -> None:
+        response = event.get("response_id") or (event.get("response") or {}).get("id")
+        if kind == "response.done":
+            self._is_running = False
+        answer = self._answer
+        if answer is None or answer.response is None or response != answer.response or not answer.is_asking:
+            return
+        answer.latest_s = self._now_s
+        match kind:
+            case "response.output_audio.delta":
+                self._play(answer, event)
+            case "response.output_audio_transcript.delta":
+                answer.item(str(event["item_id"]), int(event["content_index"])).text += str(event["delta"])
+                for sentence in answer.cutter.push(str(event["delta"])):
+                    self._actions.append(TellSentence(answer.turn, sentence.text.strip()))
+            case "response.function_call_arguments.done":
+                call = ToolCall(str(event["call_id"]), str(event.get("name", "")), str(event["arguments"]))
+                self._actions.append(call)
+            case "response.done":
+                self._done(answer, event["response"])
+
+    def _play(self, answer: RealtimeAnswer, event: dict[str, Any]) -> None:
+        samples = samples_of(event)
+        if not len(samples):
+            return
+        if answer.speech is None:
+            self._speeches += 1
+            answer.speech = self._speeches
+        answer.item(str(event["item_id"]), int(event["content_index"])).samples += len(samples)
+        self._actions.append(Play(answer.turn, answer.speech, samples))
+
+    def _done(self, answer: RealtimeAnswer, response: dict[str, Any]) -> None:
+        status = response.get("status")
+        if status not in ("completed", "cancelled"):
+            details = response.get("status_details") or {}
+            reason = (details.get("error") or {}).get("message") or details.get("reason") or status
+            code = BROKEN_OFF if answer.speech is not None else AWAY
+            self._fault(code, f"The speech model did not finish its answer ({str(reason)[:200]}). Ask again.")
+        self._no_more(answer)
+
+    def _failed(self, error: dict[str, Any]) -> None:
+        code, message = error.get("code"), str(error.get("message") or error.get("type"))[:200]
+        if code in _HARMLESS:
+            self._is_running = False
+            return
+        logger.warning("the speech model: %s: %s", code, message)
+        answer = self._answer
+        if answer is not None and answer.is_asking and answer.speech is None:
+            self._fault(AWAY, f"The speech model can't answer: {message}")
+            self._no_more(answer)
+        else:
+            self._fault("speech_model_error", f"The speech model says: {message}")
+
+    def _no_more(self, answer: RealtimeAnswer) -> None:
+        """No further sound of it comes; what came is said."""
+        answer.is_asking = False
+        for sentence in answer.cutter.finish():
+            self._actions.append(TellSentence(answer.turn, sentence.text.strip()))
+        if answer.speech is not None and not answer.is_dropped:
+            self._actions.append(EndSpeech(answer.speech))
+
+    def _typed(self, text: str) -> None:
+        self._turns += 1
+        turn = self._turns
+        self._actions += [TellTranscript(turn, text, final=True), Commit(turn, text)]
+        self._said.append((Role.PERSON, turn, text))
+        self._send(said(Message(Role.PERSON, text)))
+        self._next.append(turn)
+
+    def _time_passed(self) -> None:
+        answer, now_s = self._answer, self._now_s
+        if answer is None:
+            return
+        if answer.is_dropped and answer.speech is not None and now_s >= answer.cancelled_s + self._rules.cancelled_s:
+            self._speech_over(answer, answer.position_s, SpeechEnd.INTERRUPTED)
+        elif answer.is_asking and not answer.is_dropped and now_s >= self._patient_until_s(answer):
+            begun = answer.speech is not None
+            self._fault(BROKEN_OFF if begun else AWAY, "The speech model takes too long. Ask again.")
+            self._stop_server(answer)
+            self._no_more(answer)
+
+    def _patient_until_s(self, answer: RealtimeAnswer) -> float:
+        if answer.speech is None:
+            return answer.asked_s + self._first_s
+        return answer.latest_s + self._next_s
+
+    def _settle(self) -> None:
+        self._utterance()
+        answer = self._answer
+        if answer is not None and (self._ear.is_open or self._next):
+            self._drop()
+        if answer is not None and answer.is_complete:
+            self._close(answer)
+        if self._answer is None and self._next and not self._ear.is_open:
+            self._begin_answer()
+        waiting = self._answer
+        if waiting is not None and not waiting.is_sent and not self._is_running and not waiting.is_dropped:
+            waiting.is_sent = True
+            self._send(ask(waiting.turn))
+        if self.state is not self._told:
+            self._told = self.state
+            self._actions.append(TellState(self._told))
+
+    def _utterance(self) -> None:
+        """What the ear wants: the beginning of an utterance is sent, and its end commits it."""
+        if any(isinstance(action, KeepSound) for action in self._heard):
+            self._is_whole = self._is_connected
+            self._send(CLEAR)
+            self._actions.append(KeepSound(self._ear.turn))
+        self._heard.clear()
+        if not self._ear.is_over:
+            return
+        turn = self._ear.turn
+        self._ear.close(self._now_s)
+        self._heard.clear()
+        self._actions.append(DropSound(turn))
+        if not self._is_whole:
+            self._fault(AWAY, _NOT_HERE)
+            return
+        self._send(COMMIT)
+        self._committed.append(turn)
+        self._said.append((Role.PERSON, turn, ""))
+        self._next.append(turn)
+
+    def _begin_answer(self) -> None:
+        *passed_over, turn = self._next
+        self._next.clear()
+        self._actions += [TellHeard(each, "") for each in passed_over]
+        if not self._is_connected:
+            self._fault(AWAY, _NOT_HERE)
+            self._actions.append(TellHeard(turn, ""))
+            return
+        self._answer = RealtimeAnswer(turn, self._now_s, SentenceCutter(self._rules.language))
+
+    def _drop(self) -> None:
+        """The answer falls silent for good."""
+        answer = self._answer
+        if answer is None or answer.is_dropped:
+            return
+        answer.is_dropped, answer.cancelled_s = True, self._now_s
+        self._stop_server(answer)
+        answer.is_asking = False
+        if answer.speech is not None:
+            self._actions.append(CancelSpeech(answer.speech))
+
+    def _stop_server(self, answer: RealtimeAnswer) -> None:
+        if answer.is_asking and answer.is_sent:
+            # Also where it hasn't told yet that it began: it will, and then that it ended.
+            self._is_running = self._is_connected
+            self._send(CANCEL)
+
+    def _speech_over(self, answer: RealtimeAnswer, heard_s: float, end: SpeechEnd) -> None:
+        unheard = answer.speech_over(heard_s, end)
+        self._send(*unheard)
+        if end is not SpeechEnd.COMPLETED and not answer.is_dropped:
+            self._drop()  # nobody cancelled it: the channel can't say it
+
+    def _close(self, answer: RealtimeAnswer) -> None:
+        self._answer = None
+        if answer.heard:
+            self._said.append((Role.AVATAR, answer.turn, answer.heard))
+        self._actions.append(TellHeard(answer.turn, answer.heard))
+
+    def _send(self, *messages: dict[str, Any]) -> None:
+        if self._is_connected:
+            self._actions += [Send(message) for message in messages]
+
+    def _fault(self, code: str, message: str) -> None:
+        self._actions.append(TellFault(code, message))
