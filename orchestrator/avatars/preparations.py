@@ -76,8 +76,8 @@ class AvatarTaskJson(TypedDict):
 class Preparation:
     """One avatar in the making; `created_at` is Unix seconds, `error` a stable code and a sentence.
 
-    `warning` says why the avatar will speak badly, although it can be prepared; `fit_db` is known at its end. `filmed` is
-    the share of its video that a service has made, None where it was sent as a video.
+    `warning` says why the avatar will speak badly, although it can be prepared; `fit_db` is known at its end.
+    `filmed` is the share of its video that a service has made, None where it was sent as a video.
     """
 
     id: str
