@@ -37,6 +37,15 @@ def overlay(avatar: PreparedAvatar, index: int) -> NDArray[np.uint8]:
     return picture
 
 
+def overlay_png(avatar: PreparedAvatar, index: int | None) -> bytes:
+    """The overlay of a frame as PNG (None: the first frame that can speak); raises AvatarError as `overlay` does."""
+    index = int(avatar.speakable.argmax()) if index is None else index
+    written, data = cv2.imencode(".png", cv2.cvtColor(overlay(avatar, index), cv2.COLOR_RGB2BGR))
+    if not written:
+        raise AvatarError(f"frame {index} of {avatar.name} can't be encoded as PNG")
+    return data.tobytes()
+
+
 def _crop_corners(avatar: PreparedAvatar, index: int) -> NDArray[np.int32]:
     side = avatar.resolution
     corners = np.array([[0, 0], [side, 0], [side, side], [0, side]], dtype=np.float64)

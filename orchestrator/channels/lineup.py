@@ -30,6 +30,10 @@ class ChannelOfSettings(RuntimeError):
     """The channel is defined by the server's settings: all but its targets changes with them alone."""
 
 
+class ChannelChanged(RuntimeError):
+    """Another request changed the channel meanwhile."""
+
+
 class Lineup(Mapping[str, Channel]):
     """The channels by name. A change is on the disk before it takes effect; channels run independently."""
 
@@ -105,15 +109,18 @@ class Lineup(Mapping[str, Channel]):
             self._run(name)
             return self._channels[name]
 
-    async def change(self, definition: ChannelDefinition) -> Channel:
+    async def change(self, definition: ChannelDefinition, instead_of: ChannelDefinition | None = None) -> Channel:
         """Give a channel another definition; raises ChannelOfSettings, KeyError, and ChannelError for refused targets.
 
+        Raises ChannelChanged where it was made of `instead_of`, and the channel has another definition by now.
         New targets and another voice alone interrupt nothing; of the channel of the settings only the targets can be
         changed. Any other change restarts the channel's process, and the current speech.
         """
         async with self._changing:
             name = definition.channel
             channel = self._channels[name]
+            if instead_of is not None and channel.definition != instead_of:
+                raise ChannelChanged(name)
             before = self._definitions, self._changed_targets
             targets_alone = channel.definition.model_copy(update={"targets": definition.targets}) == definition
             if self.is_configured(name):

@@ -18,6 +18,7 @@ from latentsync.checkpoint import CheckpointError
 from orchestrator.avatars.errors import AvatarExists, AvatarInUse, AvatarNotFound, AvatarTooLarge, NoRoomForAvatar
 from orchestrator.avatars.fit import as_sentence, fit_warning
 from orchestrator.avatars.made_for import unfitting
+from orchestrator.avatars.overlay import overlay_png
 from orchestrator.avatars.preparations import AvatarTaskJson, Preparation, PreparationsFull
 from orchestrator.avatars.prepare import PrepareOptions, require_room
 from orchestrator.avatars.room import DiskRoom
@@ -28,7 +29,7 @@ from orchestrator.http.errors import ApiError, refusal_of
 from orchestrator.http.forms import UploadForm
 from orchestrator.http.operations import Answer, operation
 from orchestrator.http.parameters import checked, checked_body
-from orchestrator.http.request_models import AvatarFields, AvatarForm, NewName
+from orchestrator.http.request_models import AvatarFields, AvatarForm, NewName, OverlayQuery
 from orchestrator.http.response_models import AcceptedAvatarJson, AvatarJson, AvatarsJson, AvatarTasksJson
 from orchestrator.http.task_routes import require_ready
 from orchestrator.http.unread import read_rest
@@ -137,6 +138,23 @@ async def avatar_picture(request: Request) -> Response:
             return FileResponse(avatar.preview_path, media_type="image/png", headers={"Cache-Control": "no-cache"})
     message = f"There is no avatar {name[:64]!r}; {await asyncio.to_thread(known_avatars, avatars_dir)}."
     raise ApiError(HTTPStatus.NOT_FOUND, "unknown_avatar", message)
+
+
+@operation(
+    "How an avatar was understood",
+    Answer("A frame with landmarks, crop and mask drawn on it", media="image/png"),
+    *(404, 422),
+    query=OverlayQuery,
+)
+async def avatar_overlay(request: Request) -> Response:
+    """A frame with what was found in it: landmarks, the face's crop, and where it is repainted."""
+    orchestrator: Orchestrator = request.app.state.orchestrator
+    frame = checked(OverlayQuery, request.query_params).frame
+    with _avatar_errors():
+        avatar = await asyncio.to_thread(find_avatar, orchestrator.settings.avatars_dir, request.path_params["name"])
+    with _avatar_errors("bad_frame"):
+        picture = await asyncio.to_thread(overlay_png, avatar, frame)
+    return Response(picture, media_type="image/png")
 
 
 def _described(avatar: PreparedAvatar) -> AvatarJson:

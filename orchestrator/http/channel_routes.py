@@ -62,7 +62,7 @@ async def show_channel(request: Request) -> Response:
 async def create_channel(request: Request) -> Response:
     """Add a channel; it is there again after a restart."""
     orchestrator: Orchestrator = request.app.state.orchestrator
-    _require_accepting(orchestrator)
+    require_accepting(orchestrator)
     values = {**orchestrator.settings.channel_defaults(), **await _json_object(request)}
     definition = await _checked(values, orchestrator)
     try:
@@ -86,7 +86,7 @@ async def create_channel(request: Request) -> Response:
 async def change_channel(request: Request) -> Response:
     """Change the fields that the body names."""
     orchestrator: Orchestrator = request.app.state.orchestrator
-    _require_accepting(orchestrator)
+    require_accepting(orchestrator)
     channel = find_channel(request)
     values = await _json_object(request)
     if values.get("channel", channel.id) != channel.id:
@@ -94,7 +94,7 @@ async def change_channel(request: Request) -> Response:
     definition = await _checked(
         {**channel.definition.model_dump(), **_merged(channel.definition, values)}, orchestrator
     )
-    with _refusals(request):
+    with refusals(request):
         return JSONResponse((await orchestrator.channels.change(definition)).view.as_json())
 
 
@@ -103,7 +103,7 @@ async def remove_channel(request: Request) -> Response:
     """End a channel for good; its tasks are cancelled."""
     orchestrator: Orchestrator = request.app.state.orchestrator
     channel = find_channel(request)
-    with _refusals(request):
+    with refusals(request):
         body: RemovedJson = {"removed": channel.id, "cancelled": await orchestrator.channels.remove(channel.id)}
     return JSONResponse(body)
 
@@ -175,7 +175,7 @@ async def _relayed(reader: asyncio.StreamReader, orchestrator: Orchestrator) -> 
 
 
 async def _checked(values: dict[str, Any], orchestrator: Orchestrator) -> ChannelDefinition:
-    """The definition, whose avatar is there; raises ApiError (422)."""
+    """The definition, whose avatar is there and whose targets are allowed; raises ApiError (422)."""
     try:
         definition = ChannelDefinition.parse(values)
         refused = await asyncio.to_thread(orchestrator.setup.refused_targets, definition)
@@ -213,7 +213,8 @@ async def _json_object(request: Request) -> dict[str, Any]:
 
 
 @contextmanager
-def _refusals(request: Request) -> Iterator[None]:
+def refusals(request: Request) -> Iterator[None]:
+    """Turns what a change of the path's channel raises into answers."""
     try:
         yield
     except ChannelOfSettings as error:
@@ -225,7 +226,8 @@ def _refusals(request: Request) -> Iterator[None]:
         raise
 
 
-def _require_accepting(orchestrator: Orchestrator) -> None:
+def require_accepting(orchestrator: Orchestrator) -> None:
+    """Raises ApiError (503) while the server stops."""
     if not orchestrator.accepting:
         raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "stopping", "The server is stopping.", _RETRY_S)
 

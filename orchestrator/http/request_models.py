@@ -130,6 +130,18 @@ class ChannelChange(ChannelDefinition):
     avatar: AvatarName = Field(default_factory=str)
 
 
+class NewTarget(BaseModel):
+    """A target that a channel is to publish to beside those that it has."""
+
+    target: str
+
+
+class TargetQuery(BaseModel):
+    """The target's address as the channel shows it, so that another one that took its place isn't removed."""
+
+    target: str | _Absent = None
+
+
 class EventsQuery(BaseModel):
     """The channel whose tasks and changes are sent, all where nothing is said."""
 
@@ -159,6 +171,12 @@ class NewName(BaseModel):
     """The new name of an avatar."""
 
     name: str
+
+
+class OverlayQuery(BaseModel):
+    """The frame that is drawn on; the first that can speak where nothing is said."""
+
+    frame: Annotated[int, Field(ge=0, le=10_000_000), DIGITS] | _Absent = None
 
 
 class KeyBody(BaseModel):
