@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 AVATAR_NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
+SITE = r"^https?://(\*\.)?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*(:[0-9]{1,5})?$"
+"""An origin, or all below a name: a source of Content-Security-Policy, in which nothing else may be smuggled."""
 
 AvatarName = Annotated[str, StringConstraints(pattern=AVATAR_NAME)]
 ChannelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -17,7 +17,7 @@ from pydantic_settings import (
 )
 
 from orchestrator.access.loopback import is_loopback
-from orchestrator.fields import AvatarName, BitrateKbps, ChannelName, FadeFrames, Port, Preset, unknown
+from orchestrator.fields import SITE, AvatarName, BitrateKbps, ChannelName, FadeFrames, Port, Preset, unknown
 from orchestrator.setting_groups.conversation import ConversationSettings
 from orchestrator.setting_groups.filming import FilmSettings
 from orchestrator.setting_groups.https import HttpsSettings
@@ -76,6 +76,9 @@ class Settings(
     keys_file: Path | None = Field(None, description="hashes of the API keys; none: keys.json in the data folder")
     allowed_hosts: tuple[str, ...] = Field(
         (), description="names by which browsers may call a server that asks for no key; IP addresses and localhost may"
+    )
+    embed_sites: tuple[Annotated[str, StringConstraints(pattern=SITE)], ...] = Field(
+        (), description="sites that may show the player (/embed) in a frame, such as https://*.example.com"
     )
     requests_per_minute: int = Field(6000, ge=0, le=1_000_000, description="requests of one caller; 0: no limit")
     uploads_per_minute: int = Field(120, ge=0, le=1_000_000, description="uploads of one caller; 0: no limit")

@@ -92,7 +92,7 @@ class RequestMiddleware:
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = request_id
                 for name, value in _SECURITY_HEADERS.items():
-                    headers[name] = value
+                    headers.setdefault(name, value)  # the embedded player says itself who may frame it
                 if scope["scheme"] in ("https", "wss"):
                     headers["Strict-Transport-Security"] = f"max-age={_HTTPS_ONLY_S}"
                 headers.setdefault("Cache-Control", "no-store")

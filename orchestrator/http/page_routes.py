@@ -13,9 +13,12 @@ from starlette.types import Receive, Scope, Send
 
 from orchestrator.access.certificate import authority_of
 from orchestrator.http.errors import ApiError
+from orchestrator.http.operations import Answer, operation
 from orchestrator.http.unknown_path import unknown_path
+from orchestrator.orchestrator import Orchestrator
 
 FOLDER = Path(__file__).resolve().parent.parent / "page"
+_NOWHERE = "frame-ancestors 'none'"
 
 CONTENT_SECURITY_POLICY = "; ".join(
     (
@@ -28,10 +31,24 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "media-src 'self' blob:",  # MediaSource plays from a blob: address
         "base-uri 'none'",
         "form-action 'none'",
-        "frame-ancestors 'none'",
+        _NOWHERE,
         "require-trusted-types-for 'script'",
     )
 )
+
+
+@operation("The player alone, for an iframe", Answer("A page", media="text/html"))
+async def _embed(request: Request) -> Response:
+    """The player alone; the sites that may show it in a frame are the setting `embed_sites`."""
+    orchestrator: Orchestrator = request.app.state.orchestrator
+    ancestors = " ".join(("'self'", *orchestrator.settings.embed_sites))
+    headers = {
+        "Cache-Control": "no-cache",
+        "Content-Security-Policy": CONTENT_SECURITY_POLICY.replace(_NOWHERE, f"frame-ancestors {ancestors}"),
+        # Browsers that know frame-ancestors pass over it; it can't name sites.
+        "X-Frame-Options": "SAMEORIGIN",
+    }
+    return FileResponse(FOLDER / "embed.html", media_type="text/html", headers=headers)
 
 
 async def _index(request: Request) -> Response:
@@ -68,6 +85,7 @@ class _Files(StaticFiles):
 
 ROUTES = [
     Route("/", _index),
+    Route("/embed", _embed, name="embed"),
     Route("/talk", _talk),
     Route("/talk/worker.js", _talk_worker),
     Route("/talk/authority.crt", _talk_authority),

@@ -1,9 +1,12 @@
 // Asks for an API key where the server wants one. The server gives a session for it: a cookie that no script can read,
 // and that ends after some hours, or when the key is removed.
 
+import { t } from "./i18n.js";
+
 const element = (id) => document.getElementById(id);
 
 let entering = null;
+let brought = null;  // a key that came with the page's address, as to a frame of another site, which gets no cookie
 
 // Resolves with the session (GET /v1/session) once the server accepts this page; all callers share one dialog.
 export function letIn() {
@@ -11,10 +14,16 @@ export function letIn() {
   return entering;
 }
 
+// From now on requests carry this key, and nobody is asked for one.
+export function bring(key) {
+  brought = key;
+}
+
 // As fetch; where the session has ended it asks for the key and tries again.
-export async function request(url, options) {
+export async function request(url, options = {}) {
+  if (brought) return fetch(url, { ...options, headers: { ...options.headers, Authorization: `Bearer ${brought}` } });
   const response = await fetch(url, options);
-  if (response.status !== 401) return response;
+  if (response.status !== 401 || !element("key")) return response;
   await letIn();
   return fetch(url, options);
 }
@@ -53,6 +62,6 @@ async function begin(key) {
     const answer = await response.json();
     return response.ok ? { session: answer } : { reason: answer.error.message };
   } catch {
-    return { reason: "The server does not answer. Is it still running?" };
+    return { reason: t("no_answer") };
   }
 }

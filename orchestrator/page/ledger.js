@@ -1,16 +1,7 @@
 // How quickly the newest speeches of the channel began: a row for each stage, two columns for each kind of speech.
 
+import { named, t } from "./i18n.js";
 import { request } from "./key.js";
-
-const STAGES = {
-  started: "taken",
-  features: "sound understood",
-  first_chunk: "first chunk begun",
-  first_face: "first face made",
-  handed_over: "handed to the channel",
-  first_frame: "on the stream",
-  encoded: "encoded",
-};
 
 export class Ledger {
   constructor(channelId) {
@@ -30,22 +21,24 @@ export class Ledger {
   async #look() {
     try {
       const answer = await request(this.url, { cache: "no-store" });
-      if (answer.ok) this.#show((await answer.json()).ledger.filter((entry) => entry.stages.length));
+      if (answer.ok) showLedger(this.box, (await answer.json()).ledger);
     } catch {
       // the header says already that the server does not answer
     }
   }
+}
 
-  #show(entries) {
-    this.box.hidden = !entries.length;
-    const names = [...new Set(entries.flatMap((entry) => entry.stages.map((each) => each.stage)))];
-    const head = entries.map(({ kind, speeches, waited }) => `${kind} (${speeches - waited})`);
-    this.box.querySelector("thead").replaceChildren(row("th", ["ms, median / 95 %", ...head]));
-    this.box.querySelector("tbody").replaceChildren(...names.map((name) => row("td", [
-      STAGES[name] ?? name.replaceAll("_", " "),
-      ...entries.map((entry) => cell(entry.stages.find((each) => each.stage === name))),
-    ])));
-  }
+// Puts the table of the ledger's entries into `box`, which is hidden where there is nothing to tell.
+export function showLedger(box, ledger) {
+  const entries = ledger.filter((entry) => entry.stages.length);
+  box.hidden = !entries.length;
+  const names = [...new Set(entries.flatMap((entry) => entry.stages.map((each) => each.stage)))];
+  const head = entries.map(({ kind, speeches, waited }) => `${named("kind", kind)} (${speeches - waited})`);
+  box.querySelector("thead").replaceChildren(row("th", [t("ledger_head"), ...head]));
+  box.querySelector("tbody").replaceChildren(...names.map((name) => row("td", [
+    named("stage", name),
+    ...entries.map((entry) => cell(entry.stages.find((each) => each.stage === name))),
+  ])));
 }
 
 function cell(stage) {

@@ -1,12 +1,10 @@
 // The microphone as blocks of s16le, at 48 kHz where a worklet says nothing else.
 
+import { t } from "./i18n.js";
+
 export const RATE_HZ = 48_000;
 
-const REASONS = {
-  NotAllowedError: "The microphone is not allowed for this page.",
-  NotFoundError: "There is no microphone.",
-  NotReadableError: "The microphone is used by another program.",
-};
+const REASONS = { NotAllowedError: "mic_not_allowed", NotFoundError: "mic_missing", NotReadableError: "mic_in_use" };
 
 const CAPTURE = { module: "/page/capture.js", name: "capture", options: { sampleRate: RATE_HZ } };
 
@@ -15,14 +13,14 @@ export class Microphone {
   // Throws an Error with a sentence for the person, and a `reason`: "insecure", or the name of the browser's error.
   static async open(take, worklet = CAPTURE, lost = () => {}) {
     if (!navigator.mediaDevices?.getUserMedia || !window.AudioWorkletNode) {
-      throw failure("insecure", "The microphone needs https, or the address http://127.0.0.1.");
+      throw failure("insecure", t("mic_needs_https"));
     }
     let stream;
     try {
       // The avatar's own voice, from the loudspeakers, must not be said again.
       stream = await navigator.mediaDevices.getUserMedia({ audio: { echoCancellation: true, channelCount: 1 } });
     } catch (error) {
-      throw failure(error.name, REASONS[error.name] ?? `The microphone can't be opened: ${error.message}`);
+      throw failure(error.name, t(REASONS[error.name] ?? "mic_fails", { message: error.message }));
     }
     const context = new AudioContext(worklet.options);
     const microphone = new Microphone(stream, context);

@@ -1,5 +1,8 @@
 // Plays an endless fragmented MP4 near its live edge.
 
+import { t } from "./i18n.js";
+import { request } from "./key.js";
+
 const TARGET_S = 0.4;     // how far behind the live edge playback sits
 const HURRY_S = 1.0;      // beyond this it plays slightly faster
 const JUMP_S = 3.0;       // beyond this it jumps
@@ -16,7 +19,7 @@ export class LivePlayer {
   async play(limitMs) {
     try {
       await this.#play(limitMs);
-      return "the stream ended";
+      return t("stream_ended");
     } catch (error) {
       return error.message || String(error);
     }
@@ -24,15 +27,15 @@ export class LivePlayer {
 
   async #play(limitMs) {
     const codecs = await this.codecs();
-    if (!codecs) throw new Error("The stream is starting …");
+    if (!codecs) throw new Error(t("stream_starting"));
     const type = `video/mp4; codecs="${codecs}"`;
-    if (!window.MediaSource?.isTypeSupported(type)) throw new Error(`This browser can't play ${codecs}.`);
+    if (!window.MediaSource?.isTypeSupported(type)) throw new Error(t("cant_play", { codecs }));
 
     const stop = new AbortController();
     const source = new MediaSource();
     const address = URL.createObjectURL(source);
     const failed = new Promise((_, reject) => {
-      this.video.onerror = () => reject(new Error(this.video.error?.message || "The picture can't be decoded."));
+      this.video.onerror = () => reject(new Error(this.video.error?.message || t("cant_decode")));
     });
     failed.catch(() => {});
     this.video.src = address;
@@ -52,16 +55,16 @@ export class LivePlayer {
   }
 
   async #feed(source, buffer, signal) {
-    const response = await fetch(this.url, { signal, cache: "no-store" });
+    const response = await request(this.url, { signal, cache: "no-store" });
     if (!response.ok) {
       const answer = await response.json().catch(() => null);
-      throw new Error(answer?.error?.message ?? `The server answered ${response.status}.`);
+      throw new Error(answer?.error?.message ?? t("answered", { status: response.status }));
     }
     const reader = response.body.getReader();
     for (;;) {
       const { done, value } = await inTime(reader.read(), SILENT_MS);
       if (done) return;
-      if (source.readyState !== "open") throw new Error("The player was closed.");
+      if (source.readyState !== "open") throw new Error(t("player_closed"));
       buffer.appendBuffer(value);
       await once(buffer, "updateend");
       this.#start();
@@ -115,7 +118,7 @@ function once(target, event) {
 function inTime(promise, ms) {
   let timer;
   const late = new Promise((_, reject) => {
-    timer = setTimeout(() => reject(new Error("No picture came for a while.")), ms);
+    timer = setTimeout(() => reject(new Error(t("no_picture"))), ms);
   });
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }

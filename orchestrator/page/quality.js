@@ -1,5 +1,7 @@
 // The fields under Quality: their limits are those of the server, and what is wrong names them as the page does.
 
+import { t } from "./i18n.js";
+
 const FIELDS = { num_inference_steps: "steps", guidance_scale: "guidance" };
 
 export class Quality {
@@ -8,7 +10,7 @@ export class Quality {
     this.inputs = Object.entries(FIELDS).map(([field, id]) => [field, document.getElementById(id)]);
     for (const [field, input] of this.inputs) {
       input.max = limits[field].maximum;
-      input.placeholder = `default ${limits[field].default}`;
+      input.placeholder = t("default_is", { value: limits[field].default });
     }
   }
 
@@ -18,8 +20,8 @@ export class Quality {
       if (input.checkValidity()) continue;
       input.closest("details").open = true;
       input.focus();
-      const kind = input.step === "1" ? "a whole number" : "a number";
-      throw new Error(`${label(input)} must be ${kind} from ${input.min} to ${input.max}.`);
+      const message = input.step === "1" ? "must_be_whole" : "must_be_number";
+      throw new Error(t(message, { name: label(input), from: input.min, to: input.max }));
     }
     return this.inputs.map(([field, input]) => [field, input.value.trim()]).filter(([, value]) => value);
   }

@@ -1,5 +1,7 @@
 // Records the microphone, to be sent or discarded.
 
+import { t } from "./i18n.js";
+
 const LONGEST_S = 120;
 
 export class Recorder {
@@ -23,14 +25,14 @@ export class Recorder {
       return;
     }
     if (!navigator.mediaDevices?.getUserMedia || !window.MediaRecorder) {
-      this.say("Recording needs https, or the address http://127.0.0.1.");
+      this.say(t("recording_needs_https"));
       return;
     }
     this.button.disabled = true;
     try {
       this.#start(await navigator.mediaDevices.getUserMedia({ audio: true }));
     } catch (error) {
-      this.say(error.name === "NotAllowedError" ? "The microphone is not allowed for this page." : "There is no microphone.");
+      this.say(t(error.name === "NotAllowedError" ? "mic_not_allowed" : "mic_missing"));
     } finally {
       this.button.disabled = false;
     }
@@ -44,7 +46,7 @@ export class Recorder {
     const label = this.button.querySelector("span");
     const timer = setInterval(() => {
       const seconds = (performance.now() - began) / 1000;
-      label.textContent = `Stop and send · ${seconds.toFixed(0)} s`;
+      label.textContent = t("stop_and_send_s", { seconds: seconds.toFixed(0) });
       if (seconds > this.longest_s) recorder.stop();
     }, 200);
     recorder.ondataavailable = (event) => parts.push(event.data);
@@ -54,7 +56,7 @@ export class Recorder {
       this.recorder = null;
       this.button.classList.remove("on");
       this.discard.hidden = true;
-      label.textContent = "Record";
+      label.textContent = t("record");
       const extension = recorder.mimeType.includes("mp4") ? "m4a" : "webm";
       if (this.kept) await this.take(new File(parts, `recording.${extension}`, { type: recorder.mimeType }));
     };
@@ -63,7 +65,7 @@ export class Recorder {
     this.kept = true;
     this.button.classList.add("on");
     this.discard.hidden = false;
-    label.textContent = "Stop and send";
+    label.textContent = t("stop_and_send");
     this.say(null);
   }
 }

@@ -1,5 +1,6 @@
 // Says what is written into a field: Enter sends it, Shift and Enter begins a new line.
 
+import { t } from "./i18n.js";
 import { request } from "./key.js";
 
 export class Sayer {
@@ -41,9 +42,9 @@ export class Sayer {
       const response = await request(`${this.channelUrl}/say`, { method: "POST", headers, body: JSON.stringify(body) });
       if (response.ok) return null;
       const answer = await response.json().catch(() => null);
-      return this.quality.worded(answer?.error?.message ?? `The server answered ${response.status}.`);
+      return this.quality.worded(answer?.error?.message ?? t("answered", { status: response.status }));
     } catch {
-      return "The server does not answer. Is it still running?";
+      return t("no_answer");
     }
   }
 }

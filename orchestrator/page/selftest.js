@@ -1,19 +1,9 @@
 // Tests WebRTC step by step, and says at which one it fails and what to do.
 
-import { ADVICE, WhepViewer } from "./whep.js";
+import { t } from "./i18n.js";
+import { advice, WhepViewer } from "./whep.js";
 
 const LIMIT_MS = 10_000;
-const STEPS = {
-  secure: "Secure page",
-  browser: "WebRTC in this browser",
-  offer: "The server takes the offer",
-  ice: "UDP gets through (ICE)",
-  dtls: "Encryption (DTLS)",
-  packets: "First packet",
-  decode: "First picture",
-};
-const INSECURE = "This page came without HTTPS. It can be watched, but browsers give no microphone to such a page: put a proxy with a certificate before the server.";
-
 export class SelfTest {
   // `list` is an <ol> that shows the steps, `button` starts them.
   constructor(url, button, list) {
@@ -25,7 +15,7 @@ export class SelfTest {
     this.button.disabled = true;
     this.list.hidden = false;
     this.list.replaceChildren();
-    this.#show("secure", window.isSecureContext, window.isSecureContext ? "" : INSECURE);
+    this.#show("secure", window.isSecureContext, window.isSecureContext ? "" : t("insecure"));
     const video = document.createElement("video");
     video.muted = true;
     const began = performance.now();
@@ -33,7 +23,7 @@ export class SelfTest {
     try {
       await viewer.open(LIMIT_MS);
     } catch (error) {
-      this.#show(error.step ?? "offer", false, error.message || ADVICE[error.step]);
+      this.#show(error.step ?? "offer", false, error.message || advice(error.step));
     } finally {
       viewer.close();
       this.button.disabled = false;
@@ -43,7 +33,7 @@ export class SelfTest {
   #show(step, fine, text) {
     const item = document.createElement("li");
     item.className = fine ? "fine" : "failed";
-    item.textContent = `${fine ? "✓" : "✗"} ${STEPS[step]}${text && `: ${text}`}`;
+    item.textContent = `${fine ? "✓" : "✗"} ${t(`step_${step}`)}${text && `: ${text}`}`;
     this.list.append(item);
   }
 }

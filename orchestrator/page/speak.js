@@ -1,5 +1,6 @@
 // Sends speech to a channel: chosen, dropped and recorded files, one after another.
 
+import { t } from "./i18n.js";
 import { request } from "./key.js";
 
 // Refusals of one file; after any other the next file would be refused too.
@@ -38,13 +39,14 @@ export class Speaker {
     const refused = [];
     this.drop.classList.add("busy");
     for (const [index, file] of files.entries()) {
-      this.say(`Sending ${files.length > 1 ? `${index + 1} of ${files.length}: ` : ""}${file.name} …`, true);
+      const place = { number: index + 1, count: files.length, name: file.name };
+      this.say(t(files.length > 1 ? "sending_of" : "sending", place), true);
       const refusal = await this.#post(file, values);
       if (!refusal) continue;
       refused.push(files.length > 1 ? `${file.name}: ${refusal.message}` : refusal.message);
       const left = files.length - index - 1;
       if (refusal.ofThisFile || !left) continue;
-      refused.push(left > 1 ? `The other ${left} files were not sent.` : "The last file was not sent.");
+      refused.push(left > 1 ? t("others_not_sent", { count: left }) : t("last_not_sent"));
       break;
     }
     this.drop.classList.remove("busy");
@@ -61,18 +63,22 @@ export class Speaker {
       const response = await request("/v1/tasks", { method: "POST", body: form });
       if (response.ok) return null;
       const answer = await response.json().catch(() => null);
-      const message = this.quality.worded(answer?.error?.message ?? `The server answered ${response.status}.`);
+      const message = this.quality.worded(answer?.error?.message ?? t("answered", { status: response.status }));
       return { message, ofThisFile: OF_THIS_FILE.includes(response.status) };
     } catch {
-      return { message: "The server does not answer. Is it still running?", ofThisFile: false };
+      return { message: t("no_answer"), ofThisFile: false };
     }
+  }
+
+  get #seen() {
+    return this.drop.offsetParent !== null;
   }
 
   #takeDrops() {
     for (const kind of ["dragenter", "dragover"]) {
       window.addEventListener(kind, (event) => {
         event.preventDefault();
-        this.drop.classList.add("over");
+        if (this.#seen) this.drop.classList.add("over");
       });
     }
     window.addEventListener("dragleave", (event) => {
@@ -81,9 +87,10 @@ export class Speaker {
     window.addEventListener("drop", async (event) => {
       event.preventDefault();
       this.drop.classList.remove("over");
+      if (!this.#seen) return;  // another view takes files of its own
       const { files, folders } = dropped(event.dataTransfer);
       if (folders.length) {
-        this.say(`A folder can't be sent: ${folders.join(", ")}. Drop the files that are in it. Nothing was sent.`);
+        this.say(t("no_folder", { names: folders.join(", ") }));
         return;
       }
       await this.send(files);

@@ -1,5 +1,6 @@
 // Speaks live: what the microphone hears goes to the channel at once, while a button is held or until it is pressed again.
 
+import { t } from "./i18n.js";
 import { request } from "./key.js";
 import { Microphone, RATE_HZ } from "./microphone.js";
 
@@ -46,13 +47,13 @@ export class Talker {
     button.classList.add("on");
     this.open.setAttribute("aria-pressed", String(button === this.open));
     this.say(null);
-    this.#show("connecting …");
+    this.#show(t("talk_connecting"));
     const waiting = [];  // what is said before the connection is there is not lost
     const take = (buffer, peak) => {
       if (turn !== this.wanted) return;
       this.level.value = peak;
       if (!this.sending) waiting.push(buffer);
-      else if (this.socket.bufferedAmount > MOST_WAITING_BYTES) this.#fail("The server takes no more sound now.");
+      else if (this.socket.bufferedAmount > MOST_WAITING_BYTES) this.#fail(t("talk_too_much"));
       else this.socket.send(buffer);
     };
     this.sending = false;
@@ -65,7 +66,7 @@ export class Talker {
       this.socket.send(JSON.stringify({ type: "start", sample_rate: RATE_HZ, channels: 1, format: "s16le", source: "microphone" }));
       for (const buffer of waiting) this.socket.send(buffer);
       this.sending = true;
-      this.#show("listening");
+      this.#show(t("talk_listening"));
     } catch (error) {
       if (turn === this.wanted) this.#fail(error.message);
     }
@@ -81,7 +82,7 @@ export class Talker {
     for (const button of [this.hold, this.open]) button.classList.remove("on");
     this.open.setAttribute("aria-pressed", "false");
     if (this.sending) this.socket.send(JSON.stringify({ type: "end" }));
-    this.#show(this.sending ? "sent" : "");
+    this.#show(this.sending ? t("talk_sent") : "");
     this.sending = false;
   }
 
@@ -107,7 +108,7 @@ export class Talker {
       socket.onclose = () => this.#refusal().then((reason) => reject(new Error(reason)));
     });
     socket.onclose = () => {
-      if (this.talking && this.socket === socket) this.#fail("The connection was lost. What had arrived is said.");
+      if (this.talking && this.socket === socket) this.#fail(t("talk_lost"));
     };
     return socket;
   }
@@ -117,16 +118,16 @@ export class Talker {
     try {
       const response = await request(this.channelUrl, { cache: "no-store" });  // asks for the key where it is missing
       if (!response.ok) return (await response.json()).error.message;
-      return "The server takes no live speech now. Try again.";
+      return t("talk_refused");
     } catch {
-      return "The server does not answer. Is it still running?";
+      return t("no_answer");
     }
   }
 
   #hear(message) {
-    if (message.type === "started") this.#show("on the air");
-    if (message.type === "position") this.#show(`on the air, ${(message.sample / RATE_HZ).toFixed(0)} s heard`);
-    if (message.type === "ended") this.#show(`${(message.heard_samples / RATE_HZ).toFixed(1)} s were heard`);
+    if (message.type === "started") this.#show(t("talk_on_air"));
+    if (message.type === "position") this.#show(t("talk_on_air_s", { seconds: (message.sample / RATE_HZ).toFixed(0) }));
+    if (message.type === "ended") this.#show(t("talk_heard_s", { seconds: (message.heard_samples / RATE_HZ).toFixed(1) }));
     if (message.type === "error") this.#fail(message.message);
   }
 }

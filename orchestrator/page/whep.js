@@ -1,5 +1,6 @@
 // Watches a channel over WebRTC by WHEP, and knows at which step it failed.
 
+import { t } from "./i18n.js";
 import { request } from "./key.js";
 
 const LOOK_MS = 50;
@@ -8,14 +9,9 @@ const LOSS_SPAN_MS = 10_000;
 const MOST_LOST = 0.15;      // of the packets: beyond it the picture stands more than it moves
 
 // What to do where a step fails; the server's own messages say it themselves.
-export const ADVICE = {
-  browser: "This browser has no WebRTC: it may be switched off, or blocked by an extension.",
-  offer: "The server's log and docs/webrtc.md tell more.",
-  ice: "No UDP packet got through. A firewall, NAT or a VPN stands between: open the server's webrtc_ports for UDP, name its outer address in webrtc_announced, or give it a TURN server in ice_servers.",
-  dtls: "UDP gets through, and the encrypted connection doesn't come about: the server's log tells why.",
-  packets: "The connection is there, and the channel sends nothing: is it running?",
-  decode: "Packets arrive, and the browser shows no picture: it may lack H.264.",
-};
+export function advice(step) {
+  return t(`advice_${step}`);
+}
 
 export class StepFailed extends Error {
   constructor(step, message) {
@@ -36,7 +32,7 @@ export class WhepViewer {
   // Resolves once the first picture was decoded; throws StepFailed, at the latest after `limitMs`.
   async open(limitMs) {
     const until = performance.now() + limitMs;
-    if (!window.RTCPeerConnection) throw new StepFailed("browser", ADVICE.browser);
+    if (!window.RTCPeerConnection) throw new StepFailed("browser", advice("browser"));
     this.onstep("browser");
     const connection = this.connection = new RTCPeerConnection({ iceServers: await this.#iceServers(until) });
     for (const kind of ["video", "audio"]) connection.addTransceiver(kind, { direction: "recvonly" });
@@ -60,22 +56,22 @@ export class WhepViewer {
     let since = { at: moved, ...(await this.#counts()) };
     for (;;) {
       await sleep(500);
-      if (["failed", "closed"].includes(connection.connectionState)) return "The connection was lost.";
+      if (["failed", "closed"].includes(connection.connectionState)) return t("connection_lost");
       const now = performance.now();
       const counts = await this.#counts();
       if (counts.frames !== frames) [frames, moved] = [counts.frames, now];
-      if (now - moved > STALLED_MS && !document.hidden) return "No picture came for a while.";
+      if (now - moved > STALLED_MS && !document.hidden) return t("no_picture");
       if (now - since.at < LOSS_SPAN_MS) continue;
       const [lost, received] = [counts.lost - since.lost, counts.received - since.received];
       this.tooLossy = lost > MOST_LOST * (lost + received);
-      if (this.tooLossy) return `${Math.round((100 * lost) / (lost + received))} % of the packets are lost on the way.`;
+      if (this.tooLossy) return t("too_lossy", { share: Math.round((100 * lost) / (lost + received)) });
       since = { at: now, ...counts };
     }
   }
 
   // Ends the session; also while the page is being left.
   close() {
-    if (this.session) fetch(this.session, { method: "DELETE", keepalive: true }).catch(() => {});
+    if (this.session) request(this.session, { method: "DELETE", keepalive: true }).catch(() => {});
     this.session = null;
     this.connection?.close();
     this.video.srcObject = null;
@@ -97,10 +93,10 @@ export class WhepViewer {
         method: "POST", body, headers: { "Content-Type": "application/sdp" }, signal: within(until),
       });
     } catch {
-      throw new StepFailed("offer", "The server does not answer the offer.");
+      throw new StepFailed("offer", t("no_offer_answer"));
     }
     const text = await response.text();
-    if (response.status !== 201) throw new StepFailed("offer", refusal(text) ?? `The server answered ${response.status}.`);
+    if (response.status !== 201) throw new StepFailed("offer", refusal(text) ?? t("answered", { status: response.status }));
     this.session = response.headers.get("Location");
     return text;
   }
@@ -117,7 +113,7 @@ export class WhepViewer {
       if (counts.frames) { reach("decode"); return; }
       if (performance.now() > until || ["failed", "closed"].includes(connectionState)) {
         const step = Object.keys(done).find((name) => !done[name]);
-        throw new StepFailed(step, ADVICE[step]);
+        throw new StepFailed(step, advice(step));
       }
       await sleep(LOOK_MS);
     }

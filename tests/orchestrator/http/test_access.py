@@ -15,7 +15,7 @@ from tests.support.speech_samples import wav
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(60)]
 
-OPEN = {"/", "/openapi.json", "/health/live", "/health/ready", "/v1/session"}
+OPEN = {"/", "/embed", "/openapi.json", "/health/live", "/health/ready", "/v1/session"}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -1,0 +1,37 @@
+// The server's JSON API.
+
+import { t } from "./i18n.js";
+import { request } from "./key.js";
+
+const SCOPES = ["view", "speak", "administer"];
+
+// Whether a key of `scope` may do what `wanted` names.
+export function may(scope, wanted) {
+  return SCOPES.indexOf(scope) >= SCOPES.indexOf(wanted);
+}
+
+// What the server answers, null for nothing; throws an Error with a sentence for the person.
+export async function ask(url, method = "GET", body = undefined) {
+  const options = { method, cache: "no-store" };
+  if (body !== undefined) {
+    options.headers = { "Content-Type": "application/json" };
+    options.body = JSON.stringify(body);
+  }
+  let response;
+  try {
+    response = await request(url, options);
+  } catch {
+    throw new Error(t("no_answer"));
+  }
+  const answer = await response.json().catch(() => null);
+  if (!response.ok) throw new Error(answer?.error?.message ?? t("answered", { status: response.status }));
+  return answer;
+}
+
+export function channelUrl(name) {
+  return `/v1/channels/${encodeURIComponent(name)}`;
+}
+
+export function avatarUrl(name) {
+  return `/v1/avatars/${encodeURIComponent(name)}`;
+}
