@@ -132,13 +132,13 @@ class SpeechLog:
 
     def read_now(self, first: int, count: int) -> SoundFrames:
         """The same, in the caller's thread."""
-        count = max(0, min(count, self._frames - first))
-        try:
-            raw = _read_all(self._file, count * _FRAME.itemsize, first * _FRAME.itemsize)
-        except OSError as error:
-            raise LogUnreadable(error.errno, error.strerror or str(error)) from error
-        records: NDArray[Any] = np.frombuffer(raw, _FRAME)
-        return SoundFrames(records["heard"].astype(np.int16), records["sound"].astype(np.int16))
+        return _frames_of(self._file, first, max(0, min(count, self._frames - first)))
+
+    def reader(self) -> LogReader:
+        """One that reads from the first frame on, at its own pace; raises OSError, RuntimeError after `close`."""
+        if self._closing:
+            raise RuntimeError("the log is closed")
+        return LogReader(self, os.dup(self._file))
 
     def close(self) -> None:
         """Close the file, once what is under way is done; may be called twice."""
@@ -175,6 +175,30 @@ class SpeechLog:
         changed.set()
 
 
+class LogReader:
+    """Follows a log with a descriptor of its own: it may lag behind, also when the log is closed and its file gone."""
+
+    def __init__(self, log: SpeechLog, file: int) -> None:
+        """Use `SpeechLog.reader`; takes over the descriptor `file`."""
+        self._log = log
+        self._file = file
+        self._next = 0
+
+    async def read(self, most: int) -> SoundFrames:
+        """The next frames, at most `most`, once there are some; none of them is the end. Raises LogUnreadable."""
+        there = await self._log.wait_beyond(self._next)
+        # In this thread: what was just written is in the page cache, and a close can't meet a read.
+        frames = _frames_of(self._file, self._next, min(most, there - self._next))
+        self._next += len(frames)
+        return frames
+
+    def close(self) -> None:
+        """Close the descriptor; may be called twice."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+
 def as_stored(frames: SoundFrames) -> bytes:
     """Frames as a log's file holds them."""
     records = np.empty(len(frames), _FRAME)
@@ -187,6 +211,16 @@ def _write_all(file: int, data: bytes, offset: int) -> None:
     while view:
         written = os.pwrite(file, view, offset)
         view, offset = view[written:], offset + written
+
+
+def _frames_of(file: int, first: int, count: int) -> SoundFrames:
+    """Raises LogUnreadable."""
+    try:
+        raw = _read_all(file, count * _FRAME.itemsize, first * _FRAME.itemsize)
+    except OSError as error:
+        raise LogUnreadable(error.errno, error.strerror or str(error)) from error
+    records: NDArray[Any] = np.frombuffer(raw, _FRAME)
+    return SoundFrames(records["heard"].astype(np.int16), records["sound"].astype(np.int16))
 
 
 def _read_all(file: int, size: int, offset: int) -> bytes:

@@ -32,6 +32,7 @@ from orchestrator.http import (
     task_routes,
     whep_routes,
 )
+from orchestrator.http.agents import routes as agents
 from orchestrator.http.errors import EXCEPTION_HANDLERS
 from orchestrator.http.guard import guarded, guarded_live, guarded_socket, guarded_upload
 from orchestrator.http.middleware import RequestMiddleware
@@ -118,6 +119,7 @@ ROUTES = [
     # Health probes decide whether the process is restarted, so they are never refused.
     Route("/health/live", health_routes.live),
     Route("/health/ready", health_routes.ready),
+    *agents.ROUTES,
     *page_routes.ROUTES,
 ]
 

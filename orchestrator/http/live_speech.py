@@ -25,7 +25,7 @@ from speech.audio.decoder import DecodeLimits
 from speech.audio.errors import AudioError, SilentTooLong, TooLong
 from speech.audio.frames import FPS
 from speech.audio.live_source import LiveSource
-from speech.log import SoundFrames, SpeechLog
+from speech.log import LogReader, SoundFrames, SpeechLog
 from speech.source import SpeechSource
 
 _RETRY_STORE_S = 5
@@ -111,6 +111,15 @@ class LiveSpeech:
             first, last = max(start, shown * size), min(end, (shown + 1) * size)
             samples[first - start : last - start] = sound[first - shown * size : last - shown * size]
         return samples
+
+    def sound(self) -> LogReader:
+        """Its sound as it arrives, for whoever hears it too; close it. To be asked for before the task can be over."""
+        return self._log.reader()
+
+    @property
+    def broken_off(self) -> str | None:
+        """Why no more sound comes though it isn't complete; None where it is, or where more may come."""
+        return None if self._log.end is None else self._log.end.broken_off
 
     async def receive(
         self,

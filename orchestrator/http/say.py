@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from http import HTTPStatus
+from typing import TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -18,7 +19,7 @@ from orchestrator.http.parameters import checked
 from orchestrator.http.request_models import SayBody, SayFields, SayQuery
 from orchestrator.http.response_models import AcceptedJson
 from orchestrator.http.speech_body import joined, require_channel, spoken
-from orchestrator.http.text_source import text_source
+from orchestrator.http.text_source import TextSource, text_source
 from orchestrator.http.unread import read_rest
 from orchestrator.orchestrator import Orchestrator
 from speech.log import SoundFrames
@@ -28,6 +29,8 @@ _STREAM = "text/plain"
 _UNREAD_BYTES = 1_000_000
 _BYTES_OF_FIELDS = 1000
 _BYTES_OF_CHAR = 12  # one beyond the basic plane, as two escapes
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 @operation(
@@ -62,18 +65,31 @@ async def _streamed(request: Request) -> LiveSpeech:
 
 
 async def _begun(request: Request) -> LiveSpeech:
-    """The speech of a text whose first sound is there: what can't be said is refused, and never a task."""
+    """The speech of a text that came as a whole."""
     orchestrator: Orchestrator = request.app.state.orchestrator
     channel_id: str = request.path_params["channel_id"]
     arrived_at = orchestrator.clock()
-    body = await _body(request, orchestrator.settings.say_limit_chars)
+    body = await text_body(request, SayBody, "text")
     source = text_source(orchestrator, channel_id, body.voice, body.rate)
-    frames = source.frames(_whole(body.text))
+    return await begun(orchestrator, channel_id, body.text, source, parameters(body), arrived_at)
+
+
+async def begun(
+    orchestrator: Orchestrator,
+    channel_id: str,
+    text: str,
+    source: TextSource,
+    fields: dict[str, str],
+    arrived_at: float,
+) -> LiveSpeech:
+    """The speech of a text whose first sound is there; the rest comes by itself.
+
+    Raises ApiError, SynthesisError: what can't be said is refused, and never a task.
+    """
+    frames = source.frames(_whole(text))
     try:
         first = await anext(frames)
-        speech = await LiveSpeech.begin(
-            orchestrator, channel_id, parameters(body), None, source, SpeechSource.TEXT, arrived_at
-        )
+        speech = await LiveSpeech.begin(orchestrator, channel_id, fields, None, source, SpeechSource.TEXT, arrived_at)
     except BaseException:
         await frames.aclose()
         raise
@@ -87,22 +103,24 @@ def parameters(asked: SayFields) -> dict[str, str]:
     return {name: str(value) for name, value in asked.model_dump(include=names, exclude_none=True).items()}
 
 
-async def _body(request: Request, longest: int) -> SayBody:
+async def text_body(request: Request, model: type[Model], field: str) -> Model:
+    """A JSON body of which one field is a text to be said; raises ApiError that names what is wrong with it."""
+    orchestrator: Orchestrator = request.app.state.orchestrator
+    longest = orchestrator.settings.say_limit_chars
     too_long = f"A text may have {longest} characters (say_limit_chars): send it in parts, or as a stream."
     values = await small_json(request, _BYTES_OF_CHAR * longest + _BYTES_OF_FIELDS, too_long)
     if not isinstance(values, dict):
-        raise ApiError(HTTPStatus.BAD_REQUEST, "broken_json", 'Send a JSON object: {"text": "Hello."}.')
+        raise ApiError(HTTPStatus.BAD_REQUEST, "broken_json", f'Send a JSON object: {{"{field}": "Hello."}}.')
     try:
-        body = SayBody.model_validate(values)
+        body = model.model_validate(values)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = str(first["loc"][0])
         shown = "" if first["type"] == "missing" else f" (it is {str(first['input'])[:40]!r})"
         raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, f"bad_{name}", f"{name}: {first['msg']}{shown}.") from None
-    if len(body.text) > longest:
-        raise ApiError(
-            HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "text_too_long", f"This one has {len(body.text)}. {too_long}"
-        )
+    length = len(getattr(body, field))
+    if length > longest:
+        raise ApiError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "text_too_long", f"This one has {length}. {too_long}")
     return body
 
 

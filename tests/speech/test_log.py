@@ -40,6 +40,22 @@ async def test_frames_are_read_from_anywhere_as_they_were_appended(tmp_path: Pat
     log.close()
 
 
+async def test_one_that_lags_reads_on_when_the_log_is_closed_and_its_file_gone(tmp_path: Path) -> None:
+    log = SpeechLog(tmp_path / "a")
+    reader = log.reader()
+    await log.append(frames(0, 3))
+    assert numbers(await reader.read(2)) == [0, 1]
+    await log.append(frames(3, 2))
+    log.break_off("cancelled")
+    log.close()
+    (tmp_path / "a").unlink()
+    assert numbers(await reader.read(9)) == [2, 3, 4]
+    assert len(await reader.read(9)) == 0, "the end"
+    reader.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        log.reader()
+
+
 async def test_reader_waits_for_more_and_is_told_the_end(tmp_path: Path) -> None:
     log = SpeechLog(tmp_path / "a")
     waiting = asyncio.create_task(log.wait_beyond(0))

@@ -1,4 +1,4 @@
-"""The shell of /talk that a phone keeps: without one of its modules the page would stay white when there is no network."""
+"""The shell of /talk that a phone keeps: without one of its modules the page stays white when there is no network."""
 
 import re
 from pathlib import Path, PurePosixPath

@@ -1,0 +1,19 @@
+"""The routes of all doors for voice agents."""
+
+from __future__ import annotations
+
+from starlette.routing import BaseRoute, Route
+
+from orchestrator.access.keys import Scope
+from orchestrator.http.agents.audio_speech import audio_speech
+from orchestrator.http.guard import guarded_live
+
+ROUTES: list[BaseRoute] = [
+    Route("/v1/audio/speech", guarded_live(audio_speech, Scope.SPEAK), methods=["POST"]),
+    Route(
+        "/v1/channels/{channel_id}/audio/speech",
+        guarded_live(audio_speech, Scope.SPEAK),
+        methods=["POST"],
+        name="channel_audio_speech",
+    ),
+]
