@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
+from urllib.parse import urlsplit
 
 from streaming.address import Address
 
 RECORDINGS = "recordings"
-EVERYWHERE = ("rtmp://*", "rtmps://*", "srt://*", "udp://*", "whip://*", "whips://*", RECORDINGS)
+EVERYWHERE = ("rtmp://*", "rtmps://*", "srt://*", "udp://*", "whip://*", "whips://*", "ws://*", "wss://*", RECORDINGS)
 
-_PATTERN = re.compile(r"(rtmp|rtmps|srt|udp|whip|whips)://([A-Za-z0-9.*_-]+|\[[0-9A-Fa-f:]+\])(?::([0-9]{1,5}))?")
+_PATTERN = re.compile(
+    r"(rtmp|rtmps|srt|udp|whip|whips|ws|wss)://([A-Za-z0-9.*_-]+|\[[0-9A-Fa-f:]+\])(?::([0-9]{1,5}))?"
+)
 
 
 class AllowedTargets:
@@ -41,7 +44,21 @@ class AllowedTargets:
             address = Address.parse(target)
         except ValueError as error:
             return str(error)
-        for scheme, pattern, port in self._addresses:
-            if address.scheme == scheme and fnmatchcase(address.host, pattern) and port in (None, address.port):
+        return self._refusal(address.scheme, address.host, address.port)
+
+    def refusal_of_room(self, url: str) -> str | None:
+        """The same for a server of rooms, which is reached by WebSocket."""
+        try:
+            parts = urlsplit(url)
+            scheme, host, port = parts.scheme, parts.hostname or "", parts.port
+        except ValueError as error:
+            return str(error)
+        if scheme not in ("ws", "wss") or not host:
+            return "it must begin with wss:// or ws://, and name a host"
+        return self._refusal(scheme, host, port)
+
+    def _refusal(self, scheme: str, host: str, port: int | None) -> str | None:
+        for allowed, pattern, only_port in self._addresses:
+            if scheme == allowed and fnmatchcase(host, pattern) and only_port in (None, port):
                 return None
-        return f"{address.scheme}://{address.host} is not among the allowed_targets"
+        return f"{scheme}://{host} is not among the allowed_targets"

@@ -96,15 +96,19 @@ class Lineup(Mapping[str, Channel]):
         for name in self:
             self._run(name)
 
-    async def create(self, definition: ChannelDefinition) -> Channel:
-        """Add a channel and start it; raises ChannelExists, TooManyChannels."""
+    async def create(self, definition: ChannelDefinition, saved: bool = True) -> Channel:
+        """Add a channel and start it; one that isn't `saved` ends with the server.
+
+        Raises ChannelExists, TooManyChannels.
+        """
         async with self._changing:
             name = definition.channel
             if name in self._channels:
                 raise ChannelExists(f"There is a channel {name!r}: change it with PATCH, or choose another name.")
             if len(self._channels) >= self._limit:
                 raise TooManyChannels(f"There are {len(self._channels)} channels, which is the limit.")
-            await self._save({**self._definitions, name: definition}, self._changed_targets)
+            if saved:
+                await self._save({**self._definitions, name: definition}, self._changed_targets)
             self._channels[name] = self._new_channel(definition)
             self._run(name)
             return self._channels[name]
@@ -131,7 +135,7 @@ class Lineup(Mapping[str, Channel]):
                         "file or the environment, and restart."
                     )
                 await self._save(self._definitions, self._instead_of_settings(definition))
-            else:
+            elif name in self._definitions:
                 await self._save({**self._definitions, name: definition}, self._changed_targets)
             if not channel.definition.differs_in_process(definition):
                 try:

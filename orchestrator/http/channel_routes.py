@@ -64,7 +64,7 @@ async def create_channel(request: Request) -> Response:
     orchestrator: Orchestrator = request.app.state.orchestrator
     require_accepting(orchestrator)
     values = {**orchestrator.settings.channel_defaults(), **await _json_object(request)}
-    definition = await _checked(values, orchestrator)
+    definition = await checked_definition(values, orchestrator)
     try:
         channel = await orchestrator.channels.create(definition)
     except ChannelExists as error:
@@ -91,7 +91,7 @@ async def change_channel(request: Request) -> Response:
     values = await _json_object(request)
     if values.get("channel", channel.id) != channel.id:
         raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, "bad_channel", "channel: a channel's name can't be changed.")
-    definition = await _checked(
+    definition = await checked_definition(
         {**channel.definition.model_dump(), **_merged(channel.definition, values)}, orchestrator
     )
     with refusals(request):
@@ -174,7 +174,7 @@ async def _relayed(reader: asyncio.StreamReader, orchestrator: Orchestrator) -> 
         yield block
 
 
-async def _checked(values: dict[str, Any], orchestrator: Orchestrator) -> ChannelDefinition:
+async def checked_definition(values: dict[str, Any], orchestrator: Orchestrator) -> ChannelDefinition:
     """The definition, whose avatar is there and whose targets are allowed; raises ApiError (422)."""
     try:
         definition = ChannelDefinition.parse(values)

@@ -10,13 +10,15 @@ _KEY_ITEM = "bearer."
 
 
 def sent_key(connection: HTTPConnection) -> str | None:
-    """The key of `Authorization: Bearer KEY`, or of a WebSocket's protocol `bearer.KEY`; None where there is neither.
+    """The key of `Authorization: Bearer KEY`, `X-Api-Key: KEY`, or a WebSocket's protocol `bearer.KEY`; else None.
 
-    A browser lets a page set no header of a WebSocket but its protocols.
+    Clients of avatar services send the second. A browser lets a page set no header of a WebSocket but its protocols.
     """
     kind, _, secret = connection.headers.get("authorization", "").partition(" ")
     if kind.lower() == "bearer":
         return secret.strip()
+    if given := connection.headers.get("x-api-key"):
+        return given.strip()
     offered = connection.scope.get("subprotocols", ())
     return next((each.removeprefix(_KEY_ITEM) for each in offered if each.startswith(_KEY_ITEM)), None)
 

@@ -27,6 +27,7 @@ ELSEWHERE = {
     "orchestrator/webrtc_probe.py": "the command probe's own",
     "inference/": "of the client of a real Triton, for which controlled models stand here",
     "orchestrator/readiness.py": "models that fail are not among the controlled ones",
+    "orchestrator/http/agents/": "no agent is in a room; tests/orchestrator/http/agents has its faults",
     "orchestrator/avatars/preparations.py": "no avatar is prepared",
     "orchestrator/avatars/films.py": "no film is ordered; tests/orchestrator/http/test_films.py has its faults",
     "orchestrator/tasks/store.py": "the store can be written",
