@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -13,9 +15,11 @@ from inference.client import TritonClient
 from latentsync.avatar import AvatarError, PreparedAvatar
 from latentsync.checkpoint import Checkpoint
 from latentsync.landmarks import FaceLandmarker
+from latentsync.motions import Motion
 from orchestrator.avatars.errors import named_frames
 from orchestrator.avatars.fit import fit_warning
-from orchestrator.avatars.made_for import unfitting
+from orchestrator.avatars.made_for import require_prepared_for, unfitting
+from orchestrator.avatars.motions import MotionOptions, add_motion
 from orchestrator.avatars.overlay import overlay
 from orchestrator.avatars.prepare import PrepareOptions, Progress, Step, prepare_avatar
 from orchestrator.avatars.room import DiskRoom, expected_bytes, free_bytes
@@ -25,6 +29,7 @@ from orchestrator.settings import Settings
 from orchestrator.triton_secret import triton_settings
 
 _PICTURES = (".png", ".jpg")
+_FAR = 6.0  # times an ordinary step: more than the longest crossfade can hide
 
 
 async def add_avatar(
@@ -51,6 +56,37 @@ async def add_avatar_in_terminal(
     settings: Settings, video: Path, name: str, options: PrepareOptions, console: Console
 ) -> PreparedAvatar:
     """`add_avatar` with a bar for each step."""
+    with _progress_bars(console) as progress:
+        return await add_avatar(settings, video, name, options, progress)
+
+
+async def add_motion_of(
+    settings: Settings,
+    video: Path,
+    name: str,
+    options: MotionOptions,
+    progress: Progress = lambda step, done, total: None,
+) -> Motion:
+    """Prepare a motion from a video; raises AvatarError, CheckpointError, InferenceError."""
+    checkpoint = Checkpoint.open(settings.checkpoint_dir)
+    avatar = find_avatar(settings.avatars_dir, options.avatar)
+    require_prepared_for(settings.checkpoint_dir, avatar)
+    finder = FaceLandmarker(settings.checkpoint_dir.parent / "face")
+    room = DiskRoom(settings.avatar_limit_bytes, settings.avatar_reserve_bytes)
+    async with TritonClient(triton_settings(settings)) as client:
+        return await add_motion(video, name, avatar, options, checkpoint, client, finder, progress, room)
+
+
+async def add_motion_in_terminal(
+    settings: Settings, video: Path, name: str, options: MotionOptions, console: Console
+) -> Motion:
+    """`add_motion_of` with a bar for each step."""
+    with _progress_bars(console) as progress:
+        return await add_motion_of(settings, video, name, options, progress)
+
+
+@contextmanager
+def _progress_bars(console: Console) -> Iterator[Progress]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     tasks: dict[Step, TaskID] = {}
     with Bars(*columns, console=console) as bars:
@@ -61,7 +97,7 @@ async def add_avatar_in_terminal(
             # A header's frame count is an estimate; the bar must not end before the work.
             bars.update(tasks[step], completed=done, total=None if total is None else max(done, total))
 
-        return await add_avatar(settings, video, name, options, progress)
+        yield progress
 
 
 def foreseen(settings: Settings, video: Path, options: PrepareOptions) -> list[str]:
@@ -98,10 +134,26 @@ def summary(avatar: PreparedAvatar, took_s: float) -> str:
     return line
 
 
+def motion_summary(motion: Motion, took_s: float) -> str:
+    """What was made, what it took, and how well it fits the idle clip."""
+    line = summary(motion.clip, took_s)
+    nearest = float(motion.difference[:, list(motion.clip.played)].min())
+    ordinary = motion.settings.ordinary
+    line += f"\nwhere it resembles the idle clip most it differs by {nearest:.2g} grey levels; "
+    line += f"neighbouring frames differ by {ordinary:.2g}"
+    if nearest > _FAR * ordinary:
+        line += ": the crossfade will be seen, record it with the same light and from the same place"
+    return line
+
+
 def write_preview(settings: Settings, name: str, frame: int | None, output: Path) -> None:
     """Write the overlay picture of an avatar's frame (None: the first that can speak); raises AvatarError."""
     avatar = find_avatar(settings.avatars_dir, name)
-    index = int(avatar.speakable.argmax()) if frame is None else frame
+    write_overlay(avatar, int(avatar.speakable.argmax()) if frame is None else frame, output)
+
+
+def write_overlay(avatar: PreparedAvatar, index: int, output: Path) -> None:
+    """Write the overlay picture of a frame; raises AvatarError."""
     if not output.parent.is_dir():
         raise AvatarError(f"{output.parent}: there is no such folder")
     if output.suffix.lower() not in _PICTURES:

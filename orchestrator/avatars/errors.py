@@ -49,6 +49,24 @@ class AvatarInUse(AvatarError):
         super().__init__(f"a channel plays {name!r}: it can't be changed now. Use another name")
 
 
+class MotionNotFound(AvatarError):
+    """The avatar has no motion of that name."""
+
+    code: ClassVar[str] = "unknown_motion"
+
+
+class MotionExists(AvatarError):
+    """The avatar has a motion of that name already."""
+
+    code: ClassVar[str] = "motion_exists"
+
+
+class OtherPerson(AvatarError):
+    """A motion shows another person than its avatar."""
+
+    code: ClassVar[str] = "other_person"
+
+
 class FaceUnusable(AvatarError):
     """A clip has no stretch on which a face could speak; `frames` numbers the bad ones from 0 at 25 frames/s."""
 

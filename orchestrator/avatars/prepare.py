@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from threading import Event
 from typing import Protocol
@@ -49,6 +51,9 @@ class FaceCoder(FaceEncoder, FaceDecoder, Protocol):
     """Both halves of the served VAE; `TritonClient` is one."""
 
 
+Examine = Callable[[Path, Track, FrameFile], None]
+"""Told the folder, where the face is, and the frames; called from another thread."""
+
 Progress = Callable[[Step, int, int | None], None]
 """Told the step, frames done, and frames in all where that is known; called from another thread."""
 
@@ -58,7 +63,8 @@ class PrepareOptions:
     """Longest clip in frames, greatest height in pixels (None: as it is), and how it repeats (None: detected).
 
     `face_at` names one of several faces by a point near it, as shares of the picture's width and height; `idle` is a
-    clip of its own that plays while nobody speaks.
+    clip of its own that plays while nobody speaks. `size` (width, height) is what the pictures are scaled to, and must
+    have the same shape; of the clip only the frames from `first` to `last`, inclusive, are taken.
     """
 
     max_frames: int = 1500
@@ -66,6 +72,9 @@ class PrepareOptions:
     loop: Loop | None = None
     face_at: tuple[float, float] | None = None
     idle: Path | None = None
+    size: tuple[int, int] | None = None
+    first: int = 0
+    last: int | None = None
 
 
 async def prepare_avatar(
@@ -79,13 +88,16 @@ async def prepare_avatar(
     progress: Progress = lambda step, done, total: None,
     in_use: Callable[[], bool] = lambda: False,
     room: DiskRoom | None = None,
+    examine: Examine = lambda folder, track, frames: None,
+    made_for: str | None = None,
 ) -> PreparedAvatar:
     """Make `directory`/`name` from a video of a face, or open it where the same was made before.
 
     Decodes the video once, into the new folder, and holds a few frames at a time. The folder appears complete or not at
-    all. `in_use` says at the end whether a channel plays the avatar that would be replaced. Raises `VideoError`,
-    `NoFace`, `FaceTooSmall`, `FaceTurned`, `AvatarTooLarge`, `NoRoomForAvatar`, `AvatarInUse`, `AvatarError` for a bad
-    name, and `InferenceError`.
+    all. `in_use` says at the end whether a channel plays the avatar that would be replaced. `examine` sees the clip
+    before its faces are encoded, and may add files to the folder or raise; what it does depends on `made_for`. Raises
+    `VideoError`, `NoFace`, `FaceTooSmall`, `FaceTurned`, `AvatarTooLarge`, `NoRoomForAvatar`, `AvatarInUse`,
+    `AvatarError` for a bad name, and `InferenceError`.
     """
     options, room = options or PrepareOptions(), room or DiskRoom()
     target = avatar_directory(directory, name)
@@ -93,7 +105,9 @@ async def prepare_avatar(
     for path in videos:
         if not await asyncio.to_thread(path.is_file):
             raise VideoError(f"{path}: there is no such file")
-    settings = [options.max_height, options.loop, options.face_at]
+    settings: list[object] = [options.max_height, options.loop, options.face_at]
+    if made_for is not None:
+        settings += [made_for, options.size, options.first, options.last]
     sha256 = await asyncio.to_thread(preparation_sha256, videos, checkpoint, settings)
     made = await asyncio.to_thread(_made_before, target, sha256)
     if made is not None:
@@ -107,6 +121,7 @@ async def prepare_avatar(
     writer = await run(AvatarWriter, target)
     try:
         track, frames = await run(preparation.track, writer)
+        await run(examine, writer.folder, track, frames)
         condition, fit_db = await _encode(track, frames, preparation, coder, run, progress)
         await run(preparation.finish, writer, name, sha256, track, frames, condition, fit_db)
         # On the loop, and without waiting in between: no channel can begin to play it meanwhile.
@@ -119,6 +134,20 @@ async def prepare_avatar(
             await run(writer.__exit__, None, None, None)
         thread.shutdown(wait=False)
     return await asyncio.to_thread(PreparedAvatar.open, target)
+
+
+def same_shape(video: Path, size: tuple[int, int], what: str) -> tuple[int, int]:
+    """The size (width, height) itself; raises VideoError where the video's pictures have another shape."""
+    frames = read_frames(video, sys.maxsize)
+    first = next(frames)
+    frames.close()
+    height, width, _ = first.shape
+    if abs((width / height) / (size[0] / size[1]) - 1) > _ASPECT_TOLERANCE:
+        raise VideoError(
+            f"{video.name} is {width}×{height} and the avatar {size[0]}×{size[1]}: the {what} must have the same "
+            "shape, crop or pad it"
+        )
+    return size
 
 
 def require_room(video: Path, options: PrepareOptions, directory: Path, room: DiskRoom) -> None:
@@ -177,14 +206,16 @@ class _Preparation:
         options, file = self.options, writer.frames()
         total = video_info(self.video).frame_count
         tracker = FaceTracker(self.finder, options.face_at, self.resolution)
-        frames = read_frames(self.video, options.max_frames, options.max_height)
+        size = options.size if options.size is None else same_shape(self.video, options.size, "motion")
+        frames = read_frames(self.video, options.first + options.max_frames, options.max_height, size)
+        taken = islice(frames, options.first, None if options.last is None else options.last + 1)
         try:
-            for number, frame in without_still_ends(frames):
+            for number, frame in without_still_ends(taken):
                 if self.stopped.is_set():
                     raise AvatarError("the preparation was cancelled")
                 self.room.require(writer.folder, file.count * frame.nbytes, frame.nbytes)
                 file.add(frame)
-                tracker.see(frame, number)
+                tracker.see(frame, options.first + number)
                 self.progress(Step.TRACKING, tracker.frames_seen, total)
             track = self._without_repeated_frame(tracker.track(), file)
         finally:
@@ -246,15 +277,7 @@ class _Preparation:
     def _idle(self, writer: AvatarWriter, video: Path, avatar: FrameFile) -> IdleSettings:
         size = (avatar.array.shape[2], avatar.array.shape[1])
         total, file = video_info(video).frame_count, writer.frames(IDLE_FOLDER)
-        frames = read_frames(video, self.options.max_frames)
-        first = next(frames)
-        frames.close()
-        shape = first.shape[1] / first.shape[0]
-        if abs(shape / (size[0] / size[1]) - 1) > _ASPECT_TOLERANCE:
-            raise VideoError(
-                f"{video.name} is {first.shape[1]}×{first.shape[0]} and the avatar {size[0]}×{size[1]}: the idle clip "
-                "must have the same shape, crop or pad it"
-            )
+        same_shape(video, size, "idle clip")
         thumbnails = []
         for _, frame in without_still_ends(read_frames(video, self.options.max_frames, size=size)):
             if self.stopped.is_set():

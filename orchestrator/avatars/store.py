@@ -54,12 +54,12 @@ def list_avatars(directory: Path) -> list[PreparedAvatar]:
 
 def find_avatar(directory: Path, name: str) -> PreparedAvatar:
     """The avatar `name`; raises `AvatarNotFound`, and `AvatarError` for one that is damaged."""
-    return PreparedAvatar.open(_existing(directory, name))
+    return PreparedAvatar.open(existing_avatar(directory, name))
 
 
 def rename_avatar(directory: Path, name: str, new_name: str) -> None:
     """Give the avatar `name` another name; raises `AvatarNotFound`, `AvatarExists`, `AvatarError` for a bad name."""
-    folder, target = _existing(directory, name), avatar_directory(directory, new_name)
+    folder, target = existing_avatar(directory, name), avatar_directory(directory, new_name)
     if target.exists():
         raise AvatarExists(f"there is an avatar {new_name!r} already: remove it first, or choose another name")
     folder.rename(target)
@@ -67,7 +67,7 @@ def rename_avatar(directory: Path, name: str, new_name: str) -> None:
 
 def remove_avatar(directory: Path, name: str) -> None:
     """Delete the avatar `name`; raises `AvatarNotFound`. A channel that plays it keeps its mapped files."""
-    folder = _existing(directory, name)
+    folder = existing_avatar(directory, name)
     # Renamed first: an interrupted removal leaves no incomplete avatar under the name.
     doomed = directory / f".{name}.removed"
     shutil.rmtree(doomed, ignore_errors=True)
@@ -75,7 +75,8 @@ def remove_avatar(directory: Path, name: str) -> None:
     shutil.rmtree(doomed)
 
 
-def _existing(directory: Path, name: str) -> Path:
+def existing_avatar(directory: Path, name: str) -> Path:
+    """The folder of an avatar; raises `AvatarNotFound`, and `AvatarError` for a bad name."""
     folder = avatar_directory(directory, name)
     if not folder.is_dir():
         raise AvatarNotFound(f"there is no avatar {name!r}; {known_avatars(directory)}")

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.commands.avatar_create import avatar_create
+from orchestrator.commands.motion import motion_app
 from orchestrator.commands.options import DataDir, PreparedAvatar
 from orchestrator.commands.terminal import errors_as_sentences, fail, settings_or_exit
 
@@ -18,6 +19,7 @@ avatar_app.command(
     "create",
     epilog="Example: latentsync-realtime avatar create --image person.png --name person --prompt 'a man listens'",
 )(avatar_create)
+avatar_app.add_typer(motion_app, name="motion")
 
 
 @avatar_app.command("add", epilog="Example: latentsync-realtime avatar add person.mp4 --name person --max-height 1080")

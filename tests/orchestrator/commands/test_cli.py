@@ -88,6 +88,8 @@ def test_config_hides_the_stream_key() -> None:
         (["serve"], "avatar add"),
         (["triton"], "latentsync-realtime export"),
         (["avatar", "remove", "nobody"], "no avatar 'nobody'"),
+        (["avatar", "motion", "list", "--avatar", "nobody"], "no avatar 'nobody'"),
+        (["avatar", "motion", "remove", "wave", "--avatar", "nobody"], "no avatar 'nobody'"),
     ],
 )
 def test_what_is_missing_is_said_in_one_sentence(tmp_path: Path, arguments: list[str], said: str) -> None:
@@ -103,6 +105,7 @@ def test_what_is_missing_is_said_in_one_sentence(tmp_path: Path, arguments: list
     [
         ["avatar", "remove", "anan"],
         ["avatar", "rename", "anan", "bella"],
+        ["avatar", "motion", "list", "--avatar", "anan"],
         ["avatar", "preview", "anan", "--output", "p.png"],
         ["serve"],
         ["render", "--audio", __file__, "--output", "speech.mp4"],
