@@ -9,6 +9,7 @@ from bench.gpu.commands import bench_gpu
 from bench.gpu.perf_commands import perf_analyzer, perf_analyzer_data
 from bench.live_speech.commands import bench_live_speech
 from bench.load.commands import bench_load
+from bench.motions.commands import bench_motions
 from bench.offline_commands import bench_chunk_borders, bench_full_size, bench_paste_back, bench_render
 from bench.speech_latency.commands import bench_speech_latency
 from bench.stream.commands import bench_stream
@@ -25,6 +26,7 @@ bench_app.command("live-speech")(bench_live_speech)
 bench_app.command("speech-latency")(bench_speech_latency)
 bench_app.command("load")(bench_load)
 bench_app.command("frame-numbers")(bench_frame_numbers)
+bench_app.command("motions")(bench_motions)
 bench_app.command("paste-back")(bench_paste_back)
 bench_app.command("chunk-borders")(bench_chunk_borders)
 bench_app.command("full-size")(bench_full_size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
@@ -17,6 +18,8 @@ MOTIONS_FOLDER = "motions"
 LIKENESS_FILE = "likeness.npy"
 MOTION_FILE = "motion.json"
 FORMAT_VERSION = 1
+
+logger = logging.getLogger(__name__)
 
 _IDLE_CLIP_FADE = 5
 """Least frames of a crossfade where idle shows a clip of its own, whose pictures are in no index."""
@@ -105,8 +108,14 @@ def motion_names(avatar_dir: Path) -> list[str]:
 
 
 def open_motions(avatar: PreparedAvatar) -> dict[str, Motion]:
-    """All motions of an avatar by their names; raises AvatarError for one that can't be played."""
-    return {name: Motion.open(avatar, name) for name in motion_names(avatar.directory)}
+    """The motions of an avatar by their names; one that can't be played is logged, and the others play."""
+    found = {}
+    for name in motion_names(avatar.directory):
+        try:
+            found[name] = Motion.open(avatar, name)
+        except AvatarError as error:
+            logger.error("motion %s of avatar %s is left out: %s", name, avatar.name, error)
+    return found
 
 
 def clip_path(avatar: PreparedAvatar, motions: dict[str, Motion]) -> ClipPath:

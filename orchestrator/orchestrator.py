@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -23,9 +24,11 @@ from latentsync.landmarks import FaceLandmarker
 from orchestrator.access.gate import Gate
 from orchestrator.access.limits import Places, RateLimit
 from orchestrator.avatars.films import Films
+from orchestrator.avatars.motions import MotionOptions, add_motion
 from orchestrator.avatars.preparations import Preparations
 from orchestrator.avatars.prepare import PrepareOptions, Progress, prepare_avatar
 from orchestrator.avatars.room import DiskRoom
+from orchestrator.avatars.store import find_avatar
 from orchestrator.background import keep_running
 from orchestrator.channels.audience import Audiences
 from orchestrator.channels.audience_metrics import AudienceCollector
@@ -36,6 +39,7 @@ from orchestrator.channels.lineup import Lineup
 from orchestrator.channels.metrics import ChannelCollector
 from orchestrator.channels.on_air import OnAirWatch
 from orchestrator.channels.setup import ChannelSetup, open_avatar
+from orchestrator.channels.shared_path import CHUNKS_WITH_MOTIONS
 from orchestrator.channels.store import ChannelStore
 from orchestrator.channels.view import ChannelState
 from orchestrator.clock import Clock, anchored_clock
@@ -62,7 +66,7 @@ from orchestrator.triton_secret import triton_settings
 from processes.service_manager import ServiceManager
 from speech.audio.decoder import DecodeLimits
 from speech.audio.frames import SilentFrames
-from speech.generation import GenerationSettings
+from speech.generation import GenerationSettings, SpokenPath
 from speech.live import LiveSettings
 from speech.pacing import Pace
 from speech.speaking import SpeechMaker
@@ -254,18 +258,24 @@ class Orchestrator:
     def _new_channel(self, definition: ChannelDefinition) -> Channel:
         return Channel(definition, self.setup, self.board, self.triton.wait, self.notices, self.metrics, self.ledger)
 
-    def _speech_maker(self, avatar: PreparedAvatar, silence: SilentFrames, pace: Pace) -> SpeechMaker:
+    def _speech_maker(
+        self, avatar: PreparedAvatar, silence: SilentFrames, pace: Pace, path: SpokenPath | None
+    ) -> SpeechMaker:
         settings = self.settings
+        generation = GenerationSettings(overlap_frames=settings.chunk_overlap_frames)
+        if path is not None:
+            generation = replace(generation, chunks_ahead=CHUNKS_WITH_MOTIONS)
         return SpeechMaker(
             self._client,
             avatar,
             partial(speech_events.note, self.board),
             silence,
             self.clock,
-            GenerationSettings(overlap_frames=settings.chunk_overlap_frames),
+            generation,
             self._urgent,
             pace,
             LiveSettings(settings.live_look_ahead_frames, settings.live_chunk_frames, settings.live_window),
+            path,
         )
 
     def _size_queue(self, capacity: Capacity) -> None:
@@ -273,13 +283,21 @@ class Orchestrator:
         self._urgent.resize(self.settings.chunks_in_flight or 2 * capacity.chunks + 1, capacity)
 
     async def _prepare_avatar(
-        self, video: Path, name: str, options: PrepareOptions, progress: Progress
+        self, video: Path, name: str, options: PrepareOptions | MotionOptions, progress: Progress
     ) -> PreparedAvatar:
         settings = self.settings
         checkpoint = await asyncio.to_thread(Checkpoint.open, settings.checkpoint_dir)
         finder = await asyncio.to_thread(FaceLandmarker, settings.checkpoint_dir.parent / "face")
+        room = DiskRoom(settings.avatar_limit_bytes, settings.avatar_reserve_bytes)
+        avatar_name = options.avatar if isinstance(options, MotionOptions) else name
         try:
-            with changing_avatar(settings, name):
+            with changing_avatar(settings, avatar_name):
+                if isinstance(options, MotionOptions):
+                    avatar = await asyncio.to_thread(find_avatar, settings.avatars_dir, avatar_name)
+                    motion = await add_motion(
+                        video, name, avatar, options, checkpoint, self._client, finder, progress, room
+                    )
+                    return motion.clip
                 return await prepare_avatar(
                     video,
                     name,
@@ -290,7 +308,7 @@ class Orchestrator:
                     options,
                     progress,
                     in_use=lambda: name in self.avatars_in_use,
-                    room=DiskRoom(settings.avatar_limit_bytes, settings.avatar_reserve_bytes),
+                    room=room,
                 )
         except LockRefused as error:
             raise AvatarError(str(error)) from None

@@ -63,6 +63,18 @@ class SpokenAvatar(Protocol):
         ...
 
 
+class SpokenPath(Protocol):
+    """Where a channel shows motions too: the condition of the frames that will be shown, and cues that change them."""
+
+    async def condition(self, positions: list[int]) -> NDArray[np.float16]:
+        """The condition [k, 9, h, w] at positions of the path, which from then on shows those very frames there."""
+        ...
+
+    async def cue(self, name: str, position: int) -> None:
+        """A motion is to begin at `position`, or soon after it."""
+        ...
+
+
 @dataclass(frozen=True)
 class SpeechRequest:
     """How a speech is generated.
@@ -133,6 +145,7 @@ class _Planned:
     count: int
     shared: int  # frames behind these, which the next chunk makes again
     sound: NDArray[np.int16]
+    condition: NDArray[np.float16]
 
 
 @dataclass(frozen=True)
@@ -161,8 +174,11 @@ class SpeechGeneration:
         slot: Slot = unlimited_slots,
         recover: Recover = no_recovery,
         crowded: Callable[[int], bool] = lambda first_frame: False,
+        path: SpokenPath | None = None,
     ) -> None:
         """`slot` is held while a chunk is generated; `recover` repairs what keeps failing.
+
+        `path` is given where the channel shows more than the avatar's own clip.
 
         `crowded` says whether the chunk that begins with a frame has to wait for other speeches' chunks.
         """
@@ -176,6 +192,7 @@ class SpeechGeneration:
         self._slot = slot
         self._recover = recover
         self._crowded = crowded
+        self._path = path
         self._noise = task_noise(request.seed, avatar.condition.shape[-1])
         self._meter = RateMeter(clock)
         self._began = clock()
@@ -323,10 +340,10 @@ class SpeechGeneration:
         try:
             while True:
                 await places.acquire()
-                planned = await self._plan(number)
+                planned = await self._plan(number, first_position)
                 if planned is None:
                     break
-                task = asyncio.create_task(self._chunk(first_position, planned))
+                task = asyncio.create_task(self._chunk(planned))
                 ahead.put_nowait(task)
                 if number == 0:
                     await asyncio.wait({task})
@@ -336,7 +353,7 @@ class SpeechGeneration:
         else:
             ahead.put_nowait(None)
 
-    async def _plan(self, number: int) -> _Planned | None:
+    async def _plan(self, number: int, first_position: int) -> _Planned | None:
         """The next chunk, once its sound is there; None after the last."""
         while True:
             self._next += await self._catching_up.left_out(self._next)
@@ -346,12 +363,23 @@ class SpeechGeneration:
             if count:
                 # Read here and not by the chunk: chunks go to Triton in their order.
                 sound = (await self._timeline.read(self._next, count)).sound
-                planned = _Planned(number, self._planned_frames, self._next, count, shared, sound)
+                condition = await self._condition(first_position + self._planned_frames, count, count + shared)
+                planned = _Planned(number, self._planned_frames, self._next, count, shared, sound, condition)
                 self._next += count
                 self._planned_frames += count
                 self._pending.append(count)
                 return planned
             await self._timeline.wait_beyond(self._timeline.available)
+
+    async def _condition(self, first: int, count: int, all_frames: int) -> NDArray[np.float16]:
+        """The condition of a chunk from position `first` on, its last frame repeated to fill it up."""
+        positions = [first + min(frame, all_frames - 1) for frame in range(chunk_length(all_frames))]
+        if self._path is None:
+            rows = [self._avatar.frame_index(position) for position in positions]
+            return np.ascontiguousarray(self._avatar.condition[rows])
+        for frame, name in self._timeline.cues(self._next, count):
+            await self._path.cue(name, first + frame - self._next)
+        return await self._path.condition(positions)
 
     def _ready_count(self, number: int) -> tuple[int, int]:
         """Frames that the next chunk may have now, and those behind them that it shares with the one after it."""
@@ -370,13 +398,11 @@ class SpeechGeneration:
         total = self._timeline.total
         return None if total is None else max(0, total - self._request.hidden_frames - self._next)
 
-    async def _chunk(self, first_position: int, planned: _Planned) -> _Made:
+    async def _chunk(self, planned: _Planned) -> _Made:
         first, count, all_frames = planned.first, planned.count, planned.count + planned.shared
         # The last chunk is padded with its last frame, and cut below.
         frames = np.minimum(np.arange(chunk_length(all_frames)), all_frames - 1)
         audio = (await self._features.for_frames(first, first + all_frames - 1))[frames]
-        rows = [self._avatar.frame_index(first_position + planned.shown + int(frame)) for frame in frames]
-        condition = np.ascontiguousarray(self._avatar.condition[rows])
         self._meter.started()
         begun, made = self._clock(), 0
         try:
@@ -384,7 +410,7 @@ class SpeechGeneration:
             with span.child("chunk", chunk=planned.number, frames=count, steps=self._request.steps):
                 async with self._slot(planned.shown, len(frames)):
                     faces = await attempt(
-                        lambda: self._faces(condition, audio),
+                        lambda: self._faces(planned.condition, audio),
                         f"chunk {planned.number}",
                         self._settings.attempts,
                         self._recover,

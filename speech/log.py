@@ -26,12 +26,14 @@ class SoundFrames:
     """Whole frames of a speech: `heard` int16 [k, 640] at 16 kHz is for Whisper, `sound` int16 [k, 1920] for viewers.
 
     `may_pause` says that the speech may pause behind them unnoticed, as between two sentences: what comes next may be
-    long in coming. Raises ValueError for other shapes.
+    long in coming. `cues` name motions, each with the frame that it begins with, counted from the first of these.
+    Raises ValueError for other shapes.
     """
 
     heard: NDArray[np.int16]
     sound: NDArray[np.int16]
     may_pause: bool = False
+    cues: tuple[tuple[int, str], ...] = ()
 
     def __post_init__(self) -> None:
         k = len(self.heard)
@@ -70,6 +72,8 @@ class SpeechLog:
         self._frames = os.fstat(self._file).st_size // _FRAME.itemsize
         self._end = end
         self._pauses: set[int] = set()
+        self.cues: list[tuple[int, str]] = []
+        """Motions that are to begin while it is said: the frame, and the name. They are not on the disk."""
         self._tell = changed
         self._busy = 0
         self._closing = False
@@ -101,6 +105,7 @@ class SpeechLog:
         data, offset = as_stored(frames), self._frames * _FRAME.itemsize
         await self._in_thread(lambda file: _write_all(file, data, offset))
         first = self._frames == 0
+        self.cues += [(self._frames + frame, name) for frame, name in frames.cues]
         self._frames += len(frames)
         if frames.may_pause and self._frames:
             self._pauses.add(self._frames)

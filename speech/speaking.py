@@ -24,6 +24,7 @@ from speech.generation import (
     SpeechModels,
     SpeechRequest,
     SpokenAvatar,
+    SpokenPath,
 )
 from speech.live import LiveSettings
 from speech.log import SpeechLog
@@ -93,7 +94,10 @@ class SpeechMaker:
         urgent: UrgentFirst,
         pace: Pace,
         live: LiveSettings,
+        path: SpokenPath | None = None,
     ) -> None:
+        """`path` is given where the sink shows more than the avatar's own clip."""
+        self._path = path
         self._models = models
         self._avatar = avatar
         self._notify = listener
@@ -130,6 +134,7 @@ class SpeechMaker:
             slot,
             self._models.recover,
             lambda first_frame: slots.crowded(place.due(first_frame)),
+            self._path,
         )
         async with aclosing(generation):
             generation.request_features()  # Whisper doesn't need the position on the stream

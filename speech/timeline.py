@@ -38,6 +38,11 @@ class SpeechTimeline:
         """Frames of the whole speech; None while its end is unknown."""
         return None if self._log.end is None else self.available
 
+    def cues(self, first: int, count: int) -> list[tuple[int, str]]:
+        """Motions that are to begin with one of the frames `first` … `first` + `count` - 1: the frame and the name."""
+        begin = first - self._before
+        return [(frame + self._before, name) for frame, name in self._log.cues if begin <= frame < begin + count]
+
     async def wait_beyond(self, frames: int) -> None:
         """Wait until more than `frames` frames are available, or the end is known."""
         await self._log.wait_beyond(frames - self._before)

@@ -10,6 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentsync.avatar import PreparedAvatar
+from latentsync.clip_path import IDLE
+from latentsync.paste_back import PasteBack
+from streaming.motions import ChannelMotions
 
 
 class Frames(Protocol):
@@ -40,10 +43,18 @@ class Compositor:
     body of idle and the body of speech are different pictures, and a fade blends them whole.
     """
 
-    def __init__(self, avatar: PreparedAvatar, idle: IdleClip | None = None) -> None:
+    def __init__(
+        self, avatar: PreparedAvatar, idle: IdleClip | None = None, motions: ChannelMotions | None = None
+    ) -> None:
+        """`motions` is given where the avatar has any: their path says what each position shows."""
         self._avatar = avatar
         self._paste_back = avatar.paste_back()
         self._idle = idle
+        self._path = None if motions is None else motions.path
+        self._clips: dict[str, tuple[PreparedAvatar, PasteBack]] = {IDLE: (avatar, self._paste_back)}
+        if motions is not None:
+            opened = ((name, motion.clip) for name, motion in motions.motions.items())
+            self._clips |= {name: (clip, clip.paste_back()) for name, clip in opened}
 
     @classmethod
     def open(cls, avatar_dir: Path) -> Compositor:
@@ -79,29 +90,49 @@ class Compositor:
     def idle(self, position: int, tick: int) -> NDArray[np.uint8]:
         """What is shown while nobody speaks: uint8 [H, W, 3], not to be written to.
 
-        The avatar at `position`, or the idle clip, which goes on with each frame of the channel, `tick`.
+        The avatar at `position`, or the idle clip, which goes on with each frame of the channel, `tick`; or a motion.
         """
-        if self._idle is None:
-            return self._frame(self._avatar.frame_index(position))
-        picture = self._idle.frames[self._idle.frame_index(tick)]
-        return fitted(picture, (self.width, self.height))
+        if self._path is None:
+            return self._idle_picture(IDLE, self._avatar.frame_index(position), tick)
+        shown = self._path.at(position)
+        if not shown.other_share:
+            return self._idle_picture(shown.clip, shown.frame, tick)
+        main = self._idle_picture(shown.clip, shown.frame, tick)
+        other = self._idle_picture(shown.other_clip, shown.other_frame, tick)
+        return np.asarray(cv2.addWeighted(other, shown.other_share, main, 1 - shown.other_share, 0), dtype=np.uint8)
 
     def speaking(
         self, position: int, tick: int, face: NDArray[np.uint8], opacity: float, out: NDArray[np.uint8]
     ) -> NDArray[np.uint8]:
-        """The avatar at `position` with a face uint8 [R, R, 3] blended in, written to and returned as `out`."""
-        index = self._avatar.frame_index(position)
-        np.copyto(out, self._frame(index))
-        if self._idle is None:
-            self._paste_back.paste(out, face, index, opacity)
-            return out
-        self._paste_back.paste(out, face, index)
-        if opacity < 1:
+        """The avatar at `position` with a face uint8 [R, R, 3] blended in, written to and returned as `out`.
+
+        In the crossfade of a switch the face is pasted into both pictures, each where it has its own: the lips stay as
+        they are while the body fades.
+        """
+        mouth = opacity if self._idle is None else 1.0
+        if self._path is None:
+            self._paste(out, IDLE, self._avatar.frame_index(position), face, mouth)
+        else:
+            shown = self._path.at(position)
+            self._paste(out, shown.clip, shown.frame, face, mouth)
+            if shown.other_share:
+                other = np.empty_like(out)
+                self._paste(other, shown.other_clip, shown.other_frame, face, mouth)
+                cv2.addWeighted(other, shown.other_share, out, 1 - shown.other_share, 0, dst=out)
+        if self._idle is not None and opacity < 1:
             cv2.addWeighted(out, opacity, self.idle(position, tick), 1 - opacity, 0, dst=out)
         return out
 
-    def _frame(self, index: int) -> NDArray[np.uint8]:
-        picture: NDArray[np.uint8] = self._avatar.frame(index)
+    def _paste(self, out: NDArray[np.uint8], clip: str, index: int, face: NDArray[np.uint8], opacity: float) -> None:
+        avatar, paste_back = self._clips[clip]
+        np.copyto(out, avatar.frame(index))
+        paste_back.paste(out, face, index, opacity)
+
+    def _idle_picture(self, clip: str, index: int, tick: int) -> NDArray[np.uint8]:
+        """A frame without a face; where idle has a clip of its own, that one's."""
+        if clip == IDLE and self._idle is not None:
+            return fitted(self._idle.frames[self._idle.frame_index(tick)], (self.width, self.height))
+        picture: NDArray[np.uint8] = self._clips[clip][0].frame(index)
         return picture
 
 

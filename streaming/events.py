@@ -84,6 +84,30 @@ class SpeechEnded:
 
 
 @dataclass(frozen=True)
+class MotionStarted:
+    """The first frame of a motion was mixed as frame `tick` of the channel."""
+
+    motion: str
+    tick: int
+    position: int
+
+
+@dataclass(frozen=True)
+class MotionEnded:
+    """Frame `tick` of the channel is the first one without the motion."""
+
+    motion: str
+    tick: int
+
+
+@dataclass(frozen=True)
+class PathChanged:
+    """The motions on the channel's path, as `latentsync.clip_path.ClipPath.to_json` gives them."""
+
+    detours: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
 class TargetStatus:
     """One target; `target` is its address with the stream key masked, `problem` why it is not on the air."""
 
@@ -123,6 +147,8 @@ class Status:
     preview_readers: int
     preview_codecs: str
     """Codecs of the preview as MediaSource wants them, such as `avc1.64001f,mp4a.40.2`; empty until known."""
+    motion: str = ""
+    """The motion that is shown, empty for none."""
 
 
 @dataclass(frozen=True)
@@ -133,12 +159,34 @@ class ChannelDied:
     message: str
 
 
-ChannelEvent = SpeechStarted | SpeechEncoded | SpeechWaiting | SpeechResumed | SpeechEnded | Status | ChannelDied
+ChannelEvent = (
+    SpeechStarted
+    | SpeechEncoded
+    | SpeechWaiting
+    | SpeechResumed
+    | SpeechEnded
+    | MotionStarted
+    | MotionEnded
+    | PathChanged
+    | Status
+    | ChannelDied
+)
 MixerEvent = SpeechStarted | SpeechWaiting | SpeechResumed | SpeechEnded
 
 _TYPES: dict[str, type[Any]] = {
     t.__name__: t
-    for t in (SpeechStarted, SpeechEncoded, SpeechWaiting, SpeechResumed, SpeechEnded, Status, ChannelDied)
+    for t in (
+        SpeechStarted,
+        SpeechEncoded,
+        SpeechWaiting,
+        SpeechResumed,
+        SpeechEnded,
+        MotionStarted,
+        MotionEnded,
+        PathChanged,
+        Status,
+        ChannelDied,
+    )
 }
 
 

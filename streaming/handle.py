@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from latentsync.clip_path import ClipPath, Detour, Priority
+from latentsync.switching import DEFAULT_BOUND
 from processes.tethered import tethered
 from streaming.config import FRAME_SAMPLES, ChannelConfig
-from streaming.events import ChannelDied, ChannelEvent, SpeechEnded, Status, event_from_json
+from streaming.events import ChannelDied, ChannelEvent, PathChanged, SpeechEnded, Status, event_from_json
 from streaming.request_pipe import ChildGone, RequestPipe
 from streaming.ring import FrameRing
 from streaming.ring_writer import RingWriter
@@ -43,6 +45,15 @@ class Reservation:
     now: int
 
 
+@dataclass(frozen=True)
+class PlannedMotion:
+    """Position of a motion's first frame and the one behind its last (None: not known), and the channel's own now."""
+
+    position: int
+    end: int | None
+    now: int
+
+
 class ChannelHandle:
     """A running channel; create it with `start`, end it with `aclose`.
 
@@ -57,6 +68,9 @@ class ChannelHandle:
         self._events: asyncio.Queue[ChannelEvent | None] = asyncio.Queue(_EVENTS)
         self._pipe = RequestPipe(process)
         self._ended: dict[str, int] = {}  # the speeches that ended last, with their frames that are heard
+        self.detours: tuple[Detour, ...] = ()
+        """The motions on the channel's path."""
+        self._path_changed: Callable[[tuple[Detour, ...]], None] = lambda detours: None
         self._died: ChannelDied | None = None
         self._closing = False
         self._reader = asyncio.create_task(self._read(), name=f"channel-{config.id}-events")
@@ -89,6 +103,11 @@ class ChannelHandle:
             await channel.aclose()
             raise
         return channel
+
+    def follow_path(self, changed: Callable[[tuple[Detour, ...]], None]) -> None:
+        """Calls back with the motions on the channel's path, now and at each change."""
+        self._path_changed = changed
+        changed(self.detours)
 
     @property
     def pid(self) -> int:
@@ -164,6 +183,31 @@ class ChannelHandle:
         reply = await self._request("interrupt")
         return {str(speech): int(heard) for speech, heard in reply["heard"].items()}
 
+    async def play_motion(
+        self,
+        name: str,
+        not_before: int = 0,
+        repeat: int | None = 1,
+        priority: Priority = Priority.REQUEST,
+        delay_frames: int = 0,
+        bound: int = DEFAULT_BOUND,
+    ) -> PlannedMotion:
+        """Shows a motion from position `not_before` on, and so many frames from now, at the earliest.
+
+        `repeat` None shows it until `stop_motion`. When this returns, `detours` has it. Raises ChannelError for a name
+        that the avatar hasn't, and where too many wait.
+        """
+        reply = await self._request(
+            "motion", name=name, not_before=not_before, repeat=repeat, priority=int(priority),
+            delay_frames=delay_frames, bound=bound,
+        )  # fmt: skip
+        return PlannedMotion(int(reply["position"]), reply["end"], int(reply["now"]))
+
+    async def stop_motion(self, not_before: int = 0, priority: Priority = Priority.REQUEST) -> int | None:
+        """Leaves the motion that plays, and takes back those that wait; frames until it ends, None where none plays."""
+        reply = await self._request("stop_motion", not_before=not_before, priority=int(priority))
+        return None if reply["end"] is None else int(reply["end"]) - int(reply["now"])
+
     async def set_targets(self, targets: tuple[str, ...]) -> None:
         """Publishes to these targets from now on; those that stay are not interrupted.
 
@@ -228,6 +272,9 @@ class ChannelHandle:
         self._put(None)
 
     def _receive(self, event: ChannelEvent) -> None:
+        if isinstance(event, PathChanged):
+            self.detours = ClipPath.detours_from_json(event.detours)
+            self._path_changed(self.detours)
         if isinstance(event, SpeechEnded):
             self._writer.ended(event.speech_id)
             self._ended[event.speech_id] = event.played_frames

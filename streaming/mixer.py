@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from streaming.events import (
@@ -17,6 +18,9 @@ from streaming.events import (
 from streaming.fades import FaceFade
 from streaming.speech import Speech, nearest_equivalent, next_equivalent
 from streaming.walk import IdleWalk
+
+NearestEqual = Callable[[int, int], int]
+"""The position nearest to the second one at which the avatar looks and goes on as at the first."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +67,25 @@ class Mixer:
     to fade. The sound has no fades but this: whoever wants silence behind it while the face fades out writes silence.
     """
 
-    def __init__(self, fade_frames: int, linger_frames: int, period: int, position: int = 0) -> None:
+    def __init__(
+        self,
+        fade_frames: int,
+        linger_frames: int,
+        period: int,
+        position: int = 0,
+        nearest_equal: NearestEqual | None = None,
+    ) -> None:
+        """`nearest_equal` is given where the path shows motions too, so that it repeats in places only.
+
+        Then a waiting speech stays where it is, since its faces are made for that very part of the path, and idle takes
+        the shorter way by going on from the position that it names.
+        """
         self.counters = MixerCounters()
         self.state = MixerState.IDLE
         self._fade = FaceFade(fade_frames)
         self._linger_frames = linger_frames
         self._period = period
+        self._nearest_equal = nearest_equal
         self._walk = IdleWalk(position)
         self._queue: deque[Speech] = deque()
         self._current: Speech | None = None
@@ -184,6 +201,10 @@ class Mixer:
         if not self._queue:
             self._walk.walk()
         else:
+            if self._nearest_equal is not None:
+                position = self._nearest_equal(self._walk.position, self._queue[0].start)
+                if position != self._walk.position:
+                    self._walk.relabel(position)
             self._head_for(self._queue[0], self._queue[0].start)
         return Tick(self._tick, MixerState.IDLE, self._walk.position, events=self._take_events())
 
@@ -266,7 +287,7 @@ class Mixer:
 
     def _rebase(self) -> None:
         """Moves the waiting speeches to the nearest equivalent positions of the avatar's loop, in their order."""
-        if self._current is not None and self._end_reason is None:
+        if self._nearest_equal is not None or (self._current is not None and self._end_reason is None):
             return
         earliest = self._walk.position + 1 + (self._current is not None)
         for i, s in enumerate(self._queue):

@@ -22,14 +22,17 @@ from typing import Any
 import cv2
 import numpy as np
 
+from latentsync.avatar import PreparedAvatar
+from latentsync.motions import motion_names
 from streaming import pattern
 from streaming.audio import SILENCE, AudioMixer
 from streaming.clock import FrameClock
 from streaming.compositor import Compositor
 from streaming.config import FPS, ChannelConfig
 from streaming.control import ControlPort, Request
-from streaming.events import EndReason, MixerEvent, SpeechEncoded, SpeechEnded, SpeechStarted, Status
+from streaming.events import ChannelEvent, EndReason, MixerEvent, SpeechEncoded, SpeechEnded, SpeechStarted, Status
 from streaming.mixer import Mixer, Tick
+from streaming.motions import ChannelMotions
 from streaming.packet import stream_time_s
 from streaming.packet_server import PacketServer
 from streaming.pair import Pair
@@ -47,10 +50,13 @@ class Channel:
     def __init__(self, config: ChannelConfig, port: ControlPort | None, ring: FrameRing | None) -> None:
         self._config = config
         self._port = port
-        self._compositor = Compositor.open(Path(config.avatar_dir))
+        avatar = PreparedAvatar.open(config.avatar_dir)
+        self._motions = ChannelMotions(avatar) if motion_names(avatar.directory) else None
+        self._compositor = Compositor(avatar, avatar.idle, self._motions)
         size = (self._compositor.width, self._compositor.height)
         fade_frames = config.mouth_fade_frames if self._compositor.idle_is_the_avatar else config.fade_frames
-        self._mixer = Mixer(fade_frames, config.linger_frames, self._compositor.period)
+        nearest_equal = None if self._motions is None else self._motions.nearest_equal
+        self._mixer = Mixer(fade_frames, config.linger_frames, self._compositor.period, nearest_equal=nearest_equal)
         self._reader = RingReader(ring, self._mixer)
         self._audio = AudioMixer()
         self._sounding = False
@@ -86,6 +92,9 @@ class Channel:
         self._reader.release(tick)
         self._tell(self._publisher.has_passed)
         self._tell_encoded()
+        if self._motions is not None:
+            for motion_event in self._motions.note(number, tick.position):
+                self._emit(motion_event)
         if self._port and number % FPS == 0:
             self._port.emit(self._status())
 
@@ -106,6 +115,10 @@ class Channel:
             self._events.popleft()
             if self._port:
                 self._port.emit(event)
+
+    def _emit(self, event: ChannelEvent) -> None:
+        if self._port:
+            self._port.emit(event)
 
     def _tell_encoded(self) -> None:
         for frame in self._publisher.encoded.take():
@@ -169,6 +182,8 @@ class Channel:
                 self._mixer.end(values["speech"], values["frames"])
             case "cancel":
                 return {"heard": self._cancel([values["speech"]])[values["speech"]]}
+            case "motion" | "stop_motion":
+                return self._change_motion(values)
             case "interrupt":
                 waiting = [event.speech_id for _, event in self._events if isinstance(event, SpeechEnded)]
                 return {"heard": self._cancel([*waiting, *self._mixer.speeches])}
@@ -177,6 +192,14 @@ class Channel:
             case unknown:
                 raise ValueError(f"unknown operation {unknown!r}")
         return {}
+
+    def _change_motion(self, values: dict[str, Any]) -> dict[str, Any]:
+        if self._motions is None:
+            raise ValueError("the avatar has no motions")
+        change = self._motions.play if values["op"] == "motion" else self._motions.stop
+        answer = change(self._mixer.position, values)
+        self._emit(self._motions.changed())  # before the reply: who has that knows the path
+        return answer
 
     def _cancel(self, speeches: list[str]) -> dict[str, int]:
         """Ends speeches early, those that still wait for the encoder included; how many frames of each are heard."""
@@ -193,6 +216,9 @@ class Channel:
                     event = replace(event, played_frames=played, reason=EndReason.INTERRUPTED)
                     self._events[place] = number, event
                 heard[event.speech_id] = event.played_frames
+        left = set(self._mixer.speeches) - set(speeches)
+        if self._motions is not None and not left and self._motions.hasten(self._mixer.position):
+            self._emit(self._motions.changed())
         return heard
 
     def _idle_instead(self, tick: int, position: int, fading: Pair | None) -> Pair:
@@ -236,6 +262,7 @@ class Channel:
             av_offset_s=round(publisher.av_offset_s, 4),
             preview_readers=self._preview.readers,
             preview_codecs=self._preview.codecs,
+            motion="" if self._motions is None else self._motions.playing,
         )
 
 

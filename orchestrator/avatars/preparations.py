@@ -21,6 +21,7 @@ from latentsync.avatar import AvatarError, PreparedAvatar
 from latentsync.checkpoint import CheckpointError
 from latentsync.landmarks import LandmarkModelError
 from orchestrator.avatars.fit import as_sentence, fit_warning
+from orchestrator.avatars.motions import MotionOptions
 from orchestrator.avatars.prepare import PrepareOptions, Progress, Step
 from orchestrator.clock import Clock
 from orchestrator.observability.notices import Broadcast
@@ -62,6 +63,7 @@ class AvatarTaskJson(TypedDict):
 
     task_id: str
     avatar: str
+    motion: str | None
     state: PreparationState
     step: Step | None
     frames: PreparedFramesJson
@@ -74,7 +76,7 @@ class AvatarTaskJson(TypedDict):
 
 @dataclass(frozen=True)
 class Preparation:
-    """One avatar in the making; `created_at` is Unix seconds, `error` a stable code and a sentence.
+    """One avatar, or a motion of it, in the making; `created_at` is Unix seconds, `error` a stable code and a sentence.
 
     `warning` says why the avatar will speak badly, although it can be prepared; `fit_db` is known at its end.
     `filmed` is the share of its video that a service has made, None where it was sent as a video.
@@ -91,6 +93,7 @@ class Preparation:
     error: tuple[str, str] | None = None
     filmed: float | None = None
     fit_db: float | None = None
+    motion: str | None = None
 
     @property
     def kind(self) -> str:
@@ -113,6 +116,7 @@ class Preparation:
         return {
             "task_id": self.id,
             "avatar": self.avatar,
+            "motion": self.motion,
             "state": self.state,
             "step": self.step,
             "frames": {"done": self.done, "total": self.total},
@@ -125,10 +129,10 @@ class Preparation:
 
 
 class Prepare(Protocol):
-    """Makes an avatar; `orchestrator.avatars.adding.add_avatar` with settings is one."""
+    """Makes an avatar, or a motion of one that there is, of that name."""
 
     def __call__(
-        self, video: Path, name: str, options: PrepareOptions, progress: Progress
+        self, video: Path, name: str, options: PrepareOptions | MotionOptions, progress: Progress
     ) -> Coroutine[Any, Any, PreparedAvatar]: ...
 
 
@@ -144,7 +148,7 @@ class Removable(Protocol):
 class _Job:
     upload: Removable
     video: Path
-    options: PrepareOptions
+    options: PrepareOptions | MotionOptions
     outlives_server: bool = False
     cancelled: bool = False
 
@@ -170,17 +174,20 @@ class Preparations:
         self,
         avatar: str,
         video: Path,
-        options: PrepareOptions,
+        options: PrepareOptions | MotionOptions,
         upload: tempfile.TemporaryDirectory[str],
         warning: str | None = None,
+        motion: str | None = None,
     ) -> Preparation:
         """Queue a video; `upload` is the folder that holds it, and is removed afterwards. `warning` is shown with it.
+
+        `motion` names what it becomes of the avatar, with `MotionOptions`.
 
         Raises PreparationsFull when too many are waiting.
         """
         if len(self._jobs) >= self._limit:
             raise PreparationsFull
-        preparation = Preparation(str(uuid.uuid4()), avatar, self._clock(), warning)
+        preparation = Preparation(str(uuid.uuid4()), avatar, self._clock(), warning, motion=motion)
         self._preparations[preparation.id] = preparation
         self._jobs[preparation.id] = _Job(upload, video, options)
         self._arrived.set()
@@ -254,11 +261,12 @@ class Preparations:
             if done % _NOTICE_FRAMES == 0 or done == total:
                 loop.call_soon_threadsafe(self._progress, preparation_id, step, done, total)
 
-        name = self._preparations[preparation_id].avatar
+        made = self._preparations[preparation_id]
+        name = made.motion or made.avatar
         work = asyncio.create_task(self._prepare(job.video, name, job.options, progress))
         self._running = (preparation_id, work)
         try:
-            made = (await work).settings
+            settings = (await work).settings
         except asyncio.CancelledError:
             if not job.cancelled:
                 raise  # the server stops
@@ -272,8 +280,8 @@ class Preparations:
             self._end(preparation_id, state=PreparationState.FAILED, error=("internal_error", message))
         else:
             # What was measured says more than what was known of the checkpoint beforehand.
-            warning = as_sentence(fit_warning(made)) or self._preparations[preparation_id].warning
-            self._end(preparation_id, state=PreparationState.DONE, warning=warning, fit_db=made.fit_db)
+            warning = as_sentence(fit_warning(settings)) or self._preparations[preparation_id].warning
+            self._end(preparation_id, state=PreparationState.DONE, warning=warning, fit_db=settings.fit_db)
         finally:
             self._running = None
 

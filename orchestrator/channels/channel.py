@@ -13,6 +13,7 @@ import anyio
 from inference.errors import InferenceError
 from orchestrator.channels.backoff import RestartDelay
 from orchestrator.channels.definition import ChannelDefinition
+from orchestrator.channels.motions import Motions
 from orchestrator.channels.overload import OverloadLog
 from orchestrator.channels.setup import ChannelSetup, socket_path
 from orchestrator.channels.target_log import TargetLog
@@ -28,7 +29,17 @@ from orchestrator.tasks.task import Failure, Stage, Task, TaskState
 from speech.log import LogUnreadable, SpeechLog
 from speech.source import SpeechSource
 from speech.speaking import SpeechMaker
-from streaming.events import ChannelDied, ChannelEvent, EndReason, SpeechEncoded, SpeechEnded, SpeechStarted, Status
+from streaming.events import (
+    ChannelDied,
+    ChannelEvent,
+    EndReason,
+    MotionEnded,
+    MotionStarted,
+    SpeechEncoded,
+    SpeechEnded,
+    SpeechStarted,
+    Status,
+)
 from streaming.handle import ChannelError, ChannelHandle
 
 _SILENT_S = 10.0
@@ -69,6 +80,7 @@ class Channel:
         self._setup = setup
         self._board = board
         self._maker: SpeechMaker | None = None
+        self.motions = Motions(self.id, notices, lambda: self.definition)
         self._inference_ready = inference_ready
         self._notices = notices
         self._metrics = metrics
@@ -106,6 +118,8 @@ class Channel:
             problem=self._problem,
             status=self._status if self._state is ChannelState.RUNNING else None,
             refused=self._refused,
+            motions=self.motions.names,
+            motion=self.motions.playing,
         )
 
     @property
@@ -178,9 +192,11 @@ class Channel:
         avatar = await asyncio.to_thread(self._setup.avatar, definition)
         config = await asyncio.to_thread(self._setup.config, definition)
         self._refused = await asyncio.to_thread(self._setup.refused_targets, definition)
-        self._maker = self._setup.maker(definition, avatar)
+        path = await asyncio.to_thread(self.motions.prepare, avatar)
+        self._maker = self._setup.maker(definition, avatar, path)
         with anyio.CancelScope(shield=True):  # a half-started process could not be closed
             self._process = process = await ChannelHandle.start(config)
+        self.motions.attach(process)
         while definition is not self.definition:  # its targets were changed meanwhile, by `set_targets`
             definition = self.definition
             await process.set_targets(await asyncio.to_thread(self._setup.addresses, definition))
@@ -228,6 +244,7 @@ class Channel:
         async with anyio.create_task_group() as group:
             group.start_soon(self._work, process)
             group.start_soon(self._watch, process)
+            self.motions.start_schedule(group, lambda: not self._active)
             async for event in process.events():
                 self._silence.deadline = anyio.current_time() + _SILENT_S
                 if isinstance(event, ChannelDied):
@@ -290,7 +307,9 @@ class Channel:
             await self._fail(task.id, Failure("internal_error", f"The server failed at this task: {error}"))
 
     async def _receive(self, event: ChannelEvent) -> None:
-        if isinstance(event, Status):
+        if isinstance(event, MotionStarted | MotionEnded):
+            await self.motions.note(event)
+        elif isinstance(event, Status):
             self._status = self._setup.as_defined(event)
             self._targets.note(self._status.targets)
             self._overload.note(event)
@@ -348,6 +367,7 @@ class Channel:
             self._ledger.freed(self.id)
         if not self._active:
             self._idle.set()
+            self.motions.release()
         self._change()
 
     async def _end_process(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from typing_extensions import TypedDict
@@ -32,6 +32,19 @@ _ONE_ARGUMENT = r"^[\x21-\x7e]{1,1024}$"
 Target = Annotated[str, StringConstraints(pattern=_ONE_ARGUMENT)]
 Side = Annotated[int, Field(ge=64, le=4096, multiple_of=2)]
 Model = TypeVar("Model", bound=BaseModel)
+
+ConversationState = Literal["listening", "hearing", "thinking", "speaking"]
+"""States of a conversation, as its socket tells them."""
+
+_WITHIN_PROCESS = (
+    "targets",
+    "voice",
+    "language",
+    "conversation",
+    "idle_motions",
+    "idle_motions_every_s",
+    "state_motions",
+)
 
 MAX_TARGETS = 8
 # Fields whose values hold keys, or may.
@@ -90,6 +103,9 @@ class DefinitionJson(TypedDict):
     voice: str | None
     language: str | None
     conversation: dict[str, Any] | None
+    idle_motions: list[str]
+    idle_motions_every_s: float
+    state_motions: dict[str, str]
 
 
 class ChannelDefinition(BaseModel):
@@ -108,6 +124,12 @@ class ChannelDefinition(BaseModel):
     voice: VoiceName | None = None
     language: LanguageTag | None = None
     conversation: ConversationDefinition | None = None
+    idle_motions: Annotated[tuple[AvatarName, ...], Field(max_length=32)] = ()
+    """Motions of which one is shown every so often while nothing is said."""
+    idle_motions_every_s: Annotated[float, Field(ge=1, le=3600)] = 20.0
+    """Mean time between two of them."""
+    state_motions: dict[ConversationState, AvatarName] = Field(default_factory=dict)
+    """Motions that are held while a conversation listens, hears, thinks or speaks."""
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> ChannelDefinition:
@@ -122,13 +144,18 @@ class ChannelDefinition(BaseModel):
         """
         return _validated_but_targets(cls, values)
 
-    def differs_in_process(self, other: ChannelDefinition) -> bool:
-        """Whether the channel's process must begin anew to become the other.
+    def motion_for_state(self, state: str) -> str | None:
+        """The motion that is held while a conversation is in this state; None shows idle."""
+        return next((motion for name, motion in self.state_motions.items() if name == state), None)
 
-        Targets, the voice and the conversation change while it runs.
-        """
-        names = ("targets", "voice", "language", "conversation")
-        unheard = {name: getattr(other, name) for name in names}
+    @property
+    def named_motions(self) -> set[str]:
+        """The motions that it names."""
+        return {*self.idle_motions, *self.state_motions.values()}
+
+    def differs_in_process(self, other: ChannelDefinition) -> bool:
+        """Whether the channel's process must begin anew to become the other: what needs no new process is left out."""
+        unheard = {name: getattr(other, name) for name in _WITHIN_PROCESS}
         return self.model_copy(update=unheard) != other
 
     def addresses(self, recordings_dir: Path) -> tuple[str, ...]:
@@ -162,6 +189,9 @@ class ChannelDefinition(BaseModel):
             "voice": self.voice,
             "language": self.language,
             "conversation": None if self.conversation is None else self.conversation.as_json(),
+            "idle_motions": list(self.idle_motions),
+            "idle_motions_every_s": self.idle_motions_every_s,
+            "state_motions": {str(state): motion for state, motion in self.state_motions.items()},
         }
 
 

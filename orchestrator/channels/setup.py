@@ -11,14 +11,17 @@ from pathlib import Path
 from typing import Literal
 
 from latentsync.avatar import PreparedAvatar
+from latentsync.motions import motion_names
 from orchestrator.access.allowed_targets import AllowedTargets
 from orchestrator.avatars.made_for import require_prepared_for
 from orchestrator.avatars.store import known_avatars
 from orchestrator.channels.definition import ChannelDefinition, target_problem
+from orchestrator.channels.shared_path import RING_WITH_MOTIONS
 from orchestrator.observability.traces import Traces
 from orchestrator.settings import Settings, SettingsError
 from speech.audio.decoder import ffmpeg_binary
 from speech.audio.frames import SilentFrames
+from speech.generation import SpokenPath
 from speech.pacing import Pace
 from speech.speaking import SpeechMaker
 from streaming.config import ChannelConfig
@@ -31,8 +34,9 @@ _SOCKET_PATH_BYTES = 107
 
 logger = logging.getLogger(__name__)
 
-MakeSpeech = Callable[[PreparedAvatar, SilentFrames, Pace], SpeechMaker]
-"""Creates a speech maker from avatar, silence around each speech, and the pace that earlier speeches have measured."""
+MakeSpeech = Callable[[PreparedAvatar, SilentFrames, Pace, SpokenPath | None], SpeechMaker]
+"""Creates a speech maker from avatar, silence around each speech, the pace that earlier speeches have measured, and the
+path of the channel's frames where that shows motions."""
 
 
 @dataclass(frozen=True)
@@ -99,9 +103,10 @@ class ChannelSetup:
     def config(self, definition: ChannelDefinition) -> ChannelConfig:
         """The configuration of the channel's process; creates the folders of its recordings. Raises OSError."""
         settings = self.settings
+        avatar_dir = settings.avatars_dir / definition.avatar
         return ChannelConfig(
             id=definition.channel,
-            avatar_dir=str(settings.avatars_dir / definition.avatar),
+            avatar_dir=str(avatar_dir),
             preview_socket=str(socket_path(settings, definition.channel, "preview")),
             packet_socket=str(socket_path(settings, definition.channel, "packets")),
             targets=self.addresses(definition),
@@ -117,6 +122,7 @@ class ChannelSetup:
             recording_part_s=settings.recording_length_s,
             log_dir=str(settings.log_dir),
             test_pattern=self.test_pattern,
+            ring_frames=RING_WITH_MOTIONS if motion_names(avatar_dir) else ChannelConfig.ring_frames,
         )
 
     @property
@@ -133,9 +139,11 @@ class ChannelSetup:
                     channel, mask(target), self._ffmpeg,
                 )  # fmt: skip
 
-    def maker(self, definition: ChannelDefinition, avatar: PreparedAvatar) -> SpeechMaker:
-        """The speech maker of the channel."""
-        return self.make_speech(avatar, definition.silence(avatar), self.pace)
+    def maker(
+        self, definition: ChannelDefinition, avatar: PreparedAvatar, path: SpokenPath | None = None
+    ) -> SpeechMaker:
+        """The speech maker of the channel; `path` where it shows motions."""
+        return self.make_speech(avatar, definition.silence(avatar), self.pace, path)
 
 
 def open_avatar(settings: Settings, name: str) -> PreparedAvatar:

@@ -65,6 +65,8 @@ class ChannelJson(DefinitionJson):
     playing: str | None
     preparing: list[str]
     waiting: int
+    motions: list[str]
+    motion: str | None
     preview: str
     preview_codecs: str
     stream: StreamJson | None
@@ -87,6 +89,8 @@ class ChannelView:
     problem: str | None
     status: Status | None
     refused: Mapping[str, str] = field(default_factory=dict)
+    motions: tuple[str, ...] = ()
+    motion: str | None = None
 
     @property
     def kind(self) -> str:
@@ -136,6 +140,8 @@ class ChannelView:
             "playing": self.playing,
             "preparing": list(self.preparing),
             "waiting": self.waiting,
+            "motions": list(self.motions),
+            "motion": self.motion,
             "preview": f"/v1/channels/{self.id}/preview.mp4",
             "preview_codecs": status.preview_codecs if status else "",
             "stream": None

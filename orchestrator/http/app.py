@@ -12,6 +12,7 @@ from starlette.routing import Route, WebSocketRoute
 
 from orchestrator.access.keys import Scope
 from orchestrator.http import (
+    avatar_motion_routes,
     avatar_routes,
     channel_routes,
     chat,
@@ -22,6 +23,7 @@ from orchestrator.http import (
     health_routes,
     ledger_routes,
     link_routes,
+    motion_routes,
     openapi,
     page_routes,
     say,
@@ -84,6 +86,8 @@ ROUTES = [
     _administer("/v1/channels/{channel_id}", channel_routes.change_channel, "PATCH"),
     _administer("/v1/channels/{channel_id}", channel_routes.remove_channel, "DELETE"),
     _speak("/v1/channels/{channel_id}/interrupt", channel_routes.interrupt, "POST"),
+    _speak("/v1/channels/{channel_id}/motions", motion_routes.play, "POST"),
+    _speak("/v1/channels/{channel_id}/motions", motion_routes.stop, "DELETE"),
     WebSocketRoute("/v1/channels/{channel_id}/speech", guarded_socket(speech_socket.speak, Scope.SPEAK)),
     WebSocketRoute("/v1/channels/{channel_id}/conversation", guarded_socket(conversation_socket.converse, Scope.SPEAK)),
     _view("/v1/channels/{channel_id}/conversation", conversation_routes.show_conversation),
@@ -106,6 +110,16 @@ ROUTES = [
     _administer("/v1/avatars/{name}", avatar_routes.rename, "PATCH"),
     _administer("/v1/avatars/{name}", avatar_routes.remove, "DELETE"),
     Route("/v1/avatars/films", guarded_upload(film_routes.order_film, Scope.ADMINISTER), methods=["POST"]),
+    _view("/v1/avatars/{name}/motions", avatar_motion_routes.list_all),
+    Route(
+        "/v1/avatars/{name}/motions",
+        guarded_upload(avatar_motion_routes.add, Scope.ADMINISTER),
+        methods=["POST"],
+        name="add_motion",
+    ),
+    _administer("/v1/avatars/{name}/motions/{motion}", avatar_motion_routes.rename, "PATCH"),
+    _administer("/v1/avatars/{name}/motions/{motion}", avatar_motion_routes.remove, "DELETE"),
+    _view("/v1/avatars/{name}/motions/{motion}/preview.png", avatar_motion_routes.picture),
     _view("/v1/avatar-tasks", avatar_routes.list_preparations),
     _view("/v1/avatar-tasks/{task_id}", avatar_routes.show_preparation),
     _administer("/v1/avatar-tasks/{task_id}", avatar_routes.cancel_preparation, "DELETE"),

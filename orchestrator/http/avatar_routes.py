@@ -15,7 +15,16 @@ from starlette.responses import FileResponse, JSONResponse, Response
 
 from latentsync.avatar import AvatarError, PreparedAvatar
 from latentsync.checkpoint import CheckpointError
-from orchestrator.avatars.errors import AvatarExists, AvatarInUse, AvatarNotFound, AvatarTooLarge, NoRoomForAvatar
+from latentsync.motions import motion_names
+from orchestrator.avatars.errors import (
+    AvatarExists,
+    AvatarInUse,
+    AvatarNotFound,
+    AvatarTooLarge,
+    MotionExists,
+    MotionNotFound,
+    NoRoomForAvatar,
+)
 from orchestrator.avatars.fit import as_sentence, fit_warning
 from orchestrator.avatars.made_for import unfitting
 from orchestrator.avatars.overlay import overlay_png
@@ -106,10 +115,10 @@ async def rename(request: Request) -> Response:
     new_name = (
         await checked_body(request, NewName, HTTPStatus.UNPROCESSABLE_ENTITY, "bad_name", '{"name": "new-name"}')
     ).name
-    _require_unused(orchestrator, name)
+    require_unused(orchestrator, name)
     settings = orchestrator.settings
     directory = settings.avatars_dir
-    with _avatar_errors(), renaming_avatar(settings, name, new_name):
+    with avatar_errors(), renaming_avatar(settings, name, new_name):
         await asyncio.to_thread(rename_avatar, directory, name, new_name)
         avatar = await asyncio.to_thread(find_avatar, directory, new_name)
     return JSONResponse(_described(avatar))
@@ -120,8 +129,8 @@ async def remove(request: Request) -> Response:
     """Delete an avatar."""
     orchestrator: Orchestrator = request.app.state.orchestrator
     name = request.path_params["name"]
-    _require_unused(orchestrator, name)
-    with _avatar_errors(), moving_avatar(orchestrator.settings, name):
+    require_unused(orchestrator, name)
+    with avatar_errors(), moving_avatar(orchestrator.settings, name):
         await asyncio.to_thread(remove_avatar, orchestrator.settings.avatars_dir, name)
     return Response(status_code=HTTPStatus.NO_CONTENT)
 
@@ -150,9 +159,9 @@ async def avatar_overlay(request: Request) -> Response:
     """A frame with what was found in it: landmarks, the face's crop, and where it is repainted."""
     orchestrator: Orchestrator = request.app.state.orchestrator
     frame = checked(OverlayQuery, request.query_params).frame
-    with _avatar_errors():
+    with avatar_errors():
         avatar = await asyncio.to_thread(find_avatar, orchestrator.settings.avatars_dir, request.path_params["name"])
-    with _avatar_errors("bad_frame"):
+    with avatar_errors("bad_frame"):
         picture = await asyncio.to_thread(overlay_png, avatar, frame)
     return Response(picture, media_type="image/png")
 
@@ -171,6 +180,7 @@ def _described(avatar: PreparedAvatar) -> AvatarJson:
         "idle_frames": None if settings.idle is None else settings.idle.frame_count,
         "fit_db": settings.fit_db,
         "warning": as_sentence(fit_warning(settings)),
+        "motions": motion_names(avatar.directory),
         "preview": f"/v1/avatars/{avatar.name}/preview.png",
     }
 
@@ -188,16 +198,16 @@ async def _accepted(request: Request, orchestrator: Orchestrator) -> Preparation
     )
     upload = tempfile.TemporaryDirectory(prefix="upload-", dir=orchestrator.uploads_dir)
     try:
-        files = await _spooled(form, Path(upload.name))
+        files = await spooled(form, Path(upload.name))
         fields = checked(AvatarFields, form.fields)
         name = fields.name
         options = PrepareOptions(
             max_height=fields.max_height, loop=fields.loop, face_at=fields.face, idle=files.get(IDLE_FIELD)
         )
-        with _avatar_errors():
+        with avatar_errors():
             room = DiskRoom(settings.avatar_limit_bytes, settings.avatar_reserve_bytes)
             await asyncio.to_thread(require_room, files[VIDEO_FIELD], options, settings.avatars_dir, room)
-        _require_unused(orchestrator, name)
+        require_unused(orchestrator, name)
         warning = await asyncio.to_thread(_warning, settings.checkpoint_dir, files[VIDEO_FIELD])
         return orchestrator.preparations.submit(name, files[VIDEO_FIELD], options, upload, warning)
     except PreparationsFull:
@@ -217,7 +227,7 @@ def _warning(checkpoint_dir: Path, video: Path) -> str | None:
     return as_sentence(said)
 
 
-async def _spooled(form: UploadForm, folder: Path) -> dict[str, Path]:
+async def spooled(form: UploadForm, folder: Path) -> dict[str, Path]:
     """Writes the form's files into `folder`; files, since an mp4's index is often at its end."""
     files: dict[str, Path] = {}
     async for field, block in form.file_blocks():
@@ -243,14 +253,15 @@ def _preparation(request: Request) -> Preparation:
     return known
 
 
-def _require_unused(orchestrator: Orchestrator, name: str) -> None:
+def require_unused(orchestrator: Orchestrator, name: str) -> None:
+    """Raises ApiError (409) for an avatar that a channel plays."""
     if name in orchestrator.avatars_in_use:
-        with _avatar_errors():
+        with avatar_errors():
             raise AvatarInUse(name)
 
 
 @contextmanager
-def _avatar_errors(code: str = "bad_name") -> Iterator[None]:
+def avatar_errors(code: str = "bad_name") -> Iterator[None]:
     """Turns an AvatarError inside into an answer; `code` is that of one that has none."""
     try:
         yield
@@ -258,9 +269,9 @@ def _avatar_errors(code: str = "bad_name") -> Iterator[None]:
         raise ApiError(HTTPStatus.CONFLICT, AvatarInUse.code, f"{error}.") from None
     except AvatarError as error:
         status = HTTPStatus.UNPROCESSABLE_ENTITY
-        if isinstance(error, AvatarNotFound):
+        if isinstance(error, (AvatarNotFound, MotionNotFound)):
             status = HTTPStatus.NOT_FOUND
-        elif isinstance(error, (AvatarExists, AvatarInUse)):
+        elif isinstance(error, (AvatarExists, AvatarInUse, MotionExists)):
             status = HTTPStatus.CONFLICT
         elif isinstance(error, AvatarTooLarge):
             status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE

@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from conversation.synthesis.synthesiser import SynthesisError, voice_of
 from latentsync.avatar import AvatarError
+from latentsync.motions import motion_names
 from orchestrator.channels.channel import Channel
 from orchestrator.channels.definition import ChannelDefinition, DefinitionError
 from orchestrator.channels.lineup import ChannelExists, ChannelOfSettings, TooManyChannels
@@ -181,7 +182,11 @@ async def checked_definition(values: dict[str, Any], orchestrator: Orchestrator)
         refused = await asyncio.to_thread(orchestrator.setup.refused_targets, definition)
         for target, reason in refused.items():
             raise DefinitionError(f"targets: number {definition.targets.index(target)}: {reason}")
-        await asyncio.to_thread(orchestrator.setup.avatar, definition)
+        avatar = await asyncio.to_thread(orchestrator.setup.avatar, definition)
+        known = await asyncio.to_thread(motion_names, avatar.directory)
+        if unknown := sorted(definition.named_motions - set(known)):
+            there = f"there is {', '.join(known)}" if known else "it has none"
+            raise DefinitionError(f"motions: the avatar has no motion {', '.join(unknown)}; {there}")
         if orchestrator.synthesiser is not None:
             voice_of(orchestrator.synthesiser, definition.voice)
     except (DefinitionError, SettingsError, AvatarError) as error:

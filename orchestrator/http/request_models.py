@@ -123,6 +123,29 @@ class FilmForm(FilmFields):
     picture: UploadedFile
 
 
+class MotionFields(BaseModel):
+    """The text fields of a motion's form; frames are counted from 0, at 25 a second, and are both included."""
+
+    name: _NewName
+    loop: Loop | _Absent = None
+    from_frame: Annotated[int, Field(ge=0, le=90_000), DIGITS] = 0
+    to_frame: Annotated[int, Field(ge=0, le=90_000), DIGITS] | _Absent = None
+
+
+class MotionForm(MotionFields):
+    """A motion with its video."""
+
+    video: UploadedFile
+
+
+class PlayMotionBody(BaseModel):
+    """A motion, shown `repeat` times (0: until it is stopped), at the earliest in `at` seconds."""
+
+    name: str
+    at: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = 0.0
+    repeat: Annotated[int, Field(ge=0, le=1000)] = 1
+
+
 class ChannelChange(ChannelDefinition):
     """The fields of a channel that are to change; its name can't."""
 

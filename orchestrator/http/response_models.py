@@ -112,6 +112,7 @@ class AvatarJson(TypedDict):
     idle_frames: int | None
     fit_db: float | None
     warning: str | None
+    motions: list[str]
     preview: str
 
 
@@ -119,6 +120,39 @@ class AvatarsJson(TypedDict):
     """All prepared avatars."""
 
     avatars: list[AvatarJson]
+
+
+class AvatarMotionJson(TypedDict):
+    """A motion of an avatar; where it resembles the idle clip most it differs by `nearest` grey levels."""
+
+    name: str
+    frames: int
+    duration_s: float
+    loop: Loop
+    nearest: float
+    ordinary: float
+    preview: str
+
+
+class AvatarMotionsJson(TypedDict):
+    """The motions of an avatar."""
+
+    motions: list[AvatarMotionJson]
+
+
+class PlannedMotionJson(TypedDict):
+    """When a motion begins: the position on the channel's path, and seconds from now; its length where it has one."""
+
+    motion: str
+    at_position: int
+    starts_in_s: float
+    duration_s: float | None
+
+
+class StoppedMotionJson(TypedDict):
+    """In how many seconds the motion that plays is over; null where none does."""
+
+    ends_in_s: float | None
 
 
 class AvatarTasksJson(TypedDict):

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from bench.virtual_loop import in_virtual_time
 from conversation.synthesis.holding import Arrival, expected_s, held_until_safe, wait_before_start_s
 from conversation.synthesis.quiet_ends import without_quiet_ends
 from conversation.synthesis.synthesiser import SynthesisError
-from tests.support.virtual_time import in_virtual_time
 
 RATE_HZ = 1000
 

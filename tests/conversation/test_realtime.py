@@ -35,7 +35,7 @@ class Loud:
 
 
 def tone(seconds: float) -> NDArray[np.int16]:
-    return np.int16(6000 * np.sin(2 * np.pi * 300 * np.arange(round(seconds * 16_000)) / 16_000))
+    return (6000 * np.sin(2 * np.pi * 300 * np.arange(round(seconds * 16_000)) / 16_000)).astype(np.int16)
 
 
 def silence(seconds: float) -> NDArray[np.int16]:

@@ -11,6 +11,7 @@ import pytest
 import whisper
 from numpy.typing import NDArray
 
+from bench.virtual_loop import in_virtual_time
 from conversation.activity.smart_turn import SmartTurn, _mel_filters, log_mel
 from conversation.dialogue import Dialogue, Parts
 from conversation.response.responder import ToolCall
@@ -20,7 +21,6 @@ from conversation.turn.state import TurnRules
 from tests.support.human_voice import said, silence
 from tests.support.timed_mouth import TimedMouth
 from tests.support.tiny_onnx import mean_network
-from tests.support.virtual_time import in_virtual_time
 
 
 def test_features_are_those_of_whisper() -> None:

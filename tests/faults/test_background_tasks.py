@@ -30,6 +30,7 @@ ELSEWHERE = {
     "orchestrator/http/agents/": "no agent is in a room; tests/orchestrator/http/agents has its faults",
     "orchestrator/avatars/preparations.py": "no avatar is prepared",
     "orchestrator/avatars/films.py": "no film is ordered; tests/orchestrator/http/test_films.py has its faults",
+    "orchestrator/channels/motions.py": "the avatar has no motions, and nobody schedules any",
     "orchestrator/tasks/store.py": "the store can be written",
 }
 FINAL = ("done", "failed", "cancelled")

@@ -17,6 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from bench.gpu.emulated.times import GpuTimes
+from bench.virtual_loop import in_virtual_time
 from inference.capacity import Capacity
 from speech.audio.frames import SilentFrames
 from speech.events import SpeechEvent
@@ -30,7 +31,6 @@ from speech.urgency import UrgentFirst
 from streaming.handle import Reservation
 from streaming.mixer import Mixer
 from tests.support.checkout import ROOT
-from tests.support.virtual_time import in_virtual_time
 
 TIMES = GpuTimes.of_record(Path(ROOT / "docs" / "benchmarks" / "gpu-h200.json"))
 BATCH, STEPS, FPS = len(TIMES.unet_step_ms), 20, 25

@@ -96,7 +96,7 @@ def test_saved_target_that_is_allowed_no_more_is_left_out(tmp_path: Path) -> Non
     definition = ChannelDefinition.parse(
         {"channel": "news", "avatar": "demo", "targets": ["rtmp://elsewhere.net/app/key", "news.flv"]}
     )
-    setup = ChannelSetup(settings, lambda avatar, fade, pace: pytest.fail("nothing is said"))
+    setup = ChannelSetup(settings, lambda avatar, fade, pace, path: pytest.fail("nothing is said"))
     assert setup.addresses(definition) == (str(settings.recordings_dir / "news.flv"),)
 
 
@@ -104,7 +104,7 @@ def test_a_key_that_local_users_can_read_is_warned_of_once(tmp_path: Path, caplo
     definition = ChannelDefinition.parse(
         {"channel": "news", "avatar": "demo", "targets": ["rtmp://user:s3cret@live.example/app/name", "news.flv"]}
     )
-    setup = ChannelSetup(settings_in(tmp_path), lambda avatar, fade, pace: pytest.fail("nothing is said"))
+    setup = ChannelSetup(settings_in(tmp_path), lambda avatar, fade, pace, path: pytest.fail("nothing is said"))
     for _ in range(2):
         setup.addresses(definition)
     (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from bench.virtual_loop import in_virtual_time
 from orchestrator.channels.channel import Channel
 from orchestrator.channels.definition import ChannelDefinition
 from orchestrator.channels.setup import ChannelSetup
@@ -19,7 +20,6 @@ from streaming.handle import ChannelHandle
 from tests.support.boards import board_in
 from tests.support.running_server import settings_in
 from tests.support.synthetic_avatar import write_avatar
-from tests.support.virtual_time import in_virtual_time
 
 
 class ShortLived:
@@ -62,7 +62,7 @@ def starts(folder: Path, monkeypatch: pytest.MonkeyPatch, lives_s: list[float]) 
         monkeypatch.setattr(ChannelHandle, "start", start)
         settings = settings_in(folder)
         write_avatar(settings.avatars_dir)
-        setup = ChannelSetup(settings, lambda avatar, fade_frames, pace: None)  # type: ignore[arg-type,return-value]
+        setup = ChannelSetup(settings, lambda avatar, fade_frames, pace, path: None)  # type: ignore[arg-type,return-value]
         definition = ChannelDefinition.parse({"channel": "main", "avatar": "demo"})
         board = board_in(settings.tasks_dir)
         metrics = Metrics()

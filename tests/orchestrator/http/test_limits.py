@@ -9,12 +9,12 @@ import httpx
 import pytest
 from starlette.requests import Request
 
+from bench.virtual_loop import in_virtual_time
 from orchestrator.access.keys import KeyFile, Scope
 from orchestrator.http import arriving
 from orchestrator.http.errors import ApiError
 from tests.support.running_server import RunningServer, running, settings_in
 from tests.support.speech_samples import wav
-from tests.support.virtual_time import in_virtual_time
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -12,6 +12,7 @@ class _JumpingSelector(selectors.SelectSelector):
     now = 0.0
 
     def select(self, timeout: float | None = None) -> list[Any]:
+        """What is ready now; time jumps by the timeout. Raises RuntimeError where nothing would ever be."""
         if timeout is None:
             raise RuntimeError("everything waits, and for nothing that time would bring")
         self.now += max(0.0, timeout)

@@ -1,0 +1,1 @@
+"""Switches between idle and motions, looked at frame by frame."""
