@@ -22,12 +22,18 @@ logger = logging.getLogger(__name__)
 class Spoken:
     """The next samples, mono int16 at the synthesiser's rate, of a sentence, which are counted from 0.
 
-    With `may_pause` they are the silence behind it, and the next ones may be long in coming.
+    With `may_pause` they are the silence behind it, and the next ones may be long in coming. `cues` are marks of the text:
+    the sample before which the word behind each begins, about, and its name.
     """
 
     samples: NDArray[np.int16]
     sentence: int
     may_pause: bool = False
+    cues: tuple[tuple[int, str], ...] = ()
+
+
+def _cues(sentence: Sentence, samples: int) -> tuple[tuple[int, str], ...]:
+    return tuple((round(mark.share * samples), mark.name) for mark in sentence.marks)
 
 
 async def spoken(
@@ -35,13 +41,19 @@ async def spoken(
 ) -> AsyncGenerator[Spoken, None]:
     """The sound of the sentences, in order; close it (`aclosing`), which ends the synthesis.
 
-    A sentence is asked for once the one before it was handed over. Raises SynthesisError: `empty_text` where there is
-    no word in them, `unsayable_text` where the voice can say none, and what the synthesiser raises.
+    A sentence is asked for once the one before it was handed over; one with a mark within is handed over when all of it
+    is there, since a mark's place is the share of the text before it. Raises SynthesisError: `empty_text` where there
+    is no word in them, `unsayable_text` where the voice can say none, and what the synthesiser raises.
     """
     seen, said = 0, False
     async for sentence in sentences:
+        if not sentence.text:
+            if said:
+                yield Spoken(np.zeros(0, np.int16), seen - 1, cues=_cues(sentence, 0))
+            continue
         seen += 1
         sound = False
+        whole = any(mark.share for mark in sentence.marks)
         async with (
             aclosing(synthesiser.synthesise(sentence.text, voice)) as blocks,
             aclosing(without_quiet_ends(blocks, synthesiser.rate_hz)) as trimmed,
@@ -49,9 +61,16 @@ async def spoken(
                 held_until_safe(trimmed, expected_s(sentence.text, voice.rate), synthesiser.rate_hz, clock)
             ) as held,
         ):
+            gathered: list[NDArray[np.int16]] = []
             async for block in held:
+                if whole:
+                    gathered.append(block)
+                else:
+                    yield Spoken(block, seen - 1, cues=() if sound else _cues(sentence, 0))
                 sound = True
-                yield Spoken(block, seen - 1)
+            if gathered:
+                samples = np.concatenate(gathered)
+                yield Spoken(samples, seen - 1, cues=_cues(sentence, len(samples)))
         if sound:
             said = True
             yield Spoken(np.zeros(round(sentence.pause_s * synthesiser.rate_hz), np.int16), seen - 1, may_pause=True)

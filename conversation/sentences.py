@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from sentencex import segment
 
+from conversation.marks import Mark, Marked, without_marks
 from conversation.sayable import sayable
 
 LONGEST_CHARS = 240
@@ -28,20 +29,29 @@ _SEEN_CHARS = 4 * LONGEST_CHARS  # of a text at once: it is cut from its beginni
 
 @dataclass(frozen=True)
 class Sentence:
-    """What is synthesised at once, and the seconds of silence behind it where another one follows."""
+    """What is synthesised at once, and the seconds of silence behind it where another one follows.
+
+    The text is empty where nothing but marks is left at the end.
+    """
 
     text: str
     pause_s: float
+    marks: tuple[Mark, ...] = ()
 
 
 class SentenceCutter:
     """Takes pieces of a text, cut anywhere; each method returns the sentences that are certain by then."""
 
-    def __init__(self, language: str = "en", longest: int = LONGEST_CHARS) -> None:
-        """`language` is that of the text, as `en` or `zh-CN`: what is an abbreviation depends on it."""
+    def __init__(self, language: str = "en", longest: int = LONGEST_CHARS, marks: bool = False) -> None:
+        """`language` is that of the text, as `en` or `zh-CN`: what is an abbreviation depends on it.
+
+        With `marks`, `[name]` is no text but a mark; without, it is said as it was before there were any.
+        """
         self._language = language.partition("-")[0].lower() or "en"
         self._longest = longest
         self._text = ""
+        self._with_marks = marks
+        self._carried: tuple[Mark, ...] = ()  # marks of which no word has come yet
 
     def push(self, piece: str) -> list[Sentence]:
         """Another piece. A sentence is certain once something follows it, or it is too long."""
@@ -59,6 +69,9 @@ class SentenceCutter:
         """Nothing follows."""
         found = [*self._certain(), *self._bounded(self._text, _SENTENCE_PAUSE_S)]
         self._text = ""
+        if self._carried:
+            found.append(Sentence("", 0.0, self._carried))
+            self._carried = ()
         return found
 
     def _certain(self) -> Iterator[Sentence]:
@@ -100,11 +113,21 @@ class SentenceCutter:
     def _bounded(self, sentence: str, pause_s: float) -> Iterator[Sentence]:
         while len(sentence.strip()) > self._longest:
             size = self._clause_size(sentence)
-            if text := sayable(sentence[:size]):
-                yield Sentence(text, _CLAUSE_PAUSE_S)
+            yield from self._said(sentence[:size], _CLAUSE_PAUSE_S)
             sentence = sentence[size:]
-        if text := sayable(sentence):
-            yield Sentence(text, pause_s)
+        yield from self._said(sentence, pause_s)
+
+    def _said(self, part: str, pause_s: float) -> Iterator[Sentence]:
+        """What of it can be said, where that is anything."""
+        marked = without_marks(part) if self._with_marks else Marked(part, ())
+        text = sayable(marked.text)
+        if not text:
+            self._carried += tuple(Mark(name, 0.0) for _, name in marked.marks)
+            return
+        places = ((1 - len(sayable(marked.text[place:])) / len(text), name) for place, name in marked.marks)
+        marks = tuple(Mark(name, max(0.0, share)) for share, name in places)
+        yield Sentence(text, pause_s, self._carried + marks)
+        self._carried = ()
 
     def _clause_size(self, text: str) -> int:
         """Where a text that is too long is cut: behind the last clause that fits, else at a space, else anywhere."""
@@ -114,10 +137,10 @@ class SentenceCutter:
 
 
 async def sentences(
-    pieces: AsyncIterator[str], language: str, settled_s: float = SETTLED_S
+    pieces: AsyncIterator[str], language: str, settled_s: float = SETTLED_S, marks: bool = False
 ) -> AsyncGenerator[Sentence, None]:
     """The sentences of a stream of text, each as soon as it is certain; close it (`aclosing`)."""
-    cutter = SentenceCutter(language)
+    cutter = SentenceCutter(language, marks=marks)
     while True:
         coming = asyncio.ensure_future(anext(pieces, None))
         try:

@@ -201,6 +201,7 @@ class SpeechGeneration:
         self._features = SpeechFeatures(models, timeline, request.windows, self._settings.attempts, clock, recover)
         self._catching_up = CatchingUp(timeline, request.catch_up_frames)
         self._next = request.first_frame  # of the timeline, to be planned
+        self._cued = 0  # frames of the timeline whose cues were heeded
         self._planned_frames = self._given = 0
         self._yielded = 0
         self._pending: deque[int] = deque()  # counts of chunks that are planned and not yielded
@@ -377,8 +378,10 @@ class SpeechGeneration:
         if self._path is None:
             rows = [self._avatar.frame_index(position) for position in positions]
             return np.ascontiguousarray(self._avatar.condition[rows])
-        for frame, name in self._timeline.cues(self._next, count):
-            await self._path.cue(name, first + frame - self._next)
+        end = self._next + count
+        for frame, name in self._timeline.cues(self._cued, end - self._cued):
+            await self._path.cue(name, first + max(0, frame - self._next))
+        self._cued = end
         return await self._path.condition(positions)
 
     def _ready_count(self, number: int) -> tuple[int, int]:

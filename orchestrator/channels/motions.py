@@ -164,6 +164,11 @@ class Motions:
         """A cue or a mark that can't be shown."""
         self._tell(name, MotionState.SKIPPED, reason=reason)
 
+    def unknown_mark(self, name: str) -> None:
+        """A text has a mark that names no motion of this avatar: it is not said, and told."""
+        logger.warning("channel %s: a text names the motion %s, which there is not", self._channel, name)
+        self.skipped(name, f"there is no motion {name!r}; there is {', '.join(self.names)}")
+
     def start_schedule(self, group: TaskGroup, idle: Callable[[], bool]) -> None:
         """Shows one of the definition's motions every so often while `idle`, as long as the group runs."""
         if self.names:

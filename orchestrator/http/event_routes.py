@@ -9,6 +9,7 @@ import anyio
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from orchestrator.channels.motions import MotionNotice
 from orchestrator.channels.view import ChannelView
 from orchestrator.http.guard import busy
 from orchestrator.http.operations import Answer, operation
@@ -53,7 +54,7 @@ async def task_events(request: Request) -> Response:
 
 @operation(
     "All changes, or those of one channel",
-    Answer("Events named task, avatar_task and channel", media="text/event-stream"),
+    Answer("Events named task, avatar_task, channel and motion", media="text/event-stream"),
     503,
     query=EventsQuery,
 )
@@ -67,7 +68,7 @@ async def all_events(request: Request) -> Response:
     caller = _with_place(request)
 
     def is_of_channel(notice: Notice) -> bool:
-        return (isinstance(notice, Task) and notice.channel == only) or (
+        return (isinstance(notice, Task | MotionNotice) and notice.channel == only) or (
             isinstance(notice, ChannelView) and notice.id == only
         )
 

@@ -121,6 +121,10 @@ class LiveSpeech:
         """Why no more sound comes though it isn't complete; None where it is, or where more may come."""
         return None if self._log.end is None else self._log.end.broken_off
 
+    def cue(self, name: str) -> None:
+        """A motion begins with the frame that comes next."""
+        self._log.cues.append((self._log.frames, name))
+
     async def receive(
         self,
         frames: AsyncIterator[SoundFrames],

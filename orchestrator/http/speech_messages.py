@@ -68,6 +68,13 @@ class Text(_Received):
     text: str = Field(max_length=LONGEST_PIECE)
 
 
+class Cue(_Received):
+    """A motion begins with the sound that comes next, or soon after it."""
+
+    type: Literal["cue"]
+    motion: str = Field(max_length=64)
+
+
 class End(_Received):
     """All of the segment was sent."""
 
@@ -80,7 +87,7 @@ class Interrupt(_Received):
     type: Literal["interrupt"]
 
 
-ClientMessage = Annotated[Start | Text | End | Interrupt, Field(discriminator="type")]
+ClientMessage = Annotated[Start | Text | Cue | End | Interrupt, Field(discriminator="type")]
 _CLIENT: TypeAdapter[ClientMessage] = TypeAdapter(ClientMessage)
 
 

@@ -17,6 +17,7 @@ from orchestrator.http.sent_key import answered_subprotocol
 from orchestrator.http.speech_messages import (
     Accepted,
     BadMessage,
+    Cue,
     Ended,
     EndReason,
     ErrorMessage,
@@ -155,12 +156,25 @@ class SpeechSession:
             await self._start(message)
         elif isinstance(message, Text):
             await self._take_words(message.text)
+        elif isinstance(message, Cue):
+            await self._cue(message.motion)
         elif isinstance(message, Interrupt):
             await self._interrupt()
         elif self._open is not None:
             self._end_open()
         elif not self._discarding:
             await self._mistake(Failure("no_segment", "No segment is open that could end."))
+
+    async def _cue(self, name: str) -> None:
+        channel = self._orchestrator.channels.get(self._channel_id)
+        names = () if channel is None else channel.motions.names
+        if self._open is None:
+            await self._mistake(Failure("no_segment", "A cue belongs to a segment, and none is open."))
+        elif name not in names:
+            there = f"there is {', '.join(names)}" if names else "it has none"
+            await self._mistake(Failure("unknown_motion", f"The channel's avatar has no motion {name!r}; {there}."))
+        else:
+            self._open.speech.cue(name)
 
     async def _start(self, message: Start) -> None:
         if self._open is not None:

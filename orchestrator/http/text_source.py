@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterable
 from contextlib import aclosing
 from dataclasses import replace
 from http import HTTPStatus
@@ -14,6 +14,7 @@ from conversation.sentences import Sentence, sentences
 from conversation.synthesis.synthesiser import Synthesiser, SynthesisError, Voice, voice_of
 from orchestrator.http.errors import ApiError
 from orchestrator.orchestrator import Orchestrator
+from speech.audio.frames import FPS
 from speech.audio.resampling import Framer
 from speech.log import SoundFrames
 
@@ -25,9 +26,24 @@ _PIECE_S = 0.25  # a sentence must not hold up the event loop, nor come into the
 class TextSource:
     """A `LiveSource` of text as UTF-8, cut anywhere; its samples are the synthesiser's."""
 
-    def __init__(self, synthesiser: Synthesiser, voice: Voice, language: str, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        synthesiser: Synthesiser,
+        voice: Voice,
+        language: str,
+        clock: Callable[[], float],
+        motions: Collection[str] = (),
+        skipped: Callable[[str], None] = lambda name: None,
+    ) -> None:
+        """`motions` are those that marks may name; where there is none, text has no marks.
+
+        `skipped` is told the other names.
+        """
+        self._motions = motions
+        self._skipped = skipped
         self.rate_hz = synthesiser.rate_hz
         self._framer = Framer(synthesiser.rate_hz, 1)
+        self._given = 0  # frames
         self._synthesiser = synthesiser
         self._voice = voice
         self._language = language
@@ -41,7 +57,7 @@ class TextSource:
     async def frames(self, blocks: AsyncIterator[bytes]) -> AsyncGenerator[SoundFrames, None]:
         """The frames, a sentence after another; raises SynthesisError, after the frames of what came before it."""
         async with (
-            aclosing(sentences(_decoded(blocks), self._language)) as cut,
+            aclosing(sentences(_decoded(blocks), self._language, marks=bool(self._motions))) as cut,
             aclosing(self.frames_of(cut)) as frames,
         ):
             async for part in frames:
@@ -63,14 +79,28 @@ class TextSource:
                     number, start = part.sentence, self.samples
                 if placed is not None and part.may_pause:
                     await placed(number, start / self.rate_hz, self.samples / self.rate_hz)
+                if cues := self._cues(part.cues):
+                    yield replace(self._framer.push(samples[:0, None]), cues=cues)
                 for first in range(0, len(samples), most):
                     frames = self._framer.push(samples[first : first + most, None])
                     if part.may_pause and first + most >= len(samples):
                         frames = replace(frames, may_pause=True)
                     if len(frames) or frames.may_pause:
+                        self._given += len(frames)
                         yield frames
         if len(last := self._framer.finish()):
             yield last
+
+    def _cues(self, cues: Iterable[tuple[int, str]]) -> tuple[tuple[int, str], ...]:
+        """The known motions of samples that come next, by the frame in which each begins, from the next one on."""
+        found = []
+        for sample, name in cues:
+            if name in self._motions:
+                frame = (self._framer.received + sample) * FPS // self.rate_hz
+                found.append((frame - self._given, name))
+            else:
+                self._skipped(name)
+        return tuple(found)
 
 
 def text_source(orchestrator: Orchestrator, channel_id: str, voice: str | None, rate: float | None) -> TextSource:
@@ -80,7 +110,9 @@ def text_source(orchestrator: Orchestrator, channel_id: str, voice: str | None, 
         raise no_synthesiser()
     definition = orchestrator.channels[channel_id].definition
     found = voice_of(synthesiser, voice or definition.voice, rate or 1.0)
-    return TextSource(synthesiser, found, definition.language or found.language or "en", time.monotonic)
+    motions = orchestrator.channels[channel_id].motions
+    language = definition.language or found.language or "en"
+    return TextSource(synthesiser, found, language, time.monotonic, motions.names, motions.unknown_mark)
 
 
 def no_synthesiser() -> ApiError:
