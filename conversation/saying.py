@@ -22,8 +22,8 @@ logger = logging.getLogger(__name__)
 class Spoken:
     """The next samples, mono int16 at the synthesiser's rate, of a sentence, which are counted from 0.
 
-    With `may_pause` they are the silence behind it, and the next ones may be long in coming. `cues` are marks of the text:
-    the sample before which the word behind each begins, about, and its name.
+    With `may_pause` they are the silence behind it, and the next ones may be long in coming. `cues` are marks of the
+    text: the sample before which the word behind each begins, about, and its name.
     """
 
     samples: NDArray[np.int16]

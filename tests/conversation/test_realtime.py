@@ -35,7 +35,8 @@ class Loud:
 
 
 def tone(seconds: float) -> NDArray[np.int16]:
-    return (6000 * np.sin(2 * np.pi * 300 * np.arange(round(seconds * 16_000)) / 16_000)).astype(np.int16)
+    wave: NDArray[np.float64] = 6000 * np.sin(2 * np.pi * 300 * np.arange(round(seconds * 16_000)) / 16_000)
+    return wave.astype(np.int16)
 
 
 def silence(seconds: float) -> NDArray[np.int16]:
