@@ -16,7 +16,7 @@ import base64
 import contextlib
 import json
 import struct
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -123,7 +123,7 @@ class PacketReader:
             return
 
 
-async def packets(path: Path) -> AsyncIterator[Description | Packet]:
+async def packets(path: Path) -> AsyncGenerator[Description | Packet, None]:
     """The messages of a channel's `packet_socket` until the stream ends; raises OSError where none listens."""
     reader = await PacketReader.connect(path)
     try:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from bench.webrtc.relay import Relay
@@ -82,6 +84,21 @@ class Seen:
     at_s: float
 
 
+@dataclass(frozen=True)
+class Watch:
+    """What was shown from one wall time to another."""
+
+    began_s: float
+    ended_s: float
+    seen: list[Seen]
+
+    @property
+    def longest_still_s(self) -> float:
+        """The longest time without a new picture, all of it where none came."""
+        times = [self.began_s, *(each.at_s for each in self.seen if each.at_s < self.ended_s), self.ended_s]
+        return max(later - one for one, later in pairwise(times))
+
+
 class WatchingPage:
     """The page of one viewer."""
 
@@ -94,11 +111,13 @@ class WatchingPage:
         offered, first = await self._page.evaluate("[offered, seen[0][1]]")
         return float((first - offered) / 1000)
 
-    async def watch(self, seconds: float) -> list[Seen]:
+    async def watch(self, seconds: float) -> Watch:
         """The pictures of the next seconds."""
         await self._page.evaluate("void (seen.length = 0)")
+        began_s = time.time()
         await asyncio.sleep(seconds)
-        return [Seen(number, at / 1000) for number, at in await self._page.evaluate("seen")]
+        seen = [Seen(number, at / 1000) for number, at in await self._page.evaluate("seen")]
+        return Watch(began_s, time.time(), seen)
 
     async def listen(self) -> None:
         """Hears the beeps from now on."""

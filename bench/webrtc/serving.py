@@ -17,8 +17,8 @@ from orchestrator.orchestrator import Orchestrator
 from orchestrator.server import OrchestratorServer
 from orchestrator.settings import load_settings
 from streaming.config import FPS
-from streaming.packet import Packet, Track
-from streaming.packet_stream import PacketReader
+from streaming.packet import START_FRAMES, Packet, Track
+from streaming.packet_stream import packets
 
 _START_S = 60.0
 _KEPT = 30_000
@@ -63,7 +63,7 @@ async def pattern_server(folder: Path, checkpoint_dir: Path, ffmpeg: str) -> Asy
     server = OrchestratorServer(orchestrator, started.set)
     serving = asyncio.create_task(server.serve())
     pattern = PatternServer(orchestrator, f"http://127.0.0.1:{settings.http_port}", size)
-    noting = asyncio.create_task(_note(orchestrator.channels["main"].packet_socket, pattern.due_s))
+    noting = asyncio.create_task(note_due(orchestrator.channels["main"].packet_socket, pattern.due_s))
     try:
         await asyncio.wait_for(started.wait(), _START_S)
         async with asyncio.timeout(_START_S):
@@ -79,16 +79,17 @@ async def pattern_server(folder: Path, checkpoint_dir: Path, ffmpeg: str) -> Asy
             noting.result()  # why no frame's time was known any more
 
 
-async def _note(path: Path, due_s: dict[int, float]) -> None:
-    """Keeps when each frame was due, from the channel's packets."""
+async def note_due(path: Path, due_s: dict[int, float]) -> None:
+    """Keeps the wall time at which each frame was due, by the number that is painted on it."""
     wall_s = time.time() - time.monotonic()
     while True:
         with contextlib.suppress(OSError):  # the channel starts
-            async for message in await PacketReader.connect(path):
-                if isinstance(message, Packet) and message.track is Track.H264:
-                    due_s[round(message.time_s * FPS)] = message.captured_s + wall_s
-                    if len(due_s) > _KEPT:
-                        del due_s[next(iter(due_s))]
+            async with contextlib.aclosing(packets(path)) as messages:
+                async for message in messages:
+                    if isinstance(message, Packet) and message.track is Track.H264:
+                        due_s[round(message.time_s * FPS) - START_FRAMES] = message.captured_s + wall_s
+                        if len(due_s) > _KEPT:
+                            del due_s[next(iter(due_s))]
         await asyncio.sleep(0.1)
 
 

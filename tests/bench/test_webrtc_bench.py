@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
+from bench.webrtc.browser import Seen, Watch
 from bench.webrtc.record import WebRtcPlan, bench_webrtc
 from bench.webrtc.relay import Relay
+from bench.webrtc.serving import note_due
 from speech.audio.decoder import ffmpeg_binary
+from streaming.packet import Description, Packet, Track, stream_time_s
+from streaming.packet_server import PacketServer
 from tests.support.checkout import ROOT
 from tests.support.viewer_page import CHROMIUM
 
@@ -58,6 +64,36 @@ async def test_relay_loses_the_share_that_was_asked_for_and_everything_in_the_da
         server.close()
         if viewer is not None:
             viewer.close()
+
+
+async def test_frames_are_due_by_the_numbers_that_are_painted_on_them(tmp_path: Path) -> None:
+    server = PacketServer(tmp_path / "packets", lambda: None)
+    due_s: dict[int, float] = {}
+    noting = asyncio.create_task(note_due(tmp_path / "packets", due_s))
+    try:
+        server.publish(Description(1, ()))
+        now = time.monotonic()
+        # Every second frame, as of an encoder that can't keep up.
+        for number in (50, 52, 54):
+            pts = round(stream_time_s(number, 10_000) * 25)
+            server.publish(Packet(Track.H264, pts, Fraction(1, 25), number == 50, b"picture", now + number / 25))
+        async with asyncio.timeout(20):
+            while len(due_s) < 3:
+                await asyncio.sleep(0.01)
+    finally:
+        noting.cancel()
+        await asyncio.wait({noting})
+        server.close()
+    assert list(due_s) == [50, 52, 54]
+    assert due_s[54] - due_s[50] == pytest.approx(4 / 25)
+
+
+def test_picture_that_never_comes_again_stands_until_the_end() -> None:
+    pictures = [Seen(number, 100 + number / 25) for number in range(26)]
+    assert Watch(100, 101, pictures).longest_still_s == pytest.approx(0.04)
+    assert Watch(100, 105, pictures).longest_still_s == pytest.approx(4)
+    assert Watch(97, 101, pictures).longest_still_s == pytest.approx(3)
+    assert Watch(100, 105, []).longest_still_s == pytest.approx(5)
 
 
 @pytest.mark.slow

@@ -96,7 +96,7 @@ async def test_a_reader_begins_with_the_description_and_the_latest_keyframe(
     again = Description(4, DESCRIPTION.tracks)
     server.publish(again)
     assert await anext(read) == again, "a new run of the encoder says so"
-    await read.aclose()  # type: ignore[attr-defined]
+    await read.aclose()
     await eventually(lambda: server.readers == 0)
 
 
