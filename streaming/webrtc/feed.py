@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
 from streaming.packet import Packet, Track
 from streaming.packet_stream import PacketReader
 from streaming.webrtc.capture_clock import CaptureClock
+from streaming.webrtc.sound_pacer import OnUnit, SoundPacer
 from streaming.webrtc.units import Unit, audio_unit, video_unit
 
 _log = logging.getLogger(__name__)
@@ -21,8 +22,6 @@ _KEYFRAME_SPACING_S = 0.5
 _BURST_S = 0.6
 """A keyframe of this age still begins a viewer's picture at once; for an older one a new one is asked for."""
 _BURST_UNITS = 100
-
-OnUnit = Callable[[Unit], Awaitable[None]]
 
 
 class Feed:
@@ -34,6 +33,7 @@ class Feed:
         self._path = path
         self._clock = clock
         self._on_unit = on_unit
+        self._sound = SoundPacer(on_unit, monotonic)
         self._monotonic = monotonic
         self._reader: PacketReader | None = None
         self._group: list[Unit] = []  # pictures since the latest keyframe
@@ -61,6 +61,11 @@ class Feed:
 
     async def run(self) -> None:
         """Reads until it is cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._sound.run(), name="webrtc-sound")
+            await self._read()
+
+    async def _read(self) -> None:
         while True:
             try:
                 self._reader = await PacketReader.connect(self._path)
@@ -88,7 +93,7 @@ class Feed:
             self._join(packet)
         pts = packet.pts * packet.time_base + self._shift
         if packet.track is Track.OPUS:
-            await self._on_unit(audio_unit(packet.data, pts))
+            self._sound.put(audio_unit(packet.data, pts), packet.captured_s)
             return
         unit = video_unit(packet.data, pts, packet.keyframe)
         self._last = pts, packet.captured_s
