@@ -27,7 +27,8 @@ _ALIKE = 0.8  # correlation from which on the microphone hears the echo and noth
 class EchoRule:
     """Compares the microphone's envelope with that of the sound that was played.
 
-    The delay (40 … 450 ms) and the gain of the echo are learnt from moments in which both envelopes are alike.
+    The delay (40 … 450 ms) and the gain of the echo are learnt from moments in which both envelopes are alike. Where
+    they never are, as with headphones, the echo is no louder than all that the microphone heard after a loud moment.
     """
 
     def __init__(self) -> None:
@@ -72,11 +73,22 @@ class EchoRule:
         product = centred @ heard
         alike = np.where(loud >= _LOUD, product / (np.sqrt(power) * size), 0.0)
         best = int(alike.argmax())
+        if not self._learnt:
+            self._bound()
         if alike[best] >= _ALIKE:
             # The ends of sentences are alike at many delays: the median of some seconds holds.
             self._learnt.append((float(lags[best]), min(float(product[best] / power[best]), 1.0)))
             delay, self._gain = np.median(self._learnt, axis=0).tolist()
             self._delay = round(delay)
+
+    def _bound(self) -> None:
+        """An echo of what was played from 2 to 0.45 s ago was heard within the last 2 s, if there is one.
+
+        A microphone that is switched off hears nothing at all, which tells nothing.
+        """
+        loudest, heard = float(self._played[_LONGEST:-_LONGEST].max()), float(self._heard.max())
+        if loudest >= _LOUD and heard > 0:
+            self._gain = min(self._gain, heard / loudest)
 
 
 def _envelope(samples: NDArray[np.int16]) -> NDArray[np.float64]:

@@ -98,6 +98,16 @@ def test_person_is_heard_through_the_echo(gain_db: float, delay_s: float) -> Non
     assert 0 < told[0][0] - loud_s < 0.5, "soon, and not before anyone spoke"
 
 
+def test_soft_person_is_heard_where_there_is_no_echo() -> None:
+    played = np.concatenate([with_silence(said(ANSWER)), silence(1.0)])
+    person = np.asarray(said("Excuse me, please stop.", pitch=0.85) // 8, np.int16)  # 18 dB softer than the avatar
+    began = round(2.5 * RATE_HZ)
+    heard = echo_of(played, 0.1, -100)  # a headset: only the noise of the room
+    heard[began : began + len(person)] += person
+    told = heard_as(heard, played)
+    assert told and told[0][1].is_voice and 2.5 < told[0][0] < 3.5
+
+
 def test_rule_learns_how_loud_the_echo_is() -> None:
     rule, played = EchoRule(), with_silence(said(ANSWER))
     echo = echo_of(played, 0.2, -25)
