@@ -43,11 +43,13 @@ from orchestrator.channels.shared_path import CHUNKS_WITH_MOTIONS
 from orchestrator.channels.store import ChannelStore
 from orchestrator.channels.view import ChannelState
 from orchestrator.clock import Clock, anchored_clock
+from orchestrator.conversations.log import ConversationLog
 from orchestrator.conversations.register import Conversations
+from orchestrator.conversations.session_events import SessionEvent, TurnPassed
 from orchestrator.encoder_costs import EncoderCosts
 from orchestrator.exclusive import LockRefused, changing_avatar
 from orchestrator.filming import film_limits, open_film_service
-from orchestrator.observability.ledger import Ledger
+from orchestrator.observability.ledger import Ledger, Passage
 from orchestrator.observability.metrics import CHANNEL_STORE, TASK_STORE, Metrics
 from orchestrator.observability.notices import Broadcast
 from orchestrator.observability.traces import Traces
@@ -114,7 +116,12 @@ class Orchestrator:
         self.decodings = Decodings(self.board, limits, self.metrics.speech_s.inc)
         self.arrivals = Arrivals()
         self.synthesiser = open_synthesiser(settings)
-        self.conversations = Conversations(self.clock, settings.conversation_kept_s)
+        self.conversations = Conversations(self.clock, settings.conversation_kept_s, self._note_conversation)
+        self.conversation_log = (
+            ConversationLog(settings.data_dir / "conversations", settings.conversation_log_days, self.clock)
+            if settings.conversation_log
+            else None
+        )
         self.gate = open_gate(settings)
         self.requests = RateLimit(settings.requests_per_minute)
         self.upload_rate = RateLimit(settings.uploads_per_minute)
@@ -181,6 +188,8 @@ class Orchestrator:
                     if self.synthesiser is not None:
                         group.start_soon(keep_running, "the synthesiser", self.synthesiser.run)
                     group.start_soon(keep_running, "the conversations", self.conversations.run)
+                    if self.conversation_log is not None:
+                        group.start_soon(keep_running, "the log of conversations", self.conversation_log.run)
                     group.start_soon(keep_running, "the WebRTC viewers", self.audiences.run)
                     await self.channels.open(group)
                     group.start_soon(keep_running, "the watch on frames", self.on_air.run)
@@ -191,6 +200,8 @@ class Orchestrator:
                 self.end_streams()
                 with anyio.CancelScope(shield=True):
                     await self.conversations.aclose()
+                    if self.conversation_log is not None:
+                        await self.conversation_log.flush()
                     await self.decodings.aclose()
                     await self.arrivals.aclose()
                     await self.board.aclose()
@@ -254,6 +265,12 @@ class Orchestrator:
     def _forget_channel(self, name: str) -> None:
         self.ledger.forget(name)
         self.conversations.forget(name)
+
+    def _note_conversation(self, channel: str, event: SessionEvent) -> None:
+        if isinstance(event, TurnPassed):
+            self.ledger.note(channel, "typed_turn" if event.typed else "turn", Passage(event.stages_s))
+        if self.conversation_log is not None:
+            self.conversation_log.note(channel, event)
 
     def _new_channel(self, definition: ChannelDefinition) -> Channel:
         return Channel(definition, self.setup, self.board, self.triton.wait, self.notices, self.metrics, self.ledger)

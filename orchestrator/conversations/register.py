@@ -13,7 +13,7 @@ from orchestrator.clock import Clock
 from orchestrator.conversations.parts import PartsStock
 from orchestrator.conversations.plan import ConversationPlan
 from orchestrator.conversations.session import ConversationSession, Manner, Tell
-from orchestrator.conversations.session_events import Ending, Over
+from orchestrator.conversations.session_events import Ending, Over, SessionEvent
 from orchestrator.conversations.speaking import NewSpeech
 
 MOST_KEPT = 200
@@ -59,10 +59,17 @@ class Place:
 class Conversations:
     """Who talks on which channel."""
 
-    def __init__(self, clock: Clock, kept_s: float) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        kept_s: float,
+        told: Callable[[str, SessionEvent], None] = lambda channel, event: None,
+    ) -> None:
+        """`told` is called with all that is told on any channel, before its client is."""
         self.stock = PartsStock()
         self._clock = clock
         self._kept_s = kept_s
+        self._told = told
         self._places: dict[str, Place] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._kept: dict[str, _Kept] = {}
@@ -94,9 +101,15 @@ class Conversations:
 
         It is held until `end` is called, or it ends by itself: `ended` of it tells.
         """
+
+        def told(event: SessionEvent | Over) -> None:
+            if not isinstance(event, Over):
+                self._told(plan.channel, event)
+            tell(event)
+
         parts = self.stock.parts(plan, manner.typed)
         history = self.messages(plan.channel)
-        session = ConversationSession(plan, manner, parts, new_speech, tell, self._clock, history)
+        session = ConversationSession(plan, manner, parts, new_speech, told, self._clock, history)
         place.session = session
         if self._stopping:
             session.end(Ending.STOPPING)

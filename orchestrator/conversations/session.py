@@ -244,8 +244,8 @@ class ConversationSession:
             case TellFault():
                 self.tell(told)
 
-    def _passed(self, turn: int, stages_s: dict[str, float]) -> None:
-        self.tell(TurnPassed(turn + self._turns_before, stages_s))
+    def _passed(self, turn: int, typed: bool, stages_s: dict[str, float]) -> None:
+        self.tell(TurnPassed(turn + self._turns_before, typed, stages_s))
 
 
 def _said(dialogue: Dialogue) -> tuple[Message, ...]:

@@ -44,6 +44,7 @@ class TurnPassed:
     """The first sound of a turn's answer came out of the encoder: seconds to each stage since its question ended."""
 
     turn: int
+    typed: bool
     stages_s: Mapping[str, float]
 
 

@@ -23,10 +23,12 @@ class TurnPassages:
     A typed turn counts from when it came. What the avatar says by itself is no turn here.
     """
 
-    def __init__(self, passed: Callable[[int, dict[str, float]], None]) -> None:
-        """`passed` is called once for a turn whose first sound was encoded, with its stages as far as they came."""
+    def __init__(self, passed: Callable[[int, bool, dict[str, float]], None]) -> None:
+        """`passed` is called once for a turn whose first sound was encoded: whether it was typed, and its stages."""
         self._passed = passed
         self._ended_s = self._thinking_s = 0.0
+        self._is_typed = False
+        self._typed: set[int] = set()
         self._began_s: dict[int, float] = {}
         self._stages_s: dict[int, dict[str, float]] = {}
 
@@ -34,9 +36,9 @@ class TurnPassages:
         """What happened in the dialogue, and what follows from it."""
         match event:
             case VoiceEnded(at_s, _, silent_s):
-                self._ended_s = at_s - silent_s
+                self._ended_s, self._is_typed = at_s - silent_s, False
             case Typed(at_s):
-                self._ended_s = at_s
+                self._ended_s, self._is_typed = at_s, True
             case AnswerPiece(at_s, turn):
                 self._reached(turn, "first_token", at_s)
         for action in actions:
@@ -45,11 +47,14 @@ class TurnPassages:
                     self._thinking_s = event.at_s
                 case Commit(turn):
                     self._began_s[turn] = self._ended_s
+                    if self._is_typed:
+                        self._typed.add(turn)
                     decided_s = self._thinking_s if self._thinking_s >= self._ended_s else event.at_s
                     self._stages_s[turn] = {"decided": decided_s, "text": event.at_s}
                 case Say(turn):
                     self._reached(turn, "first_sentence", event.at_s)
                 case TellHeard(turn):
+                    self._typed.discard(turn)
                     self._began_s.pop(turn, None)
                     self._stages_s.pop(turn, None)
 
@@ -61,7 +66,8 @@ class TurnPassages:
         for name, stage in _OF_THE_TASK.items():
             if stage.value in task.stamps:
                 stages_s[name] = task.stamps[stage.value]
-        self._passed(turn, {name: max(0.0, stages_s[name] - began_s) for name in TURN_STAGES if name in stages_s})
+        passed_s = {name: max(0.0, stages_s[name] - began_s) for name in TURN_STAGES if name in stages_s}
+        self._passed(turn, turn in self._typed, passed_s)
 
     def _reached(self, turn: int, stage: str, at_s: float) -> None:
         if turn in self._stages_s:

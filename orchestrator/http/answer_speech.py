@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 
@@ -17,7 +18,10 @@ from orchestrator.http.live_speech import LiveSpeech
 from orchestrator.http.text_source import text_source
 from orchestrator.orchestrator import Orchestrator
 from orchestrator.tasks.task import Task
+from speech.log import SoundFrames
 from speech.source import SpeechSource
+
+logger = logging.getLogger(__name__)
 
 
 class AnswerSpeech:
@@ -45,7 +49,7 @@ class AnswerSpeech:
             raise _refused(error, self._channel_id) from None
         self._speech = speech
         async with aclosing(source.frames_of(sentences, placed)) as frames:
-            receiving = asyncio.create_task(speech.receive(frames), name=f"conversation-{speech.task.id}")
+            receiving = asyncio.create_task(self._receive(speech, frames), name=f"conversation-{speech.task.id}")
             final: Task | None = None
             try:
                 if self._is_cancelled:
@@ -67,6 +71,13 @@ class AnswerSpeech:
     def sounding(self, until_s: float, count: int) -> NDArray[np.int16] | None:
         """As of `ChannelSpeech`."""
         return None if self._speech is None else self._speech.sounding(until_s, count)
+
+    async def _receive(self, speech: LiveSpeech, frames: AsyncIterator[SoundFrames]) -> None:
+        try:
+            await speech.receive(frames)
+        except Exception:  # nobody would ever end this speech
+            logger.exception("task %s", speech.task.id)
+            await self._cancel(speech)
 
     async def _cancel(self, speech: LiveSpeech) -> None:
         channel = self._orchestrator.channels.get(self._channel_id)

@@ -66,7 +66,7 @@ def message_of(event: SessionEvent, plan: ConversationPlan) -> messages.ServerMe
             return messages.Heard(turn=turn, text=text)
         case Called(turn, call):
             return messages.ToolCall(turn=turn, id=call.id, name=call.name, arguments=call.arguments)
-        case TurnPassed(turn, stages_s):
+        case TurnPassed(turn, _, stages_s):
             stages = {name: round(1000 * seconds, 1) for name, seconds in stages_s.items()}
             return messages.Ledger(turn=turn, stages=stages)
         case TellFault(code, message):

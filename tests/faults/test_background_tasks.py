@@ -70,6 +70,7 @@ async def test_stream_goes_on_and_no_task_is_lost(tmp_path: Path, place: Startin
         responder="openai",
         responder_url="http://127.0.0.1:9",
         conversation_apology="One is said.",
+        conversation_log=True,
     )
     ended = False
     task_ids: list[str] = []

@@ -1,10 +1,14 @@
 """Conversations with a channel: typed over the socket and as chat, one at a time, and remembered."""
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support.chat_provider import ChatExchange, ChatProvider
+from tests.support.running_server import metric
 from tests.support.sockets import refusal, send
 from tests.support.talk_client import (
     LONG,
@@ -174,3 +178,69 @@ async def test_the_prompt_the_history_and_tools_reach_the_language_model_and_its
         {"role": "assistant", "content": "It is noon."},
         {"role": "user", "content": "In UTC?"},
     ]
+
+
+async def test_turns_are_in_the_ledger_and_in_the_metrics(tmp_path: Path) -> None:
+    async with talking_server(tmp_path) as server, talking(server) as talk:
+        await talk.say("Say one.")
+        told = await talk.until("ledger")
+        entries = (await server.http.get("/v1/ledger?channel=main")).json()["ledger"]
+        (entry,) = [each for each in entries if each["kind"] == "typed_turn"]
+        assert [stage["stage"] for stage in entry["stages"]] == list(told["stages"])
+        encoded = entry["stages"][-1]
+        assert (encoded["count"], encoded["p50_s"]) == (1, pytest.approx(told["stages"]["encoded"] / 1000, abs=1e-3))
+        line = 'latentsync_speech_stage_seconds_count{channel="main",kind="typed_turn",stage="encoded"}'
+        assert await metric(server, line) == 1
+
+
+async def test_what_is_said_is_written_to_files_only_where_a_setting_says_so(tmp_path: Path) -> None:
+    folder = tmp_path / "var" / "conversations"
+    async with talking_server(tmp_path) as server, talking(server) as talk:
+        await talk.say("Say one.")
+        await talk.until("heard")
+    assert not folder.exists()
+    folder.mkdir()
+    (folder / "2020-01-01.jsonl").write_text("old")
+    (folder / "notes.txt").write_text("of somebody else")
+    async with talking_server(tmp_path, conversation_log=True) as server, talking(server) as talk:
+        await talk.say("Say two.")
+        await talk.until("heard")
+    assert not (folder / "2020-01-01.jsonl").exists() and (folder / "notes.txt").exists()
+    (file,) = folder.glob("*.jsonl")
+    assert file.stat().st_mode & 0o777 == 0o600
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [(line["channel"], line["role"], line["text"]) for line in lines] == [
+        ("main", "user", "Say two."),
+        ("main", "assistant", "two."),
+    ]
+
+
+async def test_a_channel_has_a_conversation_of_its_own_whose_key_nobody_is_shown(tmp_path: Path) -> None:
+    async with (
+        ChatProvider(noon).running() as provider,
+        talking_server(tmp_path, responder_key="sk-settings") as server,
+    ):
+        own = {"responder": "openai", "url": provider.url, "key": "sk-own", "prompt": "Be brief.", "greeting": "Hi."}
+        created = await server.http.post(
+            "/v1/channels", json={"channel": "news", "avatar": "demo", "conversation": own}
+        )
+        assert created.status_code == 201 and created.json()["conversation"] == {**own, "key": "***"}
+        changes = {"greeting": None, "key": "***", "silence_s": 0.8}
+        changed = await server.http.patch("/v1/channels/news", json={"conversation": changes})
+        assert changed.json()["conversation"] == {
+            "responder": "openai", "url": provider.url, "key": "***", "prompt": "Be brief.", "silence_s": 0.8,
+        }  # fmt: skip
+        assert changed.json()["restarts"] == 0
+        await server.ready()
+        for key, sent in (("sk-own", "Bearer sk-own"), (None, None)):
+            await server.http.patch("/v1/channels/news", json={"conversation": {"key": key}})
+            answer = await server.http.post("/v1/channels/news/chat", json={"text": "What time is it?"})
+            assert "It is noon." in answer.text
+            # The key of the settings is for their own address alone.
+            assert provider.seen[-1].headers.get("authorization") == sent
+        for wrong, field in (({"url": "file:///etc"}, "url"), ({"keyy": "x"}, "keyy"), ({"silence_s": 0}, "silence_s")):
+            refused = await server.http.patch("/v1/channels/news", json={"conversation": wrong})
+            assert refused.status_code == 422 and f"conversation.{field}" in refused.json()["error"]["message"]
+        secret = await server.http.patch("/v1/channels/news", json={"conversation": {"key": ["sk-secret"]}})
+        assert secret.status_code == 422 and "sk-secret" not in secret.text
+        assert "sk-own" not in (await server.http.get("/v1/channels")).text

@@ -1,0 +1,89 @@
+"""What is said in conversations, written to files where a setting says so, and deleted after its time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+from collections import deque
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from conversation.message import Message, Role
+from conversation.turn.actions import TellHeard, TellTranscript
+from orchestrator.clock import Clock
+from orchestrator.conversations.session_events import SessionEvent
+
+_MOST_WAITING = 1000
+_LOOKED_AFTER_S = 600.0
+
+logger = logging.getLogger(__name__)
+
+
+class ConversationLog:
+    """One file a day, of a JSON object a line, readable by its owner alone; its name is the day in UTC."""
+
+    def __init__(self, folder: Path, days: int, clock: Clock) -> None:
+        self._folder = folder
+        self._days = days
+        self._clock = clock
+        self._waiting: deque[tuple[Path, str]] = deque(maxlen=_MOST_WAITING)
+        self._came = asyncio.Event()
+
+    def note(self, channel: str, event: SessionEvent) -> None:
+        """Write what a person said, and what of an answer was heard."""
+        match event:
+            case TellTranscript(_, text, True):
+                self._add(channel, Message(Role.PERSON, text))
+            case TellHeard(_, text) if text:
+                self._add(channel, Message(Role.AVATAR, text))
+
+    def _add(self, channel: str, message: Message) -> None:
+        """Nobody waits for the disk. Of more than 1000 that wait the oldest are lost."""
+        now = datetime.fromtimestamp(self._clock(), UTC)
+        if len(self._waiting) == _MOST_WAITING:
+            logger.error("%s: a message could not be written in time and is lost", self._folder)
+        entry = {
+            "at": now.isoformat(timespec="milliseconds"),
+            "channel": channel,
+            "role": message.role.value,
+            "text": message.text,
+        }
+        line = json.dumps(entry, ensure_ascii=False)
+        self._waiting.append((self._folder / f"{now:%Y-%m-%d}.jsonl", line))
+        self._came.set()
+
+    async def run(self) -> None:
+        """Write what comes, and delete what is too old, until this is cancelled."""
+        while True:
+            await asyncio.to_thread(self._delete_old)
+            try:
+                async with asyncio.timeout(_LOOKED_AFTER_S):
+                    await self._came.wait()
+            except TimeoutError:
+                continue
+            self._came.clear()
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Return once all that came by now is written, or couldn't be."""
+        lines = list(self._waiting)
+        self._waiting.clear()
+        try:
+            await asyncio.to_thread(self._write, lines)
+        except OSError as error:
+            logger.error("%s: %d messages could not be written (%s)", self._folder, len(lines), error.strerror)
+
+    def _write(self, lines: list[tuple[Path, str]]) -> None:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path, line in lines:
+            file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            with os.fdopen(file, "a", encoding="utf-8", errors="replace") as writer:
+                writer.write(line + "\n")
+
+    def _delete_old(self) -> None:
+        oldest = (datetime.fromtimestamp(self._clock(), UTC) - timedelta(days=self._days)).date().isoformat()
+        for path in self._folder.glob("????-??-??.jsonl"):
+            if path.stem < oldest:
+                path.unlink(missing_ok=True)
