@@ -17,7 +17,8 @@ export class Conversation {
     this.running = null;
     this.mode = "push";
     this.switched = false;
-    this.slow = false;
+    this.ready = false;
+    this.unsaid = [];
   }
 
   get open() {
@@ -48,6 +49,7 @@ export class Conversation {
 
   close() {
     this.running = null;
+    this.unsaid = [];
     this.socket?.close();
   }
 
@@ -64,9 +66,9 @@ export class Conversation {
   // A block of the microphone; false where the network takes no more.
   sound(buffer) {
     if (!this.open) return true;
-    this.slow = this.socket.bufferedAmount > MOST_WAITING_BYTES;
-    if (!this.slow) this.socket.send(buffer);
-    return !this.slow;
+    if (this.socket.bufferedAmount > MOST_WAITING_BYTES) return false;
+    this.socket.send(buffer);
+    return true;
   }
 
   release() {
@@ -77,18 +79,22 @@ export class Conversation {
     this.#send({ type: "interrupt" });
   }
 
+  // A typed turn; before the server is ready it would be lost, so it waits.
   write(text) {
-    return this.#send({ type: "text", text });
+    this.unsaid.push(text);
+    if (this.ready) this.#sayAll();
   }
 
   reset() {
     this.#send({ type: "reset" });
   }
 
+  #sayAll() {
+    for (const text of this.unsaid.splice(0)) this.#send({ type: "text", text });
+  }
+
   #send(message) {
-    if (!this.open) return false;
-    this.socket.send(JSON.stringify(message));
-    return true;
+    if (this.open) this.socket.send(JSON.stringify(message));
   }
 
   // Resolves once the connection has ended, with whether it ever was open.
@@ -106,9 +112,16 @@ export class Conversation {
       if (typeof data !== "string") return;
       const message = JSON.parse(data);
       this.on[message.type]?.(message);
+      if (message.type !== "ready") return;
+      this.ready = true;
+      this.switched = false;
+      this.#sayAll();
     };
     return new Promise((resolve) => {
-      socket.onclose = () => resolve(opened);
+      socket.onclose = () => {
+        this.ready = false;
+        resolve(opened);
+      };
     });
   }
 

@@ -177,7 +177,8 @@ element("write").addEventListener("submit", (event) => {
   const field = element("words");
   if (!field.value.trim()) return;
   tell(null);
-  if (conversation.write(field.value.trim())) field.value = "";
+  conversation.write(field.value.trim());
+  field.value = "";
 });
 const other = () => (language() === "en" ? "zh" : "en");
 const nameOther = () => {

@@ -187,6 +187,8 @@ async def test_open_microphone_is_heard_until_it_is_shut(page: Page, far: Script
     await expect(page.locator("#state")).to_have_text("Ready")
     await expect(page.locator("#message")).to_be_hidden()
     assert await page.evaluate("document.getElementById('level').value") == 0
+    await far.lose()
+    await expect(page.locator("#message")).to_contain_text("connection was lost")
 
 
 async def test_keyboard_alone_talks_writes_and_interrupts(page: Page, far: ScriptedConversation) -> None:
@@ -215,6 +217,17 @@ async def test_lost_connection_is_told_and_comes_back(page: Page, far: ScriptedC
     await expect(page.locator("#message")).to_be_hidden()
     far.say("transcript", turn=1, text="After.", final=True)
     await expect(captions(page)).to_have_text(["YouBefore.", "YouAfter."])
+
+
+async def test_what_is_written_without_a_connection_is_said_once_it_is_back(
+    page: Page, far: ScriptedConversation
+) -> None:
+    await far.lose()
+    await expect(page.locator("#message")).to_contain_text("connection was lost")
+    await page.fill("#words", "Hello!")
+    await page.press("#words", "Enter")
+    await far.until("text")
+    assert [message["type"] for message in far.received] == ["start", "start", "text"]
 
 
 async def test_errors_are_shown_and_the_end_is_explained(page: Page, far: ScriptedConversation) -> None:
