@@ -68,7 +68,7 @@ export class Captions {
   #line(side, turn) {
     const name = this.#name(side, turn);
     if (!this.lines.has(name)) {
-      const [item, who, said] = ["li", "b", "span"].map((kind) => document.createElement(kind));
+      const [item, who, said] = ["p", "b", "span"].map((kind) => document.createElement(kind));
       item.className = side;
       [who.textContent, who.dataset.words] = [words(side), side];
       item.append(who, said);

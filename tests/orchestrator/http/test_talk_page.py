@@ -85,7 +85,7 @@ async def hold(page: Page, seconds: float) -> None:
 
 
 def captions(page: Page) -> Any:
-    return page.locator("#captions li")
+    return page.locator("#captions p")
 
 
 async def test_what_is_said_while_the_button_is_held_goes_up_as_16_khz(page: Page, far: ScriptedConversation) -> None:
@@ -281,6 +281,33 @@ async def test_all_that_can_be_pressed_fits_on_a_phone(
             uncovered = f"document.elementFromPoint({middle}).closest('#{name}') !== null"
             assert await page.evaluate(uncovered), f"{name} is covered"
         await page.click("#language")
+    await page.context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_axe_finds_nothing_serious(
+    server: RunningServer, browser: Browser, far: ScriptedConversation, scheme: str
+) -> None:
+    axe = pytest.importorskip("axe_playwright_python.async_playwright").Axe()
+    page = await opened(browser, server, far, color_scheme=scheme)
+
+    async def check(what: str) -> None:
+        violations = (await axe.run(page)).response["violations"]
+        found = [(each["id"], [node["html"] for node in each["nodes"]]) for each in violations]
+        assert found == [], f"{what}, {scheme}"
+
+    await expect(page.locator("#begin")).to_be_visible()
+    await check("before the start")
+    await page.click("#begin")
+    await far.until("start")
+    far.say("transcript", turn=1, text="What time is it?", final=True)
+    far.say("sentence", turn=1, text="It is four in the afternoon.")
+    far.say("heard", turn=1, text="It is four")
+    far.say("transcript", turn=2, text="And the", final=False)
+    far.say("state", state="speaking")
+    far.say("error", code="responder_failed", message="The language model does not answer. Ask again.")
+    await expect(page.locator("#message")).to_be_visible()
+    await check("in a conversation")
     await page.context.close()
 
 
