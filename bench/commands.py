@@ -13,6 +13,7 @@ from bench.motions.commands import bench_motions
 from bench.offline_commands import bench_chunk_borders, bench_full_size, bench_paste_back, bench_render
 from bench.speech_latency.commands import bench_speech_latency
 from bench.stream.commands import bench_stream
+from bench.talk.commands import bench_talk
 from bench.webrtc.commands import bench_webrtc
 
 bench_app = typer.Typer(help="Measure this machine.", no_args_is_help=True)
@@ -24,6 +25,7 @@ bench_app.command("stream")(bench_stream)
 bench_app.command("webrtc")(bench_webrtc)
 bench_app.command("live-speech")(bench_live_speech)
 bench_app.command("speech-latency")(bench_speech_latency)
+bench_app.command("talk")(bench_talk)
 bench_app.command("load")(bench_load)
 bench_app.command("frame-numbers")(bench_frame_numbers)
 bench_app.command("motions")(bench_motions)

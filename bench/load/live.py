@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,10 +48,13 @@ async def live_server(folder: Path, checkpoint_dir: Path) -> AsyncIterator[LiveS
 
 
 @asynccontextmanager
-async def demo_server(folder: Path, checkpoint_dir: Path, data_dir: Path, rtmp_url: str) -> AsyncIterator[LiveServer]:
+async def demo_server(
+    folder: Path, checkpoint_dir: Path, data_dir: Path, rtmp_url: str, further: Mapping[str, str] | None = None
+) -> AsyncIterator[LiveServer]:
     """`demo` on free ports, on the air at an address where somebody listens; raises ServerNotReady.
 
-    Its log is in `folder`. What it prepares stays in `data_dir`, for the next time.
+    Its log is in `folder`. What it prepares stays in `data_dir`, for the next time. `further` settings are by the
+    names of their variables.
     """
     names = ("HTTP", "TRITON_GRPC", "TRITON_METRICS")
     ports = dict(zip(names, free_ports(len(names)), strict=True))
@@ -61,6 +64,7 @@ async def demo_server(folder: Path, checkpoint_dir: Path, data_dir: Path, rtmp_u
         "LATENTSYNC_DATA_DIR": str(data_dir),
         "LATENTSYNC_CHECKPOINT_DIR": str(checkpoint_dir),
         "LATENTSYNC_RTMP_URL": rtmp_url,
+        **(further or {}),
     }
     log_path = folder / "server.log"
     with log_path.open("wb") as log:
