@@ -35,6 +35,7 @@ from orchestrator.http import (
     whep_routes,
 )
 from orchestrator.http.agents import routes as agents
+from orchestrator.http.agents.lite.register import LiteSessions
 from orchestrator.http.errors import EXCEPTION_HANDLERS
 from orchestrator.http.guard import guarded, guarded_live, guarded_socket, guarded_upload
 from orchestrator.http.middleware import RequestMiddleware
@@ -150,5 +151,6 @@ def create_app(orchestrator: Orchestrator) -> Starlette:
         exception_handlers=EXCEPTION_HANDLERS,
     )
     app.state.orchestrator = orchestrator
+    app.state.lite_sessions = LiteSessions()
     app.router.default = unknown_path
     return app

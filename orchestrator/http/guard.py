@@ -69,7 +69,7 @@ def _guarded_body(
     return answer
 
 
-def guarded_socket(endpoint: SocketEndpoint, scope: Scope) -> SocketEndpoint:
+def guarded_socket(endpoint: SocketEndpoint, scope: Scope | None) -> SocketEndpoint:
     """The endpoint of a WebSocket for callers whose key has the scope, with one of the places for sockets.
 
     The endpoint accepts the socket, or raises ApiError before that.

@@ -19,7 +19,15 @@ LOST = Failure("source_lost", "The connection that sent the speech was lost befo
 class Segment:
     """Holds a few messages with sound or text; `put` waits while there is no room for more."""
 
-    def __init__(self, speech: LiveSpeech, source: LiveSource, idle_limit_s: float, of_text: bool = False) -> None:
+    def __init__(
+        self,
+        speech: LiveSpeech,
+        source: LiveSource,
+        idle_limit_s: float,
+        of_text: bool = False,
+        bounded: bool = True,
+    ) -> None:
+        """Where it is not `bounded`, the log takes all that comes at once, and `put` never waits for the speech."""
         self.speech = speech
         self.of_text = of_text
         self.received = asyncio.Event()
@@ -30,6 +38,7 @@ class Segment:
         self.position = -1
         self._source = source
         self._idle_limit_s = idle_limit_s
+        self._bounded = bounded
         self._fault: Failure | None = None
         self._put, self._taken = anyio.create_memory_object_stream[bytes](_WAITING_MESSAGES)
 
@@ -49,7 +58,7 @@ class Segment:
         """Bring all of it into its task's log; returns why it broke off, or None."""
         frames = self._source.frames(self._blocks())
         try:
-            return await self.speech.receive(frames, lambda: self._fault)
+            return await self.speech.receive(frames, lambda: self._fault, self._bounded)
         finally:
             self._put.close()
             self._taken.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -14,9 +13,8 @@ from typing_extensions import TypedDict
 
 from orchestrator.access.allowed_targets import AllowedTargets
 from orchestrator.channels.channel import Channel
-from orchestrator.channels.lineup import ChannelOfSettings, TooManyChannels
 from orchestrator.channels.setup import open_avatar
-from orchestrator.http.channel_routes import checked_definition
+from orchestrator.http.agents.session_channel import STOCK_AVATAR, begin_channel, end_channel
 from orchestrator.http.errors import ApiError
 from orchestrator.http.operations import Answer, operation
 from orchestrator.http.parameters import checked_body
@@ -26,15 +24,13 @@ from orchestrator.orchestrator import Orchestrator
 if TYPE_CHECKING:
     from orchestrator.http.agents.livekit.avatar_room import AvatarRoom
 
-_STOCK_AVATAR = "b9be11b8-89fb-4227-8f86-4a881393cbdb"
-"""What the plugin names where its user names no avatar."""
 _EXAMPLE = '{"avatar_id": "demo", "url": "wss://…", "token": "…"}'
 
 
 class RoomBody(BaseModel):
     """The avatar, and the room that it is to join. Earlier versions of the plugin have the names with `livekit_`."""
 
-    avatar_id: str = _STOCK_AVATAR
+    avatar_id: str = STOCK_AVATAR
     url: str = Field(validation_alias=AliasChoices("url", "livekit_url"))
     token: str = Field(validation_alias=AliasChoices("token", "livekit_token"))
 
@@ -58,42 +54,36 @@ async def join_room(request: Request) -> Response:
     orchestrator: Orchestrator = request.app.state.orchestrator
     require_ready(orchestrator)
     body = await checked_body(request, RoomBody, HTTPStatus.UNPROCESSABLE_ENTITY, "bad_session", _EXAMPLE)
-    if refusal := AllowedTargets(orchestrator.settings.allowed_targets).refusal_of_room(body.url):
-        raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, "bad_url", f"url: {refusal}.")
-    channel = await _new_channel(orchestrator, body.avatar_id)
+    require_allowed(orchestrator, body.url)
+    channel = await begin_channel(orchestrator, body.avatar_id)
     try:
-        room = await _joined(orchestrator, channel, body)
+        room = await joined_room(orchestrator, channel, body.url, body.token)
     except BaseException:
-        await _remove(orchestrator, channel)
+        await end_channel(orchestrator, channel)
         raise
     orchestrator.arrivals.add(_run(orchestrator, channel, room), f"room-{channel.id}")
     answer: RoomJson = {"id": channel.id, "channel": channel.id}
     return JSONResponse(answer, HTTPStatus.CREATED, headers={"Location": f"/v1/channels/{channel.id}"})
 
 
-async def _new_channel(orchestrator: Orchestrator, avatar: str) -> Channel:
-    settings = orchestrator.settings
-    name = f"room-{secrets.token_hex(6)}"
-    avatar = settings.avatar if avatar == _STOCK_AVATAR else avatar
-    values = {**settings.channel_defaults(), "channel": name, "avatar": avatar, "targets": []}
-    definition = await checked_definition(values, orchestrator)
-    try:
-        return await orchestrator.channels.create(definition, saved=False)
-    except TooManyChannels as error:
-        raise ApiError(HTTPStatus.CONFLICT, "too_many_channels", str(error)) from None
+def require_allowed(orchestrator: Orchestrator, url: str) -> None:
+    """Raises ApiError (422) for the server of a room that may not be called from here."""
+    if refusal := AllowedTargets(orchestrator.settings.allowed_targets).refusal_of_room(url):
+        raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, "bad_url", f"url: {refusal}.")
 
 
-async def _joined(orchestrator: Orchestrator, channel: Channel, body: RoomBody) -> AvatarRoom:
+async def joined_room(orchestrator: Orchestrator, channel: Channel, url: str, token: str) -> AvatarRoom:
+    """The channel's avatar in a room, still to be run; raises ApiError."""
     try:
         from orchestrator.http.agents.livekit.avatar_room import AvatarRoom, RoomUnreachable
     except ImportError as error:
-        message = f"This server has no LiveKit ({error}): pip install 'latentsync-realtime[agents]'."
+        message = f"This server has no LiveKit ({error}): pip install livekit."
         raise ApiError(HTTPStatus.NOT_IMPLEMENTED, "no_livekit", message) from None
     definition = channel.definition
     avatar = await asyncio.to_thread(open_avatar, orchestrator.settings, definition.avatar)
     room = AvatarRoom(orchestrator, channel.id, channel.packet_socket, definition.picture_size or avatar.frame_size)
     try:
-        await room.join(body.url, body.token)
+        await room.join(url, token)
     except RoomUnreachable as error:
         raise ApiError(HTTPStatus.BAD_GATEWAY, "room_unreachable", f"The room can't be joined: {error}.") from None
     return room
@@ -104,12 +94,4 @@ async def _run(orchestrator: Orchestrator, channel: Channel, room: AvatarRoom) -
         await room.run()
     finally:
         if orchestrator.accepting:  # else all channels end, and this one isn't saved
-            await _remove(orchestrator, channel)
-
-
-async def _remove(orchestrator: Orchestrator, channel: Channel) -> None:
-    if orchestrator.channels.get(channel.id) is channel:
-        try:
-            await orchestrator.channels.remove(channel.id)
-        except (ChannelOfSettings, KeyError):  # removed by a request meanwhile
-            return
+            await end_channel(orchestrator, channel)
