@@ -18,7 +18,7 @@ from orchestrator.http.live_speech import LiveSpeech
 from orchestrator.http.text_source import text_source
 from orchestrator.orchestrator import Orchestrator
 from orchestrator.tasks.task import Task
-from speech.log import SoundFrames
+from speech.log import LogReader, SoundFrames
 from speech.source import SpeechSource
 
 logger = logging.getLogger(__name__)
@@ -67,6 +67,10 @@ class AnswerSpeech:
         self._is_cancelled = True
         if self._speech is not None:
             await self._cancel(self._speech)
+
+    def sound(self) -> LogReader | None:
+        """Its sound for whoever hears it too, to be closed; None where it isn't said."""
+        return None if self._speech is None else self._speech.sound()
 
     def sounding(self, until_s: float, count: int) -> NDArray[np.int16] | None:
         """As of `ChannelSpeech`."""

@@ -203,14 +203,15 @@ async def test_an_interruption_ends_the_speech_at_what_was_heard(server: Running
         assert reason == "interrupted" and seconds < 10
         await talk.say(0.3)
         await talk.reports(2)
-    assert talk.heard[1][0] == pytest.approx(0.3, abs=0.05) and talk.heard[1][1] == "completed"
+    seconds, reason = talk.heard[1]
+    assert reason == "completed" and seconds == pytest.approx(0.3, abs=0.05)
 
 
 async def test_what_was_said_is_heard_before_the_pipeline_ends(server: RunningServer) -> None:
     async with talking(server) as talk:
         await talk.say(0.6)
     ((seconds, reason),) = talk.heard
-    assert seconds == pytest.approx(0.6, abs=0.05) and reason == "completed"
+    assert reason == "completed" and seconds == pytest.approx(0.6, abs=0.05)
 
 
 async def test_a_lost_connection_ends_the_speech_and_the_next_one_is_said(server: RunningServer) -> None:

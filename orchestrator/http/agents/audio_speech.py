@@ -65,7 +65,7 @@ async def audio_speech(request: Request) -> Response:
     try:
         require_ready(orchestrator)
         body = await text_body(request, AudioSpeechBody, "input")
-        channel_id = _channel(orchestrator, request.path_params.get("channel_id"), body.model)
+        channel_id = channel_of(orchestrator, request.path_params.get("channel_id"), body.model)
         source = text_source(orchestrator, channel_id, _voice(orchestrator, body.voice), body.speed)
         speech = await begun(orchestrator, channel_id, body.input, source, {}, arrived_at)
     except (ApiError, SynthesisError) as error:
@@ -75,8 +75,8 @@ async def audio_speech(request: Request) -> Response:
     return _Sound(orchestrator, speech, body, request.state.caller)
 
 
-def _channel(orchestrator: Orchestrator, of_path: str | None, model: str) -> str:
-    """Raises ApiError (404)."""
+def channel_of(orchestrator: Orchestrator, of_path: str | None, model: str) -> str:
+    """The channel that a client of OpenAI's means; raises ApiError (404)."""
     name = of_path or model
     if name in orchestrator.channels:
         return name

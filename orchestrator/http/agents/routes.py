@@ -9,6 +9,7 @@ from orchestrator.http.agents.audio_speech import audio_speech
 from orchestrator.http.agents.lite.routes import session_start, session_stop, session_token
 from orchestrator.http.agents.lite.socket import lite_socket
 from orchestrator.http.agents.livekit.sessions import join_room
+from orchestrator.http.agents.realtime.socket import realtime
 from orchestrator.http.guard import guarded, guarded_live, guarded_socket
 
 ROUTES: list[BaseRoute] = [
@@ -19,6 +20,8 @@ ROUTES: list[BaseRoute] = [
         methods=["POST"],
         name="channel_audio_speech",
     ),
+    WebSocketRoute("/v1/realtime", guarded_socket(realtime, Scope.SPEAK)),
+    WebSocketRoute("/v1/channels/{channel_id}/realtime", guarded_socket(realtime, Scope.SPEAK)),
     # Earlier versions of the plugin call /v1/session, which is the page's here: their base URL ends in /agents.
     Route("/v1/sessions", guarded(join_room, Scope.ADMINISTER), methods=["POST"]),
     Route("/agents/v1/session", guarded(join_room, Scope.ADMINISTER), methods=["POST"], name="join_room_earlier"),
