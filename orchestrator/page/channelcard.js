@@ -48,7 +48,7 @@ export class ChannelCard {
 
   async #addTarget(form) {
     const input = form.querySelector("input");
-    const message = this.#find(".message");
+    const message = this.#find('[role="alert"]');
     try {
       this.update(await ask(`${this.url}/targets`, "POST", { target: input.value.trim() }));
       input.value = "";

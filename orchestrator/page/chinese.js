@@ -28,7 +28,6 @@ export const chinese = {
   sign_in: "登录",
 
   live_stream: "直播画面",
-  stream: "直播流",
   connecting_stream: "正在连接直播流……",
   badge_live: "直播中",
   badge_offline: "离线",

@@ -31,7 +31,6 @@ export const english = {
 
   // The player
   live_stream: "Live stream",
-  stream: "Stream",
   connecting_stream: "Connecting to the stream …",
   badge_live: "LIVE",
   badge_offline: "offline",
