@@ -12,7 +12,10 @@ from export.fetch import ensure_demo_files
 from export.repository import export_repository
 from inference.launcher import require_free_ports
 from inference.supervisor import TritonSupervisor
-from orchestrator.avatars.adding import add_avatar
+from latentsync.avatar import PreparedAvatar
+from latentsync.motions import motion_names
+from orchestrator.avatars.adding import add_avatar, add_motion_of
+from orchestrator.avatars.motions import MotionOptions
 from orchestrator.exclusive import replacing_repository, running_triton, serving
 from orchestrator.lan import Invitation, invite, on_lan, welcome
 from orchestrator.observability.metrics import triton_restarts
@@ -54,12 +57,23 @@ async def _run(settings: Settings, tell: Tell, signals: StopSignals, invitation:
     await triton.start()
     try:
         tell("Preparing the avatar …")
-        await add_avatar(settings, settings.checkpoint_dir / "avatar" / "idle.mp4", settings.avatar)
+        avatar = await add_avatar(settings, settings.checkpoint_dir / "avatar" / "idle.mp4", settings.avatar)
+        await _add_motions(settings, avatar, tell)
         await _serve(settings, triton, signals, lambda: tell(_welcome(settings, invitation)))
     finally:
         signals.ignore()
         tell("Stopping …")
         await triton.aclose()
+
+
+async def _add_motions(settings: Settings, avatar: PreparedAvatar, tell: Tell) -> None:
+    """Those of the presenter; one that there is, perhaps of another video, stays."""
+    there = motion_names(avatar.directory)
+    videos = sorted((settings.checkpoint_dir / "avatar" / "motions").glob("*.mp4"))
+    if missing := [video for video in videos if video.stem not in there]:
+        tell("Preparing the avatar's motions …")
+        for video in missing:
+            await add_motion_of(settings, video, video.stem, MotionOptions(avatar.name))
 
 
 async def _prepare_files(settings: Settings, tell: Tell) -> None:
@@ -88,6 +102,14 @@ async def _serve(
         group.cancel_scope.cancel()
 
 
+def _welcome_of_motions(settings: Settings, address: str) -> list[str]:
+    names = motion_names(settings.avatars_dir / settings.avatar)
+    if not names:
+        return []
+    url = f"{address}/v1/channels/{settings.channel_id}/motions"
+    return [f'  Let it act:          curl {url} -d \'{{"name": "{names[0]}"}}\'']
+
+
 def _welcome_of_texts(settings: Settings, address: str) -> list[str]:
     if settings.synthesiser == "none":
         return []
@@ -103,6 +125,7 @@ def _welcome(settings: Settings, invitation: Invitation | None) -> str:
         f"  The avatar is live:  {address}/",
         f"  Let it speak:        curl -F audio_file=@speech.wav {address}/generate_video",
         *_welcome_of_texts(settings, address),
+        *_welcome_of_motions(settings, address),
     ]
     if settings.rtmp_url is not None:
         lines.append("  Also published to the given RTMP address.")
