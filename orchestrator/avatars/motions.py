@@ -86,8 +86,13 @@ async def add_motion(
 
 def motion_folder(avatar_dir: Path, name: str) -> Path:
     """Where a motion lies or will lie; raises AvatarError for a name that is not allowed."""
+    return avatar_dir / MOTIONS_FOLDER / checked_motion_name(name)
+
+
+def checked_motion_name(name: str) -> str:
+    """The name itself; raises AvatarError for one that is not allowed."""
     try:
-        return avatar_dir / MOTIONS_FOLDER / checked_name(name)
+        return checked_name(name)
     except AvatarError:
         raise AvatarError(
             f"{name!r} cannot be a motion's name: use a-z, 0-9, '-' and '_', at most 64 of them"

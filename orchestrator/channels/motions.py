@@ -139,6 +139,7 @@ class Motions:
 
     async def stop(self) -> int | None:
         """Leaves the motion that plays; frames until it is over, None where none plays. Raises ChannelError."""
+        self._held = None
         return None if self._path is None else await self._path.stop()
 
     async def show_state(self, state: str) -> None:
@@ -157,8 +158,8 @@ class Motions:
             return
         self.playing = None
         self._tell(event.motion, MotionState.ENDED)
-        if self._held is not None and event.motion != self._held:
-            await self._hold()  # a request has ended that had cut the state's motion short
+        if self._held is not None and self._path is not None and not self._path.is_held:
+            await self._hold()  # a request has cut the state's motion short, which goes on behind it
 
     def skipped(self, name: str, reason: str) -> None:
         """A cue or a mark that can't be shown."""
@@ -170,8 +171,13 @@ class Motions:
         self.skipped(name, f"there is no motion {name!r}; there is {', '.join(self.names)}")
 
     def start_schedule(self, group: TaskGroup, idle: Callable[[], bool]) -> None:
-        """Shows one of the definition's motions every so often while `idle`, as long as the group runs."""
+        """Shows one of the definition's motions every so often while `idle`, as long as the group runs.
+
+        A state's motion that the process before has shown is shown again.
+        """
         if self.names:
+            if self._held is not None:
+                group.start_soon(self._hold)
             group.start_soon(keep_running, f"the schedule of motions of {self._channel}", partial(self._schedule, idle))
 
     async def _schedule(self, idle: Callable[[], bool]) -> None:

@@ -66,6 +66,11 @@ class SharedPath:
         self._promised = 0
         self._deciding = asyncio.Lock()
 
+    @property
+    def is_held(self) -> bool:
+        """Whether the last motion of the path has no end."""
+        return bool(self._path.detours) and self._path.detours[-1].end is None
+
     def attach(self, player: MotionPlayer) -> None:
         """The process that shows the path; it has just begun."""
         self._player = player

@@ -11,6 +11,7 @@ from conversation.synthesis.synthesiser import FASTEST, SLOWEST
 from filming.service import MOST_PROMPT_CHARS
 from latentsync.avatar import Loop
 from orchestrator.avatars.adding import face_point
+from orchestrator.avatars.motions import checked_motion_name
 from orchestrator.avatars.store import checked_name
 from orchestrator.channels.definition import ChannelDefinition
 from orchestrator.fields import AVATAR_NAME, AvatarName, ChannelName, VoiceName
@@ -27,6 +28,9 @@ _FacePoint = Annotated[
 ]
 # Checked by a function, which says what a name may be; the pattern is for the description.
 _NewName = Annotated[str, AfterValidator(checked_name), WithJsonSchema({"type": "string", "pattern": AVATAR_NAME})]
+_NewMotionName = Annotated[
+    str, AfterValidator(checked_motion_name), WithJsonSchema({"type": "string", "pattern": AVATAR_NAME})
+]
 
 
 class SpeechFields(BaseModel):
@@ -126,7 +130,7 @@ class FilmForm(FilmFields):
 class MotionFields(BaseModel):
     """The text fields of a motion's form; frames are counted from 0, at 25 a second, and are both included."""
 
-    name: _NewName
+    name: _NewMotionName
     loop: Loop | _Absent = None
     from_frame: Annotated[int, Field(ge=0, le=90_000), DIGITS] = 0
     to_frame: Annotated[int, Field(ge=0, le=90_000), DIGITS] | _Absent = None

@@ -148,6 +148,11 @@ async def test_a_request_cuts_the_motion_of_a_state_which_comes_back(server: Run
     await channel.motions.play("wave")
     shown = [each["motion"] for each in await telling if each["state"] == "playing"]
     assert shown == ["nod", "wave", "nod"]
+    stopping = asyncio.create_task(told(server, 1))
+    await server.http.delete("/v1/channels/held/motions")
+    assert [(each["motion"], each["state"]) for each in await stopping] == [("nod", "ended")]
+    await asyncio.sleep(0.3)
+    assert channel.view.motion is None, "whoever stops it does not get it back"
     await server.http.delete("/v1/channels/held")
 
 
