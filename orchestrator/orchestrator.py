@@ -116,7 +116,9 @@ class Orchestrator:
         self.decodings = Decodings(self.board, limits, self.metrics.speech_s.inc)
         self.arrivals = Arrivals()
         self.synthesiser = open_synthesiser(settings)
-        self.conversations = Conversations(self.clock, settings.conversation_kept_s, self._note_conversation)
+        self.conversations = Conversations(
+            self.clock, settings.conversation_kept_s, self._note_conversation, self._show_state
+        )
         self.conversation_log = (
             ConversationLog(settings.data_dir / "conversations", settings.conversation_log_days, self.clock)
             if settings.conversation_log
@@ -271,6 +273,11 @@ class Orchestrator:
             self.ledger.note(channel, "typed_turn" if event.typed else "turn", Passage(event.stages_s))
         if self.conversation_log is not None:
             self.conversation_log.note(channel, event)
+
+    def _show_state(self, channel_id: str, state: str | None) -> None:
+        channel = self.channels.get(channel_id)
+        if channel is not None:
+            channel.motions.follow(state)
 
     def _new_channel(self, definition: ChannelDefinition) -> Channel:
         return Channel(definition, self.setup, self.board, self.triton.wait, self.notices, self.metrics, self.ledger)

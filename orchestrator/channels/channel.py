@@ -244,7 +244,7 @@ class Channel:
         async with anyio.create_task_group() as group:
             group.start_soon(self._work, process)
             group.start_soon(self._watch, process)
-            self.motions.start_schedule(group, lambda: not self._active)
+            self.motions.start(group, lambda: not self._active)
             async for event in process.events():
                 self._silence.deadline = anyio.current_time() + _SILENT_S
                 if isinstance(event, ChannelDied):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 from collections.abc import Callable
@@ -98,6 +99,8 @@ class Motions:
         self._numbers = count()
         self._random = random.Random(channel)
         self._held: str | None = None
+        self._state: str | None = None
+        self._state_changed = asyncio.Event()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -142,13 +145,14 @@ class Motions:
         self._held = None
         return None if self._path is None else await self._path.stop()
 
-    async def show_state(self, state: str) -> None:
-        """Holds the motion of a conversation's state, until the next state; one that has none shows idle."""
-        name = self._definition().motion_for_state(state)
-        if self._path is None or name == self._held:
-            return
-        self._held = name if name in self._path.names else None
-        await self._hold()
+    def follow(self, state: str | None) -> None:
+        """A conversation is in this state now, None after its end: its motion is held until the next one.
+
+        `interrupted` changes nothing: it isn't known yet whether the person said anything.
+        """
+        if state != "interrupted":
+            self._state = state
+            self._state_changed.set()
 
     async def note(self, event: MotionStarted | MotionEnded) -> None:
         """What the process has told."""
@@ -170,14 +174,15 @@ class Motions:
         logger.warning("channel %s: a text names the motion %s, which there is not", self._channel, name)
         self.skipped(name, f"there is no motion {name!r}; there is {', '.join(self.names)}")
 
-    def start_schedule(self, group: TaskGroup, idle: Callable[[], bool]) -> None:
-        """Shows one of the definition's motions every so often while `idle`, as long as the group runs.
+    def start(self, group: TaskGroup, idle: Callable[[], bool]) -> None:
+        """Follows a conversation's states, and shows scheduled motions while `idle`, as long as the group runs.
 
         A state's motion that the process before has shown is shown again.
         """
         if self.names:
-            if self._held is not None:
-                group.start_soon(self._hold)
+            self._held = None
+            self._state_changed.set()
+            group.start_soon(keep_running, f"the motions of states of {self._channel}", self._follow_states)
             group.start_soon(keep_running, f"the schedule of motions of {self._channel}", partial(self._schedule, idle))
 
     async def _schedule(self, idle: Callable[[], bool]) -> None:
@@ -191,6 +196,16 @@ class Motions:
                 await self.play(self._random.choice(names), priority=Priority.SCHEDULE)
             except ChannelError as error:
                 logger.warning("channel %s shows no motion now: %s", self._channel, error)
+
+    async def _follow_states(self) -> None:
+        while True:
+            await self._state_changed.wait()
+            self._state_changed.clear()
+            name = None if self._state is None else self._definition().motion_for_state(self._state)
+            name = name if name in self.names else None
+            if name != self._held:
+                self._held = name
+                await self._hold()
 
     async def _hold(self) -> None:
         assert self._path is not None

@@ -9,11 +9,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from conversation.message import Message
+from conversation.turn.actions import TellState
+from conversation.turn.state import TurnState
 from orchestrator.clock import Clock
 from orchestrator.conversations.parts import PartsStock
 from orchestrator.conversations.plan import ConversationPlan
 from orchestrator.conversations.session import ConversationSession, Manner, Tell
-from orchestrator.conversations.session_events import Ending, Over, SessionEvent
+from orchestrator.conversations.session_events import Ending, Over, Ready, SessionEvent
 from orchestrator.conversations.speaking import NewSpeech
 
 MOST_KEPT = 200
@@ -23,6 +25,10 @@ MOST_KEPT = 200
 _ENDING_S = 4.0
 
 logger = logging.getLogger(__name__)
+
+
+ShowState = Callable[[str, str | None], None]
+"""Told a channel, and the state of its conversation."""
 
 
 class ConversationRunning(RuntimeError):
@@ -64,8 +70,13 @@ class Conversations:
         clock: Clock,
         kept_s: float,
         told: Callable[[str, SessionEvent], None] = lambda channel, event: None,
+        show_state: ShowState = lambda channel, state: None,
     ) -> None:
-        """`told` is called with all that is told on any channel, before its client is."""
+        """`told` is called with all that is told on any channel, before its client is.
+
+        `show_state` is told what each channel's conversation is at, None once it is over.
+        """
+        self._show_state = show_state
         self.stock = PartsStock()
         self._clock = clock
         self._kept_s = kept_s
@@ -105,6 +116,12 @@ class Conversations:
         def told(event: SessionEvent | Over) -> None:
             if not isinstance(event, Over):
                 self._told(plan.channel, event)
+            if isinstance(event, Ready):
+                self._show_state(plan.channel, TurnState.LISTENING)
+            elif isinstance(event, TellState):
+                self._show_state(plan.channel, event.state)
+            elif isinstance(event, Over):
+                self._show_state(plan.channel, None)
             tell(event)
 
         parts = self.stock.parts(plan, manner.typed)

@@ -41,6 +41,18 @@ async def test_each_answer_is_one_speech_whose_sentences_are_all_heard(tmp_path:
         assert list(ledger["stages"].values()) == sorted(ledger["stages"].values())
 
 
+async def test_the_channel_shows_what_the_conversation_is_at(tmp_path: Path) -> None:
+    shown: list[tuple[str, str | None]] = []
+    async with talking_server(tmp_path) as server:
+        server.orchestrator.conversations._show_state = lambda channel, state: shown.append((channel, state))
+        async with talking(server) as talk:
+            await talk.say("Hello there")
+            await talk.until("heard")
+            await talk.until("state", state="listening")
+    states = ["listening", "thinking", "speaking", "listening", None]
+    assert shown == [("main", state) for state in states]
+
+
 async def test_an_interrupted_answer_leaves_in_the_history_what_was_heard(tmp_path: Path) -> None:
     async with talking_server(tmp_path) as server, talking(server) as talk:
         await talk.say(LONG)

@@ -128,7 +128,7 @@ async def test_states_of_a_conversation_hold_their_motions(server: RunningServer
         await server.ready()
     channel = server.orchestrator.channels["states" if changed.status_code == 409 else "main"]
     for state, shown in (("listening", "nod"), ("thinking", "wave"), ("speaking", None)):
-        await channel.motions.show_state(state)
+        channel.motions.follow(state)
         async with asyncio.timeout(10):
             while channel.view.motion != shown:
                 await asyncio.sleep(0.05)
@@ -141,7 +141,7 @@ async def test_a_request_cuts_the_motion_of_a_state_which_comes_back(server: Run
     channel = server.orchestrator.channels["held"]
     telling = asyncio.create_task(told(server, 8))
     await asyncio.sleep(0)
-    await channel.motions.show_state("listening")
+    channel.motions.follow("listening")
     async with asyncio.timeout(10):
         while channel.view.motion != "nod":
             await asyncio.sleep(0.02)
