@@ -120,6 +120,7 @@ export const chinese = {
   write_words: "或输入要说的话",
   words: "要说的文本",
   say: "说出",
+  motions: "动作",
   quality: "质量",
   steps: "步数",
   guidance: "引导强度",

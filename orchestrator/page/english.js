@@ -126,6 +126,7 @@ export const english = {
   write_words: "Or write what is to be said",
   words: "Text to be said",
   say: "Say",
+  motions: "Motions",
   quality: "Quality",
   steps: "Steps",
   guidance: "Guidance",

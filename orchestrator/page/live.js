@@ -5,6 +5,7 @@ import { make, tell } from "./dom.js";
 import { Events } from "./events.js";
 import { named, t } from "./i18n.js";
 import { Ledger } from "./ledger.js";
+import { MotionButtons } from "./motions.js";
 import { Quality } from "./quality.js";
 import { Recorder } from "./record.js";
 import { Sayer } from "./say.js";
@@ -44,7 +45,10 @@ export class Live {
         tasks.show(task);
         ledger.note(task);
       },
-      channel: showChannel,
+      channel: (channel) => {
+        showChannel(channel);
+        this.motions?.show(channel);
+      },
     }, this.channelId).listen();
     new SelfTest(`${this.url}/whep`, element("selftest"), element("selftest-steps"));
     new Screen(this.url, async () => (await ask(this.url)).preview_codecs).run();
@@ -58,6 +62,7 @@ export class Live {
     new Recorder(say, (file) => speaker.send([file]), speech.longest_s);
     new Talker(this.url, say);
     new Sayer(this.url, quality, say);
+    this.motions = new MotionButtons(this.url, say);
   }
 
   async #ask(url, method) {

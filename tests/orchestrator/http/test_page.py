@@ -16,6 +16,7 @@ from playwright.async_api import Browser, FilePayload, Page, Playwright, async_p
 from orchestrator.access.keys import KeyFile, Scope
 from orchestrator.access.sessions import LASTS_S
 from speech.audio import decoder
+from tests.support.grey_avatar import add_motion, make_avatar
 from tests.support.running_server import RunningServer, running, settings_in
 from tests.support.slow_decoder import slow_decoder
 from tests.support.speech_samples import wav
@@ -301,6 +302,21 @@ async def test_written_text_is_said_by_enter(page: Page, server: RunningServer) 
     await expect(task.locator(".what")).to_have_text("text")
     await expect(task.locator(".state")).to_have_text("done", timeout=WAIT_MS)
     assert [text for text, _ in synthesiser.said] == ["Good morning.", "How are you?"]
+
+
+async def test_motions_are_buttons_and_the_one_that_is_shown_is_marked(tmp_path: Path, browser: Browser) -> None:
+    settings = settings_in(tmp_path)
+    add_motion(make_avatar(settings.avatars_dir / settings.avatar, 320, 240, 60), "wave", 40, like=20)
+    async with running(settings) as server:
+        await server.ready()
+        page = await browser.new_page()
+        await page.goto(str(server.http.base_url))
+        button = page.get_by_role("button", name="wave", exact=True)
+        await expect(button).to_have_attribute("aria-pressed", "false", timeout=WAIT_MS)
+        await button.click()
+        await expect(button).to_have_attribute("aria-pressed", "true", timeout=WAIT_MS)
+        await expect(button).to_have_attribute("aria-pressed", "false", timeout=WAIT_MS)
+        await page.close()
 
 
 async def test_interrupt_button_works_while_something_is_said(page: Page) -> None:
