@@ -1,0 +1,1 @@
+"""Training of a checkpoint that speaks on faces that it never saw, over several short runs."""

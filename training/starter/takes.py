@@ -1,0 +1,134 @@
+"""Takes of rendered people as the UNet learns from them: latents, pixels, and the Whisper features of their speech."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from latentsync.contract import CONTRACT
+from latentsync.mask import face_mask, latent_mask
+from latentsync.vae import Vae
+from latentsync.whisper import AudioEncoder
+from training.corpus import Clip, Corpus, audio_features
+from training.train_vae import pixels
+
+CHUNK = CONTRACT.chunk_frames
+_TOKEN_DROPOUT = 0.1
+_SILENT_CHUNKS = 0.05
+_ENCODED_TOGETHER = 32
+
+
+@dataclass(frozen=True)
+class Speech:
+    """Whisper features float16 [variants, 2·frames of all clips, 1920], and where each clip begins and ends in them."""
+
+    features: Tensor
+    spans: dict[str, tuple[int, int]]
+
+    @classmethod
+    def load(
+        cls, folder: Path, clips: Sequence[str], encoder: AudioEncoder, variants: int, seed: int, device: str
+    ) -> Speech:
+        """Hear these clips of a folder of `training.speech.make`, unchanged and augmented."""
+        entries = {str(e["id"]): e for e in json.loads((folder / "speech.json").read_text())}
+        heard = [Clip(clip, entries[clip]["group"], int(entries[clip]["n_frames"]), 0) for clip in sorted(set(clips))]
+        corpus = Corpus(folder, heard, np.zeros((0, 0, 0, 3), np.uint8))
+        features = audio_features(corpus, heard, encoder, variants, seed, device)
+        ends = np.cumsum([2 * clip.frames for clip in heard])
+        spans = {clip.id: (int(end) - 2 * clip.frames, int(end)) for clip, end in zip(heard, ends, strict=True)}
+        return cls(features.to(device), spans)
+
+
+@dataclass(frozen=True)
+class Takes:
+    """All takes on the device: latents [3, T, 4, h, w] float16 of speaking, masked and resting faces, faces uint8
+    [T, R, R, 3] that speak; for each take its first row and length, and its speech's first feature and span.
+    """
+
+    latents: Tensor
+    faces: Tensor
+    mask: Tensor
+    first_row: Tensor
+    frames: Tensor
+    heard_from: Tensor
+    span: Tensor
+
+    @classmethod
+    @torch.inference_mode()
+    def load(cls, paths: Sequence[Path], vae: Vae, speech: Speech, device: str) -> Takes:
+        """Encode these takes; those that are shorter than a chunk, or say nothing of `speech`, are left out."""
+        latents: list[Tensor] = []
+        faces: list[Tensor] = []
+        places: list[tuple[int, int, int, int, int]] = []
+        row = 0
+        for path in paths:
+            with np.load(path) as take:
+                talking, idle, clip = take["talking"], take["idle"], str(take["clip"])
+                first = int(take["first_frame"])
+            if len(talking) < CHUNK or clip not in speech.spans:
+                continue
+            latents.append(_encoded(vae, talking, idle, device))
+            faces.append(torch.from_numpy(talking).to(device))
+            begin, end = speech.spans[clip]
+            places.append((row, len(talking), begin + 2 * first, begin, end))
+            row += len(talking)
+        if not places:
+            raise ValueError(f"none of {len(paths)} takes is long enough and says a sentence of the speech data")
+        side = faces[0].shape[1]
+        mask = torch.from_numpy(latent_mask(side, side // CONTRACT.pixels_per_latent)).to(device)
+        table = torch.tensor(places, device=device)
+        first_row, frames, heard_from = table[:, :3].unbind(1)
+        return cls(torch.cat(latents, 1), torch.cat(faces), mask, first_row, frames, heard_from, table[:, 3:])
+
+
+def _encoded(vae: Vae, talking: np.ndarray, idle: np.ndarray, device: str) -> Tensor:  # type: ignore[type-arg]
+    keep = torch.from_numpy(face_mask(talking.shape[1])).to(device)
+    parts = []
+    for start in range(0, len(talking), _ENCODED_TOGETHER):
+        speaking, resting = (pixels(faces[start : start + _ENCODED_TOGETHER], device) for faces in (talking, idle))
+        parts.append(torch.stack([vae.encode(x).half() for x in (speaking, resting * keep, resting)]))
+    return torch.cat(parts, 1)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """audio [B, 16, 50, 384], condition [B, 9, 16, h, w], target [B, 4, 16, h, w], row [B, 16] into the faces."""
+
+    audio: Tensor
+    condition: Tensor
+    target: Tensor
+    row: Tensor
+
+
+def draw_batch(takes: Takes, speech: Speech, batch: int, generator: torch.Generator) -> Batch:
+    """Chunks of 16 frames of one take each: half of them neighbours, half spread over the take."""
+    device = takes.faces.device
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=generator, device=device)
+
+    take = (uniform(batch) * len(takes.frames)).long()
+    count = takes.frames[take][:, None]
+    reach = (count - 1) // (CHUNK - 1)
+    stride = torch.where(uniform(batch, 1) < 0.5, torch.ones_like(reach), 1 + (uniform(batch, 1) * reach).long())
+    stride = stride.minimum(reach)
+    begin = (uniform(batch, 1) * (count - stride * (CHUNK - 1))).long()
+    frame = begin + stride * torch.arange(CHUNK, device=device)
+    row = takes.first_row[take][:, None] + frame
+    # A frame hears ten positions of Whisper, of which there are two a frame, and none beyond its clip.
+    at = (takes.heard_from[take][:, None] + 2 * frame)[..., None] + torch.arange(-4, 6, device=device)
+    low, high = takes.span[take].unbind(1)
+    at = at.clamp(min=low[:, None, None]).minimum((high - 1)[:, None, None])
+    variant = (uniform(batch) * len(speech.features)).long()
+    audio = speech.features[variant[:, None, None], at].float().reshape(batch, CHUNK, *CONTRACT.audio_shape)
+    audio = audio * (uniform(batch, 1, 1, 1) > _SILENT_CHUNKS)
+    audio = audio * (uniform(batch, CHUNK, CONTRACT.audio_tokens, 1) > _TOKEN_DROPOUT)
+    target, masked, reference = takes.latents[:, row].float().transpose(2, 3)
+    mask = takes.mask.expand(batch, 1, CHUNK, -1, -1)
+    return Batch(audio, torch.cat([mask, masked, reference], 1), target, row)
