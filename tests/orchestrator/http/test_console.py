@@ -14,6 +14,7 @@ from playwright.async_api import Browser, Page, async_playwright, expect
 
 from latentsync.avatar import PreparedAvatar
 from orchestrator.access.keys import KeyFile, Scope
+from orchestrator.avatars.motions import MotionOptions
 from orchestrator.avatars.prepare import PrepareOptions, Progress, Step
 from tests.support.running_server import RunningServer, free_port, running, settings_in
 from tests.support.speech_samples import wav
@@ -39,7 +40,9 @@ class HeldPreparation:
         self.avatars_dir = avatars_dir
         self.gate = asyncio.Event()
 
-    async def __call__(self, video: Path, name: str, options: PrepareOptions, progress: Progress) -> PreparedAvatar:
+    async def __call__(
+        self, video: Path, name: str, options: PrepareOptions | MotionOptions, progress: Progress
+    ) -> PreparedAvatar:
         progress(Step.TRACKING, 30, 100)
         await self.gate.wait()
         return await asyncio.to_thread(write_avatar, self.avatars_dir, name)
