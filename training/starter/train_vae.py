@@ -80,20 +80,21 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, required=True, help="of this run")
     parser.add_argument("--of", type=float, required=True, help="minutes of all runs together")
     parser.add_argument("--batch", type=int, default=0, help="default: 96 on a GPU, 8 on a CPU")
+    parser.add_argument("--stride", type=int, default=2, help="use each n-th frame of a take: neighbours are alike")
     parser.add_argument("--crop", type=int, default=128)
     parser.add_argument("--rate", type=float, default=7e-4)
     parser.add_argument("--seed", type=int, default=0, help="another one for each run")
     arguments = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(arguments.seed)
-    faces = faces_of(take_paths(arguments.people), stride=3)
+    faces = faces_of(take_paths(arguments.people), arguments.stride)
     photos = photographs(arguments.photographs)
     print(f"{len(faces)} faces, {len(photos)} photographs, {device}", flush=True)
     batch = arguments.batch or (96 if device == "cuda" else 8)
     sample = PictureSampler(faces, photos, batch, arguments.crop, device, arguments.seed)
     budget = Budget(60 * arguments.minutes, 60 * arguments.of, arguments.rate)
     vae = train(SIZES[arguments.size], sample, arguments.state, budget, device)
-    held_out = faces_of(take_paths(arguments.people, held_out=True), stride=12)
+    held_out = faces_of(take_paths(arguments.people, held_out=True), 4 * arguments.stride)
     print(json.dumps({"held_out_people_db": round(psnr_in_mask_db(vae, held_out, device), 2)}))
 
 
