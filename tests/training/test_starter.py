@@ -94,6 +94,8 @@ def test_vae_learns_and_a_second_run_goes_on(vae_state: Path, people: Path, tmp_
     early = train_vae(TINY, sampler(people), tmp_path / "short", budget(2), "cpu")
     for file in vae_state.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
+    resumed, left = train_vae(TINY, sampler(people), tmp_path, budget(0), "cpu"), state.load(vae_state, "vae")
+    assert left is not None and all(torch.equal(value, left[key]) for key, value in resumed.state_dict().items())
     later = train_vae(TINY, sampler(people), tmp_path, budget(20), "cpu")
     second = Progress.read(tmp_path, "vae")
     assert second.steps == 100 and second.seconds > first.seconds
@@ -129,6 +131,8 @@ def test_unet_learns_to_speak_in_both_stages_and_becomes_a_checkpoint(
     untrained = train_unet(TINY, draw, seen, tmp_path / "short", budget(1), "cpu")
     before = latent_error(untrained, takes, speech)
     train_unet(TINY, draw, seen, tmp_path, budget(40), "cpu")
+    after_base = latent_error(train_unet(TINY, draw, seen, tmp_path, budget(0), "cpu"), takes, speech)
+    assert after_base < 0.9 * before, "it goes on from the state"
     unet = train_unet(TINY, draw, seen, tmp_path, budget(10), "cpu", stage="one-step")
     assert Progress.read(tmp_path, "unet").steps == 50
     assert state.about(tmp_path, "unet")["stage"] == "one-step"
