@@ -12,7 +12,7 @@ from speech.audio.frames import FPS
 _MOST_HELD_S = 30.0
 # Where nobody knows how much is still to come, so much is held of a generator that is slower than real time.
 _HELD_OF_UNKNOWN_S = 2.0
-# Sound that arrives as it is spoken doesn't arrive evenly, and a chunk doesn't always take the same time.
+# Sound that arrives as it is spoken doesn't arrive evenly, and Whisper and a chunk don't always take the same time.
 _JITTER_S = 0.06
 
 
@@ -50,9 +50,9 @@ def wait_before_start_s(progress: Progress) -> float:
     buffered, remaining, rate = progress.buffered, progress.remaining, progress.rate
     if (remaining is not None and remaining <= 0) or buffered >= _MOST_HELD_S * FPS:
         return 0.0
-    jitter_s = 0.0 if progress.arriving_s is None else _JITTER_S
+    is_uneven = progress.arriving_s is not None or progress.features_s > 0
     work_s = (progress.arriving_s or 0.0) + progress.features_s + progress.next_frames / rate
-    next_s = max(progress.next_chunk_s, work_s) + jitter_s
+    next_s = max(progress.next_chunk_s, work_s) + is_uneven * _JITTER_S
     critical_s = [next_s - buffered / FPS]
     if remaining is None:
         if rate < FPS:
