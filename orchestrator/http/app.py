@@ -91,7 +91,8 @@ ROUTES = [
     _speak("/v1/channels/{channel_id}/motions", motion_routes.stop, "DELETE"),
     WebSocketRoute("/v1/channels/{channel_id}/speech", guarded_socket(speech_socket.speak, Scope.SPEAK)),
     WebSocketRoute("/v1/channels/{channel_id}/conversation", guarded_socket(conversation_socket.converse, Scope.SPEAK)),
-    _view("/v1/channels/{channel_id}/conversation", conversation_routes.show_conversation),
+    # Not for viewers: what somebody said to the avatar is no part of the stream.
+    _speak("/v1/channels/{channel_id}/conversation", conversation_routes.show_conversation, "GET"),
     _speak("/v1/channels/{channel_id}/conversation", conversation_routes.forget_conversation, "DELETE"),
     _speak("/v1/channels/{channel_id}/chat", chat.chat, "POST"),
     _live("/v1/channels/{channel_id}/speech", "PUT"),

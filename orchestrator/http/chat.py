@@ -42,8 +42,8 @@ async def chat(request: Request) -> Response:
     """One typed turn: the channel says the answer, and the events tell of it. Who hangs up interrupts it."""
     orchestrator: Orchestrator = request.app.state.orchestrator
     channel_id: str = request.path_params["channel_id"]
-    plan = plan_of(orchestrator, channel_id)
     text = await _text(request)
+    plan = plan_of(orchestrator, channel_id)
     caller: str = request.state.caller
     within(orchestrator.upload_rate, caller, "conversations")
     if full := orchestrator.sockets.refusal(caller, "open sockets"):

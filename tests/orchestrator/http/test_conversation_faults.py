@@ -1,6 +1,8 @@
 """Conversations through faults: of the client, the channel, the models and the language model."""
 
 import asyncio
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +72,19 @@ async def test_whatever_ends_an_answer_the_next_turn_works(tmp_path: Path) -> No
         await talk.say("Say three.")
         # What was answered by nothing that was heard belongs to one question with the next.
         assert (await talk.until("heard"))["text"].endswith("three.")
+
+
+async def test_an_answer_whose_channel_dies_is_said_again_and_its_end_is_told_once(tmp_path: Path) -> None:
+    async with talking_server(tmp_path) as server, talking(server) as talk:
+        await talk.say(LONG)
+        await talk.until("ledger")
+        pid = server.orchestrator.channels["main"].pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        assert (await talk.until("heard"))["text"] == LONG.removeprefix("Say ")
+        await talk.say("Say two.")
+        assert (await talk.until("heard"))["text"] == "two."
+        assert talk.texts("heard") == [LONG.removeprefix("Say "), "two."]
 
 
 async def test_a_stopping_server_ends_the_conversation_and_leaves_no_answer_for_its_next_start(tmp_path: Path) -> None:
