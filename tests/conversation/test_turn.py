@@ -35,6 +35,7 @@ from conversation.turn.events import (
     PositionHeard,
     Recognised,
     Released,
+    Remarked,
     SentencePlaced,
     SpeechEnd,
     SpeechOver,
@@ -94,6 +95,27 @@ def test_turn_ends_half_a_second_after_the_voice_and_is_recognised_before() -> N
         Ask(1, (person,)),
         TellState(TurnState.THINKING),
     ]
+
+
+def test_remark_is_said_where_nothing_goes_on_and_remembered_as_far_as_it_was_heard() -> None:
+    machine = TurnMachine(RULES)
+    assert those(Say, told(machine, Remarked(0.1, "Good day. Ask me."))) == [
+        Say(1, 1, 0, "Good day.", 0.35),
+        Say(1, 1, 1, "Ask me.", 0.35),
+    ]
+    told(machine, SentencePlaced(0.2, 1, 0, 0.0, 1.0), Tapped(1.4))
+    over = told(machine, SpeechOver(1.5, 1, 1.0, SpeechEnd.INTERRUPTED))
+    assert those(TellHeard, over) == [TellHeard(1, "Good day.")] and those(Commit, over) == []
+    assert machine.history == [Message(Role.AVATAR, "Good day.")] and machine.state is TurnState.LISTENING
+    assert those(Commit, told(machine, Typed(2.0, "Hello."))) == [Commit(2, "Hello.")]
+
+
+def test_remark_is_not_said_into_a_turn_or_an_answer() -> None:
+    for machine in (speaking(), asked()):
+        assert told(machine, Remarked(1.3, "Ask me.")) == []
+    machine = TurnMachine(RULES)
+    told(machine, VoiceBegan(0.2, 0.2))
+    assert told(machine, Remarked(0.3, "Ask me.")) == []
 
 
 def test_pause_within_a_turn_makes_what_was_recognised_out_of_date() -> None:
