@@ -12,6 +12,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check
 help:
 	@echo "make setup   set up .venv, and run nothing"
 	@echo "make demo    run the whole product on the demo avatar (ARGS='--rtmp rtmp://…' publishes it too)"
+	@echo "             (ARGS=--lan lets a phone of this network talk with it)"
 	@echo "make test    lint, type-check and test everything"
 	@echo "make soak    watch a channel for HOURS=2 with a fault each FAULT_MINUTES=5 (needs nginx with its RTMP module)"
 	@echo "make fuzz    send more than 10,000 drawn requests and damaged files, and print what they were answered"

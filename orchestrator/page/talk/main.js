@@ -182,8 +182,9 @@ element("write").addEventListener("submit", (event) => {
 });
 const other = () => (language() === "en" ? "zh" : "en");
 const nameOther = () => {
-  element("language").textContent = other() === "zh" ? "中文" : "English";
-  element("language").lang = other();
+  const button = element("language");
+  [button.textContent, button.lang] = [other() === "zh" ? "中" : "EN", other()];
+  button.setAttribute("aria-label", other() === "zh" ? "中文" : "English");
 };
 element("language").addEventListener("click", () => {
   speak(other());
