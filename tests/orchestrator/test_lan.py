@@ -130,6 +130,11 @@ async def test_certificate_that_is_none_is_named(tmp_path: Path) -> None:
             pass
 
 
+def test_certificate_without_its_key_is_no_setting(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="belong together: set both or none"):
+        settings_in(tmp_path, https_certificate=tmp_path / "server.crt")
+
+
 def test_key_stays_behind_the_hash_of_the_address(settings: Settings) -> None:
     invitation: Invitation = invite(settings)
     before, _, fragment = invitation.talk_url.partition("#")

@@ -180,7 +180,8 @@ async def test_open_microphone_is_heard_until_it_is_shut(page: Page, far: Script
     await expect(page.locator("#state")).to_have_text("Speaking")
     await page.click("#open")
     await far.until("release")
-    await asyncio.sleep(0.3)
+    far.say("sentence", turn=1, text="The answer goes on.")
+    await expect(captions(page)).to_have_text(["AvatarThe answer goes on."])
     assert far.connections == 2, "another connection would end the answer"
     far.say("state", state="listening")
     assert (await far.until("start", 3))["mode"] == "push"
