@@ -20,7 +20,7 @@ from tests.support.scripted_conversation import ScriptedConversation
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 DEVICE = ["--no-sandbox", "--use-fake-device-for-media-stream"]
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True, "locale": "en-US"}
-WAIT_MS = 30_000
+expect.set_options(timeout=30_000)  # of a machine that runs other tests too
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
@@ -71,7 +71,7 @@ async def page(server: RunningServer, browser: Browser, far: ScriptedConversatio
     page.on("pageerror", lambda error: complaints.append(str(error)))
     await page.click("#begin")
     await far.until("start")
-    await expect(page.locator("#state")).to_have_text("Ready", timeout=WAIT_MS)
+    await expect(page.locator("#state")).to_have_text("Ready")
     yield page
     await page.context.close()
     assert complaints == []
@@ -352,7 +352,7 @@ async def test_missing_microphone_is_explained_and_one_can_write(
         await far.serve(page)
         await page.goto(f"{server.http.base_url}/talk?player=mp4")
         await page.click("#begin")
-        await expect(page.locator("#message")).to_contain_text(said, timeout=WAIT_MS)
+        await expect(page.locator("#message")).to_contain_text(said)
         await page.fill("#words", "Hello!")
         await page.press("#words", "Enter")
         assert (await far.until("text"))["text"] == "Hello!"
@@ -411,7 +411,7 @@ async def test_key_in_the_address_signs_in_and_leaves_it(
         await page.goto(f"{server.http.base_url}/talk#key=lsr_wrong")
         await page.context.clear_cookies()
         await page.reload()
-        await expect(page.locator("#key")).to_be_visible(timeout=WAIT_MS)
+        await expect(page.locator("#key")).to_be_visible()
         await page.context.close()
 
 
@@ -425,7 +425,7 @@ async def test_page_is_an_app_whose_shell_alone_is_kept(
         {"errorId": "in-incognito", "errorArguments": []}  # which all contexts of a test are
     ]
     await page.reload()
-    await expect(page.locator("#begin")).to_be_visible(timeout=WAIT_MS)
+    await expect(page.locator("#begin")).to_be_visible()
     kept = await page.evaluate(
         "caches.open('talk-shell').then((cache) => cache.keys())"
         ".then((all) => all.map(({ url }) => new URL(url).pathname))"
@@ -433,7 +433,7 @@ async def test_page_is_an_app_whose_shell_alone_is_kept(
     assert "/talk" in kept and all(re.fullmatch(r"/talk|/page/[\w./-]+", path) for path in kept)
     await page.context.set_offline(True)
     await page.reload()
-    await expect(page.locator("#state")).to_have_text("Not connected", timeout=WAIT_MS)
+    await expect(page.locator("#state")).to_have_text("Not connected")
     await page.context.close()
 
 

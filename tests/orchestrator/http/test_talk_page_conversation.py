@@ -17,7 +17,7 @@ from tests.support.talk_client import LONG, conversation, over, talking_server
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 ARGUMENTS = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-WAIT_MS = 30_000
+expect.set_options(timeout=30_000)  # of a machine that runs other tests too
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
@@ -51,7 +51,7 @@ async def page(server: RunningServer, browser: Browser) -> AsyncIterator[Page]:
     opened = await browser.new_page(viewport={"width": 390, "height": 844}, has_touch=True, locale="en-US")
     await opened.goto(f"{server.http.base_url}/talk?player=mp4")
     await opened.click("#begin")
-    await expect(opened.locator("#state")).to_have_text("Ready", timeout=WAIT_MS)
+    await expect(opened.locator("#state")).to_have_text("Ready")
     yield opened
     await opened.context.close()
     await over(server)
@@ -65,14 +65,14 @@ async def asked(page: Page) -> None:
         await page.mouse.down()
         await asyncio.sleep(3.5)
         await page.mouse.up()
-        await expect(page.locator("#captions .you, #message:not([hidden])").first).to_be_visible(timeout=WAIT_MS)
+        await expect(page.locator("#captions .you, #message:not([hidden])").first).to_be_visible()
 
 
 async def test_question_of_the_microphone_is_captioned_and_answered(page: Page, server: RunningServer) -> None:
     await asked(page)
     await expect(page.locator("#captions .you")).to_contain_text("time", ignore_case=True)
-    await expect(page.locator("#captions .avatar")).to_contain_text("on this server.", timeout=WAIT_MS)
-    await expect(page.locator("#state")).to_have_text("Ready", timeout=WAIT_MS)
+    await expect(page.locator("#captions .avatar")).to_contain_text("on this server.")
+    await expect(page.locator("#state")).to_have_text("Ready")
     await expect(page.locator("#captions s")).to_have_count(0)
     question, answer = (await conversation(server))["messages"]
     assert (question["role"], answer["role"]) == ("user", "assistant")
@@ -82,12 +82,12 @@ async def test_question_of_the_microphone_is_captioned_and_answered(page: Page, 
 async def test_tap_cuts_the_answer_where_the_history_ends(page: Page, server: RunningServer) -> None:
     await page.fill("#words", LONG)
     await page.press("#words", "Enter")
-    await expect(page.locator("#state")).to_have_text("Speaking", timeout=WAIT_MS)
+    await expect(page.locator("#state")).to_have_text("Speaking")
     await asyncio.sleep(2.0)
     await page.touchscreen.tap(100, 250)
     rest = page.locator("#captions s")
-    await expect(rest).to_contain_text("twelve.", timeout=WAIT_MS)
-    await expect(page.locator("#state")).to_have_text("Ready", timeout=WAIT_MS)
+    await expect(rest).to_contain_text("twelve.")
+    await expect(page.locator("#state")).to_have_text("Ready")
     heard = (await conversation(server))["messages"][-1]["text"]
     shown = await page.locator("#captions .avatar span").text_content() or ""
     assert shown.removesuffix(await rest.text_content() or "") == heard
@@ -96,21 +96,21 @@ async def test_tap_cuts_the_answer_where_the_history_ends(page: Page, server: Ru
 async def test_microphone_that_is_opened_and_shut_keeps_what_was_said(page: Page, server: RunningServer) -> None:
     await page.fill("#words", "Say one.")
     await page.press("#words", "Enter")
-    await expect(page.locator("#captions .avatar")).to_have_count(1, timeout=WAIT_MS)
-    await expect(page.locator("#state")).to_have_text("Ready", timeout=WAIT_MS)
+    await expect(page.locator("#captions .avatar")).to_have_count(1)
+    await expect(page.locator("#state")).to_have_text("Ready")
     await page.click("#open")
-    await expect(page.locator("#state")).to_have_text("I hear you", timeout=WAIT_MS)
+    await expect(page.locator("#state")).to_have_text("I hear you")
     assert [message["text"] for message in (await conversation(server))["messages"]] == ["Say one.", "one."]
     await page.click("#open")
-    await expect(page.locator("#captions .you")).to_have_count(2, timeout=WAIT_MS)
+    await expect(page.locator("#captions .you")).to_have_count(2)
 
 
 async def test_second_phone_waits_for_the_first(page: Page, server: RunningServer, browser: Browser) -> None:
     second = await browser.new_page(locale="en-US")
     await second.goto(f"{server.http.base_url}/talk?player=mp4")
     await second.click("#begin")
-    await expect(second.locator("#message")).to_contain_text("talks with somebody else", timeout=WAIT_MS)
+    await expect(second.locator("#message")).to_contain_text("talks with somebody else")
     await page.click("#end")
-    await expect(second.locator("#state")).to_have_text("Ready", timeout=WAIT_MS)
+    await expect(second.locator("#state")).to_have_text("Ready")
     await expect(second.locator("#message")).to_be_hidden()
     await second.context.close()
