@@ -183,15 +183,15 @@ class Dialogue:
             case Recognise(turn, request):
                 _end(self._recognising)
                 sound = self._sound.kept()
-                self._recognising = self._work(
-                    Part.RECOGNISER, turn, request, self._recognise(turn, request, sound)
-                )  # fmt: skip
+                recognising = self._guarded(Part.RECOGNISER, turn, request, self._recognise(turn, request, sound))
+                self._recognising = self._work("recogniser", recognising)
                 if parts.detector is not None:
                     _end(self._judging)
                     judging = self._judge(parts.detector, turn, request, sound)
-                    self._judging = asyncio.create_task(judging, name="conversation turn detector")
+                    self._judging = self._work("turn detector", judging)
             case Ask(turn, history):
-                self._asking = self._work(Part.RESPONDER, turn, 0, self._answer(turn, history))
+                asking = self._guarded(Part.RESPONDER, turn, 0, self._answer(turn, history))
+                self._asking = self._work("responder", asking)
             case StopAsking():
                 _end(self._asking)
             case Say():
@@ -203,8 +203,8 @@ class Dialogue:
             case _:
                 self._tell(action)
 
-    def _work(self, part: Part, turn: int, request: int, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        return asyncio.create_task(self._guarded(part, turn, request, work), name=f"conversation {part.value}")
+    def _work(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        return asyncio.create_task(work, name=f"conversation {name}")
 
     async def _guarded(self, part: Part, turn: int, request: int, work: Awaitable[None]) -> None:
         """A part that fails, however it does, is told: else the person would wait for ever."""

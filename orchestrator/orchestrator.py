@@ -43,6 +43,7 @@ from orchestrator.channels.shared_path import CHUNKS_WITH_MOTIONS
 from orchestrator.channels.store import ChannelStore
 from orchestrator.channels.view import ChannelState
 from orchestrator.clock import Clock, anchored_clock
+from orchestrator.conversations.local_parts import open_local_parts
 from orchestrator.conversations.log import ConversationLog
 from orchestrator.conversations.register import Conversations
 from orchestrator.conversations.session_events import SessionEvent, TurnPassed
@@ -117,7 +118,11 @@ class Orchestrator:
         self.arrivals = Arrivals()
         self.synthesiser = open_synthesiser(settings)
         self.conversations = Conversations(
-            self.clock, settings.conversation_kept_s, self._note_conversation, self._show_state
+            self.clock,
+            settings.conversation_kept_s,
+            open_local_parts(settings),
+            self._note_conversation,
+            self._show_state,
         )
         self.conversation_log = (
             ConversationLog(settings.data_dir / "conversations", settings.conversation_log_days, self.clock)

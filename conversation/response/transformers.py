@@ -27,8 +27,7 @@ from conversation.response.responder import (
     Tool,
 )
 
-# A process that reads some gigabytes of weights starts slowly; how long an answer may take is told by LocalModel.
-_PATIENCE = Patience(start_s=600.0, answer_s=30.0, wait_s=10.0)
+_START_S, _PIECE_S = 600.0, 30.0  # it may have to read some gigabytes; a token takes less than a second
 _ATTEMPTS = 2
 
 
@@ -63,11 +62,12 @@ class LocalModel:
 class TransformersResponder:
     """One answer after another: a second person who asks meanwhile waits for the end of the first one's answer."""
 
-    def __init__(self, model: LocalModel, command: Sequence[str] = (), patience: Patience = _PATIENCE) -> None:
+    def __init__(self, model: LocalModel, command: Sequence[str] = (), patience: Patience | None = None) -> None:
         self._model = model
         self._numbers = count(1)
         module = "conversation.response.transformers_process"
         options = (str(model.folder.resolve()), model.device, str(model.threads))
+        patience = patience or Patience(start_s=_START_S, answer_s=_PIECE_S, wait_s=model.first_s)
         self._process = AskedProcess(
             "the responder transformers", command or (sys.executable, "-m", module, *options), patience, line
         )

@@ -13,13 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from conversation.activity.detector import VoiceNetwork
+from conversation.activity.turn_detector import TurnDetector
 from conversation.recognition.openai import OpenAiRecogniser
 from conversation.recognition.recogniser import AWAY, Recogniser, RecognitionError
 from conversation.recognition.whisper import LocalWhisper
-from conversation.response.openai import OpenAiResponder
+from conversation.response.openai import ChatProvider, OpenAiResponder
 from conversation.response.responder import Responder
 from conversation.response.rules import RuleResponder
 from orchestrator.background import keep_running
+from orchestrator.conversations.local_parts import LocalParts, NoResponder
 from orchestrator.conversations.plan import ConversationPlan
 
 
@@ -31,6 +33,7 @@ class SessionParts:
     recogniser: Recogniser
     responder: Responder
     own: Sequence[Recogniser | Responder] = ()
+    detector: TurnDetector | None = None
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -45,8 +48,12 @@ class SessionParts:
 class PartsStock:
     """Makes the parts of each conversation. An embedded recogniser is started by the first one that needs it."""
 
-    def __init__(self) -> None:
+    def __init__(self, local: LocalParts) -> None:
+        self._local = local
         self._whispers: dict[str, LocalWhisper] = {}
+        self._shared: dict[str, Recogniser | Responder] = {}
+        if local.responder is not None:  # it may take minutes to read, and is there because someone wants it
+            self._shared["responder transformers"] = local.responder
         self._wanted = asyncio.Event()
 
     async def run(self) -> None:
@@ -54,25 +61,35 @@ class PartsStock:
         started: set[str] = set()
         async with anyio.create_task_group() as group:
             while True:
-                for name in self._whispers.keys() - started:
+                for name in self._shared.keys() - started:
                     started.add(name)
-                    group.start_soon(keep_running, f"the recogniser {name}", self._whispers[name].run)
+                    group.start_soon(keep_running, f"the {name}", self._shared[name].run)
                 self._wanted.clear()
                 await self._wanted.wait()
 
     def parts(self, plan: ConversationPlan, typed: bool) -> SessionParts:
         """Those for a conversation of this plan, which hears nothing where it is `typed`."""
-        responder: Responder = RuleResponder(_now) if plan.responder is None else OpenAiResponder(plan.responder)
+        responder = self._responder(plan)
+        own = () if responder is self._local.responder else (responder,)
         if typed or plan.recogniser == "none":
-            return SessionParts(_Deaf, _NoRecogniser(), responder, (responder,))
+            return SessionParts(_Deaf, _NoRecogniser(), responder, own)
+        detector = self._local.detector
         if plan.recogniser == "openai":
             recogniser = OpenAiRecogniser(plan.transcription)
-            return SessionParts(_silero, recogniser, responder, (responder, recogniser))
-        return SessionParts(_silero, self._whisper(plan.recogniser), responder, (responder,))
+            return SessionParts(_silero, recogniser, responder, (*own, recogniser), detector)
+        return SessionParts(_silero, self._whisper(plan.recogniser), responder, own, detector)
+
+    def _responder(self, plan: ConversationPlan) -> Responder:
+        if isinstance(plan.responder, ChatProvider):
+            return OpenAiResponder(plan.responder)
+        if plan.responder == "rules":
+            return RuleResponder(_now)
+        return self._local.responder or NoResponder()
 
     def _whisper(self, name: str) -> LocalWhisper:
         if name not in self._whispers:
             self._whispers[name] = LocalWhisper(name)
+            self._shared[f"recogniser {name}"] = self._whispers[name]
             self._wanted.set()
         return self._whispers[name]
 

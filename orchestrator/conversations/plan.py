@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from pydantic import SecretStr
 
@@ -19,12 +19,12 @@ _PUSHED_PAUSE_S = 20.0  # who holds a button may think; the limit of an utteranc
 
 @dataclass(frozen=True)
 class ConversationPlan:
-    """A conversation's parts, rules and limits. `responder` None means rules; empty texts aren't said."""
+    """A conversation's parts, rules and limits; empty texts aren't said."""
 
     channel: str
     language: str
     voice: str | None
-    responder: ChatProvider | None
+    responder: ChatProvider | Literal["rules", "transformers"]
     recogniser: RecogniserKind
     transcription: TranscriptionProvider
     prompt: str
@@ -62,7 +62,7 @@ def planned(
         channel=channel,
         language=language,
         voice=voice,
-        responder=None if kind == "rules" else _chat_provider(settings, own),
+        responder=_chat_provider(settings, own) if kind == "openai" else kind,
         recogniser=own.recogniser or settings.recogniser,
         transcription=TranscriptionProvider(
             settings.recogniser_url, settings.recogniser_model, _secret(settings.recogniser_key)

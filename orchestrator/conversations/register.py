@@ -12,6 +12,7 @@ from conversation.message import Message
 from conversation.turn.actions import TellState
 from conversation.turn.state import TurnState
 from orchestrator.clock import Clock
+from orchestrator.conversations.local_parts import LocalParts
 from orchestrator.conversations.parts import PartsStock
 from orchestrator.conversations.plan import ConversationPlan
 from orchestrator.conversations.session import ConversationSession, Manner, Tell
@@ -69,6 +70,7 @@ class Conversations:
         self,
         clock: Clock,
         kept_s: float,
+        local: LocalParts,
         told: Callable[[str, SessionEvent], None] = lambda channel, event: None,
         show_state: ShowState = lambda channel, state: None,
     ) -> None:
@@ -77,7 +79,7 @@ class Conversations:
         `show_state` is told what each channel's conversation is at, None once it is over.
         """
         self._show_state = show_state
-        self.stock = PartsStock()
+        self.stock = PartsStock(local)
         self._clock = clock
         self._kept_s = kept_s
         self._told = told

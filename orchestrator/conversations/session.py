@@ -147,6 +147,7 @@ class ConversationSession:
         plan, kept = self.plan, self.messages
         prompt = (Message(Role.SYSTEM, plan.prompt),) if plan.prompt else ()
         network = await asyncio.to_thread(self._parts.network)
+        detector = None if self._manner.pushed else self._parts.detector  # who holds a button says when it is over
 
         async def happened(event: Callable[[float], Event]) -> None:
             await dialogue.happened(event)
@@ -154,7 +155,7 @@ class ConversationSession:
         passages = self._passages = TurnPassages(self._passed)
         mouth = self._mouth = ChannelMouth(self._new_speech, happened, passages.moved)
         dialogue = Dialogue(
-            Parts(network, self._parts.recogniser, self._parts.responder, mouth),
+            Parts(network, self._parts.recogniser, self._parts.responder, mouth, detector),
             plan.turn_rules(self._manner.pushed),
             self._told,
             self._clock,

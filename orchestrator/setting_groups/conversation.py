@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, field_serializer, field_validator
@@ -11,7 +12,7 @@ from orchestrator.setting_groups.http_base import HttpBase
 MASK = "***"
 """What stands for a key wherever one is shown; given as a key it means the one that is there."""
 
-ResponderKind = Literal["rules", "openai"]
+ResponderKind = Literal["rules", "openai", "transformers"]
 RecogniserKind = Literal["tiny.en", "base", "openai", "none"]
 ModelName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Prompt = Annotated[str, StringConstraints(max_length=20_000)]
@@ -30,7 +31,7 @@ class ConversationSettings(BaseModel):
     responder: ResponderKind = Field(
         "rules",
         description="what answers: rules, which say that they are rules; openai: a server with the interface of "
-        "OpenAI's chat completions",
+        "OpenAI's chat completions; transformers: a language model of a local folder, of the extra transformers",
     )
     responder_url: HttpBase = Field(
         "https://api.openai.com/v1", description="address before /chat/completions of the responder openai"
@@ -39,8 +40,15 @@ class ConversationSettings(BaseModel):
     responder_model: ModelName = Field("gpt-4o-mini", description="model of the responder openai")
     responder_tokens: Tokens = Field(400, description="most tokens that one answer may have")
     responder_timeout_s: float = Field(
-        20.0, gt=0, le=600, description="within which the responder openai must begin its answer"
+        20.0, gt=0, le=600, description="within which an answer of a language model must begin"
     )
+    responder_folder: Path | None = Field(
+        None, description="folder of the responder transformers, as save_pretrained writes it; none: there is none"
+    )
+    responder_device: str = Field(
+        "cpu", pattern=r"^(cpu|cuda(:[0-9]+)?)$", description="device of the responder transformers: cpu, cuda, cuda:1"
+    )
+    responder_threads: int = Field(1, ge=1, le=256, description="threads of the responder transformers on a CPU")
     recogniser: RecogniserKind = Field(
         "tiny.en",
         description="what recognises speech: Whisper tiny.en (English) or base (99 languages, of the extra "
@@ -58,6 +66,10 @@ class ConversationSettings(BaseModel):
     conversation_remarks: Remarks = Field((), description="what the avatar says when nobody speaks, one after another")
     conversation_remark_after_s: WaitS = Field(30.0, description="silence after which it says one of them")
     conversation_silence_s: SilenceS = Field(0.5, description="pause that ends what the person says")
+    turn_detector: Path | None = Field(
+        None,
+        description="ONNX of Smart Turn 3, which hears whether a sentence is finished; none: silence alone tells",
+    )
     conversation_filler: Remark = Field("", description="what is said where an answer is slow; empty: nothing")
     conversation_filler_after_s: WaitS = Field(3.0, description="time after which an answer is slow")
     conversation_apology: Remark = Field(

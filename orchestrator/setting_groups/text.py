@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -13,11 +14,15 @@ from orchestrator.fields import LanguageTag, VoiceName
 class TextSettings(BaseModel):
     """What says texts, with which voice."""
 
-    synthesiser: Literal["hibari", "openai", "none"] = Field(
+    synthesiser: Literal["hibari", "kokoro", "openai", "none"] = Field(
         "hibari",
-        description="what says texts: hibari, which is embedded and speaks English; openai: a server with the "
-        "interface of OpenAI's; none: texts are refused",
+        description="what says texts: hibari, which is embedded and speaks English; kokoro: Chinese and English, of "
+        "a local folder and the extra kokoro; openai: a server with the interface of OpenAI's; none: texts are refused",
     )
+    synthesiser_folder: Path | None = Field(
+        None, description="folder of the synthesiser kokoro, with its ONNX, tokens and voices; none: there is none"
+    )
+    synthesiser_threads: int = Field(1, ge=1, le=256, description="threads of the synthesiser kokoro")
     synthesiser_url: str = Field(
         "https://api.openai.com/v1", description="address before /audio/speech of the synthesiser openai"
     )

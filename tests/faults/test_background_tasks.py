@@ -32,6 +32,7 @@ ELSEWHERE = {
     "orchestrator/avatars/films.py": "no film is ordered; tests/orchestrator/http/test_films.py has its faults",
     "orchestrator/channels/motions.py": "the avatar has no motions, and nobody schedules any",
     "orchestrator/tasks/store.py": "the store can be written",
+    "conversation/realtime/": "no channel uses a Realtime server; tests/conversation/test_realtime.py has its faults",
 }
 FINAL = ("done", "failed", "cancelled")
 # Places that only live speech passes.
