@@ -14,6 +14,7 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
 
 RATE_HZ = 16_000
 _BLOCK = 320  # 20 ms, as browsers give it
@@ -55,6 +56,8 @@ class TalkClient:
         self._voice = np.zeros(0, np.int16)
         self._sent_at_s = 0.0  # when the block that is sent next was spoken
         self._news = asyncio.Condition()
+        self.ended = ""
+        """Why there is no conversation any more."""
         self._socket: ClientConnection | None = None
 
     @asynccontextmanager
@@ -87,8 +90,9 @@ class TalkClient:
         loud = np.flatnonzero(np.abs(sentence.astype(np.int32)) > _LOUD)
         began_s = self._sent_at_s
         self._voice = sentence
-        while len(self._voice):  # noqa: ASYNC110 - the microphone takes it block by block
+        while len(self._voice) and not self.ended:  # noqa: ASYNC110 - the microphone takes it block by block
             await asyncio.sleep(0.01)
+        self._check()
         return Spoken(began_s + loud[0] / RATE_HZ, began_s + (loud[-1] + 1) / RATE_HZ)
 
     async def until(self, since: int, kind: str, patience_s: float = 60.0, **fields: Any) -> Told:
@@ -102,6 +106,7 @@ class TalkClient:
                         seen += 1
                         if each.message["type"] == kind and fields.items() <= each.message.items():
                             return each
+                    self._check()
                     await self._news.wait()
         except TimeoutError:
             raise TurnLost(f"no {kind} {fields or ''} within {patience_s:g} s") from None
@@ -112,22 +117,34 @@ class TalkClient:
             tasks: list[dict[str, Any]] = (await http.get("/v1/tasks")).json()["tasks"]
         return max(tasks, key=lambda task: str(task["created_at"]), default=None)
 
+    def _check(self) -> None:
+        if self.ended:
+            raise TurnLost(f"the conversation has ended: {self.ended}")
+
     async def _send(self, message: dict[str, Any]) -> None:
         assert self._socket is not None
+        self._check()
         await self._socket.send(json.dumps(message))
 
     async def _listen(self) -> None:
         assert self._socket is not None
-        async for text in self._socket:
-            async with self._news:
-                self.told.append(Told(time.monotonic(), json.loads(text)))
-                self._news.notify_all()
+        try:
+            async for text in self._socket:
+                async with self._news:
+                    self.told.append(Told(time.monotonic(), json.loads(text)))
+                    self._news.notify_all()
+        except ConnectionClosed:
+            pass  # told below
+        async with self._news:
+            last = self.told[-1].message if self.told else {}
+            self.ended = f"{last.get('reason') or 'no reason'} ({self._socket.close_code})"
+            self._news.notify_all()
 
     async def _microphone(self) -> None:
         """Blocks of 20 ms, each once its last sample was spoken."""
         assert self._socket is not None
         began_s, sent = time.monotonic(), 0
-        while True:
+        while not self.ended:
             self._sent_at_s = began_s + sent / RATE_HZ
             await asyncio.sleep(self._sent_at_s + _BLOCK / RATE_HZ - time.monotonic())
             block = np.zeros(_BLOCK, np.int32)
@@ -135,5 +152,8 @@ class TalkClient:
             block[: len(voice)] = voice
             if self.bleed is not None:
                 block += self.bleed(_BLOCK)
-            await self._socket.send(np.clip(block, -32768, 32767).astype("<i2").tobytes())
+            try:
+                await self._socket.send(np.clip(block, -32768, 32767).astype("<i2").tobytes())
+            except ConnectionClosed:
+                return  # who listens tells why
             sent += _BLOCK

@@ -48,29 +48,34 @@ class TurnTaker:
         self._voices = voices
 
     async def take_all(self, turns: Sequence[PlannedTurn], report: Callable[[str], None]) -> list[TakenTurn]:
-        """Each turn, and what it came to; one whose answer doesn't come is noted, and the next one is taken."""
+        """Each turn, and what it came to; one whose answer doesn't come is noted, and the next one is taken.
+
+        Those that follow the end of the conversation are missing.
+        """
         taken: list[TakenTurn] = []
         for planned in turns:
             before = taken[-1] if taken and taken[-1].planned.cut_after_s is not None else None
             turn = await self._take(planned, before)
             taken.append(turn)
-            came = (
-                f"first sound after {1000 * (turn.encoded_s - turn.asked_s):.0f} ms" if turn.encoded_s else "no sound"
-            )
-            report(f"turn {planned.number + 1} of {len(turns)} ({planned.asked}): {turn.problem or came}")
+            waited_ms = None if turn.encoded_s is None else round(1000 * (turn.encoded_s - turn.asked_s))
+            what = turn.problem or f"first sound after {waited_ms} ms"
+            report(f"turn {planned.number + 1} of {len(turns)} ({planned.asked}): {what}")
+            if self._client.ended:
+                break
         return taken
 
     async def _take(self, planned: PlannedTurn, before: TakenTurn | None) -> TakenTurn:
         client = self._client
         since = len(client.told)
-        if planned.asked is Asked.TYPED:
-            turn = TakenTurn(planned, await client.type(planned.text))
-        else:
-            spoken: Spoken = await client.speak(self._voices[planned.asked])
-            turn = TakenTurn(planned, spoken.ended_s)
-            if before is not None:
-                before.cut_s = spoken.began_s
+        turn = TakenTurn(planned, time.monotonic())
         try:
+            if planned.asked is Asked.TYPED:
+                turn.asked_s = await client.type(planned.text)
+            else:
+                spoken: Spoken = await client.speak(self._voices[planned.asked])
+                turn.asked_s = spoken.ended_s
+                if before is not None:
+                    before.cut_s = spoken.began_s
             final = await client.until(since, "transcript", _ANSWER_S, final=True)
             number = final.message["turn"]
             await client.until(since, "ledger", _ANSWER_S, turn=number)
