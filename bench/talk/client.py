@@ -109,7 +109,8 @@ class TalkClient:
                     self._check()
                     await self._news.wait()
         except TimeoutError:
-            raise TurnLost(f"no {kind} {fields or ''} within {patience_s:g} s") from None
+            what = " ".join([kind, *(f"{name}={value}" for name, value in fields.items())])
+            raise TurnLost(f"no {what} within {patience_s:g} s") from None
 
     async def newest_task(self) -> dict[str, Any] | None:
         """The speech of the channel that was begun last."""
