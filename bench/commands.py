@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from bench.agents.commands import bench_agents
 from bench.frame_numbers.commands import bench_frame_numbers
 from bench.gpu.commands import bench_gpu
 from bench.gpu.perf_commands import perf_analyzer, perf_analyzer_data
@@ -26,6 +27,7 @@ bench_app.command("webrtc")(bench_webrtc)
 bench_app.command("live-speech")(bench_live_speech)
 bench_app.command("speech-latency")(bench_speech_latency)
 bench_app.command("talk")(bench_talk)
+bench_app.command("agents")(bench_agents)
 bench_app.command("load")(bench_load)
 bench_app.command("frame-numbers")(bench_frame_numbers)
 bench_app.command("motions")(bench_motions)
