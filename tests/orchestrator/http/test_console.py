@@ -345,6 +345,8 @@ async def test_player_is_framed_by_the_sites_that_are_named(
         if named:
             await expect(badge).to_have_text("LIVE")
             assert await page.context.cookies() == []
+            async with opened(server, browser, "channels") as console:
+                await expect(console.locator("[data-figure=viewers]")).to_have_text("1")
         else:
             await refused.wait()
             await expect(badge).to_have_count(0)
