@@ -88,6 +88,34 @@ async def test_video_becomes_an_avatar_with_progress(server: RunningServer, clip
     PreparedAvatar.open(server.orchestrator.settings.avatars_dir / "person")
 
 
+async def test_video_becomes_a_motion_of_an_avatar(server: RunningServer, clip: Path) -> None:
+    await finished(server, await add(server, clip, "actor", max_height="320"))
+    path, files = "/v1/avatars/actor/motions", {"video": ("wave.mp4", clip.read_bytes())}
+    fields = {"name": "wave", "from_frame": "5", "to_frame": "24"}
+    answer = await server.http.post(path, data=fields, files=files)
+    assert answer.status_code == 202, answer.text
+    task = await finished(server, answer.json()["task_id"])
+    assert (task["state"], task["avatar"], task["motion"], task["progress"]) == ("done", "actor", "wave", 1)
+    (motion,) = (await server.http.get(path)).json()["motions"]
+    assert (motion["name"], motion["frames"]) == ("wave", 20)
+    assert motion["nearest"] < motion["ordinary"], "it was cut out of the avatar's own clip"
+    listed = {avatar["name"]: avatar for avatar in (await server.http.get("/v1/avatars")).json()["avatars"]}
+    assert listed["actor"]["motions"] == ["wave"]
+    refusals = (
+        ({"name": "wave"}, 409, "motion_exists"),
+        ({"name": "../x"}, 422, "bad_name"),
+        ({"name": "nod", "from_frame": "3", "to_frame": "5"}, 422, "bad_frames"),
+        ({"name": "nod", "from_frame": "-1"}, 422, "bad_from_frame"),
+        ({"name": "nod", "loop": "round"}, 422, "bad_loop"),
+    )
+    for fields, status, code in refusals:
+        answer = await server.http.post(path, data=fields, files=files)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (status, code), answer.text
+    answer = await server.http.post("/v1/avatars/nobody/motions", data={"name": "nod"}, files=files)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "unknown_avatar")
+    assert list(server.orchestrator.uploads_dir.iterdir()) == []
+
+
 async def test_avatar_is_renamed_and_removed(server: RunningServer, clip: Path) -> None:
     await finished(server, await add(server, clip, "before", max_height="320"))
     answer = await server.http.patch("/v1/avatars/before", json={"name": "after"})
