@@ -95,13 +95,14 @@ class SwitchPlanner:
     def stop(self, earliest: int, bound: int = DEFAULT_BOUND, priority: Priority = Priority.REQUEST) -> Detour | None:
         """Leaves the motion that plays at `earliest`, and takes back those that would begin later.
 
-        Returns the one that is left, None where there is none. Motions of a higher priority go on.
+        Returns the one that is left, or that ends as soon by itself; None where there is none. Motions of a higher
+        priority go on.
         """
         kept = list(self.path.detours)
         while kept and kept[-1].start >= earliest and kept[-1].priority <= priority:
             kept.pop()
         left = None
-        if kept and kept[-1].priority <= priority and (kept[-1].end is None or kept[-1].end > earliest + bound):
+        if kept and kept[-1].priority <= priority and (kept[-1].end is None or kept[-1].end > earliest):
             left = kept[-1] = self._left(kept[-1], earliest, bound)
         self.path.detours = kept
         return left

@@ -64,6 +64,18 @@ def test_a_switch_is_made_within_the_bound_however_badly_it_matches() -> None:
         assert exact.start == earliest
 
 
+def test_of_equal_matches_the_first_is_taken() -> None:
+    assert make(far=0.0).play("wave", 5).start == 5
+
+
+def test_a_motion_that_ends_by_itself_is_what_stopping_waits_for() -> None:
+    planner = make()
+    detour = planner.play("wave", 0)
+    assert detour.end is not None
+    assert planner.stop(detour.end - 3) == detour
+    assert planner.stop(detour.end) is None
+
+
 def test_the_crossfade_is_as_long_as_the_clips_differ() -> None:
     alike, far = make(far=0.0).play("wave", 0), make(alike=((500, 500),), far=4.0).play("wave", 0)
     assert alike.fade_in == alike.fade_out == 1

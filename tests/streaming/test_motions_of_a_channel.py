@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from latentsync.avatar import PreparedAvatar
 from latentsync.clip_path import Detour
 from streaming.compositor import Compositor
-from streaming.events import MotionEnded, MotionStarted, PublisherState, SpeechEnded, Status
+from streaming.events import ChannelEvent, MotionEnded, MotionStarted, PublisherState, SpeechEnded, Status
 from streaming.handle import ChannelError
 from streaming.mixer import Mixer
 from streaming.motions import ChannelMotions
@@ -35,7 +35,7 @@ def acting(tmp_path_factory: pytest.TempPathFactory) -> PreparedAvatar:
 
 async def test_a_motion_is_shown_when_it_was_told_and_idle_goes_on(acting: PreparedAvatar, tmp_path: Path) -> None:
     out = tmp_path / "out.flv"
-    async with running(acting, tmp_path, targets=(str(out),), test_pattern=False) as watched:
+    async with running(acting, tmp_path, targets=(str(out),), test_pattern=False, x264_preset="ultrafast") as watched:
         await watched.until(is_state(PublisherState.ON_AIR))
         told: list[tuple[Detour, ...]] = []
         watched.channel.follow_path(told.append)
@@ -51,6 +51,7 @@ async def test_a_motion_is_shown_when_it_was_told_and_idle_goes_on(acting: Prepa
         assert isinstance(ended, MotionEnded) and planned.end is not None
         assert ended.tick - started.tick == planned.end - planned.position
         await asyncio.sleep(0.5)
+        require_all_pictures(await watched.until(is_kind(Status)))
     red = redness(out)
     shown = np.flatnonzero(red > 0.02)
     assert len(shown) == pytest.approx(planned.end - planned.position, abs=2)
@@ -62,16 +63,16 @@ async def test_a_motion_is_shown_when_it_was_told_and_idle_goes_on(acting: Prepa
 
 async def test_speech_goes_on_through_a_motion(acting: PreparedAvatar, tmp_path: Path) -> None:
     out = tmp_path / "out.flv"
-    async with running(acting, tmp_path, targets=(str(out),), test_pattern=False) as watched:
+    async with running(acting, tmp_path, targets=(str(out),), test_pattern=False, x264_preset="ultrafast") as watched:
         await watched.until(is_state(PublisherState.ON_AIR))
         start = await say(watched.channel, "a", 120)
         planned = await watched.channel.play_motion("wave", not_before=start + 40)
         assert start + 40 <= planned.position <= start + 66
         ended = await watched.until(is_kind(SpeechEnded))
         assert isinstance(ended, SpeechEnded) and ended.played_frames == 120 and ended.dropped_frames == 0
-        await watched.until(is_kind(Status))
-        status = watched.events[-1]
+        status = await watched.until(is_kind(Status))
         assert isinstance(status, Status) and status.late_frames == 0
+        require_all_pictures(status)
     face, red = faces(out), redness(out)
     spoken = np.flatnonzero(face > 0.9)
     assert len(spoken) >= 114 and (np.diff(spoken) == 1).all(), "the face is whole through both switches"
@@ -142,6 +143,13 @@ def test_idle_takes_the_shorter_way_to_a_speech_behind_a_motion(acting: Prepared
     for before, after in pairwise(shown):
         if before.clip == after.clip == "":
             assert min(abs(after.frame - before.frame), 60 - abs(after.frame - before.frame)) <= 1
+
+
+def require_all_pictures(status: ChannelEvent) -> None:
+    """Skips what looks at pictures where the machine is too busy to encode them all."""
+    assert isinstance(status, Status)
+    if status.encoder_steps_down or status.dropped_pairs:
+        pytest.skip(f"the encoder left pictures out ({status.encoder_step}): the machine is too busy")
 
 
 def redness(path: Path) -> NDArray[np.float64]:
