@@ -15,7 +15,7 @@ import anyio
 from anyio.abc import TaskGroup
 from typing_extensions import TypedDict
 
-from latentsync.avatar import PreparedAvatar
+from latentsync.avatar import AvatarError, PreparedAvatar
 from latentsync.clip_path import Priority
 from latentsync.motions import open_motions
 from orchestrator.background import keep_running
@@ -109,7 +109,12 @@ class Motions:
 
     def prepare(self, avatar: PreparedAvatar) -> SharedPath | None:
         """The path for a process that is about to start; None for an avatar without motions. Blocks on the disk."""
-        motions = {name: motion.with_own_condition() for name, motion in open_motions(avatar).items()}
+        motions = {}
+        for name, motion in open_motions(avatar).items():
+            try:
+                motions[name] = motion.with_own_condition()
+            except AvatarError as error:
+                logger.error("motion %s of channel %s is left out: %s", name, self._channel, error)
         self.playing = None
         self._path = SharedPath(avatar, motions, self.skipped) if motions else None
         return self._path
