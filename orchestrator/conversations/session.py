@@ -105,7 +105,7 @@ class ConversationSession:
         self._stop.set()
 
     async def run(self) -> Ending:
-        """Hold the conversation to its end; returns why it ended. Raises nothing but CancelledError."""
+        """Hold the conversation to its end; returns why it ended."""
         async with self._parts.running():
             while self._ending is None:
                 self._stop.clear()
