@@ -64,7 +64,8 @@ class TalkClient:
     async def talking(self) -> AsyncIterator[TalkClient]:
         """The conversation is held inside the block."""
         address = f"{self._url.replace('http', 'ws', 1)}/v1/channels/{self._channel}/conversation"
-        async with connect(address) as self._socket:
+        # A busy machine may answer a ping late: that is to be measured, and no reason to hang up.
+        async with connect(address, ping_interval=None) as self._socket:
             await self._send({"type": "start", "format": "s16le", "sample_rate": RATE_HZ, "channels": 1})
             tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._microphone())]
             try:

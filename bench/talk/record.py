@@ -59,6 +59,7 @@ class TalkRecord:
 
 
 def criteria(
+    plan: TalkPlan,
     machine: Machine,
     turns: TurnFindings,
     counters: dict[str, int],
@@ -66,7 +67,7 @@ def criteria(
     echo: EchoFindings | None,
     faults: Sequence[FaultFound],
 ) -> list[Criterion]:
-    """Each goal of such a machine, and whether it was reached; of what wasn't run there is none."""
+    """Each goal of such a machine, and whether it was reached; of what isn't in the plan there is none."""
     goals = GOALS_GPU if machine.gpus else GOALS_CPU
     return [
         *_turn_criteria(turns, goals),
@@ -75,7 +76,7 @@ def criteria(
             Criterion(f"memory_growth_{role}", growth, f"<= {_MOST_GROWTH}", growth <= _MOST_GROWTH)
             for role, growth in memory_growth.items()
         ),
-        *(_echo_criteria(echo) if echo is not None else ()),
+        *(_echo_criteria(plan, echo) if plan.echo_minutes else ()),
         *(
             Criterion(f"fault_{found.fault}", float(found.kept), "told, and the next turn works", found.kept)
             for found in faults
@@ -96,7 +97,11 @@ def _turn_criteria(found: TurnFindings, goals: Goals) -> Iterator[Criterion]:
         yield Criterion("heard_within_a_word", share, f">= {_WITHIN_A_WORD}", share >= _WITHIN_A_WORD)
 
 
-def _echo_criteria(found: EchoFindings) -> Iterator[Criterion]:
+def _echo_criteria(plan: TalkPlan, found: EchoFindings | None) -> Iterator[Criterion]:
+    lasted = 0.0 if found is None else found.minutes
+    yield Criterion("echo_minutes", lasted, f">= {plan.echo_minutes:g}", lasted >= plan.echo_minutes)
+    if found is None:
+        return
     yield _none("self_interruptions", found.interrupted)
     yield _none("turns_of_the_echo", found.turns_of_its_own)
     yield Criterion("bleed_played_s", found.played_s, "> 0", found.played_s > 0)

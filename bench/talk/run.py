@@ -23,7 +23,7 @@ from bench.machine import this_machine
 from bench.stream.receiver import Part, Receiver
 from bench.talk.accounts import Accounts, accounts_of
 from bench.talk.bleed import Loudspeaker
-from bench.talk.client import RATE_HZ, TalkClient, Told
+from bench.talk.client import RATE_HZ, TalkClient, Told, TurnLost
 from bench.talk.faults import FaultFound, meet
 from bench.talk.findings import TurnFindings, turn_findings
 from bench.talk.plan import BEGINS, SPOKEN, Asked, PlannedTurn, TalkPlan, planned_turns
@@ -69,7 +69,7 @@ async def bench_talk(settings: Settings, plan: TalkPlan, report: Report) -> Talk
             load_average=load,
             echo=echo,
             faults=faults,
-            criteria=criteria(machine, turns, counters, growth, echo, faults),
+            criteria=criteria(plan, machine, turns, counters, growth, echo, faults),
         )
 
 
@@ -99,7 +99,7 @@ class _Run:
                 load = os.getloadavg()[0]
                 told = client.told[first:]
                 counters = await _since(server, before)
-                if plan.echo_minutes:
+                if plan.echo_minutes and not client.ended:
                     echo = await self._echo(server, client)
         self._report("listening to what a viewer received …")
         accounts = accounts_of(told, turns)
@@ -149,18 +149,21 @@ class _Run:
         loudspeaker, typed, first = Loudspeaker(plan.bleed_db), 0, len(client.told)
         async with loudspeaker.connected(server.url, _CHANNEL):
             client.bleed = loudspeaker.take
-            until_s = time.monotonic() + 60 * plan.echo_minutes
-            while time.monotonic() < until_s:
-                since = len(client.told)
-                await client.type(SPOKEN[Asked.HELP])
-                typed += 1
-                await client.until(since, "heard")
-            client.bleed = None
+            began_s = time.monotonic()
+            try:
+                while time.monotonic() < began_s + 60 * plan.echo_minutes:
+                    since = len(client.told)
+                    await client.type(SPOKEN[Asked.HELP])
+                    typed += 1
+                    await client.until(since, "heard")
+            except TurnLost as error:
+                self._report(str(error))
+            client.bleed, lasted_s = None, time.monotonic() - began_s
         messages = [told.message for told in client.told[first:]]
         states = [message["state"] for message in messages if message["type"] == "state"]
         transcripts = sum(message["type"] == "transcript" and message["final"] for message in messages)
         return EchoFindings(
-            minutes=plan.echo_minutes,
+            minutes=round(lasted_s / 60, 2),
             bleed_db=plan.bleed_db,
             played_s=round(loudspeaker.played / RATE_HZ, 1),
             interrupted=sum(state in ("interrupted", "hearing") for state in states),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,9 @@ import pytest
 
 from bench.machine import Machine
 from bench.speech_latency.findings import Spread
+from bench.stream.receiver import Part
 from bench.talk.accounts import accounts_of
+from bench.talk.bleed import Loudspeaker
 from bench.talk.client import TalkClient, Told, TurnLost
 from bench.talk.faults import FaultFound, meet
 from bench.talk.findings import TurnFindings
@@ -25,6 +28,8 @@ from bench.talk.turns import TurnTaker
 from conversation.message import Message, Role
 from conversation.response.openai import ChatProvider, OpenAiResponder
 from conversation.response.responder import ResponseError, TextPiece
+from speech.audio.decoder import ffmpeg_binary
+from streaming.flv_tags import FlvParser, TagKind
 from tests.support.talk_client import talking_server
 
 TIME = PlannedTurn(0, Asked.TIME, "What time is it?", "It is", None)
@@ -77,6 +82,29 @@ def test_sound_is_found_between_two_moments() -> None:
     assert received.last_loud_s(10.6, 11.0) is None
 
 
+def test_received_sound_is_loud_when_it_arrived(tmp_path: Path) -> None:
+    """A tone from 1 to 2 s of the stream, whose pictures arrive 100.25 s after their time, and one of them late."""
+    path, times = tmp_path / "part.flv", np.arange(3 * 48_000) / 48_000
+    tone = np.where((times >= 1) & (times < 2), 5_000 * np.sin(2 * np.pi * 400 * times), 0).astype("<i2")
+    command = [ffmpeg_binary(), "-v", "error", "-f", "s16le", "-ar", "48000", "-ac", "1", "-i", "pipe:0"]
+    command += ["-f", "lavfi", "-i", "color=black:s=64x64:r=25", "-shortest", "-c:a", "aac", "-c:v", "libx264"]
+    command += ["-tune", "zerolatency", "-bf", "0", "-f", "flv", str(path)]
+    subprocess.run(command, input=tone.tobytes(), check=True)
+    part = Part(path)
+    for tag in FlvParser().feed(path.read_bytes()):
+        if tag.kind is TagKind.PICTURE and not tag.configuration:
+            part.picture_ms.append(tag.time_ms)
+            part.arrived_s.append(tag.time_ms / 1000 + 100.25 + (tag.time_ms == 1200))
+        elif tag.kind is TagKind.SOUND and not tag.configuration:
+            part.sound_ms.append(tag.time_ms)
+    received = Received.of([part], ffmpeg_binary())
+    assert received.first_loud_s(0, 1000) == pytest.approx(101.25, abs=0.04)
+    assert received.last_loud_s(0, 1000) == pytest.approx(102.25, abs=0.04)
+    piece = received.between(101.0, 102.0)
+    assert len(piece) == pytest.approx(16_000, abs=10)
+    assert np.flatnonzero(np.abs(piece.astype(np.int32)) > 2_000)[0] == pytest.approx(0.25 * 16_000, abs=650)
+
+
 FINE = TurnFindings(
     2, 1, 0, 0, 0, (), Spread(1, 1500.0, 1, 1), Spread(1, 600.0, 1, 1), Spread(1, 1, 250.0, 1), {"0": 1}, 50.0, {}
 )
@@ -93,7 +121,7 @@ def broken(
     echo: EchoFindings = ECHO,
     fault: FaultFound = MET,
 ) -> list[str]:
-    kept = criteria(MACHINE, found, counters, {"channel": growth}, echo, [fault])
+    kept = criteria(TalkPlan(), MACHINE, found, counters, {"channel": growth}, echo, [fault])
     return [criterion.name for criterion in kept if not criterion.kept]
 
 
@@ -108,6 +136,7 @@ def test_each_promise_can_be_broken() -> None:
     assert broken(counters={**ON_TIME, "late_waits": 1}) == ["late_frames"]
     assert broken(growth=1.06) == ["memory_growth_channel"]
     assert broken(echo=replace(ECHO, interrupted=1, played_s=0.0)) == ["self_interruptions", "bleed_played_s"]
+    assert broken(echo=replace(ECHO, minutes=9.9)) == ["echo_minutes"]
     assert broken(fault=replace(MET, told=())) == ["fault_busy"]
     assert broken(fault=replace(MET, next_turn_works=False)) == ["fault_busy"]
 
@@ -158,3 +187,19 @@ async def test_turns_are_taken_and_faults_met_on_a_real_server(tmp_path: Path) -
                     await client.until(first, "ended")
                 with pytest.raises(TurnLost, match="has ended: stopping"):
                     await client.until(len(client.told), "heard", 10)
+
+
+async def test_loudspeaker_gives_the_channel_s_sound_back_more_softly(tmp_path: Path) -> None:
+    async with talking_server(tmp_path) as server:
+        url = str(server.http.base_url).rstrip("/")
+        loud, soft = Loudspeaker(0), Loudspeaker(-20)
+        client = TalkClient(url, "main")
+        async with client.talking(), loud.connected(url, "main"), soft.connected(url, "main"):
+            await client.type("Say one two three four five six seven eight nine ten eleven twelve.")
+            heard: dict[Loudspeaker, list[int]] = {loud: [], soft: []}
+            async with asyncio.timeout(60):
+                while min(loud.played, soft.played) < 4_000:
+                    for speaker, levels in heard.items():
+                        levels.append(int(np.abs(speaker.take(320)).max()))
+                    await asyncio.sleep(0.02)
+        assert max(heard[soft]) == pytest.approx(0.1 * max(heard[loud]), rel=0.2)
