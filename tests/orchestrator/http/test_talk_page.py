@@ -15,7 +15,7 @@ from playwright.async_api import Browser, Page, async_playwright, expect
 from orchestrator.access.keys import KeyFile, Scope
 from tests.support.audio_files import write_wav
 from tests.support.running_server import RunningServer, running, settings_in
-from tests.support.scripted_conversation import ScriptedConversation
+from tests.support.scripted_conversation import READY, ScriptedConversation
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 DEVICE = ["--no-sandbox", "--use-fake-device-for-media-stream"]
@@ -220,15 +220,18 @@ async def test_lost_connection_is_told_and_comes_back(page: Page, far: ScriptedC
     await expect(captions(page)).to_have_text(["YouBefore.", "YouAfter."])
 
 
-async def test_what_is_written_without_a_connection_is_said_once_it_is_back(
-    page: Page, far: ScriptedConversation
-) -> None:
+async def test_what_is_written_before_the_server_is_ready_is_said_then(page: Page, far: ScriptedConversation) -> None:
+    far.is_ready = False
     await far.lose()
-    await expect(page.locator("#message")).to_contain_text("connection was lost")
+    await far.until("start", 2)
     await page.fill("#words", "Hello!")
     await page.press("#words", "Enter")
-    await far.until("text")
-    assert [message["type"] for message in far.received] == ["start", "start", "text"]
+    await expect(page.locator("#words")).to_have_value("")
+    await page.click("#reset")
+    await far.until("reset")
+    assert [message["type"] for message in far.received] == ["start", "start", "reset"]
+    far.say("ready", **READY)
+    assert (await far.until("text"))["text"] == "Hello!"
 
 
 async def test_errors_are_shown_and_the_end_is_explained(page: Page, far: ScriptedConversation) -> None:
