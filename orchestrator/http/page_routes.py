@@ -55,16 +55,21 @@ async def _index(request: Request) -> Response:
     return FileResponse(FOLDER / "index.html", media_type="text/html", headers={"Cache-Control": "no-cache"})
 
 
+@operation("The page for a phone", Answer("A page", media="text/html"))
 async def _talk(request: Request) -> Response:
+    """The page on which a person talks with a channel."""
     return FileResponse(FOLDER / "talk" / "index.html", media_type="text/html", headers={"Cache-Control": "no-cache"})
 
 
+@operation("The service worker of that page", Answer("A script", media="text/javascript"))
 async def _talk_worker(request: Request) -> Response:
+    """The service worker, which keeps the page's shell."""
     # Of its own accord a browser lets a worker serve what lies below its folder, and not /talk itself.
     headers = {"Cache-Control": "no-cache", "Service-Worker-Allowed": "/talk"}
     return FileResponse(FOLDER / "talk" / "worker.js", media_type="text/javascript", headers=headers)
 
 
+@operation("The server's own CA", Answer("A certificate", media="application/x-x509-ca-cert"), 404)
 async def _talk_authority(request: Request) -> Response:
     """The CA that a phone may trust, where the server has one of its own; it is public, as all certificates are."""
     chain = request.app.state.orchestrator.settings.https_certificate
@@ -86,8 +91,8 @@ class _Files(StaticFiles):
 ROUTES = [
     Route("/", _index),
     Route("/embed", _embed, name="embed"),
-    Route("/talk", _talk),
-    Route("/talk/worker.js", _talk_worker),
-    Route("/talk/authority.crt", _talk_authority),
+    Route("/talk", _talk, name="talk"),
+    Route("/talk/worker.js", _talk_worker, name="talk_worker"),
+    Route("/talk/authority.crt", _talk_authority, name="talk_authority"),
     Mount("/page", _Files(directory=FOLDER)),
 ]
