@@ -13,7 +13,8 @@ from conversation.asked_process import AskedProcess, Patience, ProcessAway, Proc
 from conversation.recognition.recogniser import AWAY, FAILED, LONGEST_S, RATE_HZ, RecognitionError
 
 _ATTEMPTS = 2
-_PATIENCE = Patience(answer_s=20.0)
+# Its first start reads the weights, while the first question may be there already.
+_PATIENCE = Patience(answer_s=20.0, wait_s=45.0)
 
 
 class LocalWhisper:

@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator, Callable, Sequence
 from datetime import datetime
+from itertools import pairwise
 
 from conversation.message import Message
 from conversation.response.responder import Piece, TextPiece, Tool
@@ -50,12 +51,16 @@ _RULES_ZH = (
     (r"[你您]好|早上好|下午好|晚上好", "您好！在连接语言模型之前，我按简单的规则回答。"),
 )
 _NO_RULE_ZH = "我听到：{1}。我没有相应的规则。想要真正的回答，请连接语言模型。"
+_SENTENCE_END = re.compile(r"[.?!]\s+|[。？！]\s*")
 _CHINESE = re.compile("[\u3400-\u9fff]")
 _WEEKDAYS_ZH = "一二三四五六日"
 
 
 class RuleResponder:
-    """Answers the last message by the first rule that fits."""
+    """Answers the last message: its last sentence for which there is a rule, by the first rule that fits.
+
+    The last one, since a message may begin with a question whose answer nobody heard.
+    """
 
     def __init__(self, now: Callable[[], datetime]) -> None:
         self._now = now
@@ -72,9 +77,12 @@ class RuleResponder:
     def _said(self, heard: str) -> str:
         now = self._now()
         is_chinese = _CHINESE.search(heard) is not None
-        for pattern, answer in _RULES_ZH if is_chinese else _RULES:
-            if (found := re.search(pattern, heard, re.IGNORECASE)) is not None:
-                return self._filled(answer, found.group(1) if found.re.groups else "", now)
+        begins = [0, *(end.end() for end in _SENTENCE_END.finditer(heard))]
+        for first, last in reversed(list(pairwise([*begins, len(heard)]))):
+            for pattern, answer in _RULES_ZH if is_chinese else _RULES:
+                found = re.compile(pattern, re.IGNORECASE).search(heard, first)
+                if found is not None and found.start() < last:
+                    return self._filled(answer, found.group(1) if found.re.groups else "", now)
         return self._filled(_NO_RULE_ZH if is_chinese else _NO_RULE, heard.strip(" .?!。？！"), now)
 
     def _filled(self, answer: str, found: str, now: datetime) -> str:

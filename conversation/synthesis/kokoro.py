@@ -11,7 +11,7 @@ from conversation.asked_process import Patience
 from conversation.synthesis.kokoro_folder import kokoro_voices
 from conversation.synthesis.synthesis_process import SynthesisProcess
 
-_PATIENCE = Patience(start_s=120.0, answer_s=60.0, wait_s=10.0, most_waiting=None)
+_PATIENCE = Patience(start_s=120.0, answer_s=60.0, wait_s=45.0, most_waiting=None)
 
 
 class KokoroSynthesiser(SynthesisProcess):

@@ -42,6 +42,12 @@ async def text_of(responder: Responder, heard: str = "What time is it?") -> str:
         ("Say good morning {time}", "good morning {time}"),
         ("Who are you?", "I am a digital human. My answers are rules, and not a language model."),
         ("Please stop.", ""),
+        (
+            "What time is it? What is your name?",
+            "I am a digital human. My answers are rules, and not a language model.",
+        ),
+        ("What time is it? Say blue. And red.", "blue. And red."),
+        ("现在几点了？你是谁？", "我是数字人。我的回答来自规则，不是语言模型。"),
         ("Blue.", "I heard: Blue. I have no rule for that. Connect a language model for real answers."),
         ("现在几点了？", "这台服务器上现在是12点5分。"),
         ("請問現在幾點", "这台服务器上现在是12点5分。"),
