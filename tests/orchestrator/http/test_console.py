@@ -273,7 +273,7 @@ async def test_page_is_chinese_for_a_chinese_browser_and_fits_a_narrow_phone(
 ) -> None:
     phone = {"width": 360, "height": 740}
     # Names, which nobody translates: of channels and avatars, of formats and programs.
-    kept = r"latentsync|realtime|main|demo|anna|English|WebRTC|MP4|OBS|VLC|WHEP|https?://\S+|embed_sites|webm|flac|speech|m3u8"
+    kept = r"latentsync|realtime|main|demo|anna|person|English|WebRTC|MP4|OBS|VLC|WHEP|https?://\S+|embed_sites|webm|flac|speech|m3u8"
     async with opened(server, browser, "live", viewport=phone, locale="zh-CN") as page:
         assert await page.evaluate("document.documentElement.lang") == "zh-CN"
         for view in VIEWS:
