@@ -58,8 +58,8 @@ class Manner:
 class ConversationSession:
     """Holds one dialogue after another, a new one at each reset; its methods are called on one event loop.
 
-    `hear`, `release`, `interrupt` and `type` wait where the dialogue has too much to do, and are without effect where
-    none is held.
+    `hear`, `release`, `interrupt` and `type` wait where the dialogue has too much to do, or is about to begin: what a
+    client sends right behind its start counts. They are without effect once the conversation is over.
     """
 
     def __init__(
@@ -88,6 +88,7 @@ class ConversationSession:
         self._turn = 0
         self._ending: Ending | None = None
         self._stop = asyncio.Event()
+        self._held = asyncio.Event()  # a dialogue is, or none will be any more
         self.ended = asyncio.Event()
         """Set when `run` is over."""
         self._began_s = self._active_s = self._changed_s = clock()
@@ -106,29 +107,36 @@ class ConversationSession:
 
     async def run(self) -> Ending:
         """Hold the conversation to its end; returns why it ended."""
-        async with self._parts.running():
-            while self._ending is None:
-                self._stop.clear()
-                await self._hold()
-        return self._ending
+        try:
+            async with self._parts.running():
+                while self._ending is None:
+                    self._stop.clear()
+                    await self._hold()
+            return self._ending
+        finally:
+            self._held.set()  # nobody waits for a dialogue any more
 
     async def hear(self, sound: NDArray[np.int16]) -> None:
         """The microphone's next samples, mono at 16 kHz."""
+        await self._held.wait()
         if self._dialogue is not None and self._mouth is not None:
             await self._dialogue.hear(sound, self._echo.of(len(sound), self._mouth.sounding))
 
     async def release(self) -> None:
         """The utterance is over."""
+        await self._held.wait()
         if self._dialogue is not None:
             await self._dialogue.release()
 
     async def interrupt(self) -> None:
         """Fall silent."""
+        await self._held.wait()
         if self._dialogue is not None:
             await self._dialogue.tap()
 
     async def type(self, text: str) -> None:
         """A turn that is text."""
+        await self._held.wait()
         if self._dialogue is not None:
             await self._dialogue.type(text)
 
@@ -170,6 +178,7 @@ class ConversationSession:
         try:
             greeting = plan.greeting if self._manner.greets and not kept else ""
             self.tell(Ready(len(kept), greeting))
+            self._held.set()
             if greeting:
                 await dialogue.remark(greeting)
             await asyncio.wait({running, watching, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -177,6 +186,7 @@ class ConversationSession:
             await self._fall_silent(dialogue, mouth)
         finally:
             self._dialogue = None
+            self._held.clear()
             tasks = (running, watching, stopping)
             for task in tasks:
                 task.cancel()

@@ -33,7 +33,7 @@ _UNREAD_BYTES = 256_000_000
 _RETRY_FULL_S = 60
 
 
-@operation("The motions of an avatar", Answer("The motions", AvatarMotionsJson), 404)
+@operation("The motions of an avatar", Answer("The motions", AvatarMotionsJson), 404, 422)
 async def list_all(request: Request) -> Response:
     """The motions of an avatar."""
     avatar = await _avatar(request)
@@ -91,7 +91,7 @@ async def remove(request: Request) -> Response:
     return Response(status_code=HTTPStatus.NO_CONTENT)
 
 
-@operation("A motion's picture", Answer("The picture", media="image/png"), 404)
+@operation("A motion's picture", Answer("The picture", media="image/png"), 404, 422)
 async def picture(request: Request) -> Response:
     """A motion's preview picture."""
     avatar, name = await _avatar(request), request.path_params["motion"]

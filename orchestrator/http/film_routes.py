@@ -35,7 +35,7 @@ _RETRY_FULL_S = 60
 @operation(
     "Make an avatar from a picture",
     Answer("The order is taken: its avatar task tells how far it is", AcceptedJson),
-    *(400, 408, 409, 413, 415, 422, 429, 503, 507),
+    *(400, 404, 408, 409, 413, 415, 422, 429, 503, 507),
     status=202,
     form=FilmForm,
 )
@@ -56,7 +56,7 @@ async def _accepted(request: Request, orchestrator: Orchestrator) -> Preparation
     require_ready(orchestrator)
     if not orchestrator.films.offered:
         message = "This server makes no videos from pictures: set film_service, or send a video to /v1/avatars."
-        raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "no_film_service", message)
+        raise ApiError(HTTPStatus.NOT_FOUND, "no_film_service", message)
     settings = orchestrator.settings
     form = UploadForm(request, LARGEST_PICTURE_BYTES, settings, _PICTURE, example="person.png")
     folder = Path(tempfile.mkdtemp(prefix="picture-", dir=orchestrator.uploads_dir))

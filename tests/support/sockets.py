@@ -59,11 +59,11 @@ async def send(socket: ClientConnection, *messages: dict[str, Any] | bytes) -> N
         await socket.send(message if isinstance(message, bytes) else json.dumps(message))
 
 
-async def receive(socket: ClientConnection, kind: str) -> dict[str, Any]:
-    """The next message but for positions, which must be of this kind."""
+async def receive(socket: ClientConnection, *kinds: str) -> dict[str, Any]:
+    """The next message but for positions, which must be of one of these kinds."""
     async for text in socket:
         message: dict[str, Any] = json.loads(text)
-        if message["type"] == kind or message["type"] != "position":
-            assert message["type"] == kind, message
+        if message["type"] in kinds or message["type"] != "position":
+            assert message["type"] in kinds, message
             return message
     raise AssertionError(f"closed with {socket.close_code}")

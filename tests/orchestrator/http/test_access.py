@@ -16,6 +16,9 @@ from tests.support.speech_samples import wav
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(60)]
 
 OPEN = {"/", "/embed", "/openapi.json", "/health/live", "/health/ready", "/v1/session"}
+# The page for a phone holds nothing of the server; an agent's session shows the token that its key got.
+OF_PHONE = {"/talk", "/talk/worker.js", "/talk/authority.crt"}
+BY_TOKEN = {"/v1/sessions/start", "/v1/sessions/stop"}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -37,7 +40,7 @@ def bearer(server: RunningServer, scope: Scope) -> dict[str, str]:
 async def test_every_route_but_the_open_ones_needs_a_key(server: RunningServer) -> None:
     asked, cookie = 0, f"latentsync_session_{server.orchestrator.settings.http_port}"
     for route in ROUTES:
-        if isinstance(route, Route) and route.path not in OPEN:
+        if isinstance(route, Route) and route.path not in OPEN | OF_PHONE | BY_TOKEN:
             for method in (route.methods or {"GET"}) - {"HEAD", "OPTIONS"}:
                 path = route.path.replace("{channel_id}", "main").replace("{name}", "demo").replace("{task_id}", "x")
                 for headers, code in (
@@ -50,6 +53,13 @@ async def test_every_route_but_the_open_ones_needs_a_key(server: RunningServer) 
                     assert answer.headers["WWW-Authenticate"] == "Bearer"
                     asked += 1
     assert asked > 50
+
+
+async def test_session_of_an_agent_needs_its_token(server: RunningServer) -> None:
+    for path in BY_TOKEN:
+        for headers in ({}, {"Authorization": "Bearer wrong"}):
+            answer = await server.http.post(path, headers=headers)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (401, "unknown_session")
 
 
 async def test_open_routes_tell_nothing_of_channels(server: RunningServer) -> None:

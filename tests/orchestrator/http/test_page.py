@@ -124,7 +124,8 @@ async def test_speech_that_still_arrives_has_no_length_and_can_be_cancelled(
 
 
 async def test_recording_of_the_microphone_is_said(page: Page, server: RunningServer) -> None:
-    before = await page.locator("#tasks .task").count()
+    before = len((await server.http.get("/v1/tasks")).json()["tasks"])
+    await expect(page.locator("#tasks .task")).to_have_count(before, timeout=WAIT_MS)
     await page.click("#record")
     await expect(page.locator("#record span")).to_contain_text("1 s", timeout=WAIT_MS)
     await page.click("#record")

@@ -267,8 +267,9 @@ async def test_message_that_is_too_large_ends_its_segment(socket: ClientConnecti
 async def test_silence_for_ever_is_ended(socket: ClientConnection) -> None:
     await send(socket, START, tone(0.2), bytes(48_000), bytes(48_000), bytes(48_000), tone(0.2))
     await receive(socket, "accepted")
-    await failed(socket, "silence_limit")
-    await receive(socket, "started")
+    # Whether it is heard before it is too long is a matter of the machine.
+    said = [await receive(socket, "started", "error") for _ in range(2)]
+    assert {message["type"]: message.get("code") for message in said} == {"started": None, "error": "silence_limit"}
     ended = await receive(socket, "ended")
     assert ended["reason"] == "failed" and ended["heard_samples"] <= 24_000 * 2.5
 
@@ -281,7 +282,10 @@ async def test_pauses_shorter_than_the_limit_are_heard(socket: ClientConnection)
 async def test_too_much_is_ended(server: RunningServer, socket: ClientConnection) -> None:
     await send(socket, START, *[tone(1.0)] * 21)
     task_id = (await receive(socket, "accepted"))["task_id"]
-    await failed(socket, "audio_too_long")
+    message = await receive(socket, "started", "error")
+    if message["type"] == "started":
+        message = await receive(socket, "error")
+    assert message["code"] == "audio_too_long"
     await server.http.delete(f"/v1/tasks/{task_id}")
 
 
