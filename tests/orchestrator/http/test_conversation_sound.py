@@ -119,7 +119,7 @@ async def test_words_spoken_into_an_answer_end_it_and_are_answered(tmp_path: Pat
     async with hearing_server(tmp_path, understanding) as server, speaking(server) as (talk, microphone):
         microphone.play(said("Say one two three."))
         await talk.until("ledger")
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(2.2)  # until then the microphone's echo isn't known, and may be as loud as this voice
         understanding.words = "Say done."
         microphone.play(said("Now say that you are done."))
         await talk.until("state", state="interrupted")
