@@ -18,14 +18,14 @@ from orchestrator.avatars.preparations import Preparation, PreparationsFull
 from orchestrator.avatars.store import existing_avatar, find_avatar
 from orchestrator.exclusive import moving_avatar
 from orchestrator.http.avatar_routes import VIDEO_FIELD, avatar_errors, require_unused, spooled
-from orchestrator.http.errors import ApiError, refusal_of
+from orchestrator.http.errors import ApiError
 from orchestrator.http.forms import UploadForm
 from orchestrator.http.operations import Answer, operation
 from orchestrator.http.parameters import checked, checked_body
 from orchestrator.http.request_models import MotionFields, MotionForm, NewName
 from orchestrator.http.response_models import AcceptedAvatarJson, AvatarMotionJson, AvatarMotionsJson
 from orchestrator.http.task_routes import require_ready
-from orchestrator.http.unread import read_rest
+from orchestrator.http.unread import refused
 from orchestrator.orchestrator import Orchestrator
 from speech.audio.errors import AudioError
 
@@ -56,9 +56,7 @@ async def add(request: Request) -> Response:
     try:
         preparation = await _accepted(request, orchestrator)
     except (ApiError, AudioError, OSError) as error:
-        refusal = refusal_of(error)
-        refusal.closes = not await read_rest(request, _UNREAD_BYTES)
-        raise refusal from None
+        raise await refused(request, error, _UNREAD_BYTES) from None
     body: AcceptedAvatarJson = {"status": "processing_started", "task_id": preparation.id, "warning": None}
     return JSONResponse(body, HTTPStatus.ACCEPTED, headers={"Location": f"/v1/avatar-tasks/{preparation.id}"})
 

@@ -34,14 +34,14 @@ from orchestrator.avatars.room import DiskRoom
 from orchestrator.avatars.store import find_avatar, known_avatars, remove_avatar, rename_avatar
 from orchestrator.avatars.store import list_avatars as prepared_avatars
 from orchestrator.exclusive import LockRefused, moving_avatar, renaming_avatar
-from orchestrator.http.errors import ApiError, refusal_of
+from orchestrator.http.errors import ApiError
 from orchestrator.http.forms import UploadForm
 from orchestrator.http.operations import Answer, operation
 from orchestrator.http.parameters import checked, checked_body
 from orchestrator.http.request_models import AvatarFields, AvatarForm, NewName, OverlayQuery
 from orchestrator.http.response_models import AcceptedAvatarJson, AvatarJson, AvatarsJson, AvatarTasksJson
 from orchestrator.http.task_routes import require_ready
-from orchestrator.http.unread import read_rest
+from orchestrator.http.unread import refused
 from orchestrator.orchestrator import Orchestrator
 from speech.audio.errors import AudioError
 
@@ -72,9 +72,7 @@ async def add_avatar(request: Request) -> Response:
     try:
         preparation = await _accepted(request, orchestrator)
     except (ApiError, AudioError, OSError) as error:
-        refusal = refusal_of(error)
-        refusal.closes = not await read_rest(request, _UNREAD_BYTES)
-        raise refusal from None
+        raise await refused(request, error, _UNREAD_BYTES) from None
     body: AcceptedAvatarJson = {
         "status": "processing_started",
         "task_id": preparation.id,

@@ -17,14 +17,14 @@ from latentsync.landmarks import FaceLandmarker, LandmarkModelError
 from orchestrator.avatars.pictures import picture_suffix, require_face
 from orchestrator.avatars.preparations import Preparation, PreparationsFull
 from orchestrator.avatars.prepare import PrepareOptions
-from orchestrator.http.errors import ApiError, refusal_of
+from orchestrator.http.errors import ApiError
 from orchestrator.http.forms import UploadForm
 from orchestrator.http.operations import Answer, operation
 from orchestrator.http.parameters import checked
 from orchestrator.http.request_models import FilmFields, FilmForm
 from orchestrator.http.response_models import AcceptedJson
 from orchestrator.http.task_routes import require_ready
-from orchestrator.http.unread import read_rest
+from orchestrator.http.unread import refused
 from orchestrator.orchestrator import Orchestrator
 from speech.audio.errors import AudioError
 
@@ -45,9 +45,7 @@ async def order_film(request: Request) -> Response:
     try:
         preparation = await _accepted(request, orchestrator)
     except (ApiError, AudioError, OSError) as error:
-        refusal = refusal_of(error)
-        refusal.closes = not await read_rest(request, LARGEST_PICTURE_BYTES)
-        raise refusal from None
+        raise await refused(request, error, LARGEST_PICTURE_BYTES) from None
     body: AcceptedJson = {"status": "processing_started", "task_id": preparation.id}
     return JSONResponse(body, HTTPStatus.ACCEPTED, headers={"Location": f"/v1/avatar-tasks/{preparation.id}"})
 

@@ -15,7 +15,7 @@ from orchestrator.access.keys import Scope
 from orchestrator.access.limits import Places, RateLimit
 from orchestrator.http.errors import ApiError, denied
 from orchestrator.http.sent_key import sent_key
-from orchestrator.http.unread import read_rest
+from orchestrator.http.unread import refused
 from orchestrator.orchestrator import Orchestrator
 
 _UNREAD_BYTES = 1_000_000
@@ -33,7 +33,7 @@ def guarded(endpoint: Endpoint, scope: Scope | None) -> Endpoint:
         try:
             _admit(request, scope)
         except ApiError as refusal:
-            raise await _read(request, refusal) from None
+            raise await refused(request, refusal, _UNREAD_BYTES) from None
         return await endpoint(request)
 
     return answer
@@ -62,7 +62,7 @@ def _guarded_body(
             if full := places.refusal(caller.name, at_once):
                 raise busy(full)
         except ApiError as refusal:
-            raise await _read(request, refusal) from None
+            raise await refused(request, refusal, _UNREAD_BYTES) from None
         with places.one(caller.name):
             return await endpoint(request)
 
@@ -154,9 +154,3 @@ def within(limit: RateLimit, caller: str, what: str) -> None:
     if wait_s:
         message = f"These are more {what} a minute than one caller may send. Try again in {wait_s} s."
         raise ApiError(HTTPStatus.TOO_MANY_REQUESTS, "too_many_requests", message, wait_s)
-
-
-async def _read(request: Request, refusal: ApiError) -> ApiError:
-    """The refusal, after a small part of the refused body was read, so that its sender can read the answer."""
-    refusal.closes = not await read_rest(request, _UNREAD_BYTES)
-    return refusal

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 
 from conversation.synthesis.synthesiser import SynthesisError
 from orchestrator.http.arriving import small_json
-from orchestrator.http.errors import ApiError, refusal_of
+from orchestrator.http.errors import ApiError
 from orchestrator.http.live_speech import LiveSpeech
 from orchestrator.http.operations import Answer, operation
 from orchestrator.http.parameters import checked
@@ -20,7 +20,7 @@ from orchestrator.http.request_models import SayBody, SayFields, SayQuery
 from orchestrator.http.response_models import AcceptedJson
 from orchestrator.http.speech_body import joined, require_channel, spoken
 from orchestrator.http.text_source import TextSource, text_source
-from orchestrator.http.unread import read_rest
+from orchestrator.http.unread import refused
 from orchestrator.orchestrator import Orchestrator
 from speech.log import SoundFrames
 from speech.source import SpeechSource
@@ -49,9 +49,7 @@ async def say(request: Request) -> Response:
         declared = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         speech = await (_streamed(request) if declared == _STREAM else _begun(request))
     except (ApiError, SynthesisError) as error:
-        refusal = refusal_of(error)
-        refusal.closes = not await read_rest(request, _UNREAD_BYTES)
-        raise refusal from None
+        raise await refused(request, error, _UNREAD_BYTES) from None
     body: AcceptedJson = {"status": "processing_started", "task_id": speech.task.id}
     return JSONResponse(body, HTTPStatus.ACCEPTED, headers={"Location": f"/v1/tasks/{speech.task.id}"})
 

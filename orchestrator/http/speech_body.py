@@ -11,14 +11,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from conversation.synthesis.synthesiser import AWAY, FAILED
-from orchestrator.http.errors import ApiError, refusal_of
+from orchestrator.http.errors import ApiError
 from orchestrator.http.live_speech import LiveSpeech
 from orchestrator.http.operations import Answer, operation
 from orchestrator.http.request_models import SpeechQuery
 from orchestrator.http.response_models import AcceptedJson
 from orchestrator.http.segment import LOST
 from orchestrator.http.task_routes import require_ready, unknown_channel
-from orchestrator.http.unread import read_rest
+from orchestrator.http.unread import read_rest, refused
 from orchestrator.orchestrator import Orchestrator
 from orchestrator.tasks.file_name import shown_name
 from orchestrator.tasks.task import Failure, Task
@@ -56,9 +56,7 @@ async def speak_body(request: Request) -> Response:
     try:
         speech = await _sound(request)
     except (ApiError, AudioError) as error:
-        refusal = refusal_of(error)
-        refusal.closes = not await read_rest(request, _UNREAD_BYTES)
-        raise refusal from None
+        raise await refused(request, error, _UNREAD_BYTES) from None
     body: AcceptedJson = {"status": "processing_started", "task_id": speech.task.id}
     answer = JSONResponse(body, headers={"Location": f"/v1/tasks/{speech.task.id}"})
     if not await read_rest(request, _UNREAD_BYTES):  # the task was over before its body

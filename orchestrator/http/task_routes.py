@@ -12,14 +12,14 @@ from http import HTTPStatus
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from orchestrator.http.errors import ApiError, refusal_of
+from orchestrator.http.errors import ApiError
 from orchestrator.http.forms import SpeechUpload
 from orchestrator.http.guard import busy
 from orchestrator.http.operations import Answer, operation
 from orchestrator.http.parameters import checked
 from orchestrator.http.request_models import SpeechFields, SpeechForm, TasksQuery
 from orchestrator.http.response_models import AcceptedJson, TasksJson
-from orchestrator.http.unread import read_rest
+from orchestrator.http.unread import refused
 from orchestrator.observability import logs
 from orchestrator.orchestrator import Orchestrator
 from orchestrator.tasks.board import ChannelGone, QueueFull
@@ -50,9 +50,7 @@ async def submit(request: Request) -> Response:
     try:
         task = await _accepted(request, orchestrator)
     except (ApiError, AudioError, OSError) as error:
-        refusal = refusal_of(error)
-        refusal.closes = not await read_rest(request, _UNREAD_BYTES)
-        raise refusal from None
+        raise await refused(request, error, _UNREAD_BYTES) from None
     body: AcceptedJson = {"status": "processing_started", "task_id": task.id}
     return JSONResponse(body, headers={"Location": f"/v1/tasks/{task.id}"})
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 import anyio
 from starlette.requests import ClientDisconnect, Request
 
+from conversation.synthesis.synthesiser import SynthesisError
+from orchestrator.http.errors import ApiError, refusal_of
+from speech.audio.errors import AudioError
+
 _LONGEST_S = 3.0
 
 
@@ -28,3 +32,12 @@ async def read_rest(request: Request, max_bytes: int) -> bool:
         except RuntimeError:
             return True  # Starlette raises it for a body that was read before
     return False
+
+
+async def refused(
+    request: Request, error: ApiError | AudioError | SynthesisError | OSError, max_bytes: int
+) -> ApiError:
+    """What a request is refused with, once its rest was discarded; the connection closes where there was too much."""
+    refusal = refusal_of(error)
+    refusal.closes = not await read_rest(request, max_bytes)
+    return refusal

@@ -16,13 +16,13 @@ from starlette.types import Receive, Scope, Send
 
 from conversation.synthesis.synthesiser import FASTEST, SLOWEST, SynthesisError
 from orchestrator.http.agents.audio_formats import MEDIA, EncodedSpeech, SpeechFormat
-from orchestrator.http.errors import ApiError, refusal_of
+from orchestrator.http.errors import ApiError
 from orchestrator.http.live_speech import LiveSpeech
 from orchestrator.http.operations import Answer, operation
 from orchestrator.http.say import begun, text_body
 from orchestrator.http.task_routes import require_ready, unknown_channel
 from orchestrator.http.text_source import text_source
-from orchestrator.http.unread import read_rest
+from orchestrator.http.unread import refused
 from orchestrator.orchestrator import Orchestrator
 from orchestrator.tasks.task import TaskState
 
@@ -69,9 +69,7 @@ async def audio_speech(request: Request) -> Response:
         source = text_source(orchestrator, channel_id, _voice(orchestrator, body.voice), body.speed)
         speech = await begun(orchestrator, channel_id, body.input, source, {}, arrived_at)
     except (ApiError, SynthesisError) as error:
-        refusal = refusal_of(error)
-        refusal.closes = not await read_rest(request, _UNREAD_BYTES)
-        raise refusal from None
+        raise await refused(request, error, _UNREAD_BYTES) from None
     return _Sound(orchestrator, speech, body, request.state.caller)
 
 
