@@ -336,6 +336,7 @@ class Channel:
                     event.speech_id, event.dropped_frames, event.played_frames, self.id,
                 )  # fmt: skip
             completed = event.reason is EndReason.COMPLETED
+            self._note_free(event.speech_id)  # before anyone is told: who hears of the end may speak at once
             await self._board.finish(event.speech_id, TaskState.DONE if completed else TaskState.CANCELLED)
             self._forget(event.speech_id)
         self._change()
@@ -348,6 +349,7 @@ class Channel:
     async def _fail(self, task_id: str, failure: Failure) -> None:
         await self._board.finish(task_id, TaskState.FAILED, failure)
         await self._cancel_speech(task_id)
+        self._note_free(task_id)
         self._forget(task_id)
 
     async def _cancel_speech(self, task_id: str) -> int | None:
@@ -361,10 +363,13 @@ class Channel:
             logger.warning("task %s was not cancelled on its channel: %s", task_id, error)
             return None
 
-    def _forget(self, task_id: str) -> None:
-        active = self._active.pop(task_id, None)
+    def _note_free(self, task_id: str) -> None:
+        active = self._active.get(task_id)
         if active is not None and active.started_at is not None:
             self._ledger.freed(self.id)
+
+    def _forget(self, task_id: str) -> None:
+        self._active.pop(task_id, None)
         if not self._active:
             self._idle.set()
             self.motions.release()
@@ -386,6 +391,7 @@ class Channel:
                     await self._board.requeue(task_id, "its channel stopped", blameless=not self._taking)
                 except Exception:  # see above; the task begins again after the server's next start
                     logger.exception("task %s was not put back into the queue", task_id)
+                self._note_free(task_id)
                 self._forget(task_id)
 
     def _change(self, state: ChannelState | None = None) -> None:
