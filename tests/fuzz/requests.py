@@ -35,6 +35,22 @@ _FIELDS = st.sampled_from(
         "rate",
         "name",
         "key",
+        "target",
+        "conversation",
+        "state_motions",
+        "motion",
+        "repeat",
+        "at",
+        "model",
+        "input",
+        "response_format",
+        "session_id",
+        "livekit_url",
+        "livekit_token",
+        "avatar_id",
+        "motion_of",
+        "service",
+        "prompt",
     )
 )
 OBJECTS = st.dictionaries(st.one_of(_FIELDS, _TEXTS), VALUES, max_size=6)
@@ -56,6 +72,18 @@ JSON_TARGETS = st.sampled_from(
         ("PATCH", "/v1/avatars/nobody"),
         ("POST", "/v1/session"),
         ("POST", "/v1/channels/main/interrupt"),
+        ("POST", "/v1/channels/main/say"),
+        ("POST", "/v1/channels/main/chat"),
+        ("POST", "/v1/channels/main/targets"),
+        ("POST", "/v1/channels/main/motions"),
+        ("POST", "/v1/channels/main/whep"),
+        ("POST", "/v1/audio/speech"),
+        ("POST", "/v1/sessions"),
+        ("POST", "/v1/sessions/token"),
+        ("POST", "/v1/sessions/start"),
+        ("POST", "/v1/sessions/stop"),
+        ("POST", "/v1/avatars/films"),
+        ("PATCH", "/v1/avatars/demo/motions/wave"),
         ("DELETE", "/v1/channels/fuzzed"),
     )
 )
@@ -97,7 +125,9 @@ FORM_TYPES = st.sampled_from(
     + ("multipart/form-data", "multipart/form-data; boundary=", "multipart/form-data; boundary=" + "b" * 300,
        "multipart/mixed; boundary=x", 'multipart/form-data; boundary="x', "text/plain", "")
 )  # fmt: skip
-FORM_TARGETS = st.sampled_from(("/v1/tasks", "/generate_video", "/v1/avatars"))
+FORM_TARGETS = st.sampled_from(
+    ("/v1/tasks", "/generate_video", "/v1/avatars", "/v1/avatars/films", "/v1/avatars/demo/motions")
+)
 
 _LINES = st.sampled_from(
     (b"GET / HTTP/1.1\r\n", b"POST /v1/tasks HTTP/1.1\r\n", b"GET /v1/tasks/%ff%00 HTTP/1.1\r\n", b"PRI * HTTP/2.0\r\n",

@@ -1,6 +1,7 @@
 """A server in a process of its own, with models that answer at once: what it leaks can be counted from outside."""
 
 import asyncio
+import json
 import subprocess
 import sys
 import time
@@ -8,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import httpx
+from websockets.sync.client import connect
 
 from orchestrator.access.keys import KeyFile, Scope
 from orchestrator.orchestrator import Orchestrator
@@ -47,6 +49,7 @@ class Served:
             self._process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
         self.http = self._client()
         self._until_ready()
+        self._until_parts_run()
         self.http.close()
         time.sleep(0.5)  # the server has seen it
         self.quiet = self.held()
@@ -114,12 +117,22 @@ class Served:
             time.sleep(0.1)
         raise AssertionError(self.log_path.read_text())
 
+    def _until_parts_run(self) -> None:
+        """Hold a conversation: the processes of its parts start with the first one, and stay for the next."""
+        with connect(
+            f"{self.url.replace('http', 'ws', 1)}/v1/channels/main/conversation", additional_headers=self.headers
+        ) as client:
+            client.send('{"type": "start", "sample_rate": 16000}')
+            while json.loads(client.recv(timeout=_SETTLED_S))["type"] != "ready":
+                pass
+
 
 def main(folder: Path, port: int, key_required: bool) -> None:
     settings = settings_in(
         folder,
         http_port=port,
         require_key=key_required,
+        synthesiser="hibari",  # else nobody could be talked with
         allowed_targets=("rtmp://nobody.invalid",),  # no drawn address is one, and none is ever connected to
         **LIMITS,
     )

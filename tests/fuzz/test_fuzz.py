@@ -20,7 +20,10 @@ import httpx
 import hypothesis
 import pytest
 from hypothesis import HealthCheck, Phase
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
 
+from tests.fuzz import messages
 from tests.fuzz import requests as drawn
 from tests.fuzz.media import audio_seeds, damaged, deceptions, video_seeds
 from tests.fuzz.served import ANSWERED_WITHIN_S, Served
@@ -39,6 +42,7 @@ EXAMPLES = {
     "upgrades": 80,
     "targets": 80,
     "definitions": 60,
+    "messages": 40,
     "stalled": 30,
     "audio": 24,
     "video": 3,
@@ -185,6 +189,43 @@ def test_methods_and_upgrades_that_nobody_has_are_refused(served: Served, answer
     send_method()
     send_upgrade()
     assert len(served.http.get("/metrics").content) < 1_000_000
+    served.assert_nothing_stays()
+
+
+def converse(served: Served, path: str, said: list[str | bytes], end: str) -> str:
+    """Send messages on a WebSocket and leave it; the code that it was closed with, or the status of a refusal."""
+    url = f"ws://127.0.0.1:{served.port}{path}"
+    try:
+        with connect(url, close_timeout=ANSWERED_WITHIN_S, max_size=None, compression=None) as client:
+            for message in said:
+                client.send(message)
+            if end == "cut":
+                client.socket.close()
+                return "cut"
+            if end == "half-closed":
+                client.socket.shutdown(socket.SHUT_WR)
+            else:
+                client.close()
+            while True:
+                client.recv(timeout=ANSWERED_WITHIN_S)
+    except InvalidStatus as refused:
+        return str(refused.response.status_code)
+    except ConnectionClosed as closed:
+        return str(closed.rcvd.code) if closed.rcvd else "closed"
+
+
+def test_messages_that_nobody_described_end_their_connection_alone(served: Served, answers: Answers) -> None:
+    @hypothesis.seed(SEED)
+    @many("messages")
+    @hypothesis.given(messages.SOCKETS, messages.MESSAGES, messages.ENDS)
+    def send(path: str, said: list[str | bytes], end: str) -> None:
+        began = time.monotonic()
+        ended = converse(served, path, said, end)
+        answers.note("messages", ended, time.monotonic() - began)
+        assert ended not in ("1011", "500"), (path, said)
+
+    send()
+    assert served.http.get("/health/live").status_code == 200
     served.assert_nothing_stays()
 
 
