@@ -225,6 +225,11 @@ class SpeechGeneration:
         return self._timeline.at_pause and not self._pending and self._next >= self._timeline.available
 
     @property
+    def catching_up(self) -> CatchingUp:
+        """What leaves frames out; it is to be told of each chunk that is handed over."""
+        return self._catching_up
+
+    @property
     def given(self) -> int:
         """Number of frames that were yielded."""
         return self._given

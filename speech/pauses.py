@@ -9,7 +9,8 @@ from speech.timeline import SpeechTimeline
 
 # Root mean square of a frame, of 32768: -50 dBFS. A room with a headset stays below it, and quiet speech doesn't.
 _QUIET_RMS = 100.0
-_MARGIN_FRAMES = 2
+MARGIN_FRAMES = 2
+"""On either side of a quiet frame: what is said begins and ends more softly than it goes on."""
 
 
 def loudness(heard: NDArray[np.int16]) -> NDArray[np.float32]:
@@ -20,6 +21,6 @@ def loudness(heard: NDArray[np.int16]) -> NDArray[np.float32]:
 
 async def is_quiet(timeline: SpeechTimeline, frame: int) -> bool:
     """Whether nothing is said at a frame and at the two on either side of it, as far as they are available."""
-    first = max(0, frame - _MARGIN_FRAMES)
-    count = min(timeline.available, frame + _MARGIN_FRAMES + 1) - first
+    first = max(0, frame - MARGIN_FRAMES)
+    count = min(timeline.available, frame + MARGIN_FRAMES + 1) - first
     return count > 0 and bool((loudness((await timeline.read(first, count)).heard) < _QUIET_RMS).all())

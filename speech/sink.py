@@ -36,6 +36,10 @@ class SpeechSink(Protocol):
         """
         ...
 
+    def unplayed(self, speech_id: str) -> int:
+        """How many of the frames that were written are not over yet; the one that is shown now counts."""
+        ...
+
     async def end(self, speech_id: str) -> None:
         """Mark the speech as complete: all its frames are written."""
         ...

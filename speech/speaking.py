@@ -197,6 +197,8 @@ class SpeechMaker:
                         await teller.made(chunk, generation.frame_count)
                         starting.made()
                     while starting.started and held:
+                        if generation.catching_up.leaves_out:
+                            generation.catching_up.written(sink.unplayed(teller.speech_id))
                         await _write(sink, held.popleft(), teller)
                     if starting.started and generation.pauses:
                         starting.begin_again()

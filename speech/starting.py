@@ -118,4 +118,6 @@ class Starting:
         )
         now, wait_s = self._clock(), wait_before_start_s(progress)
         self._ready_at = now + wait_s
-        return max(0.0, wait_s - max(0.0, self._due(self._first) - now))
+        # It is shown when its place is reached, but not before it is handed over: what is held until a moment behind
+        # its place is held until that very moment.
+        return 0.0 if self._due(self._first) - now >= wait_s else wait_s

@@ -161,6 +161,10 @@ class ChannelHandle:
         await self._writer.write(speech_id, first, faces, sound, may_pause)
         self._check_alive()
 
+    def unplayed(self, speech_id: str) -> int:
+        """How many of a speech's written frames are not over yet; the one that is shown now counts."""
+        return self._writer.unplayed(speech_id)
+
     async def end(self, speech_id: str) -> None:
         """Says that everything of a speech is written; it plays to its end and the next may be written."""
         frames = self._writer.end(speech_id)

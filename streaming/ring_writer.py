@@ -69,6 +69,12 @@ class RingWriter:
             else:
                 return
 
+    def unplayed(self, speech_id: str) -> int:
+        """Frames of a speech that the channel still has; it lets go of one when it shows the next."""
+        speech = self._speeches.get(speech_id)
+        # Those of earlier speeches are before them in the ring.
+        return 0 if speech is None or speech.cancelled else min(speech.frames, len(self._ring))
+
     def end(self, speech_id: str) -> int | None:
         """Marks a speech as complete and returns its number of frames; None when it is over already."""
         speech = self._speeches.get(speech_id)

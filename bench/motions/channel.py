@@ -81,6 +81,10 @@ class VirtualChannel:
                 await self.ticked()
             self.mixer.available(speech_id, frame + 1)
 
+    def unplayed(self, speech_id: str) -> int:
+        """Frames of a speech that were taken and not shown."""
+        return sum(speech.available - speech.played for speech in self.mixer._all() if speech.id == speech_id)
+
     async def end(self, speech_id: str) -> None:
         """All of a speech is written."""
         for speech in self.mixer._all():

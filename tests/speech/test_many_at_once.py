@@ -4,7 +4,6 @@ Speech makers, generation, urgency and mixer are the product's; the GPUs take a 
 """
 
 import asyncio
-import math
 from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
@@ -23,17 +22,16 @@ from speech.audio.frames import SilentFrames
 from speech.events import SpeechEvent
 from speech.generation import GenerationSettings
 from speech.live import LiveSettings
-from speech.log import LogEnd, SoundFrames, SpeechLog
+from speech.log import LogEnd, SpeechLog
 from speech.pacing import Pace
 from speech.source import SpeechSource
 from speech.speaking import SpeechMaker
 from speech.urgency import UrgentFirst
-from streaming.handle import Reservation
-from streaming.mixer import Mixer
 from tests.support.checkout import ROOT
+from tests.support.mixed_channel import FPS, MixedChannel, QuickLog
 
 TIMES = GpuTimes.of_record(Path(ROOT / "docs" / "benchmarks" / "gpu-h200.json"))
-BATCH, STEPS, FPS = len(TIMES.unet_step_ms), 20, 25
+BATCH, STEPS = len(TIMES.unet_step_ms), 20
 SPEECH_S, WATCHED_S = 5, 14
 SLICE_S = 0.01
 # A step of one chunk of 4, 8 and 16 frames takes 3.10, 3.94 and 5.59 ms on an H200; two of 8 take as long as one of 16.
@@ -107,43 +105,6 @@ class Gpus:
         self._next(model)
 
 
-class QuickLog(SpeechLog):
-    """Read at once: in virtual time no thread is waited for."""
-
-    async def read(self, first: int, count: int) -> SoundFrames:
-        return self.read_now(first, count)
-
-
-class Channel:
-    """Where ChannelHandle stands: the real mixer, at 25 frames/s, with room for 64 faces."""
-
-    def __init__(self) -> None:
-        self.mixer = Mixer(fade_frames=2, linger_frames=4, period=500)
-        self.spoken = 0
-        self._ticked = asyncio.Event()
-
-    async def play(self) -> None:
-        for frame in range(1, FPS * WATCHED_S):
-            await asyncio.sleep(max(0.0, frame / FPS - asyncio.get_running_loop().time()))
-            self.spoken += self.mixer.tick().audio is not None
-            self._ticked.set()
-
-    async def open(self, speech: str, frames: int, lead_s: float, start_after: int) -> Reservation:
-        position = self.mixer.open(speech, frames, math.ceil(lead_s * FPS), start_after)
-        return Reservation(position, self.mixer.position)
-
-    async def write(self, speech: str, first: int, faces: NDArray[Any], sound: object, may_pause: bool = False) -> None:
-        while sum(each.available - each.played for each in self.mixer._all()) + len(faces) > 64:
-            self._ticked.clear()
-            await self._ticked.wait()
-        self.mixer.available(speech, first + len(faces))
-
-    async def end(self, speech: str) -> None:
-        for each in self.mixer._all():
-            if each.id == speech:
-                self.mixer.end(speech, each.available)
-
-
 async def unheard(speech_id: str, event: SpeechEvent) -> None:
     """Nobody keeps account of these speeches."""
 
@@ -154,14 +115,14 @@ def speech(folder: Path) -> SpeechLog:
     return QuickLog(path, LogEnd())
 
 
-async def watched(folder: Path, gpus: int, channels: int, first_speeches_at: Iterable[float]) -> list[Channel]:
+async def watched(folder: Path, gpus: int, channels: int, first_speeches_at: Iterable[float]) -> list[MixedChannel]:
     """The channels after a while, each of which says one speech after another from its moment on."""
     loop, models, log = asyncio.get_running_loop(), Gpus(gpus), speech(folder)
     capacity = Capacity(gpus, BATCH)
     urgent = UrgentFirst(1)
     urgent.resize(2 * capacity.chunks + 1, capacity)  # as the orchestrator does
     avatar: Any = SimpleNamespace(condition=np.zeros((1, 9, 1, 1), np.float16), frame_index=lambda position: 0)
-    everyone = [Channel() for _ in range(channels)]
+    everyone = [MixedChannel() for _ in range(channels)]
 
     async def speak(channel: Any, begins_at: float) -> None:
         maker = SpeechMaker(
@@ -181,7 +142,7 @@ async def watched(folder: Path, gpus: int, channels: int, first_speeches_at: Ite
             await maker.say(task, log, channel)
 
     speakers = [asyncio.create_task(speak(*each)) for each in zip(everyone, first_speeches_at, strict=True)]
-    await asyncio.gather(*(channel.play() for channel in everyone))
+    await asyncio.gather(*(channel.play(WATCHED_S) for channel in everyone))
     for speaker in speakers:
         speaker.cancel()
         with suppress(asyncio.CancelledError):

@@ -1,0 +1,162 @@
+"""A microphone's speech on a machine with two cores: how late it is heard, and how it catches up.
+
+Speech maker, generation, start rule and mixer are the product's; the networks take such a machine's times, in virtual
+time.
+"""
+
+import asyncio
+from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from bench.virtual_loop import in_virtual_time
+from inference.capacity import Capacity
+from speech.audio.frames import SilentFrames
+from speech.events import SpeechEvent
+from speech.generation import GenerationSettings
+from speech.live import LiveSettings
+from speech.log import LogEnd, SoundFrames, as_stored
+from speech.pacing import Pace
+from speech.source import SpeechSource
+from speech.speaking import SpeechMaker
+from speech.urgency import UrgentFirst
+from tests.support.mixed_channel import FPS, MixedChannel, SpokenLog
+
+SPOKEN_S = 30
+WORDS, PAUSE = 60, 20  # frames that are said, and frames of silence behind them
+CHUNK_S = {4: 0.045, 8: 0.07, 16: 0.13}
+SLICE_S = 0.005
+
+
+class Cores:
+    """Where TritonClient stands: a window takes `window_s`, and whatever runs at once shares the cores.
+
+    The networks stand still from `held_from` on for `held_s` seconds.
+    """
+
+    def __init__(self, window_s: float, held_from: float = 0.0, held_s: float = 0.0) -> None:
+        self._window_s = window_s
+        self._held = (held_from, held_from + held_s)
+        self._running = 0
+
+    async def features(self, window: NDArray[Any]) -> NDArray[Any]:
+        await self._work(self._window_s)
+        return np.zeros((len(window) // 320, 5, 384), np.float16)
+
+    async def faces(self, noise: object, condition: object, audio: NDArray[Any], *_: object) -> NDArray[Any]:
+        await self._work(CHUNK_S[len(audio)])
+        return np.zeros((len(audio), 1, 1, 3), np.uint8)
+
+    async def recover(self, error: object) -> bool:
+        return False
+
+    async def _work(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._running += 1
+        while seconds > 1e-9:
+            if self._held[0] <= loop.time() < self._held[1]:
+                await asyncio.sleep(self._held[1] - loop.time())
+            each = min(SLICE_S, seconds)
+            await asyncio.sleep(each * self._running)
+            seconds -= each
+        self._running -= 1
+
+
+def spoken(folder: Path, name: str, pause: int) -> SpokenLog:
+    """Words and pauses by turns; each frame's first sample is its number from 1 on, which viewers hear."""
+    frames = np.arange(SPOKEN_S * FPS)
+    heard = np.full((len(frames), 640), 5000, np.int16)
+    heard[frames % (WORDS + PAUSE) >= WORDS + PAUSE - pause] = 0
+    sound = np.repeat(heard, 3, axis=1)
+    sound[:, 0] = frames + 1
+    path = folder / name
+    path.write_bytes(as_stored(SoundFrames(heard, sound)))
+    return SpokenLog(path, LogEnd())
+
+
+async def unheard(speech_id: str, event: SpeechEvent) -> None:
+    """Nobody keeps account of these speeches."""
+
+
+async def listened(folder: Path, cores: Cores, channels: int, pause: int = PAUSE) -> list[MixedChannel]:
+    """Channels on which all microphones begin at once."""
+    loop, urgent = asyncio.get_running_loop(), UrgentFirst(1)
+    capacity = Capacity(1, 1)
+    urgent.resize(2 * capacity.chunks + 1, capacity)  # as the orchestrator does
+    avatar: Any = SimpleNamespace(condition=np.zeros((1, 9, 1, 1), np.float16), frame_index=lambda position: 0)
+    everyone = [MixedChannel() for _ in range(channels)]
+
+    async def speak(number: int, channel: MixedChannel) -> None:
+        maker = SpeechMaker(
+            cores,
+            avatar,
+            unheard,
+            SilentFrames(0, 2),
+            loop.time,
+            GenerationSettings(),
+            urgent,
+            Pace(),
+            LiveSettings(),
+        )
+        task: Any = SimpleNamespace(id="a", seed=1, steps=1, guidance=1.0, source=SpeechSource.MICROPHONE)
+        await maker.say(task, spoken(folder, f"{number}", pause), channel)
+
+    speakers = [asyncio.create_task(speak(*each)) for each in enumerate(everyone)]
+    await asyncio.gather(*(channel.play(SPOKEN_S + 5) for channel in everyone))
+    for speaker in speakers:
+        speaker.cancel()
+        with suppress(asyncio.CancelledError):
+            await speaker
+    return everyone
+
+
+def heard(channel: MixedChannel) -> list[tuple[float, int]]:
+    """When each frame of the microphone's was shown, and its number; without the silence behind the last one."""
+    return [(at, number - 1) for at, number in channel.heard if number]
+
+
+def lags(channel: MixedChannel) -> list[float]:
+    """Seconds from a frame's first sample to its showing, for each frame that was shown."""
+    return [at - number / FPS for at, number in heard(channel)]
+
+
+def words(channel: MixedChannel) -> list[int]:
+    """The frames that were said and not silent, in the order in which they were heard."""
+    return [number for _, number in heard(channel) if number % (WORDS + PAUSE) < WORDS]
+
+
+ALL_WORDS = [frame for frame in range(SPOKEN_S * FPS) if frame % (WORDS + PAUSE) < WORDS]
+
+
+def test_speech_that_began_late_is_soon_as_early_as_one_that_did_not(tmp_path: Path) -> None:
+    (early,) = in_virtual_time(listened(tmp_path, Cores(0.08), 1))
+    (late,) = in_virtual_time(listened(tmp_path, Cores(0.08, held_s=2.0), 1))
+    assert lags(early)[0] < 0.9 and lags(late)[0] > 1.8
+    assert lags(late)[-1] < lags(early)[-1] + 0.1
+    assert words(early) == words(late) == ALL_WORDS, "no word is shortened"
+    assert late.mixer.counters.late_frames == early.mixer.counters.late_frames == 0
+
+
+def test_speech_that_the_models_held_up_catches_up_in_its_pauses(tmp_path: Path) -> None:
+    (channel,) = in_virtual_time(listened(tmp_path, Cores(0.08, held_from=10.0, held_s=1.5), 1))
+    at = [number for _, number in heard(channel)].index(13 * FPS)
+    assert lags(channel)[at] > lags(channel)[100] + 1.0
+    assert lags(channel)[-1] < lags(channel)[100] + 0.1
+    assert words(channel) == ALL_WORDS
+
+
+def test_speech_without_pauses_stays_as_late_as_it_is(tmp_path: Path) -> None:
+    (channel,) = in_virtual_time(listened(tmp_path, Cores(0.08, held_s=2.0), 1, pause=0))
+    assert [number for _, number in heard(channel)] == list(range(SPOKEN_S * FPS))
+    assert lags(channel)[-1] == pytest.approx(lags(channel)[0])
+
+
+def test_two_microphones_at_once_wait_for_no_frame(tmp_path: Path) -> None:
+    for channel in in_virtual_time(listened(tmp_path, Cores(0.08), 2)):
+        assert channel.mixer.counters.late_frames == 0
+        assert words(channel) == ALL_WORDS
