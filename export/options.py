@@ -74,6 +74,15 @@ class ExportOptions:
         return Dtype(str(preferred_dtype()).removeprefix("torch."))
 
 
+def whisper_dtype(on_gpu: bool, dtype: Dtype) -> Dtype:
+    """The dtype in which Whisper multiplies, where the UNet and the VAE compute in `dtype`.
+
+    On a CPU a window takes most of the time to a speech's first frame, and bfloat16 halves it; on a GPU Whisper is
+    small. Its weights and hidden states are float32 everywhere: OpenAI's layer norms fail with weights of another type.
+    """
+    return dtype if dtype is Dtype.BFLOAT16 and not on_gpu else Dtype.FLOAT32
+
+
 def resolve_options(
     *,
     device: str,

@@ -10,6 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from export.options import Dtype, whisper_dtype
 from latentsync.checkpoint import Checkpoint
 from latentsync.contract import CONTRACT
 from latentsync.denoising import PlainPredictor, Predictor, Solver, denoise
@@ -107,7 +108,13 @@ def stages(
         from_noise, decode = denoised(dtype, exported), decoder(dtype, exported)
         return lambda *chunk: decode(from_noise(*chunk).flatten(0, 1))
 
-    yield Stage("whisper", lambda dtype, _: checkpoint.load_whisper(where, dtype), (speech.to(device),), torch.float32)
+    products = whisper_dtype(device.type == "cuda", Dtype(str(dtype).removeprefix("torch.")))
+    yield Stage(
+        "whisper",
+        lambda dtype, _: checkpoint.load_whisper(where, dtype),
+        (speech.to(device),),
+        getattr(torch, products.value),
+    )
     yield Stage(
         "vae_encoder", lambda dtype, _: _Encoder(checkpoint.load_vae(where, dtype)), (pictures.to(device),), dtype
     )

@@ -13,7 +13,7 @@ from string import Template
 from typing import TYPE_CHECKING
 
 from export.layout import CHECKPOINT, GRAPHS, PARITY, RECORD, WEIGHTS, ExportError, checkpoint_files, template_sources
-from export.options import AUTO_ENGINE, Device, Dtype, ExportOptions, resolve_options
+from export.options import AUTO_ENGINE, Device, Dtype, ExportOptions, resolve_options, whisper_dtype
 from export.record import exported_from, is_current, is_of_this_version, read_record, record_of
 from export.replacing import replace_folder
 from latentsync.contract import CONTRACT, CONTRACT_FILE, ServedContract
@@ -197,8 +197,7 @@ def _template_values(served: ServedContract, options: ExportOptions, dtype: Dtyp
         "inputs_on_cpu": "no" if on_gpu else "yes",
         "unet_dtype": dtype.value,
         "vae_dtype": dtype.value,
-        # OpenAI's layer norms compute in float32 and fail with weights of another type; the model is small.
-        "whisper_dtype": Dtype.FLOAT32.value,
+        "whisper_dtype": whisper_dtype(options.on_gpu, dtype).value,
         "unet_batch": options.unet_batch,
         "vae_decoder_batch": options.unet_batch,
         "vae_encoder_batch": _encoder_batch(served.resolution),

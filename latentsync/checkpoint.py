@@ -132,7 +132,10 @@ class Checkpoint:
         return vae.to(device)
 
     def load_whisper(self, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> AudioEncoder:
-        """Loads Whisper's encoder, in float32 unless told; raises CheckpointError for a missing or unfitting file."""
+        """Loads Whisper's encoder in float32, which multiplies in `dtype` where that is given.
+
+        Raises CheckpointError for a missing or unfitting file.
+        """
         import torch
 
         from latentsync.whisper import AudioEncoder, WhisperConfig
@@ -141,8 +144,9 @@ class Checkpoint:
         state = _read_tensors(path)
         sizes = {key: value for key, value in self.whisper.items() if key != "path"}
         _require_whisper(path, state, WhisperConfig(**sizes))
-        encoder = _built(path, lambda: AudioEncoder.from_state_dict(state, WhisperConfig(**sizes)))
-        return encoder.to(device, dtype or torch.float32)
+        products = dtype or torch.float32
+        encoder = _built(path, lambda: AudioEncoder.from_state_dict(state, WhisperConfig(**sizes), products))
+        return encoder.to(device)
 
 
 def _resolution(folder: Path, values: Mapping[str, Any]) -> int:

@@ -61,6 +61,27 @@ def test_a_window_of_short_speech_matches_the_original(shared: Path, encoder: Au
 
 
 @torch.inference_mode()
+def test_features_of_speech_are_those_of_the_whole_window_though_fewer_are_made(encoder: AudioEncoder) -> None:
+    window = torch.full((1, 15 * CONTRACT.sample_rate_hz), float("nan"))
+    window[0, : 3 * CONTRACT.sample_rate_hz] = 0.1 * torch.randn(3 * CONTRACT.sample_rate_hz)
+    mel = F.pad(encoder._mel(window[0, : 3 * CONTRACT.sample_rate_hz]), (0, 1200))
+    features, whole = encoder(window)[0], encoder.encode_mel(mel[None])[0]
+    assert torch.equal(features[:150], whole[:150])
+    assert torch.equal(features[:, :4], whole[:, :4]), "only the last block may be cut short"
+    assert not features[150:, 4].any() and whole[150:, 4].any()
+
+
+@torch.inference_mode()
+def test_products_in_bfloat16_change_features_little(shared: Path, encoder: AudioEncoder) -> None:
+    windows, counts = split_windows(pcm_of(shared / "media" / "speech_zh_4s.wav"))
+    short = AudioEncoder(encoder.config, torch.bfloat16)
+    short.load_state_dict(encoder.state_dict())
+    features = encoder(torch.from_numpy(windows))[0, : counts[0]]
+    difference = short.eval()(torch.from_numpy(windows))[0, : counts[0]] - features
+    assert 0 < difference.square().mean().sqrt() < 0.02 * features.square().mean().sqrt()
+
+
+@torch.inference_mode()
 def test_windows_of_long_speech_differ_from_the_original_at_their_seam_only(
     shared: Path, encoder: AudioEncoder
 ) -> None:
