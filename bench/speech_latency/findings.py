@@ -27,6 +27,7 @@ _STAGES = (
     "encoded",
 )
 _LATE_S = 1.0
+_SETTLED_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,8 @@ class FirstSounds:
 class Microphones:
     """Speech at the pace of a microphone for some minutes: from a spoken sample to its frame at the encoder.
 
-    `drift_ms` is the slope of a line through that time over the run. Marks that weren't heard are `unheard`.
+    `drift_ms` is the slope of a line through that time over the run; of one of more than 20 s without the
+    first ten, in which a speech that began late catches up. Marks that weren't heard are `unheard`.
     """
 
     channels: int
@@ -145,7 +147,7 @@ def microphones(
     load_average: float,
 ) -> Microphones:
     """What is to say of microphones that spoke at once; `path_s` is the time from the encoder to the viewer."""
-    lags = {said.channel: _lags(said, heard[said.channel]) for said in speeches}
+    lags = {said.channel: _lags(said, heard[said.channel], marks) for said in speeches}
     taken = {name: lag - path_s for name, (_, lag) in lags.items()}
     return Microphones(
         channels=len(speeches),
@@ -167,17 +169,23 @@ def path_to_viewer_s(speeches: Sequence[Said], heard: Heard) -> float:
     return float(np.median(paths)) if paths else 0.0
 
 
-def _lags(said: Said, heard: Heard) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _lags(said: Said, heard: Heard, marks: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """When each mark was spoken, counted from the first, and how much later its frame arrived at the viewer."""
     arrived, frames = heard.of_speech(said)
     if not len(arrived):
         return np.zeros(0), np.zeros(0)
-    # By the frames' numbers, in case one wasn't found: they move on with the marks, a second each.
-    number = np.round((frames - frames[0]) / (25 * EVERY_S))
+    number = np.arange(len(frames), dtype=np.float64)
+    if len(frames) != marks:
+        # Some weren't found. The frames' numbers move on with the marks, a second each, but for what was late between
+        # two of them or left out.
+        number[1:] = np.cumsum(np.maximum(1, np.round(np.diff(frames) / (25 * EVERY_S))))
     return number * EVERY_S, arrived - (said.asked_at + number * EVERY_S)
 
 
 def _drift_ms(spoken_s: NDArray[np.float64], lag_s: NDArray[np.float64]) -> float | None:
+    if len(spoken_s) and spoken_s[-1] > 2 * _SETTLED_S:
+        settled = spoken_s >= _SETTLED_S
+        spoken_s, lag_s = spoken_s[settled], lag_s[settled]
     if len(spoken_s) < 3:
         return None
     return round(float(1000 * np.polyfit(spoken_s, lag_s, 1)[0] * (spoken_s[-1] - spoken_s[0])), 2)

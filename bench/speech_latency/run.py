@@ -20,7 +20,7 @@ from bench.load.live import LiveServer, demo_server, free_ports
 from bench.machine import this_machine
 from bench.speech_latency.clients import Said, SpeechClient
 from bench.speech_latency.findings import FirstSounds, Heard, first_sounds, microphones, path_to_viewer_s
-from bench.speech_latency.marks import EVERY_S, marked
+from bench.speech_latency.marks import EVERY_S, marked, with_pauses
 from bench.speech_latency.plan import LatencyPlan, Way
 from bench.speech_latency.record import LatencyRecord, criteria
 from bench.stream.receiver import Receiver
@@ -110,7 +110,7 @@ class _Run:
     async def microphones(self, server: LiveServer, channels: tuple[str, ...]) -> None:
         """Live speech on all of these channels at once."""
         self._report(f"{len(channels)} microphone(s) for {self._plan.minutes:g} min …")
-        before, speech = await _counters(server, channels), self._speech(60 * self._plan.minutes)
+        before, speech = await _counters(server, channels), self._speech(60 * self._plan.minutes, pauses=True)
         clients = [SpeechClient(server.url, channel) for channel in channels]
         said = await asyncio.gather(*(client.microphone(speech) for client in clients))
         self._paced.append((list(said), await _since(server, before, channels), os.getloadavg()[0]))
@@ -147,9 +147,10 @@ class _Run:
             criteria=criteria(machine, first, paced),
         )
 
-    def _speech(self, seconds: float) -> NDArray[np.int16]:
+    def _speech(self, seconds: float, pauses: bool = False) -> NDArray[np.int16]:
         if self._recording is None:
-            return marked(voice(seconds, seed=1))
+            said = voice(seconds, seed=1)
+            return marked(with_pauses(said) if pauses else said)
         return marked(np.resize(self._recording, round(seconds * SAMPLE_RATE_HZ)))
 
 

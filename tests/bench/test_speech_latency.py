@@ -10,7 +10,7 @@ import pytest
 from bench.machine import Machine
 from bench.speech_latency.clients import Said
 from bench.speech_latency.findings import Heard, Spread, first_sounds, microphones, path_to_viewer_s
-from bench.speech_latency.marks import CHIRP, find_marks, marked
+from bench.speech_latency.marks import CHIRP, find_marks, marked, with_pauses
 from bench.speech_latency.record import criteria
 from bench.stream.reading import Sound
 from bench.stream.receiver import Part
@@ -55,9 +55,17 @@ def test_marks_are_found_to_less_than_a_millisecond_and_speech_is_none() -> None
 
 
 def test_mark_on_the_border_of_two_blocks_is_found_once() -> None:
-    samples = np.zeros(48_000 * 21, np.int16)
-    samples[48_000 * 20 - 300 :][: len(CHIRP)] = CHIRP
-    np.testing.assert_allclose(find_marks(Sound(0.0, samples)), [20 - 300 / 48_000], atol=0.0005)
+    for before in (300, 0, -2):
+        samples = np.zeros(48_000 * 21, np.int16)
+        samples[48_000 * 20 - before :][: len(CHIRP)] = CHIRP
+        np.testing.assert_allclose(find_marks(Sound(0.0, samples)), [20 - before / 48_000], atol=0.0005)
+
+
+def test_pauses_are_silent_and_hold_no_mark() -> None:
+    speech = marked(with_pauses(voice(9, seed=3)))
+    quiet = [second for second in np.arange(0, 9, 0.1) if not speech[round(second * 48_000) :][:4_800].any()]
+    np.testing.assert_allclose(quiet, [*np.arange(3.2, 3.85, 0.1), *np.arange(7.2, 7.85, 0.1)])
+    assert len(find_marks(Sound(0.0, speech))) == 9
 
 
 def test_spoken_samples_are_followed_to_their_frames_at_the_viewer(tmp_path: Path) -> None:
@@ -81,6 +89,13 @@ def test_marks_that_nobody_heard_and_a_slope_are_told() -> None:
     heard = Heard(arrived, np.array([25, 50, 100]))
     found = microphones([said(1.0, 0.5, 3.6)], {"main": heard}, 4, 0.0, ON_TIME, 0.07, 1.0)
     assert found.unheard == 1 and found.drift_ms["main"] == pytest.approx(30, abs=0.1)
+
+
+def test_marks_are_counted_in_their_order_however_late_one_is_behind_another() -> None:
+    arrived = np.array([1.5, 2.5, 4.2, 5.2])  # 0.7 s later from the third on
+    heard = Heard(arrived, np.array([25, 50, 93, 118]))
+    found = microphones([said(1.0, 0.5, 5)], {"main": heard}, 4, 0.0, ON_TIME, 0.07, 1.0)
+    assert found.series_ms["main"] == pytest.approx([500, 500, 1200, 1200])
 
 
 def test_goals_are_those_of_the_machine_and_late_frames_break_them() -> None:
