@@ -107,6 +107,9 @@ class _Surface:
     quads: IntArray
     uvs: FloatArray
     part: Part
+    blink: str | None = None
+    """The face unit that moves it `forward` beside what the mesh says."""
+    forward: float = 0.0
 
 
 def _surface(mesh: makehuman.BaseMesh, positions: FloatArray, group: str) -> _Surface:
@@ -145,7 +148,8 @@ class HeadBuilder:
         positions = self._placed(SHAPE)
         self._surfaces = [_surface(self._base, positions, group) for group in GROUPS]
         for strip in lashes.grow(self._base, positions, np.random.default_rng(seed)):
-            self._surfaces.append(_Surface(strip.operator, strip.quads, strip.uvs, Part.LASH))
+            surface = _Surface(strip.operator, strip.quads, strip.uvs, Part.LASH, strip.blink, strip.forward)
+            self._surfaces.append(surface)
 
     def build(self, shape: Mapping[str, float] = SHAPE) -> HeadMesh:
         """The head with these targets of MakeHuman at these strengths; without any, the presenter's."""
@@ -181,6 +185,9 @@ def _join(surfaces: Sequence[_Surface], positions: FloatArray) -> HeadMesh:
         offsets = np.zeros_like(positions)
         offsets[target.vertices] = target.offsets
         units[name] = np.asarray(operator @ offsets, np.float32)
+    for surface, start, end in zip(surfaces, starts, starts[1:], strict=False):
+        if surface.blink is not None:
+            units[surface.blink][start:end, 2] += surface.forward
     local = rest.copy()
     eyes = []
     centres = []

@@ -17,34 +17,47 @@ IntArray = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class LashStyle:
-    """Number of hairs of a lid, half their width as a share of the lid, and their length as a share of the strip's."""
+    """Number of hairs of a lid, half their width as a share of the lid, and their length as a share of the strip's.
+
+    `forward` is how far a closed lid moves them towards the viewer, in decimetres.
+    """
 
     count: int
     half_width: float
     length: float
+    forward: float
 
 
-UPPER = LashStyle(count=90, half_width=0.0065, length=1.0)
-LOWER = LashStyle(count=46, half_width=0.0038, length=0.55)
+# MakeHuman's blink leaves the roots of the upper lashes under the lower lid and lets the lower ones through the upper
+# lid, which together look like a crack between the lids.
+UPPER = LashStyle(count=90, half_width=0.0065, length=1.0, forward=0.03)
+LOWER = LashStyle(count=46, half_width=0.0038, length=0.55, forward=-0.05)
 
 
 @dataclass(frozen=True)
 class LashStrip:
-    """Hairs of one lid: rows over the base mesh's vertices, faces, and (place along the lid, root-to-tip) as uvs."""
+    """Hairs of one lid: rows over the base mesh's vertices, faces, and (place along the lid, root-to-tip) as uvs.
+
+    The face unit `blink` at full strength also moves them `forward`.
+    """
 
     operator: sparse.csr_matrix
     quads: IntArray
     uvs: FloatArray
+    blink: str
+    forward: float
 
 
 def grow(mesh: BaseMesh, positions: FloatArray, rng: np.random.Generator) -> Iterator[LashStrip]:
     """Hairs for the four lids."""
-    for side in "lr":
-        yield _strip(mesh, positions, f"helper-{side}-eyelashes-2", UPPER, rng)
-        yield _strip(mesh, positions, f"helper-{side}-eyelashes-1", LOWER, rng)
+    for side, blink in (("l", "eyeBlinkLeft"), ("r", "eyeBlinkRight")):
+        yield _strip(mesh, positions, f"helper-{side}-eyelashes-2", blink, UPPER, rng)
+        yield _strip(mesh, positions, f"helper-{side}-eyelashes-1", blink, LOWER, rng)
 
 
-def _strip(mesh: BaseMesh, positions: FloatArray, group: str, style: LashStyle, rng: np.random.Generator) -> LashStrip:
+def _strip(
+    mesh: BaseMesh, positions: FloatArray, group: str, blink: str, style: LashStyle, rng: np.random.Generator
+) -> LashStrip:
     count = style.count
     grid = _grid(mesh.quads[group], positions)
     along = np.linspace(0.02, 0.985, count) + rng.uniform(-0.005, 0.005, count)
@@ -60,7 +73,7 @@ def _strip(mesh: BaseMesh, positions: FloatArray, group: str, style: LashStyle, 
     quads = np.stack([index[:, :-1, 0], index[:, :-1, 1], index[:, 1:, 1], index[:, 1:, 0]], axis=-1).reshape(-1, 4)
     root_to_tip = np.broadcast_to(steps[None, :, None], (count, 4, 2))
     uvs = np.stack([places[..., 0], root_to_tip], axis=-1).reshape(-1, 2).astype(np.float32)
-    return LashStrip(operator, quads, uvs)
+    return LashStrip(operator, quads, uvs, blink, style.forward)
 
 
 def _grid(quads: IntArray, positions: FloatArray) -> IntArray:
