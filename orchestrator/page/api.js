@@ -2,8 +2,9 @@
 
 import { t } from "./i18n.js";
 import { request } from "./key.js";
+import { problem } from "./problem.js";
 
-const SCOPES = ["view", "speak", "administer"];
+const SCOPES = ["watch", "view", "speak", "administer"];
 
 // Whether a key of `scope` may do what `wanted` names.
 export function may(scope, wanted) {
@@ -23,9 +24,8 @@ export async function ask(url, method = "GET", body = undefined) {
   } catch {
     throw new Error(t("no_answer"));
   }
-  const answer = await response.json().catch(() => null);
-  if (!response.ok) throw new Error(answer?.error?.message ?? t("answered", { status: response.status }));
-  return answer;
+  if (!response.ok) throw new Error(await problem(response));
+  return response.json().catch(() => null);
 }
 
 export function channelUrl(name) {

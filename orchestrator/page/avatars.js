@@ -5,6 +5,7 @@ import { confirmed, field, form, open } from "./dialog.js";
 import { copy, keep, make, pill, tell } from "./dom.js";
 import { Events } from "./events.js";
 import { named, t } from "./i18n.js";
+import { worded } from "./problem.js";
 import { AvatarUpload } from "./upload.js";
 
 const TONES = { queued: "", preparing: "busy", done: "good", failed: "bad", cancelled: "" };
@@ -71,7 +72,7 @@ export class Avatars {
     item.querySelector("progress").value = task.progress;
     item.querySelector("progress").setAttribute("aria-label", task.avatar);
     const step = task.step && task.state === "preparing" ? `${named("prep_step", task.step)} · ${Math.round(100 * task.progress)} %` : "";
-    item.querySelector(".detail").textContent = task.error?.message ?? [step, task.warning].filter(Boolean).join(" · ");
+    item.querySelector(".detail").textContent = task.error ? worded(task.error) : [step, task.warning].filter(Boolean).join(" · ");
     const cancel = item.querySelector(".cross");
     cancel.hidden = !this.administers || FINAL.includes(task.state);
     cancel.setAttribute("aria-label", t("cancel_prep", { name: task.avatar }));

@@ -2,6 +2,7 @@
 // and that ends after some hours, or when the key is removed.
 
 import { t } from "./i18n.js";
+import { worded } from "./problem.js";
 
 const element = (id) => document.getElementById(id);
 
@@ -60,7 +61,7 @@ async function begin(key) {
   try {
     const response = await fetch("/v1/session", { method: "POST", body: JSON.stringify({ key }) });
     const answer = await response.json();
-    return response.ok ? { session: answer } : { reason: answer.error.message };
+    return response.ok ? { session: answer } : { reason: worded(answer.error) };
   } catch {
     return { reason: t("no_answer") };
   }

@@ -2,6 +2,7 @@
 
 import { t } from "./i18n.js";
 import { request } from "./key.js";
+import { problem } from "./problem.js";
 
 export class Sayer {
   // `say(message)` shows a line to the person; null takes it away.
@@ -41,8 +42,7 @@ export class Sayer {
       const headers = { "Content-Type": "application/json" };
       const response = await request(`${this.channelUrl}/say`, { method: "POST", headers, body: JSON.stringify(body) });
       if (response.ok) return null;
-      const answer = await response.json().catch(() => null);
-      return this.quality.worded(answer?.error?.message ?? t("answered", { status: response.status }));
+      return this.quality.worded(await problem(response));
     } catch {
       return t("no_answer");
     }

@@ -2,6 +2,7 @@
 
 import { t } from "./i18n.js";
 import { request } from "./key.js";
+import { problem } from "./problem.js";
 
 // Refusals of one file; after any other the next file would be refused too.
 const OF_THIS_FILE = [413, 422];
@@ -62,8 +63,7 @@ export class Speaker {
     try {
       const response = await request("/v1/tasks", { method: "POST", body: form });
       if (response.ok) return null;
-      const answer = await response.json().catch(() => null);
-      const message = this.quality.worded(answer?.error?.message ?? t("answered", { status: response.status }));
+      const message = this.quality.worded(await problem(response));
       return { message, ofThisFile: OF_THIS_FILE.includes(response.status) };
     } catch {
       return { message: t("no_answer"), ofThisFile: false };

@@ -3,6 +3,7 @@
 import { t } from "./i18n.js";
 import { request } from "./key.js";
 import { Microphone, RATE_HZ } from "./microphone.js";
+import { problem } from "./problem.js";
 
 const MOST_WAITING_BYTES = 3_000_000;  // half a minute, which the server did not read
 
@@ -117,7 +118,7 @@ export class Talker {
   async #refusal() {
     try {
       const response = await request(this.channelUrl, { cache: "no-store" });  // asks for the key where it is missing
-      if (!response.ok) return (await response.json()).error.message;
+      if (!response.ok) return problem(response);
       return t("talk_refused");
     } catch {
       return t("no_answer");

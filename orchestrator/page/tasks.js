@@ -2,6 +2,7 @@
 
 import { copy } from "./dom.js";
 import { named, t } from "./i18n.js";
+import { worded } from "./problem.js";
 
 const FINAL = new Set(["done", "failed", "cancelled"]);
 
@@ -42,7 +43,7 @@ export class TaskList {
 }
 
 function detail(task, withChannel) {
-  if (task.error) return withChannel ? `${task.channel} · ${task.error.message}` : task.error.message;
+  if (task.error) return withChannel ? `${task.channel} · ${worded(task.error)}` : worded(task.error);
   const { first_frame: firstFrame } = task.timings_s;
   const parts = withChannel ? [task.channel] : [];
   parts.push(task.duration_s === null ? t("still_arriving") : t("seconds", { seconds: task.duration_s.toFixed(1) }));

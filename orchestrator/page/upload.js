@@ -4,6 +4,7 @@ import { ask } from "./api.js";
 import { tell } from "./dom.js";
 import { t } from "./i18n.js";
 import { letIn } from "./key.js";
+import { reasonOf } from "./problem.js";
 
 const OPTIONAL = ["max_height", "loop", "face"];
 
@@ -91,7 +92,7 @@ export class AvatarUpload {
     return new Promise((resolve, reject) => {
       request.onload = () => {
         if (request.status === 202) resolve(request.response);
-        else reject(new Error(request.response?.error?.message ?? t("answered", { status: request.status })));
+        else reject(new Error(reasonOf(request.response, request.status)));
       };
       request.onerror = () => reject(new Error(t("no_answer")));
       request.onabort = () => reject(new Error(t("upload_stopped")));

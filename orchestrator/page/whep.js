@@ -2,6 +2,7 @@
 
 import { t } from "./i18n.js";
 import { request } from "./key.js";
+import { reasonOf } from "./problem.js";
 
 const LOOK_MS = 50;
 const STALLED_MS = 4000;     // a stream without a new picture for so long is dead
@@ -96,7 +97,7 @@ export class WhepViewer {
       throw new StepFailed("offer", t("no_offer_answer"));
     }
     const text = await response.text();
-    if (response.status !== 201) throw new StepFailed("offer", refusal(text) ?? t("answered", { status: response.status }));
+    if (response.status !== 201) throw new StepFailed("offer", refusal(text, response.status));
     this.session = response.headers.get("Location");
     return text;
   }
@@ -135,11 +136,11 @@ export function iceServers(links) {
   return [...links.matchAll(pattern)].map(([, urls, username, credential]) => (username ? { urls, username, credential } : { urls }));
 }
 
-function refusal(text) {
+function refusal(text, status) {
   try {
-    return JSON.parse(text).error.message;
+    return reasonOf(JSON.parse(text), status);
   } catch {
-    return null;
+    return t("answered", { status });
   }
 }
 
