@@ -21,10 +21,14 @@ class NoKeys(RuntimeError):
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks: a key's name, or the address where no key is needed or none is known; `scope` None may do nothing."""
+    """Who asks: a key's name, or the address where no key is needed or none is known; `scope` None may do nothing.
+
+    `channel` is the only one that the caller may watch, None where that is any.
+    """
 
     name: str
     scope: Scope | None
+    channel: str | None = None
 
 
 class Gate:
@@ -48,7 +52,11 @@ class Gate:
         if not self.required:
             return Caller(_network(address), Scope.ADMINISTER)
         key = self._known(lambda: self._key(secret, session))
-        return Caller(_network(address), None) if key is None else Caller(f"key {key.name}", key.scope)
+        if key is None:
+            return Caller(_network(address), None)
+        # Everybody can read the key of a frame, so one of its viewers must not take the share of all others.
+        of_one = f" at {_network(address)}" if key.scope is Scope.WATCH else ""
+        return Caller(f"key {key.name}{of_one}", key.scope, key.channel)
 
     def begin_session(self, secret: str) -> str | None:
         """A token that stands for the key until `end_session`, for some hours at most; None without such a key."""

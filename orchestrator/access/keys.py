@@ -30,6 +30,7 @@ class KeyFileError(RuntimeError):
 class Scope(StrEnum):
     """What a key allows; each one includes those before it."""
 
+    WATCH = "watch"
     VIEW = "view"
     SPEAK = "speak"
     ADMINISTER = "administer"
@@ -42,12 +43,13 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True)
 class ApiKey:
-    """A key as it is kept: never the key itself."""
+    """A key as it is kept: never the key itself. One that may watch can be for a single channel."""
 
     name: str
     scope: Scope
     sha256: str
     created_at: str
+    channel: str | None = None
 
 
 class KeyFile:
@@ -76,16 +78,18 @@ class KeyFile:
         self._refresh()
         return sorted(self._by_hash.values(), key=lambda key: key.name)
 
-    def add(self, name: str, scope: Scope) -> str:
+    def add(self, name: str, scope: Scope, channel: str | None = None) -> str:
         """Makes a key and returns it, which nothing can do again; raises KeyFileError."""
         if not _NAME.fullmatch(name):
             raise KeyFileError(f"the name is {name!r:.40} and must be 1 to 32 of a-z, 0-9, - and _")
+        if channel is not None and scope is not Scope.WATCH:
+            raise KeyFileError(f"a key that may {scope.value} is for all channels; only one that may watch is for one")
         secret = KEY_PREFIX + secrets.token_urlsafe(_SECRET_BYTES)
         with self._changing():
             if any(key.name == name for key in self.all()):
                 raise KeyFileError(f"there is a key {name!r}: remove it first, or choose another name")
             now = datetime.now(UTC).isoformat(timespec="seconds")
-            self._save([*self.all(), ApiKey(name, scope, _hashed(secret), now)])
+            self._save([*self.all(), ApiKey(name, scope, _hashed(secret), now, channel)])
         return secret
 
     def remove(self, name: str) -> None:
@@ -134,7 +138,9 @@ def _read(path: Path) -> list[ApiKey]:
         if content["version"] != _VERSION:
             raise KeyFileError(f"{path} has version {content['version']}, this server reads {_VERSION}: move it away")
         return [
-            ApiKey(str(key["name"]), Scope(key["scope"]), str(key["sha256"]), str(key["created_at"]))
+            ApiKey(
+                str(key["name"]), Scope(key["scope"]), str(key["sha256"]), str(key["created_at"]), key.get("channel")
+            )
             for key in content["keys"]
         ]
     except OSError as error:

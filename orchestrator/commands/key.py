@@ -15,7 +15,10 @@ key_app = typer.Typer(help="API keys: make, list and remove them; a running serv
 @key_app.command("add", epilog="Example: latentsync-realtime key add prometheus --scope view > metrics_key")
 def add(
     name: Annotated[str, typer.Argument(help="Whose key it is: a-z, 0-9, - and _.")],
-    scope: Annotated[str, typer.Option(help="view, speak or administer; each includes those before it.")] = "speak",
+    scope: Annotated[
+        str, typer.Option(help="watch, view, speak or administer; each includes those before it.")
+    ] = "speak",
+    channel: Annotated[str | None, typer.Option(help="The only channel that the key may watch.")] = None,
     data_dir: DataDir = None,
 ) -> None:
     """Make a key and print it, this once: only its hash is kept."""
@@ -25,9 +28,9 @@ def add(
     try:
         allowed = Scope(scope)
     except ValueError:
-        fail(f"--scope is {scope!r} and must be view, speak or administer")
+        fail(f"--scope is {scope!r} and must be watch, view, speak or administer")
     with errors_as_sentences():
-        secret = KeyFile(settings.keys_path).add(name, allowed)
+        secret = KeyFile(settings.keys_path).add(name, allowed, channel)
     typer.echo(secret)
     typer.echo("Keep it: it can't be shown again.", err=True)
 
@@ -40,7 +43,8 @@ def list_keys(data_dir: DataDir = None) -> None:
 
     with errors_as_sentences():
         for key in KeyFile(settings.keys_path).all():
-            typer.echo(f"{key.name}\t{key.scope.value}\t{key.created_at}")
+            scope = key.scope.value if key.channel is None else f"{key.scope.value} {key.channel}"
+            typer.echo(f"{key.name}\t{scope}\t{key.created_at}")
 
 
 @key_app.command("remove")

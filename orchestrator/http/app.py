@@ -32,6 +32,7 @@ from orchestrator.http import (
     speech_socket,
     target_routes,
     task_routes,
+    watch_key_routes,
     whep_routes,
 )
 from orchestrator.http.agents import routes as agents
@@ -54,9 +55,9 @@ def _view(path: str, endpoint: Endpoint) -> Route:
     return Route(path, guarded(endpoint, Scope.VIEW))
 
 
-def _watch(path: str, endpoint: Endpoint, method: str) -> Route:
-    """What a viewer changes is its own session."""
-    return Route(path, guarded(endpoint, Scope.VIEW), methods=[method])
+def _watch(path: str, endpoint: Endpoint, method: str = "GET") -> Route:
+    """The stream alone; what a viewer changes is its own session."""
+    return Route(path, guarded(endpoint, Scope.WATCH), methods=[method])
 
 
 def _speak(path: str, endpoint: Endpoint, method: str) -> Route:
@@ -98,10 +99,13 @@ ROUTES = [
     _live("/v1/channels/{channel_id}/speech", "PUT"),
     _live("/v1/channels/{channel_id}/speech", "POST"),
     Route("/v1/channels/{channel_id}/say", guarded_live(say.say, Scope.SPEAK), methods=["POST"]),
+    _administer("/v1/channels/{channel_id}/keys", watch_key_routes.list_keys, "GET"),
+    _administer("/v1/channels/{channel_id}/keys", watch_key_routes.add, "POST"),
+    _administer("/v1/channels/{channel_id}/keys/{name}", watch_key_routes.remove, "DELETE"),
     _administer("/v1/channels/{channel_id}/targets", target_routes.add_target, "POST"),
     _administer("/v1/channels/{channel_id}/targets/{number}", target_routes.remove_target, "DELETE"),
     _view("/v1/channels/{channel_id}/qr.svg", link_routes.channel_qr),
-    _view("/v1/channels/{channel_id}/preview.mp4", channel_routes.preview),
+    _watch("/v1/channels/{channel_id}/preview.mp4", channel_routes.preview),
     _open("/v1/channels/{channel_id}/whep", whep_routes.whep_options, "OPTIONS"),
     _watch("/v1/channels/{channel_id}/whep", whep_routes.whep_begin, "POST"),
     _open("/v1/channels/{channel_id}/whep/{session_id}", whep_routes.whep_session_options, "OPTIONS"),

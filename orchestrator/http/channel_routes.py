@@ -154,7 +154,11 @@ class _Preview(StreamingResponse):
     def __init__(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, channel: Channel, orchestrator: Orchestrator
     ) -> None:
-        super().__init__(_relayed(reader, orchestrator), media_type="video/mp4", headers={"Cache-Control": "no-store"})
+        # A player must know the codecs before the first byte, and may have a key that sees nothing else of the channel.
+        status = channel.view.status
+        codecs = f'; codecs="{status.preview_codecs}"' if status and status.preview_codecs else ""
+        headers = {"Cache-Control": "no-store", "Content-Type": f"video/mp4{codecs}"}
+        super().__init__(_relayed(reader, orchestrator), headers=headers)
         self._writer = writer
         self._channel = channel
 

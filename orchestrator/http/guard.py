@@ -132,6 +132,9 @@ def _admit(connection: HTTPConnection, scope: Scope | None) -> Caller:
     if not caller.scope.allows(scope):
         message = f"This key may {caller.scope.value}, and this needs one that may {scope.value}."
         raise ApiError(HTTPStatus.FORBIDDEN, "scope_missing", message)
+    if caller.channel is not None and connection.path_params.get("channel_id") != caller.channel:
+        message = f"This key may watch channel {caller.channel!r} alone."
+        raise ApiError(HTTPStatus.FORBIDDEN, "other_channel", message)
     return caller
 
 

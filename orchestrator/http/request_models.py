@@ -210,3 +210,9 @@ class KeyBody(BaseModel):
     """The API key that a session is to stand for."""
 
     key: str
+
+
+class NewWatchKey(BaseModel):
+    """What a key is called that may watch one channel: 1 to 32 of a-z, 0-9, - and _."""
+
+    name: str

@@ -179,11 +179,36 @@ class SpeechLimitsJson(TypedDict):
 
 
 class SessionJson(TypedDict):
-    """Whether a key is needed, and what the one that was sent allows; `speech` is null where it allows nothing."""
+    """Whether a key is needed, and what the one that was sent allows; `speech` is null where it allows nothing.
+
+    `channel` is the only one that the key may watch, null where that is any.
+    """
 
     key_required: bool
     scope: Scope | None
+    channel: str | None
     speech: SpeechLimitsJson | None
+
+
+class WatchKeyJson(TypedDict):
+    """A key that may watch one channel, without the key itself."""
+
+    name: str
+    created_at: str
+
+
+class WatchKeysJson(TypedDict):
+    """All keys that may watch a channel and nothing else."""
+
+    keys: list[WatchKeyJson]
+
+
+class NewWatchKeyJson(TypedDict):
+    """A key that was made now, which nothing tells again."""
+
+    name: str
+    channel: str
+    key: str
 
 
 class LiveJson(TypedDict):

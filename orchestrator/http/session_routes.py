@@ -7,7 +7,7 @@ from http import HTTPStatus
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from orchestrator.access.keys import Scope
+from orchestrator.access.gate import Caller
 from orchestrator.access.sessions import LASTS_S
 from orchestrator.http.errors import ApiError
 from orchestrator.http.guard import caller_of, is_secure, session_cookie
@@ -22,7 +22,7 @@ from orchestrator.orchestrator import Orchestrator
 async def show(request: Request) -> Response:
     """Whether a key is asked for, what the one that was sent may do, and what a speech may hold."""
     orchestrator: Orchestrator = request.app.state.orchestrator
-    return JSONResponse(_session(orchestrator, caller_of(request).scope))
+    return JSONResponse(_session(orchestrator, caller_of(request)))
 
 
 @operation("Begin a session, for the page", Answer("The key's scope", SessionJson), 400, 408, 413, body=KeyBody)
@@ -34,7 +34,7 @@ async def begin(request: Request) -> Response:
     caller = orchestrator.gate.caller(key, request.client.host if request.client else "unknown")
     if caller.scope is None:
         raise ApiError(HTTPStatus.UNAUTHORIZED, "unknown_key", "There is no such key. Ask whoever runs the server.")
-    answer = JSONResponse(_session(orchestrator, caller.scope))
+    answer = JSONResponse(_session(orchestrator, caller))
     token = orchestrator.gate.begin_session(key) if orchestrator.gate.required else None
     if token is not None:
         _end_session(request)  # that of a key that was used before
@@ -58,7 +58,7 @@ async def end(request: Request) -> Response:
     return answer
 
 
-def _session(orchestrator: Orchestrator, scope: Scope | None) -> SessionJson:
+def _session(orchestrator: Orchestrator, caller: Caller) -> SessionJson:
     defaults, settings = orchestrator.defaults, orchestrator.settings
     speech: SpeechLimitsJson = {
         "channel": defaults.channel,
@@ -67,7 +67,12 @@ def _session(orchestrator: Orchestrator, scope: Scope | None) -> SessionJson:
         "longest_s": settings.speech_limit_s,
         "largest_bytes": settings.upload_limit_bytes,
     }
-    return {"key_required": orchestrator.gate.required, "scope": scope, "speech": None if scope is None else speech}
+    return {
+        "key_required": orchestrator.gate.required,
+        "scope": caller.scope,
+        "channel": caller.channel,
+        "speech": None if caller.scope is None else speech,
+    }
 
 
 def _end_session(request: Request) -> None:

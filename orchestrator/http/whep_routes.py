@@ -97,7 +97,7 @@ async def whep_options(request: Request) -> Response:
     orchestrator: Orchestrator = request.app.state.orchestrator
     response = Response(status_code=HTTPStatus.NO_CONTENT, headers={"Accept-Post": SDP, "Allow": _METHODS})
     scope = caller_of(request).scope
-    if scope is not None and scope.allows(Scope.VIEW):
+    if scope is not None and scope.allows(Scope.WATCH):
         _add_links(response, orchestrator)
         if (channel := request.path_params["channel_id"]) in orchestrator.channels:
             with contextlib.suppress(WebRtcGone):  # which its offer is told

@@ -17,11 +17,9 @@ async function session() {
   }
 }
 
-const { scope, speech } = await session();
+const { scope, speech, channel } = await session();
 if (scope) {
-  const url = channelUrl(new URLSearchParams(location.search).get("channel") || speech.channel);
-  const codecs = () => request(url, { cache: "no-store" }).then((answer) => answer.json()).then((channel) => channel.preview_codecs);
-  new Screen(url, codecs).run();
+  new Screen(channelUrl(new URLSearchParams(location.search).get("channel") || channel || speech.channel)).run();
 } else {
   document.getElementById("offline").textContent = t("embed_needs_key");
 }

@@ -38,6 +38,7 @@ export const english = {
   sound_off: "Turn sound off",
   stream_ended: "the stream ended",
   stream_starting: "The stream is starting …",
+  no_media_source: "This browser plays the stream over WebRTC alone (iPhones do before iOS 17.1): update it, or open the page in another network.",
   cant_play: "This browser can't play {codecs}.",
   cant_decode: "The picture can't be decoded.",
   player_closed: "The player was closed.",
@@ -57,7 +58,7 @@ export const english = {
   dropped_frames: "dropped frames",
   encoder_slow: "encoder too slow",
   no_speech: "This key may watch, and not speak.",
-  embed_needs_key: "This stream needs a key: the address of the frame must end with #key= and one that may view.",
+  embed_needs_key: "This stream needs a key: the address of the frame must end with #key= and one that may watch.",
 
   // The ledger
   ledger: "How quickly speeches begin",
@@ -221,6 +222,11 @@ export const english = {
   link_published: "Also published to",
   link_published_hint: "Players use the play address of that server; the key isn't told here.",
   link_key_hint: "This server asks for a key. WHEP players send it as a bearer token; addresses for OBS and frames take it as #key=… at their end, where everybody can read it: give them a key of their own. VLC can't send one.",
+  watch_keys: "Keys for frames",
+  watch_keys_hint: "Such a key may watch this channel and do nothing else. It is shown once: a new one is put into the addresses for OBS and frames above.",
+  watch_key_name: "Name of the key",
+  watch_key_make: "Make a key",
+  watch_key_remove: "Remove the key {name}",
   link_embed_hint: "Other sites must be named in the setting embed_sites.",
   link_loopback: "This page was opened at an address that leads to this machine alone. Open it by the machine's address in the network, and the links and the code are for others.",
   link_insecure: "A phone gives no microphone to a page without HTTPS.",

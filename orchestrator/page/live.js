@@ -51,7 +51,7 @@ export class Live {
       },
     }, this.channelId).listen();
     new SelfTest(`${this.url}/whep`, element("selftest"), element("selftest-steps"));
-    new Screen(this.url, async () => (await ask(this.url)).preview_codecs).run();
+    new Screen(this.url).run();
   }
 
   #letSpeak() {

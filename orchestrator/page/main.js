@@ -13,6 +13,8 @@ import { Views } from "./views.js";
 fill(document);
 listenToSwitches();
 const session = await letIn();
+// A key that may watch alone sees nothing of what this page shows beside the stream.
+if (session.scope === "watch") location.replace(`/embed${location.search}`);
 const out = document.getElementById("sign-out");
 out.hidden = !session.key_required;
 out.addEventListener("click", async () => {

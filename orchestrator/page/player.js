@@ -2,6 +2,7 @@
 
 import { t } from "./i18n.js";
 import { request } from "./key.js";
+import { problem } from "./problem.js";
 
 const TARGET_S = 0.4;     // how far behind the live edge playback sits
 const HURRY_S = 1.0;      // beyond this it plays slightly faster
@@ -9,10 +10,20 @@ const JUMP_S = 3.0;       // beyond this it jumps
 const KEEP_S = 10;        // what is kept behind the playhead
 const SILENT_MS = 6000;   // a connection without data for so long is dead
 
+// What plays a stream out of a script: iPhones have the second one alone, from iOS 17.1 on, and none before.
+function mediaSource() {
+  return window.MediaSource ?? window.ManagedMediaSource;
+}
+
+// Whether this browser can play MP4 live at all.
+export function playsMp4() {
+  return Boolean(mediaSource());
+}
+
 export class LivePlayer {
-  // `codecs` resolves to the stream's codecs; `onstate(live, reason)` is called at each change.
-  constructor(video, url, codecs, onstate) {
-    Object.assign(this, { video, url, codecs, onstate });
+  // `onstate(live, reason)` is called at each change.
+  constructor(video, url, onstate) {
+    Object.assign(this, { video, url, onstate });
   }
 
   // Plays for at most `limitMs`, or until it can't go on; resolves with the reason, and never rejects.
@@ -26,13 +37,26 @@ export class LivePlayer {
   }
 
   async #play(limitMs) {
-    const codecs = await this.codecs();
-    if (!codecs) throw new Error(t("stream_starting"));
-    const type = `video/mp4; codecs="${codecs}"`;
-    if (!window.MediaSource?.isTypeSupported(type)) throw new Error(t("cant_play", { codecs }));
-
     const stop = new AbortController();
-    const source = new MediaSource();
+    try {
+      await this.#playUntil(stop, limitMs);
+    } finally {
+      stop.abort();
+    }
+  }
+
+  async #playUntil(stop, limitMs) {
+    const Source = mediaSource();
+    if (!Source) throw new Error(t("no_media_source"));
+    const response = await request(this.url, { signal: stop.signal, cache: "no-store" });
+    if (!response.ok) throw new Error(await problem(response));
+    const type = response.headers.get("Content-Type");
+    if (!type.includes("codecs=")) throw new Error(t("stream_starting"));
+    if (!Source.isTypeSupported(type)) throw new Error(t("cant_play", { codecs: type }));
+
+    const source = new Source();
+    // What a managed source asks for: the video must not be handed to another device.
+    this.video.disableRemotePlayback = true;
     const address = URL.createObjectURL(source);
     const failed = new Promise((_, reject) => {
       this.video.onerror = () => reject(new Error(this.video.error?.message || t("cant_decode")));
@@ -44,23 +68,16 @@ export class LivePlayer {
     try {
       await once(source, "sourceopen");
       const buffer = source.addSourceBuffer(type);
-      await Promise.race([failed, this.#feed(source, buffer, stop.signal)]);
+      await Promise.race([failed, this.#feed(source, buffer, response.body.getReader())]);
     } finally {
       clearTimeout(enough);
       clearInterval(watch);
-      stop.abort();
       this.video.onerror = null;
       URL.revokeObjectURL(address);
     }
   }
 
-  async #feed(source, buffer, signal) {
-    const response = await request(this.url, { signal, cache: "no-store" });
-    if (!response.ok) {
-      const answer = await response.json().catch(() => null);
-      throw new Error(answer?.error?.message ?? t("answered", { status: response.status }));
-    }
-    const reader = response.body.getReader();
+  async #feed(source, buffer, reader) {
     for (;;) {
       const { done, value } = await inTime(reader.read(), SILENT_MS);
       if (done) return;

@@ -6,8 +6,7 @@ import { Stream } from "./stream.js";
 const element = (id) => document.getElementById(id);
 
 export class Screen {
-  // `codecs` resolves to those of the channel's preview.
-  constructor(channelUrl, codecs) {
+  constructor(channelUrl) {
     const video = element("video");
     const sound = element("sound");
     sound.addEventListener("click", () => {
@@ -16,7 +15,7 @@ export class Screen {
       sound.setAttribute("aria-pressed", String(!video.muted));
     });
     const only = new URLSearchParams(location.search).get("player");
-    this.stream = new Stream(video, channelUrl, codecs, { onstate: showState, onway: showWay, only });
+    this.stream = new Stream(video, channelUrl, { onstate: showState, onway: showWay, only });
   }
 
   run() {

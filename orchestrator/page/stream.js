@@ -1,6 +1,7 @@
 // Shows a channel in a video: over WebRTC, and as fragmented MP4 where that doesn't come about.
 
-import { LivePlayer } from "./player.js";
+import { t } from "./i18n.js";
+import { LivePlayer, playsMp4 } from "./player.js";
 import { WhepViewer } from "./whep.js";
 
 const FALL_BACK_MS = 3000;
@@ -10,12 +11,12 @@ const RETRY_MS = [500, 1000, 2000, 4000];
 const GOOD_MS = 10_000;
 
 export class Stream {
-  // `codecs` resolves to the preview's codecs; `onstate(live, reason)` is called at each change, and `onway(way, why)`
-  // with "webrtc" or "mp4" and why it isn't the other one. `only` is a way that is kept to.
-  constructor(video, channelUrl, codecs, { onstate, onway, only = null }) {
+  // `onstate(live, reason)` is called at each change, and `onway(way, why)` with "webrtc" or "mp4" and why it isn't the
+  // other one. `only` is a way that is kept to.
+  constructor(video, channelUrl, { onstate, onway, only = null }) {
     Object.assign(this, { video, onstate, onway, only });
     this.whep = `${channelUrl}/whep`;
-    this.mp4 = new LivePlayer(video, `${channelUrl}/preview.mp4`, codecs, onstate);
+    this.mp4 = new LivePlayer(video, `${channelUrl}/preview.mp4`, onstate);
     this.viewer = null;
     this.refused = { until: 0, why: "", passes: true };
     addEventListener("pagehide", () => this.viewer?.close());
@@ -33,9 +34,11 @@ export class Stream {
 
   // Plays until it can't go on; resolves with the reason.
   async #play() {
-    const webrtc = this.only === "webrtc" || (this.only !== "mp4" && performance.now() >= this.refused.until);
+    const alone = this.only !== "mp4" && !playsMp4();  // there is nothing to fall back to
+    const webrtc = alone || this.only === "webrtc" || (this.only !== "mp4" && performance.now() >= this.refused.until);
     if (webrtc) {
       const reason = await this.#webrtc();
+      if (alone && this.refused.until) return `${reason} ${t("no_media_source")}`;
       if (this.only === "webrtc" || !this.refused.until) return reason;
     }
     this.onway("mp4", this.refused.why);

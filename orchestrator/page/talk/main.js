@@ -1,6 +1,6 @@
 // Puts the page together: the face, the conversation, the microphone, captions, and what a person can press.
 
-import { letIn, request } from "../key.js";
+import { letIn } from "../key.js";
 import { Stream } from "../stream.js";
 import { keepShell, offerInstallation } from "./app.js";
 import { Awake } from "./awake.js";
@@ -35,13 +35,6 @@ function tell(text, values) {
   show(message, null);
   message.hidden = false;
   message.textContent = text;
-}
-
-async function codecs() {
-  const response = await request(channelUrl, { cache: "no-store" });
-  const answer = await response.json();
-  if (!response.ok) throw new Error(answer.error.message);
-  return answer.preview_codecs;
 }
 
 function showFace(live) {
@@ -196,4 +189,4 @@ showLacks(await missing());
 showMistrust();
 showState("off");
 const only = new URLSearchParams(location.search).get("player");
-new Stream(video, channelUrl, codecs, { onstate: showFace, onway: showWay, only }).run();
+new Stream(video, channelUrl, { onstate: showFace, onway: showWay, only }).run();

@@ -24,6 +24,14 @@ def test_key_is_found_by_what_was_shown_and_is_not_in_the_file(tmp_path: Path) -
     assert file.find(found.sha256) is None and file.find("") is None
 
 
+def test_only_a_key_that_may_watch_is_for_one_channel(tmp_path: Path) -> None:
+    file = KeyFile(tmp_path / "keys.json")
+    found = KeyFile(file.path).find(file.add("window", Scope.WATCH, "main"))
+    assert found is not None and (found.scope, found.channel) == (Scope.WATCH, "main")
+    with pytest.raises(KeyFileError, match="may speak is for all channels"):
+        file.add("studio", Scope.SPEAK, "main")
+
+
 def test_removed_key_opens_nothing_in_a_server_that_runs(tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
     secret, other = KeyFile(path).add("gone", Scope.VIEW), KeyFile(path).add("stays", Scope.VIEW)

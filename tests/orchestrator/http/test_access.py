@@ -75,6 +75,15 @@ async def test_open_routes_tell_nothing_of_channels(server: RunningServer) -> No
 @pytest.mark.parametrize(
     ("scope", "method", "path", "status"),
     [
+        (Scope.WATCH, "POST", "/v1/channels/main/whep", 415),
+        (Scope.WATCH, "DELETE", "/v1/channels/main/whep/x", 404),
+        (Scope.WATCH, "GET", "/v1/channels/main", 403),
+        (Scope.WATCH, "GET", "/v1/channels/main/qr.svg", 403),
+        (Scope.WATCH, "GET", "/v1/avatars/demo/preview.png", 403),
+        (Scope.WATCH, "GET", "/v1/events", 403),
+        (Scope.WATCH, "GET", "/v1/tasks", 403),
+        (Scope.WATCH, "GET", "/metrics", 403),
+        (Scope.VIEW, "POST", "/v1/channels/main/whep", 415),
         (Scope.VIEW, "GET", "/v1/tasks", 200),
         (Scope.VIEW, "GET", "/metrics", 200),
         (Scope.VIEW, "POST", "/v1/tasks", 403),
@@ -89,6 +98,12 @@ async def test_open_routes_tell_nothing_of_channels(server: RunningServer) -> No
         (Scope.SPEAK, "POST", "/v1/channels", 403),
         (Scope.SPEAK, "DELETE", "/v1/avatars/demo", 403),
         (Scope.SPEAK, "POST", "/v1/avatars", 403),
+        (Scope.SPEAK, "GET", "/v1/channels/main/keys", 403),
+        (Scope.SPEAK, "POST", "/v1/channels/main/keys", 403),
+        (Scope.SPEAK, "DELETE", "/v1/channels/main/keys/x", 403),
+        (Scope.ADMINISTER, "GET", "/v1/channels/main/keys", 200),
+        (Scope.ADMINISTER, "POST", "/v1/channels/other/keys", 400),
+        (Scope.ADMINISTER, "DELETE", "/v1/channels/main/keys/administer", 404),
         (Scope.ADMINISTER, "POST", "/v1/channels", 400),
         (Scope.ADMINISTER, "DELETE", "/v1/avatars/demo", 409),
     ],
@@ -102,6 +117,38 @@ async def test_key_may_do_what_its_scope_says(
         assert answer.json()["error"]["code"] == "scope_missing"
 
 
+async def test_key_that_may_watch_one_channel_opens_no_other(server: RunningServer) -> None:
+    administers = bearer(server, Scope.ADMINISTER)
+    made = await server.http.post("/v1/channels/main/keys", json={"name": "window"}, headers=administers)
+    assert made.status_code == 201
+    watches = {"Authorization": f"Bearer {made.json()['key']}"}
+    session = (await server.http.get("/v1/session", headers=watches)).json()
+    assert (session["scope"], session["channel"]) == ("watch", "main")
+    while not (await server.http.get("/v1/channels/main", headers=administers)).json()["preview_codecs"]:
+        await asyncio.sleep(0.05)
+    async with server.http.stream("GET", "/v1/channels/main/preview.mp4", headers=watches) as stream:
+        assert stream.status_code == 200
+        assert stream.headers["Content-Type"].startswith('video/mp4; codecs="avc1.')
+    for method, path in (("GET", "preview.mp4"), ("POST", "whep"), ("DELETE", "whep/x")):
+        refused = await server.http.request(method, f"/v1/channels/other/{path}", headers=watches)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (403, "other_channel")
+    listed = (await server.http.get("/v1/channels/main/keys", headers=administers)).json()["keys"]
+    assert [key["name"] for key in listed] == ["window"]
+    twice = await server.http.post("/v1/channels/main/keys", json={"name": "window"}, headers=administers)
+    assert (twice.status_code, twice.json()["error"]["code"]) == (422, "bad_key")
+    assert (await server.http.delete("/v1/channels/main/keys/window", headers=administers)).status_code == 204
+    assert (await server.http.post("/v1/channels/main/whep", headers=watches)).status_code == 401
+
+
+async def test_viewers_by_one_key_are_callers_by_their_address(server: RunningServer) -> None:
+    gate = server.orchestrator.gate
+    key = bearer(server, Scope.WATCH)["Authorization"].removeprefix("Bearer ")
+    names = {gate.caller(key, address).name for address in ("192.0.2.1", "192.0.2.2", "192.0.2.2")}
+    assert len(names) == 2
+    views = bearer(server, Scope.VIEW)["Authorization"].removeprefix("Bearer ")
+    assert len({gate.caller(views, address).name for address in ("192.0.2.1", "192.0.2.2")}) == 1
+
+
 async def test_speech_with_a_key_is_said(server: RunningServer) -> None:
     headers = bearer(server, Scope.SPEAK)
     answer = await server.http.post("/v1/tasks", files={"audio_file": ("a.wav", wav(0.5))}, headers=headers)
@@ -111,7 +158,12 @@ async def test_speech_with_a_key_is_said(server: RunningServer) -> None:
 
 
 async def test_session_stands_for_the_key_where_no_script_reads_it(server: RunningServer) -> None:
-    assert (await server.http.get("/v1/session")).json() == {"key_required": True, "scope": None, "speech": None}
+    assert (await server.http.get("/v1/session")).json() == {
+        "key_required": True,
+        "scope": None,
+        "channel": None,
+        "speech": None,
+    }
     assert (await server.http.post("/v1/session", json={"key": "lsr_wrong"})).status_code == 401
     key = bearer(server, Scope.VIEW)["Authorization"].removeprefix("Bearer ")
     async with httpx.AsyncClient(base_url=server.http.base_url) as page:

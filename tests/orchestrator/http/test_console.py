@@ -196,6 +196,49 @@ async def test_an_avatar_is_uploaded_inspected_renamed_and_deleted(server: Runni
         await expect(cards.filter(has_text="on main").get_by_role("button")).to_have_text(["Show", "Inspect"])
 
 
+async def test_an_upload_shows_how_far_it_is_and_can_be_stopped(
+    server: RunningServer, browser: Browser, tmp_path: Path
+) -> None:
+    """Over a line that takes seconds for it; what was sent in the end is the file, byte for byte."""
+    preparations, received = server.orchestrator.preparations, asyncio.Event()
+    video = (Path(__file__).parents[3] / "checkpoints" / "demo" / "avatar" / "idle.mp4").read_bytes()
+    padded = tmp_path / "long.mp4"
+    padded.write_bytes(video + (8 + 4_000_000).to_bytes(4, "big") + b"free" + bytes(4_000_000))
+    kept: list[bytes] = []
+
+    async def prepare(
+        video: Path, name: str, options: PrepareOptions | MotionOptions, progress: Progress
+    ) -> PreparedAvatar:
+        kept.append(await asyncio.to_thread(video.read_bytes))
+        received.set()
+        return await asyncio.to_thread(write_avatar, server.orchestrator.settings.avatars_dir, name)
+
+    preparations._prepare = prepare
+    async with opened(server, browser, "avatars") as page:
+        line = await page.context.new_cdp_session(page)
+        await line.send("Network.enable")
+        slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 1_000_000}
+        await line.send("Network.emulateNetworkConditions", slow)
+        form, sending = page.locator("#upload"), page.locator("#upload .sending")
+        under_way = "() => Math.abs(document.querySelector('#upload progress').value - 0.5) < 0.4"
+        for stopped in (True, False):
+            await page.set_input_files("#video-file", padded)
+            await form.get_by_label("Name").fill("person")
+            await form.get_by_role("button", name="Upload and prepare").click()
+            await page.wait_for_function(under_way)
+            await expect(sending).to_be_visible()
+            await expect(sending.locator(".detail")).to_have_text(re.compile(r"[0-4]\.\d of 5\.3 MB"))
+            if stopped:
+                await sending.get_by_role("button").click()
+                await expect(form.locator(".message")).to_have_text("The upload was stopped.")
+                assert kept == []
+        await received.wait()
+        await expect(sending).to_be_hidden()
+        assert kept == [padded.read_bytes()]
+        await expect(page.locator(".avatar-card h3").filter(has_text="person")).to_be_visible()
+    await server.http.delete("/v1/avatars/person")
+
+
 async def test_an_upload_that_is_refused_says_why(server: RunningServer, browser: Browser) -> None:
     async with opened(server, browser, "avatars") as page:
         await page.get_by_role("textbox", name="Name").fill("nobody")
@@ -287,6 +330,10 @@ async def test_page_is_chinese_for_a_chinese_browser_and_fits_a_narrow_phone(
         text = await page.locator("dialog[open]").inner_text()
         assert not re.search(r"[a-z]{4,}", re.sub(kept + r"|bearer token|key", "", text)), text
         await page.keyboard.press("Escape")
+        refusal = (
+            "import('/page/api.js').then(({ ask }) => ask('/v1/channels/nothing')).catch((error) => error.message)"
+        )
+        assert re.match("没有这个频道（.*'nothing'.*）$", await page.evaluate(refusal))
         await page.select_option("#language", "en")
         await expect(page.locator("#view-channels h2")).to_have_text("Channels")
         await page.reload()
@@ -314,6 +361,42 @@ async def test_links_lead_to_the_channel(server: RunningServer, browser: Browser
         await expect(dialog.get_by_label("OBS: browser source", exact=True)).to_have_value(f"{base}/embed?channel=main")
         await page.wait_for_function("document.querySelector('img.qr').naturalWidth > 0")
         await expect(dialog).to_contain_text("This server asks for a key.")
+
+
+async def test_a_frame_gets_a_key_that_may_watch_and_nothing_else(server: RunningServer, browser: Browser) -> None:
+    async with opened(server, browser, "channels") as page:
+        await page.get_by_role("button", name="Links").click()
+        dialog = page.locator("dialog[open]")
+        await dialog.get_by_label("Name of the key").fill("shop")
+        await dialog.get_by_role("button", name="Make a key").click()
+        snippet = dialog.get_by_label("Embed in a site", exact=True)
+        await expect(snippet).to_have_value(re.compile("#key=lsr_"))
+        html = await snippet.input_value()
+        framed, key = await browser.new_page(), html.partition("#key=")[2].partition('"')[0]
+        async with site_with(html, SITE_PORT) as site:
+            await framed.goto(site)
+            await expect(framed.frame_locator("iframe").locator("#live")).to_have_text("LIVE")
+        await framed.close()
+        watches = {"Authorization": f"Bearer {key}"}
+        assert (await server.http.get("/v1/channels", headers=watches)).status_code == 403
+        await dialog.get_by_role("button", name="Remove the key shop").click()
+        await expect(dialog.get_by_role("button", name="Remove the key shop")).to_have_count(0)
+        assert (await server.http.get("/v1/channels", headers=watches)).status_code == 401
+
+
+async def test_key_that_may_watch_sees_the_stream_alone(server: RunningServer, browser: Browser) -> None:
+    """Over MP4 too, whose codecs the answer tells: such a key may not ask for the channel."""
+    file = KeyFile(server.orchestrator.settings.keys_path)
+    key = file.add("window", Scope.WATCH, "main")
+    page = await browser.new_page()
+    await page.goto(f"{server.http.base_url}/?player=mp4")
+    await page.fill("#key-input", key)
+    await page.press("#key-input", "Enter")
+    await expect(page).to_have_url(re.compile("/embed"))
+    await expect(page.locator("#live")).to_have_text("LIVE")
+    await expect(page.locator("#way")).to_have_text("MP4")
+    await page.close()
+    file.remove("window")
 
 
 @asynccontextmanager

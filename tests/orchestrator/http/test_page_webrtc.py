@@ -100,6 +100,20 @@ async def test_page_plays_mp4_in_a_browser_without_webrtc(server: RunningServer)
         await expect(page.locator("#why")).to_contain_text("This browser has no WebRTC")
 
 
+async def test_browser_without_media_source_is_told_so_and_tries_webrtc_again(
+    server: RunningServer, folder: Path
+) -> None:
+    """An iPhone before iOS 17.1, which has nothing to fall back to."""
+    async with opened(server, script="delete window.MediaSource; delete window.ManagedMediaSource") as page:
+        offline = page.locator("#offline")
+        await expect(offline).to_contain_text("over WebRTC alone (iPhones do before iOS 17.1)", timeout=WAIT_MS)
+        await expect(offline).to_contain_text("The connection is there")
+        with PacketSource(folder / "packets.sock"):
+            await moves(page)
+            await expect(page.locator("#way")).to_have_text("WebRTC")
+    await nobody(server)
+
+
 async def test_a_picture_that_stops_is_played_again_by_itself(server: RunningServer, folder: Path) -> None:
     async with opened(server, "/?player=webrtc") as page:
         with PacketSource(folder / "packets.sock"):

@@ -69,6 +69,14 @@ def test_words_that_scripts_use_exist_and_none_is_left_over() -> None:
     assert left == []
 
 
+def test_errors_in_chinese_are_those_of_the_api() -> None:
+    table = re.findall(r'^  (\w+): "(.+)",$', (FOLDER / "chinese_errors.js").read_text(), re.MULTILINE)
+    documented = set(re.findall(r"`(\w+)`", (FOLDER.parents[1] / "docs" / "api.md").read_text()))
+    assert len(table) > 40
+    assert {code for code, _ in table} <= documented
+    assert [text for _, text in table if re.search("[a-z]{4,}", text)] == []
+
+
 def test_scripts_hold_no_sentence() -> None:
     """A text with a space and a capital, or three small words: something that a person would read in one language."""
     sentence = re.compile(r'(?:"[^"\n]*"|`[^`\n]*`)')
