@@ -41,4 +41,4 @@ def film_limits(settings: Settings) -> FilmLimits:
 
 
 def _key(settings: Settings) -> str | None:
-    return None if settings.film_key is None else settings.film_key.get_secret_value()
+    return None if settings.film_key is None else settings.film_key.get_secret_value() or None  # an empty one is none

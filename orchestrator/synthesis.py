@@ -54,7 +54,7 @@ def _openai(settings: Settings) -> Synthesiser:
         settings.synthesiser_url,
         settings.synthesiser_model,
         settings.synthesiser_voices,
-        None if key is None else key.get_secret_value(),
+        None if key is None else key.get_secret_value() or None,  # an empty one is none
         settings.synthesiser_rate_hz,
         settings.synthesiser_timeout_s,
     )

@@ -91,7 +91,7 @@ def _chat_provider(settings: ConversationSettings, own: ConversationDefinition) 
 
 
 def _secret(key: SecretStr | None) -> str | None:
-    return None if key is None else key.get_secret_value()
+    return None if key is None else key.get_secret_value() or None  # an empty one is none
 
 
 def _or(own: T | None, default: T) -> T:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, field_serializer, field_validator
 
 from orchestrator.setting_groups.http_base import HttpBase
+from orchestrator.setting_groups.provider_key import ProviderKey
 
 MASK = "***"
 """What stands for a key wherever one is shown; given as a key it means the one that is there."""
@@ -36,7 +37,7 @@ class ConversationSettings(BaseModel):
     responder_url: HttpBase = Field(
         "https://api.openai.com/v1", description="address before /chat/completions of the responder openai"
     )
-    responder_key: SecretStr | None = Field(None, description="API key of the responder openai")
+    responder_key: ProviderKey | None = Field(None, description="API key of the responder openai")
     responder_model: ModelName = Field("gpt-4o-mini", description="model of the responder openai")
     responder_tokens: Tokens = Field(400, description="most tokens that one answer may have")
     responder_timeout_s: float = Field(
@@ -57,7 +58,7 @@ class ConversationSettings(BaseModel):
     recogniser_url: HttpBase = Field(
         "https://api.openai.com/v1", description="address before /audio/transcriptions of the recogniser openai"
     )
-    recogniser_key: SecretStr | None = Field(None, description="API key of the recogniser openai")
+    recogniser_key: ProviderKey | None = Field(None, description="API key of the recogniser openai")
     recogniser_model: ModelName = Field("whisper-1", description="model of the recogniser openai")
     conversation_prompt: Prompt = Field(
         "", description="what the language model is told before the conversation: persona, knowledge, manners"
@@ -95,7 +96,7 @@ class ConversationDefinition(BaseModel):
     responder: ResponderKind | None = None
     url: HttpBase | None = None
     model: ModelName | None = None
-    key: SecretStr | None = None
+    key: ProviderKey | None = None
     tokens: Tokens | None = None
     recogniser: RecogniserKind | None = None
     prompt: Prompt | None = None

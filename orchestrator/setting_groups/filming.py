@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, Field, SecretStr, StringConstraints, field_validator
+from pydantic import BaseModel, Field, StringConstraints, field_validator
+
+from orchestrator.setting_groups.provider_key import ProviderKey
 
 Size = Annotated[str, StringConstraints(pattern=r"^[0-9]{2,4}x[0-9]{2,4}$")]
 
@@ -22,7 +24,7 @@ class FilmSettings(BaseModel):
     film_url: str = Field(
         "https://api.openai.com/v1", description="address before /videos of the service openai, or that of ComfyUI"
     )
-    film_key: SecretStr | None = Field(None, description="API key of the service")
+    film_key: ProviderKey | None = Field(None, description="API key of the service")
     film_model: str = Field("sora-2", min_length=1, max_length=200, description="model of the service openai")
     film_size: Size | None = Field(None, description="size asked of the service openai, as 720x1280; none: its own")
     film_seconds: int | None = Field(

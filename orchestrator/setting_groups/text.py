@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, Field, SecretStr, field_validator
+from pydantic import BaseModel, Field, field_validator
 
 from orchestrator.fields import LanguageTag, VoiceName
+from orchestrator.setting_groups.provider_key import ProviderKey
 
 
 class TextSettings(BaseModel):
@@ -26,7 +27,7 @@ class TextSettings(BaseModel):
     synthesiser_url: str = Field(
         "https://api.openai.com/v1", description="address before /audio/speech of the synthesiser openai"
     )
-    synthesiser_key: SecretStr | None = Field(None, description="API key of the synthesiser openai")
+    synthesiser_key: ProviderKey | None = Field(None, description="API key of the synthesiser openai")
     synthesiser_model: str = Field(
         "gpt-4o-mini-tts", min_length=1, max_length=200, description="model of the synthesiser openai"
     )

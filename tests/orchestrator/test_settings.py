@@ -78,6 +78,19 @@ def test_stream_key_appears_in_no_error(monkeypatch: pytest.MonkeyPatch) -> None
     assert "s3cret" not in repr(load_settings(rtmp_url="rtmp://live.example/app/s3cret"))
 
 
+@pytest.mark.parametrize("name", ["synthesiser_key", "responder_key", "recogniser_key", "film_key"])
+def test_providers_key_fits_into_a_header(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Clients of HTTP quote a header that they refuse, and errors of providers are shown to people who talk."""
+    variable = f"LATENTSYNC_{name.upper()}"
+    monkeypatch.setenv(variable, " sk-secret\r\n")
+    assert getattr(load_settings(), name).get_secret_value() == "sk-secret"
+    for wrong in ("sk-secret and more", "sk-secret\u201d"):
+        monkeypatch.setenv(variable, wrong)
+        with pytest.raises(SettingsError, match=name) as refused:
+            load_settings()
+        assert "sk-secret" not in str(refused.value)
+
+
 def test_file_with_an_unknown_name_or_bad_toml_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     file = tmp_path / "settings.toml"
     monkeypatch.setenv("LATENTSYNC_CONFIG", str(file))

@@ -244,7 +244,7 @@ async def test_a_channel_has_a_conversation_of_its_own_whose_key_nobody_is_shown
         }  # fmt: skip
         assert changed.json()["restarts"] == 0
         await server.ready()
-        for key, sent in (("sk-own", "Bearer sk-own"), (None, None)):
+        for key, sent in (("sk-own\n", "Bearer sk-own"), (None, None)):
             await server.http.patch("/v1/channels/news", json={"conversation": {"key": key}})
             answer = await server.http.post("/v1/channels/news/chat", json={"text": "What time is it?"})
             assert "It is noon." in answer.text
@@ -253,6 +253,7 @@ async def test_a_channel_has_a_conversation_of_its_own_whose_key_nobody_is_shown
         for wrong, field in (({"url": "file:///etc"}, "url"), ({"keyy": "x"}, "keyy"), ({"silence_s": 0}, "silence_s")):
             refused = await server.http.patch("/v1/channels/news", json={"conversation": wrong})
             assert refused.status_code == 422 and f"conversation.{field}" in refused.json()["error"]["message"]
-        secret = await server.http.patch("/v1/channels/news", json={"conversation": {"key": ["sk-secret"]}})
-        assert secret.status_code == 422 and "sk-secret" not in secret.text
+        for wrong_key in (["sk-secret"], "sk-secret\nX-More: 1"):
+            secret = await server.http.patch("/v1/channels/news", json={"conversation": {"key": wrong_key}})
+            assert secret.status_code == 422 and "sk-secret" not in secret.text
         assert "sk-own" not in (await server.http.get("/v1/channels")).text
