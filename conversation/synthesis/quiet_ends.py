@@ -7,8 +7,11 @@ from collections.abc import AsyncGenerator, AsyncIterator
 import numpy as np
 from numpy.typing import NDArray
 
+from conversation.synthesis.synthesiser import FAILED, SynthesisError
+
 _QUIET = 66  # of 32768: -54 dBFS, below the beginning of an f or an h
 _KEPT_S = 0.04
+_ENDLESS_S = 20.0  # longer than any pause within a sentence: an answer that doesn't end
 
 
 async def without_quiet_ends(
@@ -16,20 +19,24 @@ async def without_quiet_ends(
 ) -> AsyncGenerator[NDArray[np.int16], None]:
     """Blocks of a sentence from 40 ms before its first sound to 40 ms behind its last one; none where it has none.
 
-    What is quiet within it is handed on once a sound follows.
+    What is quiet within it is handed on once a sound follows. Raises SynthesisError for silence that doesn't end.
     """
     kept = round(_KEPT_S * rate_hz)
     begun = False
-    held: NDArray[np.int16] = np.zeros(0, np.int16)
+    held: list[NDArray[np.int16]] = []
+    quiet = 0  # samples of them
     async for block in blocks:
-        joined = np.concatenate([held, block])
-        loud = np.flatnonzero(np.abs(joined.astype(np.int32)) > _QUIET)
+        loud = np.flatnonzero(np.abs(block.astype(np.int32)) > _QUIET)
         if not len(loud):
-            held = joined if begun else joined[-kept:]
+            held.append(block)
+            quiet += len(block)
+            if quiet > _ENDLESS_S * rate_hz:
+                raise SynthesisError(FAILED, f"The synthesiser doesn't end: {_ENDLESS_S:g} s of silence in a sentence.")
             continue
-        first = 0 if begun else max(0, int(loud[0]) - kept)
-        end = int(loud[-1]) + 1
-        begun, held = True, joined[end:]
+        joined = np.concatenate([*held, block])
+        first = 0 if begun else max(0, quiet + int(loud[0]) - kept)
+        end = quiet + int(loud[-1]) + 1
+        begun, held, quiet = True, [joined[end:]], len(joined) - end
         yield joined[first:end]
-    if begun and len(held):
-        yield held[:kept]
+    if begun and quiet:
+        yield np.concatenate(held)[:kept]

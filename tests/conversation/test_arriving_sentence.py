@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
+from itertools import chain, repeat
 
 import numpy as np
 import pytest
@@ -33,6 +34,15 @@ async def test_silence_around_a_sentence_is_left_out_and_within_it_is_kept(size:
 
 async def test_of_silence_alone_nothing_is_left() -> None:
     assert [b async for b in without_quiet_ends(blocks_of([np.zeros(500, np.int16)] * 3), RATE_HZ)] == []
+
+
+@pytest.mark.parametrize("first", [0, 1000])
+async def test_silence_that_does_not_end_is_refused(first: int) -> None:
+    """It was held for the sound that would follow: all memory, and all time of the event loop."""
+    endless = (np.full(10, level, np.int16) for level in chain([first], repeat(0)))
+    with pytest.raises(SynthesisError, match="doesn't end"):
+        async for _ in without_quiet_ends(blocks_of(endless), RATE_HZ):
+            pass
 
 
 @pytest.mark.parametrize(
