@@ -6,19 +6,22 @@ from starlette.requests import HTTPConnection
 
 SUBPROTOCOL = "latentsync"
 """What the server answers to a WebSocket that offers it; browsers want an answer to what they offer."""
+KEY_HEADERS = ("x-api-key", "x-simli-api-key")
+"""What clients of avatar services send."""
 _KEY_ITEM = "bearer."
 
 
 def sent_key(connection: HTTPConnection) -> str | None:
-    """The key of `Authorization: Bearer KEY`, `X-Api-Key: KEY`, or a WebSocket's protocol `bearer.KEY`; else None.
+    """The key of `Authorization: Bearer KEY`, of one of KEY_HEADERS, or of a WebSocket's protocol `bearer.KEY`.
 
-    Clients of avatar services send the second. A browser lets a page set no header of a WebSocket but its protocols.
+    A browser lets a page set no header of a WebSocket but its protocols.
     """
     kind, _, secret = connection.headers.get("authorization", "").partition(" ")
     if kind.lower() == "bearer":
         return secret.strip()
-    if given := connection.headers.get("x-api-key"):
-        return given.strip()
+    for header in KEY_HEADERS:
+        if given := connection.headers.get(header):
+            return given.strip()
     offered = connection.scope.get("subprotocols", ())
     return next((each.removeprefix(_KEY_ITEM) for each in offered if each.startswith(_KEY_ITEM)), None)
 

@@ -19,6 +19,7 @@ OPEN = {"/", "/embed", "/openapi.json", "/health/live", "/health/ready", "/v1/se
 # The page for a phone holds nothing of the server; an agent's session shows the token that its key got.
 OF_PHONE = {"/talk", "/talk/worker.js", "/talk/authority.crt"}
 BY_TOKEN = {"/v1/sessions/start", "/v1/sessions/stop"}
+BY_TOKEN_IN_BODY = {"/agents/integrations/livekit/agents"}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -40,7 +41,7 @@ def bearer(server: RunningServer, scope: Scope) -> dict[str, str]:
 async def test_every_route_but_the_open_ones_needs_a_key(server: RunningServer) -> None:
     asked, cookie = 0, f"latentsync_session_{server.orchestrator.settings.http_port}"
     for route in ROUTES:
-        if isinstance(route, Route) and route.path not in OPEN | OF_PHONE | BY_TOKEN:
+        if isinstance(route, Route) and route.path not in OPEN | OF_PHONE | BY_TOKEN | BY_TOKEN_IN_BODY:
             for method in (route.methods or {"GET"}) - {"HEAD", "OPTIONS"}:
                 path = route.path.replace("{channel_id}", "main").replace("{name}", "demo").replace("{task_id}", "x")
                 for headers, code in (
@@ -60,6 +61,10 @@ async def test_session_of_an_agent_needs_its_token(server: RunningServer) -> Non
         for headers in ({}, {"Authorization": "Bearer wrong"}):
             answer = await server.http.post(path, headers=headers)
             assert (answer.status_code, answer.json()["error"]["code"]) == (401, "unknown_session")
+    for path in BY_TOKEN_IN_BODY:
+        body = {"session_token": "wrong", "livekit_url": "wss://rooms.example", "livekit_token": "t"}
+        answer = await server.http.post(path, json=body)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (401, "unknown_session")
 
 
 async def test_open_routes_tell_nothing_of_channels(server: RunningServer) -> None:

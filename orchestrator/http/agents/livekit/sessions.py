@@ -54,16 +54,26 @@ async def join_room(request: Request) -> Response:
     orchestrator: Orchestrator = request.app.state.orchestrator
     require_ready(orchestrator)
     body = await checked_body(request, RoomBody, HTTPStatus.UNPROCESSABLE_ENTITY, "bad_session", _EXAMPLE)
-    require_allowed(orchestrator, body.url)
-    channel = await begin_channel(orchestrator, body.avatar_id)
+    return joined(await in_room(orchestrator, body.avatar_id, body.url, body.token))
+
+
+def joined(channel: Channel) -> Response:
+    """The answer for a channel that is in its room."""
+    answer: RoomJson = {"id": channel.id, "channel": channel.id}
+    return JSONResponse(answer, HTTPStatus.CREATED, headers={"Location": f"/v1/channels/{channel.id}"})
+
+
+async def in_room(orchestrator: Orchestrator, avatar: str, url: str, token: str) -> Channel:
+    """A channel with this avatar that has joined the room, and is there for as long; raises ApiError."""
+    require_allowed(orchestrator, url)
+    channel = await begin_channel(orchestrator, avatar)
     try:
-        room = await joined_room(orchestrator, channel, body.url, body.token)
+        room = await joined_room(orchestrator, channel, url, token)
     except BaseException:
         await end_channel(orchestrator, channel)
         raise
     orchestrator.arrivals.add(_run(orchestrator, channel, room), f"room-{channel.id}")
-    answer: RoomJson = {"id": channel.id, "channel": channel.id}
-    return JSONResponse(answer, HTTPStatus.CREATED, headers={"Location": f"/v1/channels/{channel.id}"})
+    return channel
 
 
 def require_allowed(orchestrator: Orchestrator, url: str) -> None:
@@ -77,7 +87,7 @@ async def joined_room(orchestrator: Orchestrator, channel: Channel, url: str, to
     try:
         from orchestrator.http.agents.livekit.avatar_room import AvatarRoom, RoomUnreachable
     except ImportError as error:
-        message = f"This server has no LiveKit ({error}): pip install livekit."
+        message = f"This server has no LiveKit ({error}): pip install -e '.[agents]'"
         raise ApiError(HTTPStatus.NOT_IMPLEMENTED, "no_livekit", message) from None
     definition = channel.definition
     avatar = await asyncio.to_thread(open_avatar, orchestrator.settings, definition.avatar)
