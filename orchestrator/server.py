@@ -77,8 +77,10 @@ class OrchestratorServer(uvicorn.Server):
         """
         listening = sockets or [_bound(self.config.host, self.config.port)]
         try:
-            async with self._orchestrator.running():
-                await super().serve(listening)
+            with _wyoming_socket(self._orchestrator.settings) as of_wyoming:
+                door = _wyoming_door(self._orchestrator, of_wyoming)
+                async with self._orchestrator.running(), door:
+                    await super().serve(listening)
         finally:
             for server in getattr(self, "servers", ()):  # there from `startup` on; open still where that was cut short
                 server.close()
@@ -142,6 +144,26 @@ async def run_server(
 def require_free_address(settings: Settings) -> None:
     """Raises ServerFailed where the server couldn't listen now."""
     _bound(settings.http_host, settings.http_port).close()
+
+
+def _wyoming_socket(settings: Settings) -> socket.socket | contextlib.nullcontext[None]:
+    """Where Wyoming is spoken, if it is."""
+    port = settings.wyoming_port
+    return contextlib.nullcontext() if port is None else _bound(settings.wyoming_host, port)
+
+
+def _wyoming_door(
+    orchestrator: Orchestrator, listening: socket.socket | None
+) -> contextlib.AbstractAsyncContextManager[None]:
+    """Raises ServerFailed where the package is missing."""
+    if listening is None:
+        return contextlib.nullcontext()
+    try:
+        from orchestrator.http.agents.wyoming.door import wyoming_door
+    except ImportError as error:
+        message = f"wyoming_port needs what isn't installed ({error}): pip install -e '.[agents]'"
+        raise ServerFailed(message) from None
+    return wyoming_door(orchestrator, listening)
 
 
 def _require_usable_certificate(settings: Settings) -> None:

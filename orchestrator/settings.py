@@ -26,6 +26,7 @@ from orchestrator.setting_groups.publishing import PublishingSettings
 from orchestrator.setting_groups.text import TextSettings
 from orchestrator.setting_groups.triton import TritonSettings
 from orchestrator.setting_groups.webrtc import WebRtcSettings
+from orchestrator.setting_groups.wyoming import WyomingSettings
 
 ENV_PREFIX = "LATENTSYNC_"
 CONFIG_VARIABLE = "LATENTSYNC_CONFIG"
@@ -59,6 +60,7 @@ class Settings(
     FilmSettings,
     PublishingSettings,
     WebRtcSettings,
+    WyomingSettings,
     BaseSettings,
 ):
     """The settings of one server. Arguments beat the environment, which beats the TOML file, which beats the defaults.
@@ -204,9 +206,9 @@ class Settings(
     @model_validator(mode="after")
     def _ports_differ(self) -> Settings:
         triton = (self.triton_http_port, self.triton_grpc_port, self.triton_metrics_port, self.triton_supervisor_port)
-        ports = tuple(port for port in (self.http_port, *triton) if port is not None)
+        ports = tuple(port for port in (self.http_port, self.wyoming_port, *triton) if port is not None)
         if len(set(ports)) < len(ports):
-            raise ValueError(f"http_port and triton_*_port must differ, and are {ports}")
+            raise ValueError(f"http_port, wyoming_port and triton_*_port must differ, and are {ports}")
         return self
 
     @classmethod

@@ -73,6 +73,10 @@ class Lineup(Mapping[str, Channel]):
         """True for the channel that the settings define."""
         return name == self._configured.channel
 
+    def stays(self, name: str) -> bool:
+        """False for a channel that isn't saved, as those of agents' sessions."""
+        return self.is_configured(name) or name in self._definitions
+
     async def open(self, group: anyio.abc.TaskGroup) -> None:
         """Run all channels in `group`, with those that were saved; raises ChannelStoreError.
 

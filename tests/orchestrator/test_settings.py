@@ -46,6 +46,7 @@ def test_length_of_a_chunk_is_read_from_the_environment(monkeypatch: pytest.Monk
         ("CHANNEL_ID", "../main", "channel_id"),
         ("TRITON_URL", "http://127.0.0.1:8001", "triton_url"),
         ("HTTP_PORT", "8001", "must differ"),
+        ("WYOMING_PORT", "11001", "must differ"),
         ("FFMPEG", "/nowhere/ffmpeg", "ffmpeg: .*program"),
         ("TRITON_BINARY", "/etc/passwd", "triton_binary: .*program"),
         ("DATA_DIR", "/etc/passwd/var", "data_dir: .*no folder"),
@@ -101,4 +102,17 @@ def test_file_with_an_unknown_name_or_bad_toml_is_refused(monkeypatch: pytest.Mo
         load_settings()
     file.write_text("http_port = \n")
     with pytest.raises(SettingsError, match="line 1"):
+        load_settings()
+
+
+def test_wyoming_is_open_to_others_only_where_they_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LATENTSYNC_WYOMING_PORT", "10200")
+    assert load_settings().wyoming_host == "127.0.0.1"
+    monkeypatch.setenv("LATENTSYNC_WYOMING_HOST", "0.0.0.0")
+    with pytest.raises(SettingsError, match=r"no keys.*wyoming_clients"):
+        load_settings()
+    monkeypatch.setenv("LATENTSYNC_WYOMING_CLIENTS", '["192.168.1.20"]')
+    assert load_settings().wyoming_clients == ("192.168.1.20/32",)
+    monkeypatch.setenv("LATENTSYNC_WYOMING_CLIENTS", '["192.168.1.20/16"]')
+    with pytest.raises(SettingsError, match="host bits"):
         load_settings()
