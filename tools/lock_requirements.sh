@@ -8,8 +8,9 @@ folder=docker/requirements
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cat "$folder"/*.txt >"$work/all.txt"
+# With the extra `agents`: a container can't be given packages later.
 # Without the embedded tritonserver: the images have one of a newer release, or need none.
-printf 'setuptools>=77\nwheel\n' | .venv/bin/uv pip compile pyproject.toml - --generate-hashes --python-version 3.12 \
+printf 'setuptools>=77\nwheel\n' | .venv/bin/uv pip compile pyproject.toml - --extra agents --generate-hashes --python-version 3.12 \
   --python-platform x86_64-manylinux_2_35 --no-emit-package nvidia-pytriton --no-annotate --no-header --quiet \
   --output-file "$work/all.txt" "$@"
 awk -v folder="$work" '
