@@ -159,7 +159,13 @@ class TaskStore:
             self._retrying = asyncio.create_task(self._retry(), name="task-store-retry")
 
     async def _write(self, task: Task) -> None:
-        await self._retried(lambda: self._database.update(task))
+        def update() -> None:
+            # Else a newer state is on the disk already, or about to be: several batches are written at once, and this
+            # one may have waited for the states before it.
+            if self._unwritten.get(task.id) is task:
+                self._database.update(task)
+
+        await self._retried(update)
         if self._unwritten.get(task.id) is task:
             del self._unwritten[task.id]
             await self._written(task)

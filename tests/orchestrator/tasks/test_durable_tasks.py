@@ -5,6 +5,7 @@ import errno
 import sqlite3
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -221,3 +222,42 @@ async def test_speech_is_kept_until_its_final_state_is_on_the_disk(
     while list(tmp_path.glob("*.speech")):
         await asyncio.sleep(0.05)
     await board.aclose()
+
+
+async def test_a_write_that_waited_does_not_bring_an_earlier_state_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = TaskStore(tmp_path / "tasks.sqlite3")
+    await store.open()
+    names = ("first", "second", "third")
+    for name in names:
+        await store.add(task(name))
+    gate, update, written = threading.Semaphore(0), TaskDatabase.update, []
+
+    def held(database: TaskDatabase, changed: Task) -> None:
+        gate.acquire()
+        update(database, changed)
+        written.append(changed.id)
+
+    async def write_until(save: asyncio.Task[None]) -> None:
+        while not save.done():
+            count = len(written)
+            gate.release()
+            while len(written) == count and not save.done():
+                await asyncio.sleep(0.001)
+            await asyncio.sleep(0.01)  # in which the batches go on
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TaskDatabase, "update", held)
+        saves = []
+        for name in names:
+            saves.append(asyncio.create_task(store.save(replace(task(name), state=TaskState.STREAMING))))
+            await asyncio.sleep(0.01)
+        await write_until(saves[1])  # the batch of the third save, which has all three in it, comes to its own last
+        saves.append(asyncio.create_task(store.save(replace(task("third"), state=TaskState.DONE))))
+        for save in saves:
+            await write_until(save)
+    assert [(each.id, each.state) for each in await store.newest(3)] == [
+        ("third", TaskState.DONE), ("second", TaskState.STREAMING), ("first", TaskState.STREAMING)
+    ]  # fmt: skip
+    await store.aclose()
