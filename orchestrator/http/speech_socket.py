@@ -237,11 +237,14 @@ class SpeechSession:
             segment.started = segment.started and task.state.final
             return
         if not segment.started:
-            segment.started, segment.position = True, 0
-            await self._say(Started(task_id=task.id, sample=0))
+            await self._tell_started(segment)
         elif (sample := speech.heard_samples) - segment.position >= _POSITION_S * speech.rate_hz:
             segment.position = sample
             await self._say(Position(task_id=task.id, sample=sample))
+
+    async def _tell_started(self, segment: Segment) -> None:
+        segment.started, segment.position = True, 0
+        await self._say(Started(task_id=segment.speech.task.id, sample=0))
 
     async def _tell_end(self, segment: Segment, final: Task | None, lost: Failure) -> None:
         task_id = segment.speech.task.id
@@ -250,6 +253,8 @@ class SpeechSession:
         reason = _reason(final)
         if final is not None and final.failure is not None and not segment.told and reason is not EndReason.SOURCE_LOST:
             await self._fail(final.failure, task_id)
+        if segment.speech.heard_samples and not segment.started:
+            await self._tell_started(segment)  # it began and ended between two looks at it
         await self._say(Ended(task_id=task_id, heard_samples=segment.speech.heard_samples, reason=reason))
 
     async def _interrupt(self) -> None:

@@ -14,6 +14,7 @@ from websockets.exceptions import ConnectionClosed
 
 from orchestrator.access.keys import KeyFile, Scope
 from tests.support.audio_files import children, convert, write_wav
+from tests.support.late_looks import see_ends_alone
 from tests.support.running_server import RunningServer, running, settings_in
 from tests.support.sockets import END, PATH, START, WRONG_STARTS, open_socket, receive, refusal, send, tone
 
@@ -110,6 +111,13 @@ async def test_position_tells_how_much_was_heard_until_the_end(socket: ClientCon
             break
     assert message["heard_samples"] == 4 * 24_000
     assert len(positions) >= 2 and positions == sorted(set(positions)) and positions[-1] <= 4 * 24_000
+
+
+async def test_a_segment_whose_beginning_nobody_saw_has_begun_all_the_same(
+    socket: ClientConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    see_ends_alone(monkeypatch)
+    await said(socket, START, tone(0.2))
 
 
 async def test_interrupt_ends_the_segment_with_what_was_heard(server: RunningServer, socket: ClientConnection) -> None:

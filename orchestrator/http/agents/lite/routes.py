@@ -191,5 +191,6 @@ async def _hold(orchestrator: Orchestrator, session: LiteSession, room: Any) -> 
         if in_room is not None:
             in_room.cancel()
             await asyncio.gather(in_room, return_exceptions=True)
+        channel, session.channel = session.channel, None  # a session that is over is remembered, not its avatar
         if orchestrator.accepting:  # else all channels end, and this one isn't saved
-            await end_channel(orchestrator, session.channel)
+            await end_channel(orchestrator, channel)

@@ -9,6 +9,7 @@ from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDisconnected
 
+from orchestrator.channels.channel import Channel
 from orchestrator.http.agents.lite.messages import (
     RATE_HZ,
     BadMessage,
@@ -38,24 +39,24 @@ async def lite_socket(socket: WebSocket) -> None:
     orchestrator: Orchestrator = socket.app.state.orchestrator
     sessions: LiteSessions = socket.app.state.lite_sessions
     session = sessions.of_socket(socket.path_params["secret"])
-    if session is None or session.connected.is_set():
+    channel = None if session is None else session.channel
+    if session is None or channel is None or session.connected.is_set():
         message = "There is no such session, or its socket is open already. Start another one."
         raise ApiError(HTTPStatus.NOT_FOUND, "unknown_session", message)
     session.connected.set()
     try:
         await socket.accept()
-        await _LiteSocket(socket, orchestrator, session).run()
+        await _LiteSocket(socket, orchestrator, session, channel).run()
     finally:
         session.over.set()
 
 
 class _LiteSocket:
-    def __init__(self, socket: WebSocket, orchestrator: Orchestrator, session: LiteSession) -> None:
-        assert session.channel is not None
+    def __init__(self, socket: WebSocket, orchestrator: Orchestrator, session: LiteSession, channel: Channel) -> None:
         self._socket = socket
         self._orchestrator = orchestrator
         self._session = session
-        self._channel = session.channel
+        self._channel = channel
         self._open: Segment | None = None
         self._refused = False  # the rest of a segment that isn't said
         self._running: dict[asyncio.Task[None], Segment] = {}
@@ -147,10 +148,8 @@ class _LiteSocket:
         """Follow one segment to its end, which is told exactly once."""
 
         async def changed(task: Task) -> None:
-            if task.state is TaskState.STREAMING and not segment.started:
-                segment.started = True
-                await self._say("agent.speak_started")
-                await self._become("talking")
+            if task.state is TaskState.STREAMING:
+                await self._tell_started(segment)
 
         receiving = asyncio.create_task(segment.receive())
         final: Task | None = None
@@ -167,9 +166,17 @@ class _LiteSocket:
             await self._fail(final.failure.code, final.failure.message)
         kind = "interrupted" if final is None or final.state is TaskState.CANCELLED else "ended"
         heard_s = segment.speech.heard_samples / RATE_HZ
+        if heard_s:
+            await self._tell_started(segment)  # it may have begun and ended between two looks at it
         await self._say(f"agent.speak_{kind}", heard_s=heard_s)
         if len(self._running) == 1:
             await self._become(self._rest_state)
+
+    async def _tell_started(self, segment: Segment) -> None:
+        if not segment.started:
+            segment.started = True
+            await self._say("agent.speak_started")
+            await self._become("talking")
 
     async def _become(self, state: str) -> None:
         before, self._state = self._state, state
