@@ -39,6 +39,7 @@ class AvatarProcessor(FrameProcessor):
         self._receiving: asyncio.Task | None = None
         self._rate: int | None = None  # of the open segment
         self._starting: deque[int] = deque()  # rates of the segments that the server hasn't answered yet
+        self._unwanted = 0  # so many of these, the oldest, were interrupted before that
         self._running: dict[str, int] = {}  # rates of those that were accepted and aren't over, by their tasks
         self._over = asyncio.Event()
         self._over.set()
@@ -100,11 +101,19 @@ class AvatarProcessor(FrameProcessor):
         self._rate = None
         if self._socket is None or self._socket.closed:
             return
+        self._unwanted = len(self._starting)
+        for task_id in list(self._running):
+            await self._cancel(task_id)
         try:
-            for task_id in list(self._running):  # beside the socket, where it overtakes the sound that waits in it
-                async with self._session.delete(f"/v1/tasks/{task_id}"):
-                    pass
             await self._socket.send_json({"type": "interrupt"})
+        except (aiohttp.ClientError, OSError) as error:
+            await self.push_error(error_msg=f"the avatar can't be interrupted: {error}", exception=error)
+
+    async def _cancel(self, task_id: str):
+        """Beside the socket, where it overtakes the sound that waits in it."""
+        try:
+            async with self._session.delete(f"/v1/tasks/{task_id}"):
+                pass
         except (aiohttp.ClientError, OSError) as error:
             await self.push_error(error_msg=f"the avatar can't be interrupted: {error}", exception=error)
 
@@ -116,13 +125,16 @@ class AvatarProcessor(FrameProcessor):
             await self._call_event_handler("on_heard", 0.0, "source_lost")
         self._running.clear()
         self._starting.clear()
-        self._rate = None
+        self._unwanted, self._rate = 0, None
         await self._check_over()
 
     async def _take(self, message: dict):
         kind = message["type"]
         if kind == "accepted":
             self._running[message["task_id"]] = self._starting.popleft()
+            if self._unwanted:
+                self._unwanted -= 1
+                await self._cancel(message["task_id"])
         elif kind == "started" and not self._speaking:
             self._speaking = True
             await self.broadcast_frame(BotStartedSpeakingFrame)
@@ -133,6 +145,7 @@ class AvatarProcessor(FrameProcessor):
         elif kind == "error":
             if "task_id" not in message and self._starting:  # a segment that was refused, as the rest of its sound is
                 self._starting.popleft()
+                self._unwanted = max(0, self._unwanted - 1)
                 await self._call_event_handler("on_heard", 0.0, "failed")
                 await self._check_over()
             await self.push_error(error_msg=message["message"])

@@ -207,6 +207,19 @@ async def test_an_interruption_ends_the_speech_at_what_was_heard(server: Running
     assert reason == "completed" and seconds == pytest.approx(0.3, abs=0.05)
 
 
+async def test_an_interruption_right_behind_the_sound_overtakes_it(server: RunningServer) -> None:
+    async with talking(server) as talk:
+        await talk.say(60.0, end=False)
+        while not talk.avatar._starting:  # it was sent, and the server has not answered yet
+            await asyncio.sleep(0)
+        await talk.push(InterruptionFrame())
+        await talk.reports(1)
+        assert talk.heard[0][1] == "interrupted" and talk.heard[0][0] < 10
+        await talk.say(0.3)
+        await talk.reports(2)
+    assert talk.heard[1][1] == "completed"
+
+
 async def test_what_was_said_is_heard_before_the_pipeline_ends(server: RunningServer) -> None:
     async with talking(server) as talk:
         await talk.say(0.6)
