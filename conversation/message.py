@@ -32,3 +32,8 @@ def joined(messages: Iterable[Message]) -> tuple[Message, ...]:
         else:
             found.append(message)
     return tuple(found)
+
+
+def whole(text: str) -> str:
+    """The text with a question mark for each half of a character (surrogate), which JSON can hold and UTF-8 can't."""
+    return text.encode("utf-8", "replace").decode()

@@ -12,6 +12,7 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
+from conversation.message import whole
 from conversation.recognition.recogniser import AWAY, FAILED, RATE_HZ, RecognitionError
 
 _PASSING = (408, 409, 425, 429, 500, 502, 503, 504)
@@ -89,11 +90,11 @@ class OpenAiRecogniser:
             raise RecognitionError(FAILED, f"The recogniser refuses the sound (status {status}). Say it again.")
         try:
             text = httpx.Response(status, content=body).json()["text"]
-        except (ValueError, LookupError, TypeError):
+        except (ValueError, LookupError, TypeError, RecursionError):
             text = None
         if not isinstance(text, str):
             raise RecognitionError(FAILED, 'The recogniser\'s answer is not {"text": …}. Say it again.')
-        return text.strip()
+        return whole(text.strip())
 
 
 def _client(provider: TranscriptionProvider) -> httpx.AsyncClient:

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from conversation.message import Message
+from conversation.message import Message, whole
 from conversation.response.responder import (
     AWAY,
     BROKEN_OFF,
@@ -32,6 +32,8 @@ _REFUSES_KEY = (401, 403)
 _ATTEMPTS = 2  # before the first byte: a person waits
 _PAUSE_S, _LONGEST_PAUSE_S = 0.25, 1.0
 _LONGEST_LINE = 256_000
+_MOST_EVENTS = 50_000  # of one answer, which has some hundreds: they hold up whatever else the server does
+_MOST_CALLS, _LONGEST_CALL = 64, 64_000
 _SHOWN_CHARS = 200
 
 logger = logging.getLogger(__name__)
@@ -99,7 +101,7 @@ class OpenAiResponder:
         calls: dict[int, dict[str, str]] = {}
         finished = begun = False
         async with self._events(history, tools) as events:
-            while True:
+            for _ in range(_MOST_EVENTS):
                 event = await self._next(events, ends_s, begun)
                 if event is None:
                     break
@@ -111,12 +113,14 @@ class OpenAiResponder:
                 if text:
                     begun = True
                     yield TextPiece(text)
+            else:
+                raise ResponseError(ENDLESS, f"The answer was not over after {_MOST_EVENTS} events, and is cut.")
         if not finished:
             if begun or calls:
                 raise ResponseError(BROKEN_OFF, "The answer ended before its end. Ask again.")
             raise ResponseError(GARBAGE, "The language model's answer is no stream of chat completions.")
         for call in calls.values():
-            yield ToolCall(call["id"], call["name"], call["arguments"])
+            yield ToolCall(whole(call["id"]), whole(call["name"]), whole(call["arguments"]))
 
     async def _next(self, events: AsyncIterator[str], ends_s: float, begun: bool) -> str | None:
         """The next event; servers that think keep a connection alive by comments, so the time is taken here."""
@@ -210,7 +214,10 @@ async def _data(answer: httpx.Response) -> AsyncGenerator[str, None]:
 
 
 def _read(event: str, calls: dict[int, dict[str, str]]) -> tuple[str, bool]:
-    """The text of an event, and whether it says that it is the last one; calls of tools come in pieces."""
+    """The text of an event, and whether it says that it is the last one; calls of tools come in pieces.
+
+    JSON can hold half a character, which nothing that is sent or stored can: it becomes a question mark.
+    """
     try:
         message = json.loads(event)
         if "error" in message:
@@ -223,11 +230,14 @@ def _read(event: str, calls: dict[int, dict[str, str]]) -> tuple[str, bool]:
             call["id"] += part.get("id") or ""
             call["name"] += function.get("name") or ""
             call["arguments"] += function.get("arguments") or ""
+            if len(calls) > _MOST_CALLS or sum(map(len, call.values())) > _LONGEST_CALL:
+                most = f"{_MOST_CALLS} calls of tools, or one of more than {_LONGEST_CALL} characters"
+                raise ResponseError(ENDLESS, f"The language model sends more than {most}.")
         text = delta.get("content") or ""
         if not isinstance(text, str):
             raise TypeError("content is no text")
-        return text, choices[0].get("finish_reason") is not None
-    except (ValueError, TypeError, AttributeError, LookupError):
+        return whole(text), choices[0].get("finish_reason") is not None
+    except (ValueError, ArithmeticError, TypeError, AttributeError, LookupError, RecursionError):
         raise ResponseError(GARBAGE, f"The language model sends what is no chat completion: {_short(event)}") from None
 
 
@@ -248,4 +258,4 @@ async def _said(answer: httpx.Response) -> str:
 
 
 def _short(value: object) -> str:
-    return " ".join(str(value).split())[:_SHOWN_CHARS]
+    return whole(" ".join(str(value).split())[:_SHOWN_CHARS])

@@ -140,6 +140,12 @@ async def test_provider_is_sent_a_wave_file_with_its_language() -> None:
     assert silence(0.5).tobytes() in seen.body
 
 
+async def test_half_a_character_becomes_a_question_mark() -> None:
+    """It goes into the history, of which no further question could be asked."""
+    async with ChatProvider(answering(200, '{"text": "No\\ud83don."}')).running() as server:
+        assert await OpenAiRecogniser(TranscriptionProvider(server.url, "m")).recognise(silence(0.5), "") == "No?on."
+
+
 @pytest.mark.parametrize(
     ("answer", "code"),
     [
@@ -150,6 +156,7 @@ async def test_provider_is_sent_a_wave_file_with_its_language() -> None:
         (answering(400, "{}"), "recognition_failed"),
         (answering(200, "<html>", "text/html"), "recognition_failed"),
         (answering(200, '{"text": 7}'), "recognition_failed"),
+        (answering(200, "[" * 60_000), "recognition_failed"),
         (answering(200, "[]"), "recognition_failed"),
         (answering(200, '"' + 70_000 * "x" + '"'), "recognition_failed"),
     ],

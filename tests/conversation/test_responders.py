@@ -111,6 +111,19 @@ async def test_tools_are_passed_through_and_their_calls_put_together() -> None:
         assert server.seen[0].json["tools"] == [tool]
 
 
+async def test_half_a_character_becomes_a_question_mark() -> None:
+    """Nothing else could be told of it, nor asked after it: UTF-8 has no way to write it."""
+
+    async def halves(exchange: ChatExchange) -> None:
+        await exchange.stream()
+        await exchange.delta(content="No\ud83don.")
+        await exchange.delta(tool_calls=[{"index": 0, "id": "c\ud83d", "function": {"arguments": "\ude00"}}])
+        await exchange.delta(finish="tool_calls")
+
+    async with provider(halves) as (_, responder):
+        assert await pieces(responder) == [TextPiece("No?on."), ToolCall("c?", "", "?")]
+
+
 async def silent(exchange: ChatExchange) -> None:
     await asyncio.sleep(30)
 
@@ -155,6 +168,29 @@ async def wrong_shape(exchange: ChatExchange) -> None:
     await exchange.write(b'data: {"choices": [{"delta": {"content": 7}}]}\n\n')
 
 
+async def brackets(exchange: ChatExchange) -> None:
+    await exchange.stream()
+    await exchange.write(b"data: " + b"[" * 100_000 + b"\n\n")
+
+
+async def endless_call(exchange: ChatExchange) -> None:
+    await exchange.stream()
+    while True:
+        await exchange.delta(tool_calls=[{"index": 0, "function": {"name": "clock", "arguments": " " * 10_000}}])
+
+
+async def calls_without_end(exchange: ChatExchange) -> None:
+    await exchange.stream()
+    for number in range(100_000):
+        await exchange.delta(tool_calls=[{"index": number, "function": {"name": "clock"}}])
+
+
+async def empty_events(exchange: ChatExchange) -> None:
+    await exchange.stream()
+    while True:
+        await exchange.write(b"data: {}\n\n" * 1000)
+
+
 async def no_stream(exchange: ChatExchange) -> None:
     await exchange.whole(200, "<html>welcome</html>", "text/html")
 
@@ -180,6 +216,7 @@ def status(number: int, **headers: str) -> Answer:
         (fails_within, "answer_broken_off"),
         (endless, "answer_endless"),
         (garbage, "answer_unreadable"),
+        (brackets, "answer_unreadable"),
         (wrong_shape, "answer_unreadable"),
         (no_stream, "answer_unreadable"),
         (nothing, "answer_unreadable"),
@@ -198,6 +235,17 @@ async def test_each_fault_has_its_code_and_the_next_question_is_answered(answer:
         assert code == "responder_refused" or "secret" not in str(refused.value)
         server.answer = words
         assert await text_of(responder) == "It is noon."
+
+
+@pytest.mark.parametrize(
+    ("answer", "most"),
+    [(endless_call, "64000 characters"), (calls_without_end, "64 calls"), (empty_events, "50000 events")],
+)
+async def test_provider_that_sends_without_end_is_not_taken_into_memory(answer: Answer, most: str) -> None:
+    async with provider(answer, whole_s=3600.0) as (_, responder):
+        with pytest.raises(ResponseError, match=most) as refused:
+            await pieces(responder)
+        assert refused.value.code == "answer_endless"
 
 
 async def test_key_is_not_told_to_whoever_asks() -> None:
