@@ -138,8 +138,10 @@ class TalkClient:
         except ConnectionClosed:
             pass  # told below
         async with self._news:
-            last = self.told[-1].message if self.told else {}
-            self.ended = f"{last.get('reason') or 'no reason'} ({self._socket.close_code})"
+            messages = [each.message for each in self.told]
+            reason = messages[-1].get("reason", "no reason") if messages else "no reason"
+            said = [message["message"] for message in messages[-3:] if message["type"] == "error"]
+            self.ended = f"{reason} ({self._socket.close_code}) {' '.join(said)}".strip()
             self._news.notify_all()
 
     async def _microphone(self) -> None:

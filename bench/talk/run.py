@@ -155,7 +155,9 @@ class _Run:
                     since = len(client.told)
                     await client.type(SPOKEN[Asked.HELP])
                     typed += 1
-                    await client.until(since, "heard")
+                    asked = await client.until(since, "transcript", final=True)
+                    # By its number: the end of an answer that this question cut off comes now, too.
+                    await client.until(since, "heard", turn=asked.message["turn"])
             except TurnLost as error:
                 self._report(str(error))
             client.bleed, lasted_s = None, time.monotonic() - began_s
