@@ -80,8 +80,8 @@ class VoiceDetector:
 
     def _take(self, heard: NDArray[np.int16], played: NDArray[np.int16]) -> VoiceChange | None:
         least = _GO_ON_PROBABILITY if self._frames else _BEGIN_PROBABILITY
-        is_echo = self._echo.is_echo(heard, played)
-        is_voice = self._network.probability(heard) >= least and not is_echo
+        sounds_like_one = self._network.probability(heard) >= least
+        is_voice = not self._echo.is_echo(heard, played, sounds_like_one) and sounds_like_one
         if not self._frames:
             self._latest.append(is_voice)
             if sum(self._latest) < _BEGINS:

@@ -1,4 +1,4 @@
-"""The avatar's own voice in the microphone: what it says is known, so what is no louder than its echo is the echo."""
+"""The avatar's own voice in the microphone: what it says is known, and so is its echo, by loudness and by waves."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections import deque
 import numpy as np
 from numpy.typing import NDArray
 
+from conversation.activity.coherence import LONGEST, WINDOW, explained
 from conversation.activity.silero import RATE_HZ
 
 _STEP = 128  # samples of a step of the envelopes, 8 ms
@@ -22,16 +23,23 @@ _LOUD = 200.0  # mean of a second from which something can be learnt
 _UNKNOWN_GAIN = 10 ** (-7 / 20)
 _MARGIN = 10 ** (4 / 20)
 _ALIKE = 0.8  # correlation from which on the microphone hears the echo and nothing else
+_EXPLAINED = 0.6  # share of the microphone's power; voices of others stay below 0.3
+_SMOOTH = np.full(5, 0.2)  # 40 ms: a room's ringing lets single steps be louder or softer
+_AWAITED = _LONGEST + _AFTER
 
 
 class EchoRule:
-    """Compares the microphone's envelope with that of the sound that was played.
+    """Compares what the microphone hears with the sound that was played.
 
-    The delay (40 … 450 ms) and the gain of the echo are learnt from moments in which both envelopes are alike. Where
-    they never are, as with headphones, the echo is no louder than all that the microphone heard after a loud moment.
+    By loudness: the delay (40 … 450 ms) and the gain of the echo are learnt from moments in which the envelopes of both
+    are alike. Until they were, and with headphones for ever, the echo is no louder than what the microphone heard after
+    each loud moment. By waves: what is coherent with the played sound is its echo, however loud it has become; this
+    finds an echo in a tenth of a second, but not what a loudspeaker distorts.
     """
 
     def __init__(self) -> None:
+        self._waves_heard = np.zeros(WINDOW, np.float64)
+        self._waves_played = np.zeros(WINDOW + LONGEST, np.float64)
         self._played = np.zeros(_LEARNT + _LONGEST, np.float64)
         self._heard = np.zeros(_LEARNT, np.float64)
         self._gain = _UNKNOWN_GAIN
@@ -43,11 +51,20 @@ class EchoRule:
         """Of the echo, as far as it is known."""
         return 20 * math.log10(self._gain)
 
-    def is_echo(self, heard: NDArray[np.int16], played: NDArray[np.int16]) -> bool:
+    def is_echo(self, heard: NDArray[np.int16], played: NDArray[np.int16], is_voice: bool = True) -> bool:
         """Whether a frame of the microphone may be nothing but the echo; `played` is what sounded meanwhile.
 
-        Both are mono int16 at 16 kHz, of the same length, a multiple of 128 samples.
+        Both are mono int16 at 16 kHz, of the same length, a multiple of 128 samples. Of a frame that is no voice
+        anyway, less is asked.
         """
+        self._waves_heard = np.concatenate([self._waves_heard[len(heard) :], heard])
+        self._waves_played = np.concatenate([self._waves_played[len(played) :], played])
+        is_soft = self._is_soft(heard, played)
+        if is_voice and not (is_soft and self._learnt):
+            return self._is_coherent() or is_soft
+        return is_soft
+
+    def _is_soft(self, heard: NDArray[np.int16], played: NDArray[np.int16]) -> bool:
         loud, steps = _envelope(heard), len(heard) // _STEP
         self._heard = np.concatenate([self._heard[steps:], loud])
         self._played = np.concatenate([self._played[steps:], _envelope(played)])
@@ -76,19 +93,35 @@ class EchoRule:
         if not self._learnt:
             self._bound()
         if alike[best] >= _ALIKE:
-            # The ends of sentences are alike at many delays: the median of some seconds holds.
-            self._learnt.append((float(lags[best]), min(float(product[best] / power[best]), 1.0)))
-            delay, self._gain = np.median(self._learnt, axis=0).tolist()
-            self._delay = round(delay)
+            self._note(float(lags[best]), float(product[best] / power[best]))
+
+    def _is_coherent(self) -> bool:
+        """Also learns from it, much sooner than the envelopes tell anything."""
+        if float(np.abs(self._waves_played).max()) < _LOUD:
+            return False
+        found = explained(self._waves_heard, self._waves_played)
+        if found.share < _EXPLAINED:
+            return False
+        self._note(found.delay / _STEP, found.gain)
+        return True
+
+    def _note(self, delay: float, gain: float) -> None:
+        # The ends of sentences are alike at many delays: the median of some seconds holds.
+        self._learnt.append((delay, min(gain, 1.0)))
+        middle, self._gain = np.median(self._learnt, axis=0).tolist()
+        self._delay = round(middle)
 
     def _bound(self) -> None:
-        """An echo of what was played from 2 to 0.45 s ago was heard within the last 2 s, if there is one.
+        """What the microphone heard in the time in which the echo of a loud moment comes is at least that echo.
 
         A microphone that is switched off hears nothing at all, which tells nothing.
         """
-        loudest, heard = float(self._played[_LONGEST:-_LONGEST].max()), float(self._heard.max())
-        if loudest >= _LOUD and heard > 0:
-            self._gain = min(self._gain, heard / loudest)
+        played = np.convolve(self._played, _SMOOTH, "same")[_LONGEST:-_AWAITED]
+        heard = np.convolve(self._heard, _SMOOTH, "same")
+        loudest = np.lib.stride_tricks.sliding_window_view(heard, _AWAITED - _SHORTEST + 1)[_SHORTEST:].max(1)
+        tells = (played >= _LOUD) & (loudest > 0)
+        if tells.any():
+            self._gain = min(self._gain, float((loudest[tells] / played[tells]).min()))
 
 
 def _envelope(samples: NDArray[np.int16]) -> NDArray[np.float64]:

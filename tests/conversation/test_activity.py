@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from conversation.activity.coherence import LONGEST, WINDOW, explained
 from conversation.activity.detector import FRAME_S, VoiceChange, VoiceDetector
 from conversation.activity.echo import EchoRule
 from conversation.activity.silero import FRAME, RATE_HZ, SileroVad
@@ -106,6 +107,31 @@ def test_soft_person_is_heard_where_there_is_no_echo() -> None:
     heard[began : began + len(person)] += person
     told = heard_as(heard, played)
     assert told and told[0][1].is_voice and 2.5 < told[0][0] < 3.5
+
+
+@pytest.mark.parametrize("gain_db", [-10, -20])
+@pytest.mark.parametrize("delay_s", [0.05, 0.15])
+def test_echo_that_begins_late_is_no_voice(gain_db: float, delay_s: float) -> None:
+    """Someone unplugs their headphones between two answers."""
+    answer = said(ANSWER)
+    played = np.concatenate([with_silence(answer), with_silence(answer)])
+    unplugged = len(played) // 2
+    heard = echo_of(played, delay_s, gain_db)
+    heard[:unplugged] = echo_of(played, delay_s, -100)[:unplugged]
+    assert heard_as(heard, played) == []
+
+
+def test_echo_is_explained_by_what_was_played_and_a_person_is_not() -> None:
+    played, person = said(ANSWER), said("Excuse me, please stop, I have another question.", pitch=0.85)
+    ends = 2 * RATE_HZ
+    own = played[ends - WINDOW - LONGEST : ends].astype(np.float64)
+    echo = echo_of(played, 0.2, -25)[ends - WINDOW : ends].astype(np.float64)
+    other = person[RATE_HZ : RATE_HZ + WINDOW].astype(np.float64)
+    found = explained(echo, own)
+    assert found.share > 0.65 and found.delay == pytest.approx(0.2 * RATE_HZ, abs=2)
+    assert 20 * np.log10(found.gain) == pytest.approx(-25, abs=2)
+    assert explained(other, own).share < 0.3
+    assert explained(np.zeros(WINDOW), own).share == 0
 
 
 def test_rule_learns_how_loud_the_echo_is() -> None:
