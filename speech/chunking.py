@@ -73,4 +73,4 @@ UPLOAD_CHUNKS = ChunkPlan(opening=(4, 8))
 
 def live_chunks(steady: int) -> ChunkPlan:
     """Chunks for sound that arrives as it is spoken: `steady` frames must arrive before a chunk can be made."""
-    return ChunkPlan(opening=(min(4, steady),), steady=steady)
+    return ChunkPlan(tuple(min(length, steady) for length in UPLOAD_CHUNKS.opening), steady)

@@ -241,8 +241,10 @@ class SpeechGeneration:
 
     @property
     def next_frames(self) -> int:
-        """Frames of the next chunk that is yielded."""
-        return self._pending[0] if self._pending else self._plan_of_chunks.least_count(self._yielded)
+        """Frames of the next chunk that is yielded; of one that isn't planned yet as many as are ready."""
+        if self._pending:
+            return self._pending[0]
+        return self._ready_count(self._yielded)[0] or self._plan_of_chunks.least_count(self._yielded)
 
     @property
     def waits_for_sound(self) -> bool:

@@ -1,4 +1,4 @@
-"""A microphone's speech on a machine with two cores: how late it is heard, and how it catches up.
+"""Live speech on a machine with two cores: how late a microphone is heard, how it catches up, and what is awaited.
 
 Speech maker, generation, start rule and mixer are the product's; the networks take such a machine's times, in virtual
 time.
@@ -43,13 +43,15 @@ class Cores:
         self._window_s = window_s
         self._held = (held_from, held_from + held_s)
         self._running = 0
+        self._faces = asyncio.Lock()
 
     async def features(self, window: NDArray[Any]) -> NDArray[Any]:
         await self._work(self._window_s)
         return np.zeros((len(window) // 320, 5, 384), np.float16)
 
     async def faces(self, noise: object, condition: object, audio: NDArray[Any], *_: object) -> NDArray[Any]:
-        await self._work(CHUNK_S[len(audio)])
+        async with self._faces:  # one chunk at a time
+            await self._work(CHUNK_S[len(audio)])
         return np.zeros((len(audio), 1, 1, 3), np.uint8)
 
     async def recover(self, error: object) -> bool:
@@ -83,8 +85,16 @@ async def unheard(speech_id: str, event: SpeechEvent) -> None:
     """Nobody keeps account of these speeches."""
 
 
-async def listened(folder: Path, cores: Cores, channels: int, pause: int = PAUSE) -> list[MixedChannel]:
-    """Channels on which all microphones begin at once."""
+async def listened(
+    folder: Path,
+    cores: Cores,
+    channels: int,
+    pause: int = PAUSE,
+    source: SpeechSource = SpeechSource.MICROPHONE,
+    speed: float = 1.0,
+    times: int = 1,
+) -> list[MixedChannel]:
+    """Channels on which all of them begin to speak at once, and so many times one after another."""
     loop, urgent = asyncio.get_running_loop(), UrgentFirst(1)
     capacity = Capacity(1, 1)
     urgent.resize(2 * capacity.chunks + 1, capacity)  # as the orchestrator does
@@ -103,11 +113,16 @@ async def listened(folder: Path, cores: Cores, channels: int, pause: int = PAUSE
             Pace(),
             LiveSettings(),
         )
-        task: Any = SimpleNamespace(id="a", seed=1, steps=1, guidance=1.0, source=SpeechSource.MICROPHONE)
-        await maker.say(task, spoken(folder, f"{number}", pause), channel)
+        task: Any = SimpleNamespace(id="a", seed=1, steps=1, guidance=1.0, source=source)
+        for _ in range(times):
+            log = spoken(folder, f"{number}", pause)
+            log.speed = speed
+            await maker.say(task, log, channel)
+            while channel.mixer.speeches:
+                await asyncio.sleep(0.1)
 
     speakers = [asyncio.create_task(speak(*each)) for each in enumerate(everyone)]
-    await asyncio.gather(*(channel.play(SPOKEN_S + 5) for channel in everyone))
+    await asyncio.gather(*(channel.play((SPOKEN_S + 5) * times) for channel in everyone))
     for speaker in speakers:
         speaker.cancel()
         with suppress(asyncio.CancelledError):
@@ -160,3 +175,12 @@ def test_two_microphones_at_once_wait_for_no_frame(tmp_path: Path) -> None:
     for channel in in_virtual_time(listened(tmp_path, Cores(0.08), 2)):
         assert channel.mixer.counters.late_frames == 0
         assert words(channel) == ALL_WORDS
+
+
+@pytest.mark.parametrize("speed", [20.0, 1000.0])
+def test_stream_whose_sound_is_there_begins_early_and_waits_for_no_frame(tmp_path: Path, speed: float) -> None:
+    times = 4  # idle learns when to be there
+    cores = Cores(0.045)
+    (channel,) = in_virtual_time(listened(tmp_path, cores, 1, 0, SpeechSource.STREAM, speed, times))
+    assert channel.mixer.counters.late_frames == 0
+    assert [number for _, number in heard(channel)] == [*range(SPOKEN_S * FPS)] * times

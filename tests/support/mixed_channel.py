@@ -22,8 +22,9 @@ class QuickLog(SpeechLog):
 
 
 class SpokenLog(QuickLog):
-    """A complete log whose frames arrive one by one from now on, as a microphone brings them."""
+    """A complete log whose frames arrive one by one from now on, `speed` times as fast as they are spoken."""
 
+    speed = 1.0
     _begun_at: float | None = None
 
     @property
@@ -31,7 +32,7 @@ class SpokenLog(QuickLog):
         now = asyncio.get_running_loop().time()
         if self._begun_at is None:
             self._begun_at = now
-        return min(super().frames, math.floor((now - self._begun_at) * FPS + 1e-6))
+        return min(super().frames, math.floor((now - self._begun_at) * FPS * self.speed + 1e-6))
 
     @property
     def end(self) -> LogEnd | None:
@@ -41,8 +42,12 @@ class SpokenLog(QuickLog):
         loop = asyncio.get_running_loop()
         while self.frames <= frames and self.end is None:
             assert self._begun_at is not None
-            await asyncio.sleep(max(1e-4, self._begun_at + (self.frames + 1) / FPS - loop.time()))
+            await asyncio.sleep(max(1e-4, self._begun_at + (self.frames + 1) / FPS / self.speed - loop.time()))
         return self.frames
+
+    async def read(self, first: int, count: int) -> SoundFrames:
+        await asyncio.sleep(0.001)  # a thread's way there and back
+        return self.read_now(first, count)
 
 
 class MixedChannel:
