@@ -69,9 +69,9 @@ from orchestrator.triton_secret import triton_settings
 from processes.service_manager import ServiceManager
 from speech.audio.decoder import DecodeLimits
 from speech.audio.frames import SilentFrames
-from speech.generation import GenerationSettings, SpokenPath
 from speech.live import LiveSettings
 from speech.pacing import Pace
+from speech.request import GenerationSettings, SpokenPath
 from speech.speaking import SpeechMaker
 from speech.urgency import UrgentFirst
 

@@ -6,9 +6,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -19,133 +17,33 @@ from inference.attempts import Recover, attempt, no_recovery
 from latentsync.contract import CONTRACT
 from latentsync.scheduler import task_noise
 from speech.catching_up import CatchingUp
-from speech.chunking import ChunkPlan, chunk_length
-from speech.features import FeatureModel, SpeechFeatures
+from speech.chunking import chunk_length
+from speech.features import SpeechFeatures
 from speech.pacing import RateMeter
+from speech.planning import ChunkPlanner, PlannedChunk
+from speech.request import (
+    FaceChunk,
+    GenerationSettings,
+    GenerationTimings,
+    Slot,
+    SpeechModels,
+    SpeechRequest,
+    SpokenAvatar,
+    SpokenPath,
+    unlimited_slots,
+)
 from speech.timeline import SpeechTimeline
-from speech.windows import WHOLE_WINDOWS, WindowPolicy
 
-Slot = Callable[[int, int], AbstractAsyncContextManager[None]]
-"""Waits for a slot for the chunk that begins with this frame of the speech and has so many; holds it for the block."""
-
-
-@asynccontextmanager
-async def unlimited_slots(first_frame: int, frames: int) -> AsyncGenerator[None, None]:
-    """A slot at once for every chunk."""
-    yield
-
-
-class SpeechModels(FeatureModel, Protocol):
-    """What generation needs of Triton; `TritonClient` is one."""
-
-    async def faces(
-        self,
-        noise: NDArray[np.float32],
-        condition: NDArray[np.float16],
-        audio: NDArray[np.float16],
-        steps: int,
-        guidance: float,
-    ) -> NDArray[np.uint8]:
-        """Faces [k, R, R, 3] of one chunk of k frames, 4, 8 or 16."""
-        ...
-
-
-class SpokenAvatar(Protocol):
-    """What generation needs of an avatar; `latentsync.avatar.PreparedAvatar` is one."""
-
-    @property
-    def condition(self) -> NDArray[np.float16]:
-        """Mask, masked-image latents and reference latents of every frame, [N, 9, h, w]."""
-        ...
-
-    def frame_index(self, position: int) -> int:
-        """The frame at a position of the endless idle path."""
-        ...
-
-
-class SpokenPath(Protocol):
-    """Where a channel shows motions too: the condition of the frames that will be shown, and cues that change them."""
-
-    async def condition(self, positions: list[int]) -> NDArray[np.float16]:
-        """The condition [k, 9, h, w] at positions of the path, which from then on shows those very frames there."""
-        ...
-
-    async def cue(self, name: str, position: int) -> None:
-        """A motion is to begin at `position`, or soon after it."""
-        ...
-
-
-@dataclass(frozen=True)
-class SpeechRequest:
-    """How a speech is generated.
-
-    The seed determines the noise, which is the same for the whole speech. Frames before `first_frame` of the timeline,
-    and its last `hidden_frames`, are heard and not shown. `catch_up_frames` is None where nothing may be left out; else
-    quiet frames are while more than so many wait to be generated.
-    """
-
-    seed: int
-    steps: int
-    guidance: float
-    first_frame: int = 0
-    hidden_frames: int = 0
-    windows: WindowPolicy = WHOLE_WINDOWS
-    chunks: ChunkPlan = field(default_factory=ChunkPlan)
-    catch_up_frames: int | None = None
-
-
-@dataclass(frozen=True)
-class FaceChunk:
-    """The next frames: faces uint8 RGB [k, R, R, 3] and their sound int16 [k, 1920] at 48 kHz.
-
-    They are frames `first_frame` … of what is shown, and begin at frame `timeline_frame` of the speech's timeline.
-    `may_pause` says that the speech may pause behind them unnoticed.
-    """
-
-    first_frame: int
-    timeline_frame: int
-    faces: NDArray[np.uint8]
-    sound: NDArray[np.int16]
-    may_pause: bool = False
-
-
-@dataclass(frozen=True)
-class GenerationSettings:
-    """How many chunks of a speech are requested or held at once, and how many attempts a failing request gets.
-
-    Neighbouring chunks share `overlap_frames`, in which the later one fades in.
-    """
-
-    chunks_ahead: int = 4
-    attempts: int = 2
-    overlap_frames: int = 0
-
-    def __post_init__(self) -> None:
-        if min(self.chunks_ahead, self.attempts) < 1:
-            raise ValueError(f"chunks_ahead and attempts must be at least 1: {self}")
-
-
-@dataclass(frozen=True)
-class GenerationTimings:
-    """Seconds since the generation began, sums over requests, and frames/s while requests were in flight."""
-
-    frames: int
-    first_chunk_s: float | None
-    elapsed_s: float
-    whisper_s: float
-    chunks_s: float
-    frames_per_s: float | None
-
-
-@dataclass(frozen=True)
-class _Planned:
-    number: int
-    shown: int
-    first: int
-    count: int
-    shared: int  # frames behind these, which the next chunk makes again
-    sound: NDArray[np.int16]
-    condition: NDArray[np.float16]
+__all__ = [
+    "FaceChunk",
+    "GenerationSettings",
+    "GenerationTimings",
+    "SpeechGeneration",
+    "SpeechModels",
+    "SpeechRequest",
+    "SpokenAvatar",
+    "SpokenPath",
+]
 
 
 @dataclass(frozen=True)
@@ -183,16 +81,12 @@ class SpeechGeneration:
         `crowded` says whether the chunk that begins with a frame has to wait for other speeches' chunks.
         """
         self._models = models
-        self._avatar = avatar
         self._timeline = timeline
         self._request = request
         self._settings = settings or GenerationSettings()
-        self._plan_of_chunks = replace(request.chunks, overlap=self._settings.overlap_frames)
         self._clock = clock
         self._slot = slot
         self._recover = recover
-        self._crowded = crowded
-        self._path = path
         self._noise = task_noise(request.seed, avatar.condition.shape[-1])
         self._meter = RateMeter(clock)
         self._began = clock()
@@ -200,29 +94,29 @@ class SpeechGeneration:
         self._chunks_s = 0.0
         self._features = SpeechFeatures(models, timeline, request.windows, self._settings.attempts, clock, recover)
         self._catching_up = CatchingUp(timeline, request.catch_up_frames)
-        self._next = request.first_frame  # of the timeline, to be planned
-        self._cued = 0  # frames of the timeline whose cues were heeded
-        self._planned_frames = self._given = 0
-        self._yielded = 0
+        self._planner = ChunkPlanner(
+            avatar, timeline, self._features, request, self._settings.overlap_frames, self._catching_up, crowded, path
+        )
+        self._given = self._yielded = 0
         self._pending: deque[int] = deque()  # counts of chunks that are planned and not yielded
 
     @property
     def frame_count(self) -> int | None:
         """Number of frames that are shown of the whole speech; None while its end is unknown."""
-        left = self._left
-        return None if left is None else self._planned_frames + left
+        left = self._planner.left
+        return None if left is None else self._planner.planned_frames + left
 
     @property
     def count_to_pause(self) -> int | None:
         """Number of frames that are shown up to where the speech may pause, or ends; None while that is unknown."""
-        if self._left is None and self._timeline.at_pause:
-            return self._planned_frames + self._timeline.available - self._next
+        if self._planner.left is None and self._timeline.at_pause:
+            return self._planner.planned_frames + self._timeline.available - self._planner.next
         return self.frame_count
 
     @property
     def pauses(self) -> bool:
         """Whether everything up to where the speech may pause was yielded, and nothing behind it has arrived."""
-        return self._timeline.at_pause and not self._pending and self._next >= self._timeline.available
+        return self._timeline.at_pause and not self._pending and self._planner.next >= self._timeline.available
 
     @property
     def catching_up(self) -> CatchingUp:
@@ -244,24 +138,24 @@ class SpeechGeneration:
         """Frames of the next chunk that is yielded; of one that isn't planned yet as many as are ready."""
         if self._pending:
             return self._pending[0]
-        return self._ready_count(self._yielded)[0] or self._plan_of_chunks.least_count(self._yielded)
+        return self._planner.ready(self._yielded)[0] or self._planner.lengths.least_count(self._yielded)
 
     @property
     def waits_for_sound(self) -> bool:
         """Whether the next chunk can't be made yet, since its sound hasn't arrived."""
-        return self._timeline.total is None and not self._pending and not self._ready_count(self._yielded)[0]
+        return self._timeline.total is None and not self._pending and not self._planner.ready(self._yielded)[0]
 
     @property
     def features_due_s(self) -> float:
         """Seconds that Whisper takes for the next chunk; 0 where its features are held."""
-        covered = self._features.covers(self._next - sum(self._pending), self.next_frames)
+        covered = self._features.covers(self._planner.next - sum(self._pending), self.next_frames)
         return 0.0 if covered else self.whisper_mean_s
 
     @property
     def sound_due_s(self) -> float:
         """Seconds until the sound of the next chunk has been spoken."""
-        plan = self._plan_of_chunks
-        missing = self._features.missing(self._next, plan.least_count(self._yielded) + plan.overlap)
+        plan = self._planner.lengths
+        missing = self._features.missing(self._planner.next, plan.least_count(self._yielded) + plan.overlap)
         return missing / CONTRACT.frames_per_second
 
     @property
@@ -289,7 +183,7 @@ class SpeechGeneration:
 
     def request_features(self) -> None:
         """Request the first chunk's features, which don't depend on the speech's position on the stream."""
-        plan = self._plan_of_chunks
+        plan = self._planner.lengths
         # Not sooner: a window without the sound of the whole chunk would have to be encoded again for it.
         self._features.begin(self._request.first_frame, plan.least_count(0) + plan.overlap)
 
@@ -348,9 +242,10 @@ class SpeechGeneration:
         try:
             while True:
                 await places.acquire()
-                planned = await self._plan(number, first_position)
+                planned = await self._planner.chunk(number, first_position)
                 if planned is None:
                     break
+                self._pending.append(planned.count)
                 task = asyncio.create_task(self._chunk(planned))
                 ahead.put_nowait(task)
                 if number == 0:
@@ -361,54 +256,7 @@ class SpeechGeneration:
         else:
             ahead.put_nowait(None)
 
-    async def _plan(self, number: int, first_position: int) -> _Planned | None:
-        """The next chunk, once its sound is there; None after the last."""
-        while True:
-            self._next += await self._catching_up.left_out(self._next)
-            if self._left == 0:
-                return None
-            count, shared = self._ready_count(number)
-            if count:
-                # Read here and not by the chunk: chunks go to Triton in their order.
-                sound = (await self._timeline.read(self._next, count)).sound
-                condition = await self._condition(first_position + self._planned_frames, count, count + shared)
-                planned = _Planned(number, self._planned_frames, self._next, count, shared, sound, condition)
-                self._next += count
-                self._planned_frames += count
-                self._pending.append(count)
-                return planned
-            await self._timeline.wait_beyond(self._timeline.available)
-
-    async def _condition(self, first: int, count: int, all_frames: int) -> NDArray[np.float16]:
-        """The condition of a chunk from position `first` on, its last frame repeated to fill it up."""
-        positions = [first + min(frame, all_frames - 1) for frame in range(chunk_length(all_frames))]
-        if self._path is None:
-            rows = [self._avatar.frame_index(position) for position in positions]
-            return np.ascontiguousarray(self._avatar.condition[rows])
-        end = self._next + count
-        for frame, name in self._timeline.cues(self._cued, end - self._cued):
-            await self._path.cue(name, first + max(0, frame - self._next))
-        self._cued = end
-        return await self._path.condition(positions)
-
-    def _ready_count(self, number: int) -> tuple[int, int]:
-        """Frames that the next chunk may have now, and those behind them that it shares with the one after it."""
-        ready, left = self._features.ready_to(self._next) - self._next, self._left
-        if left is not None:
-            ready = min(ready, left)
-        elif self._timeline.at_pause:
-            left = ready  # the rest of a sentence doesn't wait for the next one, to make up a chunk
-        plan = self._plan_of_chunks
-        count = plan.next_count(number, ready, left, self._crowded(self._planned_frames))
-        return count, plan.overlap if left is None else min(plan.overlap, left - count)
-
-    @property
-    def _left(self) -> int | None:
-        """Frames that are shown and not planned yet; None while the end is unknown."""
-        total = self._timeline.total
-        return None if total is None else max(0, total - self._request.hidden_frames - self._next)
-
-    async def _chunk(self, planned: _Planned) -> _Made:
+    async def _chunk(self, planned: PlannedChunk) -> _Made:
         first, count, all_frames = planned.first, planned.count, planned.count + planned.shared
         # The last chunk is padded with its last frame, and cut below.
         frames = np.minimum(np.arange(chunk_length(all_frames)), all_frames - 1)

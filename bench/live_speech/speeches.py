@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentsync.avatar import PreparedAvatar
-from speech.generation import SpokenAvatar
+from speech.request import SpokenAvatar
 
 SILENT_FRAMES = 5
 """Before and after each speech, as on a channel."""

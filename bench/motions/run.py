@@ -27,10 +27,10 @@ from latentsync.sound import SOUND_FRAME_SAMPLES
 from orchestrator.channels.shared_path import CHUNKS_WITH_MOTIONS, SharedPath
 from speech.audio.frames import SilentFrames
 from speech.events import SpeechEvent
-from speech.generation import GenerationSettings
 from speech.live import LiveSettings
 from speech.log import LogEnd
 from speech.pacing import Pace
+from speech.request import GenerationSettings
 from speech.source import SpeechSource
 from speech.speaking import SpeechMaker
 from speech.urgency import UrgentFirst

@@ -21,8 +21,8 @@ from orchestrator.observability.traces import Traces
 from orchestrator.settings import Settings, SettingsError
 from speech.audio.decoder import ffmpeg_binary
 from speech.audio.frames import SilentFrames
-from speech.generation import SpokenPath
 from speech.pacing import Pace
+from speech.request import SpokenPath
 from speech.speaking import SpeechMaker
 from streaming.config import ChannelConfig
 from streaming.events import Status

@@ -13,7 +13,7 @@ from orchestrator.avatars.store import find_avatar
 from orchestrator.offline.render import RenderOptions, RenderReport, render_in_terminal
 from orchestrator.settings import Settings, SettingsError
 from orchestrator.triton_secret import triton_settings
-from speech.generation import GenerationSettings
+from speech.request import GenerationSettings
 
 
 def render_options(settings: Settings, steps: int | None, guidance: float | None, seed: int) -> RenderOptions:
