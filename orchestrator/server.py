@@ -144,6 +144,8 @@ async def run_server(
 def require_free_address(settings: Settings) -> None:
     """Raises ServerFailed where the server couldn't listen now."""
     _bound(settings.http_host, settings.http_port).close()
+    with _wyoming_socket(settings):
+        pass
 
 
 def _wyoming_socket(settings: Settings) -> socket.socket | contextlib.nullcontext[None]:
