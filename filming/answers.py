@@ -28,6 +28,9 @@ async def answered(client: httpx.AsyncClient, method: str, url: str, **sent: Any
         async with client.stream(method, url, **sent) as answer:
             await _require_success(answer)
             yield answer
+    except (httpx.UnsupportedProtocol, httpx.TooManyRedirects, httpx.DecodingError, httpx.InvalidURL) as error:
+        message = f"The service's answer can't be used ({type(error).__name__}: {_shown(str(error))})."
+        raise FilmError(FilmFault.FAILED, message) from None
     except httpx.TransportError as error:
         reason = str(error) or type(error).__name__
         raise ServiceAway(f"The service at {client.base_url} can't be reached ({reason}).") from None
@@ -39,7 +42,7 @@ async def asked(client: httpx.AsyncClient, method: str, url: str, **sent: Any) -
         body = await _read(answer, _MOST_JSON_BYTES)
     try:
         found = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter for brackets in brackets in brackets
         found = None
     if not isinstance(found, dict):
         raise FilmError(FilmFault.FAILED, f"The service answers {_shown(body)!r}, which is no JSON object.")
@@ -106,7 +109,7 @@ def _shown(body: bytes | str) -> str:
     try:  # many servers wrap what they say
         error = json.loads(text)["error"]
         text = error if isinstance(error, str) else error["message"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         pass
     return " ".join(str(text).split())[:_SHOWN_CHARS]
 

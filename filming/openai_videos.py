@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 
 from filming.answers import asked, job_of, saved, text_of
+from filming.redirects import OutwardRedirects
 from filming.service import FilmError, FilmFault, FilmOrder, FilmProgress
 
 _WAITING = ("queued", "in_progress")
@@ -38,7 +39,11 @@ class OpenAiVideos:
         self._provider = provider
         # OpenAI answers the content itself; servers like it answer with the address of a store.
         self._client = httpx.AsyncClient(
-            base_url=provider.url, headers=headers, timeout=provider.timeout_s, follow_redirects=True
+            base_url=provider.url,
+            headers=headers,
+            timeout=provider.timeout_s,
+            follow_redirects=True,
+            event_hooks={"request": [OutwardRedirects(provider.url)]},
         )
 
     async def begin(self, order: FilmOrder) -> str:
@@ -78,7 +83,8 @@ class OpenAiVideos:
 
 
 def _share(progress: Any) -> float | None:
-    return min(max(progress / 100, 0.0), 1.0) if isinstance(progress, int | float) else None
+    # In this order NaN, which Python reads in JSON, is 0: no answer of ours could hold it.
+    return min(max(0, progress), 100) / 100 if isinstance(progress, int | float) else None
 
 
 def _reason(answer: dict[str, Any]) -> str:

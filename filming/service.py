@@ -30,6 +30,8 @@ class FilmError(RuntimeError):
     """There is no video; `message` is for the person who ordered it."""
 
     def __init__(self, fault: FilmFault, message: str) -> None:
+        # It may quote the service, whose JSON can hold half a character: UTF-8 can't.
+        message = message.encode("utf-8", "replace").decode()
         super().__init__(message)
         self.fault = fault
         self.message = message

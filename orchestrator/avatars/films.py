@@ -135,9 +135,12 @@ class Films:
             if film_id not in self._cancelled:
                 raise  # the server stops: the order stays
             self._cancelled.discard(film_id)
-            await self._stop(self._records[film_id])
+            record = self._records[film_id]
+            # It is over before the service hears of it: that may take long, and be cut short by a second
+            # cancellation, or by the server's end, after which the order would begin again.
             self._over(film_id)
             self._preparations.cancelled(film_id)
+            await self._stop(record)
         except Exception:  # a bug must not end the other orders; the log has its traceback
             logger.exception("the film of %s failed", self._records[film_id].avatar)
             self._over(film_id)

@@ -1,9 +1,12 @@
 """Each service over real HTTP: what it is asked, what it answers, and how it fails."""
 
+import ipaddress
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import pytest_asyncio
 from starlette.responses import JSONResponse, Response
@@ -11,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 from filming.comfyui import BadWorkflow, ComfyUi, Workflow
 from filming.film import FilmLimits, filmed
 from filming.openai_videos import OpenAiVideos, VideosProvider
+from filming.redirects import Address, OutwardRedirects
 from filming.service import FilmError, FilmFault, FilmOrder, FilmProgress, FilmService, ServiceAway
 from tests.support.film_services import ComfyServer, VideosServer, write_workflow
 
@@ -38,6 +42,10 @@ def order(tmp_path: Path) -> FilmOrder:
     picture = tmp_path / "person.png"
     picture.write_bytes(PICTURE)
     return FilmOrder(picture, 'she says "yes", and nods', seed=7)
+
+
+def redirected(to: str) -> Response:
+    return Response(status_code=302, headers={"Location": to})
 
 
 @pytest_asyncio.fixture
@@ -204,3 +212,59 @@ def test_a_file_that_is_no_workflow_says_what_to_do(tmp_path: Path, text: str, s
     (tmp_path / "workflow.json").write_text(text)
     with pytest.raises(BadWorkflow, match=said):
         Workflow.read(tmp_path / "workflow.json")
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (redirected("http://169.254.169.254/latest/meta-data/"), "this server's own network"),
+        (redirected("http://[::ffff:169.254.169.254]/"), "this server's own network"),
+        (redirected("http://2852039166/"), "this server's own network"),
+        (redirected("file:///etc/passwd"), "UnsupportedProtocol"),
+        (redirected("/v1/videos/again"), "TooManyRedirects"),
+        (Response(b"{}", headers={"Content-Encoding": "gzip"}), "DecodingError"),
+        (Response(b"[" * 100_000), "no JSON object"),
+        (Response(b'{"status": "failed", "error": "No\\ud83d."}'), r"No\?\."),
+    ],
+)
+async def test_an_answer_that_can_not_be_used_says_why(
+    videos: VideosServer, order: FilmOrder, tmp_path: Path, answer: Response, said: str
+) -> None:
+    videos.answer = lambda look: answer
+    with pytest.raises(FilmError, match=said) as refused:
+        await made(openai(videos), order, tmp_path / "film.mp4")
+    assert refused.value.fault is FilmFault.FAILED and refused.value.message.encode()
+
+
+@pytest.mark.parametrize(
+    ("home", "to", "may"),
+    [
+        ("8.8.8.8", "1.1.1.1", True),
+        ("8.8.8.8", "10.0.0.1", False),
+        ("8.8.8.8", "127.0.0.1", False),
+        ("10.0.0.1", "10.0.0.2", True),
+        ("10.0.0.1", "169.254.169.254", False),
+        ("10.0.0.1", "fe80::1", False),
+    ],
+)
+async def test_a_service_redirects_into_no_network_but_its_own(home: str, to: str, may: bool) -> None:
+    async def resolve(url: httpx.URL) -> list[Address]:
+        return [ipaddress.ip_address(home if url.host == "home" else to)]
+
+    redirects = OutwardRedirects("https://home/v1", resolve)
+    await redirects(httpx.Request("GET", "https://home/v1/videos/1"))
+    with nullcontext() if may else pytest.raises(FilmError, match="own network"):
+        await redirects(httpx.Request("GET", "https://store/1.mp4"))
+
+
+async def test_progress_that_is_no_number_is_none_at_all(
+    videos: VideosServer, order: FilmOrder, tmp_path: Path
+) -> None:
+    said = iter([b"NaN", b"Infinity", b"-3", b"1" + b"0" * 400, b'"7"'])
+    videos.answer = lambda look: (
+        {"status": "completed"}
+        if (progress := next(said, None)) is None
+        else Response(b'{"status": "queued", "progress": ' + progress + b"}")
+    )
+    told = await made(openai(videos), order, tmp_path / "film.mp4")
+    assert [progress.share for progress in told] == [0.0, 1.0, 0.0, 1.0, None, 1.0]

@@ -1,0 +1,68 @@
+"""Orders of videos: how they end where the service doesn't answer in time."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from filming.film import FilmLimits
+from filming.service import FilmOrder, FilmProgress
+from orchestrator.avatars.films import Films
+from orchestrator.avatars.preparations import Preparations, PreparationState
+from orchestrator.avatars.prepare import PrepareOptions
+from orchestrator.observability.notices import Broadcast
+
+
+class SlowToStop:
+    """Takes an order and never ends it; it answers a request to stop when it is let."""
+
+    outlives_server = True
+
+    def __init__(self) -> None:
+        self.looks = self.asked_to_stop = 0
+        self.may_answer = asyncio.Event()
+
+    async def begin(self, order: FilmOrder) -> str:
+        return "job"
+
+    async def look(self, job: str) -> FilmProgress:
+        self.looks += 1
+        return FilmProgress(False)
+
+    async def fetch(self, job: str, into: Path, most_bytes: int) -> None:
+        raise AssertionError("it is never ready")
+
+    async def stop(self, job: str) -> None:
+        self.asked_to_stop += 1
+        await self.may_answer.wait()
+
+    async def aclose(self) -> None:
+        """It has nothing to close."""
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not true():
+            await asyncio.sleep(0.01)
+
+
+async def test_an_order_that_is_cancelled_twice_is_cancelled(tmp_path: Path) -> None:
+    """Who sees nothing happen asks again, and the service may be what is slow."""
+    service = SlowToStop()
+    preparations = Preparations(None, Broadcast(), lambda: 0.0)  # type: ignore[arg-type]  # it prepares nothing here
+    films = Films(tmp_path / "films", service, FilmLimits(), preparations, lambda: 0.0, lambda: 0.0)
+    running = asyncio.create_task(films.run())
+    picture = tmp_path / "person.png"
+    picture.write_bytes(b"pixels")
+    film = await films.submit("drawn", picture, FilmOrder(picture, "she nods"), PrepareOptions())
+    await until(lambda: service.looks > 0)
+    assert films.cancel(film.id)
+    await until(lambda: service.asked_to_stop == 1)
+    films.cancel(film.id)
+    await asyncio.sleep(0)
+    service.may_answer.set()
+    await until(lambda: (now := preparations.get(film.id)) is not None and now.state.final)
+    found = preparations.get(film.id)
+    assert found is not None and found.state is PreparationState.CANCELLED
+    assert list((tmp_path / "films").iterdir()) == []
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
