@@ -165,8 +165,9 @@ class Lineup(Mapping[str, Channel]):
                     f"Channel {name!r} is that of the server's settings (channel_id), which is always there. "
                     "Other channels can be removed."
                 )
-            kept = {key: value for key, value in self._definitions.items() if key != name}
-            await self._save(kept, self._changed_targets)
+            if name in self._definitions:  # else nothing of it is on the disk, which may be full
+                kept = {key: value for key, value in self._definitions.items() if key != name}
+                await self._save(kept, self._changed_targets)
             cancelled = [task.id for task in await channel.interrupt(clear_queue=True)]
             await self._stop(name)
             del self._channels[name]

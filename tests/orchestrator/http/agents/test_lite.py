@@ -2,8 +2,10 @@
 
 import asyncio
 import base64
+import errno
 import gc
 import json
+import os
 import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,6 +19,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from orchestrator.access.keys import KeyFile, Scope
+from orchestrator.channels.store import ChannelStore
 from tests.support.late_looks import see_ends_alone
 from tests.support.running_server import RunningServer, running, settings_in
 from tests.support.sockets import tone
@@ -94,6 +97,19 @@ async def talking(server: RunningServer) -> AsyncIterator[Client]:
         assert (await client.until("session.state_updated"))["state"] == "connected"
         yield client
     await gone(server)
+
+
+async def test_session_ends_though_nothing_can_be_saved(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its channel would keep its place and its processor time until the server's end."""
+
+    def full(*args: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    token, _ = await begun(server)
+    monkeypatch.setattr(ChannelStore, "save", full)
+    await server.http.post("/v1/sessions/stop", headers={"Authorization": f"Bearer {token}"})
+    async with asyncio.timeout(20):
+        await gone(server)
 
 
 async def test_a_segment_is_heard_and_its_end_told(server: RunningServer) -> None:
