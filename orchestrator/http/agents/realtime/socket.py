@@ -11,6 +11,7 @@ from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDisconnected
 
+from conversation.message import whole
 from conversation.turn.actions import TellFault, TellHeard, TellSentence, TellState, TellTranscript
 from conversation.turn.state import TurnState
 from orchestrator.conversations.register import Place
@@ -40,6 +41,7 @@ from speech.log import LogReader
 _MOST_ERRORS = 20
 _MOST_UNREAD = 2_000
 _MOST_TYPED = 20_000
+_LAST_S = 30.0
 _NORMAL, _POLICY, _GOING_AWAY = 1000, 1008, 1001
 _SUBPROTOCOL = "realtime"
 
@@ -88,8 +90,9 @@ class _Realtime:
         reading = asyncio.create_task(self._read())
         telling = asyncio.create_task(self._tell())
         stopping = asyncio.create_task(self._orchestrator.stopping.wait())
+        unused = asyncio.create_task(self._until_unused())
         try:
-            await asyncio.wait({reading, telling, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({reading, telling, stopping, unused}, return_when=asyncio.FIRST_COMPLETED)
             code = _GOING_AWAY if stopping.done() else _POLICY if reading.done() else _NORMAL
             for over in (reading, telling):
                 if over.done() and (error := over.exception()) is not None:
@@ -97,7 +100,7 @@ class _Realtime:
         finally:
             if self._session is not None:
                 self._session.end(Ending.LEFT)
-            working = [task for task in (reading, telling, stopping, self._pouring) if task is not None]
+            working = [task for task in (reading, telling, stopping, unused, self._pouring) if task is not None]
             for task in working:
                 task.cancel()
             await asyncio.gather(*working, return_exceptions=True)
@@ -123,6 +126,16 @@ class _Realtime:
             except ApiError as error:
                 errors += 1
                 await self._fail(error.code, error.message)
+
+    async def _until_unused(self) -> None:
+        """Return where no conversation has begun in time: the channel's place for one is held meanwhile."""
+        limit_s = self._orchestrator.settings.conversation_unused_s
+        await asyncio.sleep(limit_s)
+        if self._session is None:
+            await self._fail("unused", f"Nothing was said for {limit_s:g} s. Connect again to talk.")
+            return
+        await self._session.ended.wait()
+        await asyncio.sleep(_LAST_S)  # in which a client that reads slowly is told so
 
     async def _take(self, event: ClientEvent) -> None:
         match event:
@@ -174,7 +187,7 @@ class _Realtime:
         if self._session is not None:
             return
         if isinstance(instructions := asked.get("instructions"), str):
-            self._instructions = instructions[:_MOST_TYPED]
+            self._instructions = whole(instructions[:_MOST_TYPED])
         audio = asked.get("audio")
         given = audio.get("input") if isinstance(audio, dict) else None
         if isinstance(given, dict) and "turn_detection" in given:

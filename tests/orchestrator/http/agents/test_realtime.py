@@ -112,6 +112,16 @@ async def test_cancelling_leaves_what_was_heard(tmp_path: Path) -> None:
             assert (await over(server))["messages"][-1]["text"] == heard
 
 
+async def test_who_says_nothing_does_not_keep_the_place_of_others(tmp_path: Path) -> None:
+    async with talking_server(tmp_path, conversation_unused_s=0.3) as server, connected(server) as silent:
+        assert (await silent.until("error")).error.code == "unused"
+        while server.orchestrator.sockets.taken:
+            await asyncio.sleep(0.02)
+        async with connected(server) as client:
+            await client.type("Say one.")
+            assert (await client.until("response.done")).response.status == "completed"
+
+
 class _Loud:
     """Hears a voice in whatever is loud."""
 
