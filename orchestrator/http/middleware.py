@@ -169,4 +169,7 @@ def _is_ours(host: str, names: Container[str]) -> bool:
 def _same_origin(headers: Headers) -> bool:
     """False for a browser that sends a form from another site's page: a form needs no permission to be sent."""
     origin = headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == headers.get("host")
+    try:
+        return origin is None or urlsplit(origin).netloc == headers.get("host")
+    except ValueError:  # an address of IPv6 without its end
+        return False

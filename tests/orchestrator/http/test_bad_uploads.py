@@ -156,9 +156,10 @@ async def test_unknown_channel_task_and_path_are_not_found(server: RunningServer
 
 
 async def test_form_from_another_sites_page_is_forbidden(server: RunningServer) -> None:
-    files = {"audio_file": ("speech.wav", wav(1))}
-    answer = await server.http.post("/v1/tasks", files=files, headers={"Origin": "https://elsewhere.example"})
-    await refused(server, answer, 403, "foreign_origin")
+    for origin in ("https://elsewhere.example", "null", "http://["):
+        files = {"audio_file": ("speech.wav", wav(1))}
+        answer = await server.http.post("/v1/tasks", files=files, headers={"Origin": origin})
+        await refused(server, answer, 403, "foreign_origin")
 
 
 async def test_client_that_goes_away_leaves_nothing(server: RunningServer) -> None:

@@ -48,6 +48,8 @@ async def test_code_leads_a_phone_to_the_talk_page_at_the_host_that_was_asked(se
     assert text == "http://192.168.1.20:8080/talk?channel=main"
     unknown = await server.http.get("/v1/channels/nobody/qr.svg")
     assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "unknown_channel")
+    long = await server.http.get("/v1/channels/main/qr.svg", headers={"Host": f"192.168.1.20:{'8' * 3000}"})
+    assert (long.status_code, long.json()["error"]["code"]) == (400, "address_too_long")
 
 
 async def test_only_the_player_may_be_framed_and_only_by_the_sites_that_are_named(server: RunningServer) -> None:

@@ -85,7 +85,7 @@ async def test_session_of_the_page_opens_a_socket_from_the_page_alone(server: Ru
     server.http.cookies.clear()
     cookie = {"Cookie": begun.headers["Set-Cookie"].partition(";")[0]}
     await echoes(server, additional_headers=cookie, origin=str(server.http.base_url).rstrip("/"))
-    for origin in ("https://elsewhere.example", "null"):
+    for origin in ("https://elsewhere.example", "null", "http://["):
         assert await refusal(server, "/echo", additional_headers=cookie, origin=origin) == (403, "foreign_origin")
 
 
