@@ -124,10 +124,11 @@ class Orchestrator:
             self._note_conversation,
             self._show_state,
         )
-        self.conversation_log = (
-            ConversationLog(settings.data_dir / "conversations", settings.conversation_log_days, self.clock)
-            if settings.conversation_log
-            else None
+        self.conversation_log = ConversationLog(
+            settings.data_dir / "conversations",
+            settings.conversation_log_days,
+            self.clock,
+            settings.conversation_log,
         )
         self.gate = open_gate(settings)
         self.requests = RateLimit(settings.requests_per_minute)
@@ -195,8 +196,7 @@ class Orchestrator:
                     if self.synthesiser is not None:
                         group.start_soon(keep_running, "the synthesiser", self.synthesiser.run)
                     group.start_soon(keep_running, "the conversations", self.conversations.run)
-                    if self.conversation_log is not None:
-                        group.start_soon(keep_running, "the log of conversations", self.conversation_log.run)
+                    group.start_soon(keep_running, "the log of conversations", self.conversation_log.run)
                     group.start_soon(keep_running, "the WebRTC viewers", self.audiences.run)
                     await self.channels.open(group)
                     group.start_soon(keep_running, "the watch on frames", self.on_air.run)
@@ -207,8 +207,7 @@ class Orchestrator:
                 self.end_streams()
                 with anyio.CancelScope(shield=True):
                     await self.conversations.aclose()
-                    if self.conversation_log is not None:
-                        await self.conversation_log.flush()
+                    await self.conversation_log.flush()
                     await self.decodings.aclose()
                     await self.arrivals.aclose()
                     await self.board.aclose()
@@ -276,8 +275,7 @@ class Orchestrator:
     def _note_conversation(self, channel: str, event: SessionEvent) -> None:
         if isinstance(event, TurnPassed):
             self.ledger.note(channel, "typed_turn" if event.typed else "turn", Passage(event.stages_s))
-        if self.conversation_log is not None:
-            self.conversation_log.note(channel, event)
+        self.conversation_log.note(channel, event)
 
     def _show_state(self, channel_id: str, state: str | None) -> None:
         channel = self.channels.get(channel_id)

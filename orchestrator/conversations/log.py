@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import logging
 import os
 from collections import deque
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -24,7 +26,9 @@ logger = logging.getLogger(__name__)
 class ConversationLog:
     """One file a day, of a JSON object a line, readable by its owner alone; its name is the day in UTC."""
 
-    def __init__(self, folder: Path, days: int, clock: Clock) -> None:
+    def __init__(self, folder: Path, days: int, clock: Clock, is_on: bool = True) -> None:
+        """One that isn't on writes nothing, and still deletes what was written while it was."""
+        self._is_on = is_on
         self._folder = folder
         self._days = days
         self._clock = clock
@@ -33,6 +37,8 @@ class ConversationLog:
 
     def note(self, channel: str, event: SessionEvent) -> None:
         """Write what a person said, and what of an answer was heard."""
+        if not self._is_on:
+            return
         match event:
             case TellTranscript(_, text, True):
                 self._add(channel, Message(Role.PERSON, text))
@@ -58,32 +64,51 @@ class ConversationLog:
         """Write what comes, and delete what is too old, until this is cancelled."""
         while True:
             await asyncio.to_thread(self._delete_old)
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(_LOOKED_AFTER_S):
                     await self._came.wait()
-            except TimeoutError:
-                continue
             self._came.clear()
             await self.flush()
 
     async def flush(self) -> None:
-        """Return once all that came by now is written, or couldn't be."""
+        """Return once all that came by now is written; what can't be waits for the next time."""
         lines = list(self._waiting)
         self._waiting.clear()
         try:
             await asyncio.to_thread(self._write, lines)
         except OSError as error:
-            logger.error("%s: %d messages could not be written (%s)", self._folder, len(lines), error.strerror)
+            logger.error("%s: %d messages can't be written now (%s)", self._folder, len(lines), error.strerror)
+            room = _MOST_WAITING - len(self._waiting)
+            self._waiting.extendleft(reversed(lines[-room:] if room else ()))
 
     def _write(self, lines: list[tuple[Path, str]]) -> None:
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for path, line in lines:
-            file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-            with os.fdopen(file, "a", encoding="utf-8", errors="replace") as writer:
-                writer.write(line + "\n")
+        """Those that were written are taken out of the list, also where the rest can't be. Raises OSError."""
+        if lines:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        while lines:
+            path, line = lines[0]
+            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            try:
+                _append(file, line)
+            finally:
+                os.close(file)
+            del lines[0]
 
     def _delete_old(self) -> None:
+        """What can't be deleted is told, and holds up neither the rest nor what is to be written."""
         oldest = (datetime.fromtimestamp(self._clock(), UTC) - timedelta(days=self._days)).date().isoformat()
         for path in self._folder.glob("????-??-??.jsonl"):
             if path.stem < oldest:
-                path.unlink(missing_ok=True)
+                try:
+                    path.unlink(missing_ok=True)
+                except OSError as error:
+                    logger.error("%s is too old, and can't be deleted (%s)", path, error.strerror)
+
+
+def _append(file: int, line: str) -> None:
+    """Append a line to a file, whose last one may have been cut off by a full disk; raises OSError."""
+    size = os.fstat(file).st_size
+    begun = b"" if not size or os.pread(file, 1, size - 1) == b"\n" else b"\n"
+    data = begun + line.encode("utf-8", "replace") + b"\n"
+    if os.write(file, data) < len(data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
