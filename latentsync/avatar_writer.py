@@ -92,7 +92,7 @@ class AvatarWriter:
         directory.parent.mkdir(parents=True, exist_ok=True)
         self._target = directory
         prefix = f".{directory.name}-"
-        _remove_abandoned(directory.parent, prefix)
+        remove_abandoned(directory.parent, prefix)
         self._temporary = tempfile.TemporaryDirectory(prefix=prefix, dir=directory.parent)
         self._alive = _alive_file(Path(self._temporary.name))
         self.folder = Path(self._temporary.name) / directory.name
@@ -197,8 +197,8 @@ def _alive_file(folder: Path) -> int:
     return handle
 
 
-def _remove_abandoned(parent: Path, prefix: str) -> None:
-    """Removes the folders that killed writers have left, which may be gigabytes."""
+def remove_abandoned(parent: Path, prefix: str = ".") -> None:
+    """Removes the folders below `parent` that killed writers have left, which may be gigabytes."""
     for path in parent.glob(f"{prefix}*/{_ALIVE_FILE}"):
         handle = os.open(path, os.O_RDWR)
         try:

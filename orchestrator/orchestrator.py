@@ -28,7 +28,7 @@ from orchestrator.avatars.motions import MotionOptions, add_motion
 from orchestrator.avatars.preparations import Preparations
 from orchestrator.avatars.prepare import PrepareOptions, Progress, prepare_avatar
 from orchestrator.avatars.room import DiskRoom
-from orchestrator.avatars.store import find_avatar
+from orchestrator.avatars.store import find_avatar, remove_leftovers
 from orchestrator.background import keep_running
 from orchestrator.channels.audience import Audiences
 from orchestrator.channels.audience_metrics import AudienceCollector
@@ -185,6 +185,7 @@ class Orchestrator:
         shutil.rmtree(self.uploads_dir, ignore_errors=True)  # of a server that was killed
         for folder in (self.settings.run_dir, self.settings.log_dir, self.settings.avatars_dir, self.uploads_dir):
             folder.mkdir(parents=True, exist_ok=True)
+        await asyncio.to_thread(remove_leftovers, self.settings.avatars_dir)
         async with self._client:
             await self.board.open()
             try:

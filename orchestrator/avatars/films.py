@@ -80,6 +80,7 @@ class Films:
         self._works: dict[str, asyncio.Task[None]] = {}
         self._cancelled: set[str] = set()
         self._arrived = asyncio.Event()
+        self._swept = False
 
     @property
     def offered(self) -> bool:
@@ -215,7 +216,12 @@ class Films:
 
     def _found(self) -> list[FilmRecord]:
         records = []
+        swept, self._swept = self._swept, True
         for folder in sorted(self._folder.glob("*")) if self._folder.is_dir() else ():
+            if not swept and not (folder / _RECORD).exists():
+                # A server was killed before it had taken the order, or when its avatar was made.
+                FilmFolder(folder).cleanup()
+                continue
             try:
                 values = json.loads((folder / _RECORD).read_text())
                 values["loop"] = values["loop"] and Loop(values["loop"])

@@ -7,6 +7,8 @@ import shutil
 from pathlib import Path
 
 from latentsync.avatar import AvatarError, PreparedAvatar
+from latentsync.avatar_writer import remove_abandoned
+from latentsync.motions import MOTIONS_FOLDER
 from orchestrator.avatars.errors import AvatarExists, AvatarNotFound
 from orchestrator.fields import AVATAR_NAME
 
@@ -73,6 +75,14 @@ def remove_avatar(directory: Path, name: str) -> None:
     shutil.rmtree(doomed, ignore_errors=True)
     folder.rename(doomed)
     shutil.rmtree(doomed)
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Delete what killed processes have left of avatars and motions that they prepared or removed."""
+    for folder in (directory, *directory.glob(f"*/{MOTIONS_FOLDER}")):
+        remove_abandoned(folder)
+        for doomed in folder.glob(".*.removed"):
+            shutil.rmtree(doomed, ignore_errors=True)
 
 
 def existing_avatar(directory: Path, name: str) -> Path:

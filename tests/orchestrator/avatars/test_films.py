@@ -66,3 +66,16 @@ async def test_an_order_that_is_cancelled_twice_is_cancelled(tmp_path: Path) -> 
     assert list((tmp_path / "films").iterdir()) == []
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_what_a_killed_server_left_without_an_order_is_removed(tmp_path: Path) -> None:
+    folder = tmp_path / "films"
+    for name, file in (("never-taken", "picture.png"), ("made", "video.mp4"), ("damaged", "film.json")):
+        (folder / name).mkdir(parents=True)
+        (folder / name / file).write_bytes(b"{")
+    preparations = Preparations(None, Broadcast(), lambda: 0.0)  # type: ignore[arg-type]  # it prepares nothing here
+    films = Films(folder, SlowToStop(), FilmLimits(), preparations, lambda: 0.0, lambda: 0.0)
+    running = asyncio.create_task(films.run())
+    await until(lambda: [path.name for path in folder.iterdir()] == ["damaged"])
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
