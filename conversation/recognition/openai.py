@@ -6,7 +6,7 @@ import asyncio
 import io
 import logging
 import wave
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import httpx
 import numpy as np
@@ -29,7 +29,7 @@ class TranscriptionProvider:
 
     url: str
     model: str
-    key: str | None = None
+    key: str | None = field(default=None, repr=False)
     timeout_s: float = 10.0
 
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import httpx
 import numpy as np
@@ -36,7 +36,7 @@ class Provider:
     url: str
     model: str
     voices: tuple[str, ...]
-    key: str | None = None
+    key: str | None = field(default=None, repr=False)
     rate_hz: int = 24_000
     timeout_s: float = 10.0
 

@@ -56,7 +56,11 @@ class Gate:
             return Caller(_network(address), None)
         # Everybody can read the key of a frame, so one of its viewers must not take the share of all others.
         of_one = f" at {_network(address)}" if key.scope is Scope.WATCH else ""
-        return Caller(f"key {key.name}{of_one}", key.scope, key.channel)
+        return Caller(_name(key) + of_one, key.scope, key.channel)
+
+    def knows(self, caller: str) -> bool:
+        """Whether a caller of that name may still come: its key may have been removed since."""
+        return not self.required or self._known(lambda: self._named(caller)) is not None
 
     def begin_session(self, secret: str) -> str | None:
         """A token that stands for the key until `end_session`, for some hours at most; None without such a key."""
@@ -73,6 +77,9 @@ class Gate:
         key_sha256 = self._sessions.key_of(session) if session else None
         return None if key_sha256 is None else self._keys.with_hash(key_sha256)
 
+    def _named(self, caller: str) -> ApiKey | None:
+        return next((key for key in self._keys.all() if _name(key) == caller), None)
+
     def _known(self, look_up: Callable[[], ApiKey | None]) -> ApiKey | None:
         try:
             found = look_up()
@@ -83,6 +90,10 @@ class Gate:
             return None
         self._damaged = ""
         return found
+
+
+def _name(key: ApiKey) -> str:
+    return f"key {key.name}"
 
 
 def _network(address: str) -> str:

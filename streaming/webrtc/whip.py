@@ -14,7 +14,7 @@ import ssl
 import sys
 import time
 from collections.abc import AsyncIterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urljoin
@@ -43,7 +43,7 @@ class WhipConfig:
 
     packet_socket: str
     url: str
-    token: str = ""
+    token: str = field(default="", repr=False)
     verify: bool | str = True
 
     def to_json(self) -> dict[str, Any]:

@@ -4,7 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from conversation.recognition.openai import TranscriptionProvider
+from conversation.response.openai import ChatProvider
+from conversation.synthesis.openai import Provider
+from filming.openai_videos import VideosProvider
+from orchestrator.http.agents.lite.register import LiteSession
 from orchestrator.settings import SettingsError, load_settings
+from streaming.webrtc.whip import WhipConfig
 
 
 def test_defaults_listen_on_loopback_and_write_below_the_current_directory(
@@ -90,6 +96,19 @@ def test_providers_key_fits_into_a_header(monkeypatch: pytest.MonkeyPatch, name:
         with pytest.raises(SettingsError, match=name) as refused:
             load_settings()
         assert "sk-secret" not in str(refused.value)
+
+
+def test_no_secret_is_in_what_is_printed_of_a_part() -> None:
+    """A repr gets into messages of errors, and these into logs."""
+    parts = (
+        ChatProvider("http://127.0.0.1", "m", "sk-secret"),
+        TranscriptionProvider("http://127.0.0.1", "m", "sk-secret"),
+        Provider("http://127.0.0.1", "m", ("a",), "sk-secret"),
+        VideosProvider("http://127.0.0.1", "m", "sk-secret"),
+        WhipConfig("socket", "http://127.0.0.1", "sk-secret"),
+        LiteSession("key a", "demo", None, "sk-secret", token="sk-secret", socket_secret="sk-secret"),
+    )
+    assert not [part for part in parts if "sk-secret" in repr(part)]
 
 
 def test_file_with_an_unknown_name_or_bad_toml_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

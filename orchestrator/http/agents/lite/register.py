@@ -17,12 +17,14 @@ _SECRET_BYTES = 32
 class LiteSession:
     """One session; `token` begins and ends it, `socket_secret` opens its socket. Logs mask both as they mask keys."""
 
+    caller: str
+    """Who asked for it, whose key must still be there when it begins."""
     avatar: str
     room_url: str | None
-    room_token: str | None
+    room_token: str | None = field(repr=False)
     id: str = field(default_factory=lambda: secrets.token_hex(8))
-    token: str = field(default_factory=lambda: KEY_PREFIX + secrets.token_urlsafe(_SECRET_BYTES))
-    socket_secret: str = field(default_factory=lambda: KEY_PREFIX + secrets.token_urlsafe(_SECRET_BYTES))
+    token: str = field(default_factory=lambda: KEY_PREFIX + secrets.token_urlsafe(_SECRET_BYTES), repr=False)
+    socket_secret: str = field(default_factory=lambda: KEY_PREFIX + secrets.token_urlsafe(_SECRET_BYTES), repr=False)
     channel: Channel | None = None
     starting: bool = False
     connected: asyncio.Event = field(default_factory=asyncio.Event)

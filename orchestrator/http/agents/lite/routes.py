@@ -101,6 +101,7 @@ async def session_token(request: Request) -> Response:
     if room is not None:
         require_allowed(orchestrator, room.livekit_url)
     session = LiteSession(
+        caller=request.state.caller,
         avatar=body.avatar_id,
         room_url=None if room is None else room.livekit_url,
         room_token=None if room is None else room.livekit_client_token,
@@ -115,6 +116,8 @@ async def session_start(request: Request) -> Response:
     """Create the session's channel, and join its room where it has one. The token is that of the session."""
     orchestrator: Orchestrator = request.app.state.orchestrator
     session = _session(request)
+    if not orchestrator.gate.knows(session.caller):
+        raise _unknown()
     require_ready(orchestrator)
     if session.starting:
         message = "This session was started already. Ask for another token."
@@ -166,9 +169,13 @@ def _sessions(request: Request) -> LiteSessions:
 def _session(request: Request) -> LiteSession:
     session = _sessions(request).of_token(sent_key(request))
     if session is None:
-        message = "Send the session_token of this session as `Authorization: Bearer TOKEN`: there is no such session."
-        raise ApiError(HTTPStatus.UNAUTHORIZED, "unknown_session", message)
+        raise _unknown()
     return session
+
+
+def _unknown() -> ApiError:
+    message = "Send the session_token of this session as `Authorization: Bearer TOKEN`: there is no such session."
+    return ApiError(HTTPStatus.UNAUTHORIZED, "unknown_session", message)
 
 
 async def _hold(orchestrator: Orchestrator, session: LiteSession, room: Any) -> None:

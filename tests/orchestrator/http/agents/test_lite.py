@@ -183,6 +183,10 @@ async def test_a_session_needs_a_key_that_may_make_channels(tmp_path: Path) -> N
             body = {"mode": "LITE", "avatar_id": "demo"}
             answer = await server.http.post("/v1/sessions/token", json=body, headers={"x-api-key": key})
             assert answer.status_code == status
+        token = {"Authorization": f"Bearer {answer.json()['data']['session_token']}"}
+        KeyFile(settings.keys_path).remove(Scope.ADMINISTER.value)
+        answer = await server.http.post("/v1/sessions/start", headers=token)
+        assert answer.status_code == 401, "the key that it was asked for with is gone"
 
 
 async def test_a_segment_whose_beginning_nobody_saw_has_begun_all_the_same(
