@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from conversation.message import Message, Role, joined
+from conversation.message import Message, Role, joined, trimmed
 from conversation.turn.actions import Action, Ask, Commit, TellFault, TellHeard, TellState, TellTranscript
 from conversation.turn.answer import Answer
 from conversation.turn.ear import Ear
@@ -201,7 +201,7 @@ class TurnMachine:
         *passed_over, (turn, _) = self._decided
         self._actions += [TellHeard(each, "") for each, _ in passed_over]
         self._decided.clear()
-        self._actions.append(Ask(turn, joined(self.history)))
+        self._actions.append(Ask(turn, trimmed(joined(self.history), self._rules.history_chars)))
         self._answer = Answer(turn, self._now_s, self._rules, self._actions)
         if self._ear.is_open:  # what was typed while someone speaks
             self._answer.hold(self._now_s)

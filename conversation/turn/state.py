@@ -24,7 +24,8 @@ class TurnRules:
     a turn detector is asked, one of `unfinished_s` if it hears an unfinished sentence, and none if not. An
     utterance longer than `longest_utterance_s` is a turn too. The end of a cancelled speech is awaited for
     `cancelled_s`, then its latest position counts. Where no answer begins within `filler_after_s`, `filler` is said;
-    `apology` is said where an answer fails before its first sentence. Empty texts aren't said.
+    `apology` is said where an answer fails before its first sentence. Empty texts aren't said. Of the history, the
+    latest `history_chars` characters are handed on with a question.
     """
 
     voice_s: float = 0.1
@@ -34,6 +35,7 @@ class TurnRules:
     longest_utterance_s: float = 25.0
     longest_answer_chars: int = 4000
     most_turns: int = 1000
+    history_chars: int = 16_000
     cancelled_s: float = 2.0
     filler_after_s: float = 3.0
     filler: str = ""

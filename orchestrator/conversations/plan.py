@@ -62,6 +62,7 @@ def planned(
         channel=channel,
         language=language,
         voice=voice,
+        history_chars=_or(own.history_chars, settings.conversation_history_chars),
         responder=_chat_provider(settings, own) if kind == "openai" else kind,
         recogniser=own.recogniser or settings.recogniser,
         transcription=TranscriptionProvider(

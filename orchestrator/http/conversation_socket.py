@@ -129,6 +129,11 @@ class ConversationSocket:
             if plan.recogniser == "none":
                 message = "This channel recognises no speech: its recogniser is none. Type instead."
                 self._put(ErrorMessage(code="no_recogniser", message=message))
+        if start.tools and plan.responder in ("rules", "transformers"):
+            message = (
+                f"The responder {plan.responder} takes no tools, and isn't told of them. The responder openai does."
+            )
+            self._put(ErrorMessage(code="no_tools", message=message))
         return self._orchestrator.conversations.begin(
             self._place,
             plan,

@@ -20,6 +20,7 @@ Prompt = Annotated[str, StringConstraints(max_length=20_000)]
 Remark = Annotated[str, StringConstraints(max_length=1_000)]
 Remarks = Annotated[tuple[Remark, ...], Field(max_length=50)]
 Tokens = Annotated[int, Field(ge=1, le=100_000)]
+HistoryChars = Annotated[int, Field(ge=100, le=10_000_000)]
 Turns = Annotated[int, Field(ge=1, le=100_000)]
 LimitS = Annotated[float, Field(gt=0, le=7 * 86_400)]
 SilenceS = Annotated[float, Field(ge=0.2, le=5)]
@@ -66,6 +67,11 @@ class ConversationSettings(BaseModel):
     conversation_greeting: Remark = Field("", description="what the avatar says first; empty: nothing")
     conversation_remarks: Remarks = Field((), description="what the avatar says when nobody speaks, one after another")
     conversation_remark_after_s: WaitS = Field(30.0, description="silence after which it says one of them")
+    conversation_history_chars: HistoryChars = Field(
+        16_000,
+        description="characters of what was said that the language model is given beside its prompt, the latest ones; "
+        "four are about a token of English, one is a token of Chinese",
+    )
     conversation_silence_s: SilenceS = Field(0.5, description="pause that ends what the person says")
     turn_detector: Path | None = Field(
         None,
@@ -103,6 +109,7 @@ class ConversationDefinition(BaseModel):
     greeting: Remark | None = None
     remarks: Remarks | None = None
     remark_after_s: WaitS | None = None
+    history_chars: HistoryChars | None = None
     silence_s: SilenceS | None = None
     filler: Remark | None = None
     filler_after_s: WaitS | None = None

@@ -192,6 +192,29 @@ async def test_the_prompt_the_history_and_tools_reach_the_language_model_and_its
     ]
 
 
+async def test_the_oldest_turns_are_not_sent_where_the_history_is_long_and_the_prompt_is(tmp_path: Path) -> None:
+    async with ChatProvider(noon).running() as provider:
+        settings: dict[str, Any] = {"responder": "openai", "responder_url": provider.url}
+        settings |= {"conversation_prompt": "You are a clock.", "conversation_history_chars": 100}
+        async with talking_server(tmp_path, **settings) as server:
+            async with talking(server) as talk:
+                for question in ("What time is it in " + 60 * "far " + "away?", "And in Rome?", "And here?"):
+                    await talk.say(question)
+                    await talk.until("heard")
+            assert len((await over(server))["messages"]) == 6
+    assert [message["content"] for message in provider.seen[-1].json["messages"]] == [
+        "You are a clock.", "And in Rome?", "It is noon.", "And here?",
+    ]  # fmt: skip
+
+
+async def test_who_offers_tools_to_a_responder_that_takes_none_is_told(tmp_path: Path) -> None:
+    tools = [{"type": "function", "function": {"name": "clock"}}]
+    async with talking_server(tmp_path) as server, talking(server, tools=tools) as talk:
+        await talk.say("Say hi.")
+        assert (await talk.until("heard"))["text"] == "hi."
+        assert {"no_tools"} == {message["code"] for message in talk.told if message["type"] == "error"}
+
+
 async def test_turns_are_in_the_ledger_and_in_the_metrics(tmp_path: Path) -> None:
     async with talking_server(tmp_path) as server, talking(server) as talk:
         await talk.say("Say one.")
