@@ -32,7 +32,7 @@ class WyomingSettings(BaseModel):
         if self.wyoming_port is not None and not is_loopback(self.wyoming_host) and not self.wyoming_clients:
             raise ValueError(
                 f"wyoming_host={self.wyoming_host} can be reached from other machines, and Wyoming has no keys: use "
-                'localhost, or name those that may speak, as in wyoming_clients=["192.168.1.20", "10.1.0.0/16"]'
+                'localhost, or name those that may speak, as in wyoming_clients=["192.168.1.20", "10.2.0.0/16"]'
             )
         return self
 
