@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from bench.stream.commands import StreamOptions, stream_plan
-from bench.stream.criteria import fault_criteria
+from bench.stream.criteria import fault_criteria, load_criteria
 from bench.stream.faults import FaultInjector
 from bench.stream.findings import ChannelFindings, Fault, Outage, Said
 from bench.stream.load import LoadMeter
@@ -161,3 +161,20 @@ def test_options_of_two_hours_repeat_the_usual_ten_minutes() -> None:
 def test_options_that_cannot_be_are_refused_by_name(options: StreamOptions) -> None:
     with pytest.raises(SettingsError, match=r"--size|--fault-minutes"):
         stream_plan(options)
+
+
+@pytest.mark.parametrize(
+    ("files", "threads", "kept"), [((44, 43), (17, 17), True), ((44, 45), (17, 17), False), ((44, 44), (17, 16), False)]
+)
+def test_a_file_that_stays_open_and_a_thread_that_ends_are_told(
+    files: tuple[int, int], threads: tuple[int, int], kept: bool
+) -> None:
+    """A connection of the measuring client that has ended isn't: it is one file fewer in the server."""
+    handles = {
+        "files_second": float(files[0]),
+        "files_last": float(files[1]),
+        "threads_second": float(threads[0]),
+        "threads_last": float(threads[1]),
+    }
+    found = load_criteria(plan(), {}, {"orchestrator": handles}, {"channel": 0.1})
+    assert [criterion.kept for criterion in found] == [True, kept]
