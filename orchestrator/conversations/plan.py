@@ -53,6 +53,7 @@ def planned(
     rules = TurnRules(
         over_s=_or(own.silence_s, settings.conversation_silence_s),
         most_turns=_or(own.turns, settings.conversation_turns),
+        history_chars=_or(own.history_chars, settings.conversation_history_chars),
         filler=_or(own.filler, settings.conversation_filler),
         filler_after_s=_or(own.filler_after_s, settings.conversation_filler_after_s),
         apology=_or(own.apology, settings.conversation_apology),
@@ -62,7 +63,6 @@ def planned(
         channel=channel,
         language=language,
         voice=voice,
-        history_chars=_or(own.history_chars, settings.conversation_history_chars),
         responder=_chat_provider(settings, own) if kind == "openai" else kind,
         recogniser=own.recogniser or settings.recogniser,
         transcription=TranscriptionProvider(

@@ -47,7 +47,9 @@ class SimliRoomBody(BaseModel):
 async def prepare_simli(request: Request) -> Response:
     """A token with which the avatar joins one room; nothing runs yet."""
     body = await checked_body(request, SimliBody, HTTPStatus.UNPROCESSABLE_ENTITY, "bad_session", _PREPARE_EXAMPLE)
-    session = LiteSession(avatar=body.face_id.partition("/")[0], room_url=None, room_token=None)
+    session = LiteSession(
+        caller=request.state.caller, avatar=body.face_id.partition("/")[0], room_url=None, room_token=None
+    )
     _sessions(request).add(session)
     answer: SimliTokenJson = {"session_token": session.token}
     return JSONResponse(answer)
@@ -66,7 +68,7 @@ async def join_room_of_simli(request: Request) -> Response:
     require_ready(orchestrator)
     body = await checked_body(request, SimliRoomBody, HTTPStatus.UNPROCESSABLE_ENTITY, "bad_session", _JOIN_EXAMPLE)
     session = _sessions(request).of_token(body.session_token)
-    if session is None:
+    if session is None or not orchestrator.gate.knows(session.caller):
         raise ApiError(HTTPStatus.UNAUTHORIZED, "unknown_session", "There is no such session_token. Ask for another.")
     if session.starting:
         message = "This session_token was used already. Ask for another one."
