@@ -77,8 +77,9 @@ class WyomingConnection:
         try:
             await asyncio.wait({reading, *ends}, return_when=asyncio.FIRST_COMPLETED)
             reading.cancel()
-            with suppress(asyncio.CancelledError):
-                await reading
+            await asyncio.wait({reading})
+            if not reading.cancelled():
+                reading.result()  # raises what nobody expects
             await self._leave_open()
             while (left := {*self._texts, *self._sounds}) and not self._over.is_set():
                 await asyncio.wait({ends[0], *left}, return_when=asyncio.FIRST_COMPLETED)

@@ -15,7 +15,7 @@ from orchestrator.http.agents.wyoming.connection import WyomingConnection
 from orchestrator.http.agents.wyoming.events import LONGEST_LINE_BYTES
 from orchestrator.orchestrator import Orchestrator
 
-_GOODBYE_S = 2.0
+_GOODBYE_S = 5.0
 _UNREAD_BYTES = 1_000_000
 # After a minute of silence a client that lost its network is found out within another half.
 _KEEP_ALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
@@ -51,7 +51,7 @@ class _Door:
         except Exception:  # of this client; others go on
             logger.exception("a client of Wyoming")
         finally:
-            writer.transport.abort()  # what is still in its buffer isn't wanted by anybody
+            writer.transport.abort()  # of a client that didn't take the rest, or wasn't answered
             self._running.discard(task)
 
     async def aclose(self) -> None:
@@ -91,3 +91,5 @@ async def _goodbye(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
             writer.write_eof()
             while unread < _UNREAD_BYTES and (data := await reader.read(65_536)):
                 unread += len(data)
+            writer.close()
+            await writer.wait_closed()  # once all was sent, also to a client that has closed its own side long ago

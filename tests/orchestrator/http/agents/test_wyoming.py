@@ -138,6 +138,20 @@ async def test_a_text_is_said_and_its_sound_is_the_answer(server: RunningServer,
     assert task["source"] == "text" and task["frames"]["heard"] == pytest.approx(SECONDS * 25, abs=2)
 
 
+async def test_a_client_that_closes_its_own_side_gets_the_whole_sound(
+    server: RunningServer, synthesiser: ToneSynthesiser
+) -> None:
+    text = "This sentence has enough letters that its sound fills what is buffered on the way. " * 2
+    async with client_of(server) as client:
+        await client.write_event(Synthesize(text=text).event())
+        assert client._writer is not None
+        client._writer.write_eof()
+        await asyncio.sleep(1.0)  # it doesn't read at once
+        events = await answers(client)
+    assert events[-1].type == "audio-stop"
+    assert seconds_of(events) == pytest.approx(2 * (6.7 + 0.35), abs=0.2)
+
+
 async def test_a_text_in_chunks_is_said_once_though_it_is_sent_as_a_whole_too(
     server: RunningServer, synthesiser: ToneSynthesiser
 ) -> None:
