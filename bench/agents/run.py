@@ -1,54 +1,39 @@
-"""The measurement: one session's channel, spoken on by turns over its own socket and over the plain one."""
+"""The measurement: every door with clients that come and go, and how soon each sounds beside the plain socket."""
 
 from __future__ import annotations
 
-import asyncio
-import base64
 import json
 import os
-import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-import httpx
-import numpy as np
-from websockets.asyncio.client import ClientConnection, connect
-
-from bench.load.live import LiveServer, demo_server, free_ports
+from bench.agents.doors.door import Door
+from bench.agents.doors.every import every_door
+from bench.agents.doors.speech import SpeechDoor
+from bench.agents.doors.talking import ConversationDoor, RealtimeDoor
+from bench.agents.latency import DoorDelays, door_delays
+from bench.agents.server import agents_server
+from bench.agents.soak import SoakRecord, soak
 from bench.machine import Machine, this_machine
-from bench.speech_latency.clients import SpeechFailed
 from bench.stream.criteria import Criterion
-from bench.stream.receiver import Receiver
-from bench.stream.stand_ins import voice
 from orchestrator.settings import Settings
 from speech.audio.decoder import ffmpeg_binary
 
-_RATE_HZ = 24_000
-_SPEECH_S = 2.0
-_BLOCK_S = 0.5
-_SETTLED_S = 1.2
-_SESSION_S = 30.0
-_MOST_MORE_MS = 60.0
+_MOST_MORE_MS, _MOST_SILENCE_MS, _MOST_OFF_MS, _MOST_GROWTH = 60.0, 200.0, 40.0, 1.05
 
 Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Door:
-    """One way to speak: milliseconds from its first sound to the report that it is heard, in order."""
+class AgentsPlan:
+    """How much is measured; a number of 0 leaves that part out."""
 
-    name: str
-    reported_ms: tuple[float, ...]
-
-    @property
-    def median_ms(self) -> float:
-        """Of all its segments."""
-        return statistics.median(self.reported_ms)
+    repeats: int
+    segments: int
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -57,12 +42,10 @@ class AgentsRecord:
 
     date: str
     machine: Machine
-    checkpoint: str
-    repeats: int
+    plan: AgentsPlan
     load_1min: float
-    doors: list[Door]
-    median_ms: dict[str, float]
-    p95_ms: dict[str, float]
+    delays: list[DoorDelays]
+    soak: SoakRecord | None
     criteria: list[Criterion]
 
     def to_json(self) -> str:
@@ -70,87 +53,64 @@ class AgentsRecord:
         return json.dumps(asdict(self), indent=2)
 
 
-async def bench_agents(settings: Settings, repeats: int, report: Report) -> AgentsRecord:
-    """Measure so many segments over each door; raises ServerNotReady and SpeechFailed."""
+async def bench_agents(settings: Settings, plan: AgentsPlan, report: Report) -> AgentsRecord:
+    """Measure all of a plan over the doors whose clients are installed; raises LineLost."""
     ffmpeg = str(settings.ffmpeg or ffmpeg_binary())
-    report("starting the server …")
+    doors, delays, soaked = every_door(), [], None
+    report(f"the doors: {', '.join(door.name for door in doors)}")
     with tempfile.TemporaryDirectory(prefix="latentsync-agents-") as name:
-        folder = Path(name)
-        address = f"rtmp://127.0.0.1:{free_ports(1)[0]}/live/main"
-        receiver = Receiver(address, folder / "viewer", ffmpeg, listens=True)
-        try:
-            async with demo_server(folder, settings.checkpoint_dir, folder / "var", address) as server:
-                doors = await _by_turns(server, settings.avatar, repeats, report)
-        finally:
-            await asyncio.to_thread(receiver.close)
-    return _record(doors, this_machine(ffmpeg), settings.checkpoint_dir.name, repeats)
-
-
-def _record(doors: list[Door], machine: Machine, checkpoint: str, repeats: int) -> AgentsRecord:
-    plain, session = doors
-    more_ms = round(session.median_ms - plain.median_ms, 1)
-    name = "session_socket_beyond_the_plain_one_ms"
+        async with agents_server(Path(name), settings.checkpoint_dir, ffmpeg) as server:
+            main = server.orchestrator.settings.channel_id
+            for door in doors if plan.repeats else ():
+                talks = isinstance(door, RealtimeDoor)  # one conversation is held on a channel at a time
+                delays.append(await door_delays(server, main, door, _plain(door), plan.repeats, not talks, report))
+            if plan.segments:
+                soaked = await soak(server, doors, plan.segments, plan.seed, report)
     return AgentsRecord(
         date=datetime.now(UTC).isoformat(timespec="seconds"),
-        machine=machine,
-        checkpoint=checkpoint,
-        repeats=repeats,
+        machine=this_machine(ffmpeg),
+        plan=plan,
         load_1min=os.getloadavg()[0],
-        doors=doors,
-        median_ms={door.name: round(door.median_ms, 1) for door in doors},
-        p95_ms={door.name: round(float(np.percentile(door.reported_ms, 95)), 1) for door in doors},
-        criteria=[Criterion(name, more_ms, f"≤ {_MOST_MORE_MS:g}", more_ms <= _MOST_MORE_MS)],
+        delays=delays,
+        soak=soaked,
+        criteria=[*_criteria_of_delays(delays), *(_criteria_of_soak(soaked) if soaked is not None else ())],
     )
 
 
-async def _by_turns(server: LiveServer, avatar: str, repeats: int, report: Report) -> list[Door]:
-    async with httpx.AsyncClient(base_url=server.url, timeout=60) as http:
-        token = (await http.post("/v1/sessions/token", json={"mode": "LITE", "avatar_id": avatar})).json()
-        headers = {"Authorization": f"Bearer {token['data']['session_token']}"}
-        started: dict[str, Any] = (await http.post("/v1/sessions/start", headers=headers)).json()["data"]
-        async with asyncio.timeout(_SESSION_S):
-            while (await http.get(f"/v1/channels/{started['channel']}")).json()["stream"] is None:  # noqa: ASYNC110 - it runs elsewhere
-                await asyncio.sleep(0.2)
-    plain_url = f"{server.url.replace('http', 'ws', 1)}/v1/channels/{started['channel']}/speech"
-    plain_ms, session_ms = [], []
-    async with connect(plain_url) as plain, connect(started["ws_url"]) as session:
-        await _segment(plain, _plain_messages(), "started", "ended")  # by which the server learns its pace
-        for number in range(repeats):
-            plain_ms.append(await _segment(plain, _plain_messages(), "started", "ended"))
-            session_ms.append(await _segment(session, _session_messages(), "agent.speak_started", "agent.speak_ended"))
-            report(f"{number + 1} of {repeats}: plain {plain_ms[-1]:.0f} ms, session {session_ms[-1]:.0f} ms")
-    return [Door("speech", tuple(plain_ms)), Door("session", tuple(session_ms))]
+def _plain(door: Door) -> Door:
+    if isinstance(door, RealtimeDoor):
+        return ConversationDoor()
+    return SpeechDoor(of_text=door.of_text)
 
 
-async def _segment(socket: ClientConnection, messages: list[str | bytes], begins: str, ends: str) -> float:
-    """Milliseconds until it was told to be heard; returns once it is over, and the channel has settled."""
-    asked_at = time.monotonic()
-    for message in messages:
-        await socket.send(message)
-    reported_at: float | None = None
-    async for text in socket:
-        event = json.loads(text)
-        if event["type"] == "error":
-            raise SpeechFailed(str(event))
-        if event["type"] == begins and reported_at is None:
-            reported_at = time.monotonic()
-        if event["type"] == ends and reported_at is not None:
-            await asyncio.sleep(_SETTLED_S)
-            return 1000 * (reported_at - asked_at)
-    raise SpeechFailed("the server closed the socket before the speech had ended")
+def _criteria_of_delays(delays: list[DoorDelays]) -> list[Criterion]:
+    found = []
+    for each in delays:
+        for what in ("sound", "report"):
+            of_door, of_plain = getattr(each.delays, what), getattr(each.plain, what)
+            more = round(of_door.p50 - of_plain.p50, 1)
+            name = f"{each.door}: first {what} beyond the {each.beside}'s, median, ms"
+            found.append(Criterion(name, more, f"≤ {_MOST_MORE_MS:g}", more <= _MOST_MORE_MS))
+        silence = each.delays.silence.p95
+        name = f"{each.door}: interruption to silence at the encoder, p95, ms"
+        found.append(Criterion(name, silence, f"≤ {_MOST_SILENCE_MS:g}", silence <= _MOST_SILENCE_MS))
+    return found
 
 
-def _blocks() -> list[bytes]:
-    speech = voice(_SPEECH_S, seed=1)[:: 48_000 // _RATE_HZ].astype("<i2")
-    size = round(_BLOCK_S * _RATE_HZ)
-    return [speech[first : first + size].tobytes() for first in range(0, len(speech), size)]
-
-
-def _plain_messages() -> list[str | bytes]:
-    start = json.dumps({"type": "start", "sample_rate": _RATE_HZ, "channels": 1})
-    return [start, *_blocks(), json.dumps({"type": "end"})]
-
-
-def _session_messages() -> list[str | bytes]:
-    blocks = (base64.b64encode(block).decode() for block in _blocks())
-    return [*(json.dumps({"type": "agent.speak", "audio": block}) for block in blocks), '{"type": "agent.speak_end"}']
+def _criteria_of_soak(soaked: SoakRecord) -> list[Criterion]:
+    found = []
+    for door in soaked.doors:
+        wrong = float(door.missing + door.surplus + len(door.lost))
+        found.append(Criterion(f"{door.door}: reports missing, surplus or wrong", wrong, "0", not wrong))
+        allowed = f"≤ {_MOST_OFF_MS:g}"
+        found.append(
+            Criterion(f"{door.door}: worst position, ms", door.worst_ms, allowed, door.worst_ms <= _MOST_OFF_MS)
+        )
+    left = float(sum(soaked.left.values()))
+    found.append(Criterion("things left over", left, "0", not left))
+    growth = soaked.memory_growth
+    if growth is not None:
+        found.append(
+            Criterion("memory, last quarter over the second", growth, f"≤ {_MOST_GROWTH:g}", growth <= _MOST_GROWTH)
+        )
+    return found

@@ -6,6 +6,7 @@ import errno
 import gc
 import json
 import os
+import random
 import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -211,6 +212,22 @@ async def test_a_session_that_is_over_keeps_no_avatar_open(server: RunningServer
             await client.say(0.2)
             await client.until(*ENDS)
     assert mapped_avatars() == before
+
+
+async def test_each_segments_end_is_told_once_with_interruptions_and_deaths(server: RunningServer) -> None:
+    drawn = random.Random(3)
+    for _ in range(2):
+        async with talking(server) as client:
+            for number in range(1, 6):
+                seconds, ends = drawn.choice([0.1, 0.4, 0.8]), drawn.random() < 0.7
+                await client.say(seconds, ends)
+                if not ends or drawn.random() < 0.5:
+                    await asyncio.sleep(drawn.choice([0.0, 0.05, 0.3]))
+                    await client.send("agent.interrupt")
+                assert (await client.until(*ENDS))["heard_s"] <= seconds + 0.001
+                assert len(client.ends) == number
+            await client.say(2.0, end=drawn.random() < 0.5)  # and the client goes away
+    assert list(server.orchestrator.settings.tasks_dir.glob("*.speech")) == []
 
 
 async def test_livekits_stock_plugin_drives_the_avatar(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
