@@ -117,6 +117,8 @@ class Reports:
                 if method == _STARTED and error.code == rtc.RpcError.ErrorCode.UNSUPPORTED_METHOD:
                     return  # agents that don't wait for it don't register it
                 if attempt == _ATTEMPTS or error.code not in _NOT_TAKEN:
-                    logger.error("the agent %s didn't take %s: %s", self._agent, method, error)
+                    has_left = self._agent not in self._room.remote_participants
+                    level = logging.INFO if has_left else logging.ERROR
+                    logger.log(level, "the agent %s didn't take %s: %s", self._agent, method, error)
                     return
             await asyncio.sleep(_PAUSE_S)
