@@ -24,6 +24,7 @@ _HEADING = re.compile(r"\s*#{1,6}[ \t][^\n]*\n")
 _CLAUSE = re.compile(r"[,;:—–](?=\s)|[\uff0c\uff1b\uff1a\u3001]")  # full-width ones need no space
 # Cut no earlier than here for a clause: many short pieces sound worse than one word cut from its clause.
 _SHORTEST_SHARE = 0.3
+_MOST_MARKS = 8  # of one sentence; each that is shown, or can't be, is told to whoever listens
 _SEEN_CHARS = 4 * LONGEST_CHARS  # of a text at once: it is cut from its beginning, however much of it has come
 
 
@@ -45,7 +46,8 @@ class SentenceCutter:
     def __init__(self, language: str = "en", longest: int = LONGEST_CHARS, marks: bool = False) -> None:
         """`language` is that of the text, as `en` or `zh-CN`: what is an abbreviation depends on it.
 
-        With `marks`, `[name]` is no text but a mark; without, it is said as it was before there were any.
+        With `marks`, `[name]` is no text but a mark; without, it is said as it was before there were any. A sentence
+        has eight marks at most, and further ones are left out.
         """
         self._language = language.partition("-")[0].lower() or "en"
         self._longest = longest
@@ -122,11 +124,13 @@ class SentenceCutter:
         marked = without_marks(part) if self._with_marks else Marked(part, ())
         text = sayable(marked.text)
         if not text:
-            self._carried += tuple(Mark(name, 0.0) for _, name in marked.marks)
+            self._carried = (*self._carried, *(Mark(name, 0.0) for _, name in marked.marks))[:_MOST_MARKS]
             return
-        places = ((1 - len(sayable(marked.text[place:])) / len(text), name) for place, name in marked.marks)
+        places = (
+            (1 - len(sayable(marked.text[place:])) / len(text), name) for place, name in marked.marks[:_MOST_MARKS]
+        )
         marks = tuple(Mark(name, max(0.0, share)) for share, name in places)
-        yield Sentence(text, pause_s, self._carried + marks)
+        yield Sentence(text, pause_s, (self._carried + marks)[:_MOST_MARKS])
         self._carried = ()
 
     def _clause_size(self, text: str) -> int:

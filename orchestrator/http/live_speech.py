@@ -29,6 +29,7 @@ from speech.log import LogReader, SoundFrames, SpeechLog
 from speech.source import SpeechSource
 
 _RETRY_STORE_S = 5
+_MOST_CUES = 8  # for one frame
 
 logger = logging.getLogger(__name__)
 
@@ -121,9 +122,13 @@ class LiveSpeech:
         """Why no more sound comes though it isn't complete; None where it is, or where more may come."""
         return None if self._log.end is None else self._log.end.broken_off
 
-    def cue(self, name: str) -> None:
-        """A motion begins with the frame that comes next."""
-        self._log.cues.append((self._log.frames, name))
+    def cue(self, name: str) -> bool:
+        """A motion begins with the frame that comes next; False where enough of them begin with it already."""
+        cues, frame = self._log.cues, self._log.frames
+        if len(cues) >= _MOST_CUES and cues[-_MOST_CUES][0] == frame:
+            return False
+        cues.append((frame, name))
+        return True
 
     async def receive(
         self,

@@ -173,8 +173,9 @@ class SpeechSession:
         elif name not in names:
             there = f"there is {', '.join(names)}" if names else "it has none"
             await self._mistake(Failure("unknown_motion", f"The channel's avatar has no motion {name!r}; {there}."))
-        else:
-            self._open.speech.cue(name)
+        elif not self._open.speech.cue(name):
+            message = "Many cues wait for the sound that comes next already: send some sound between them."
+            await self._mistake(Failure("too_many_cues", message))
 
     async def _start(self, message: Start) -> None:
         if self._open is not None:
