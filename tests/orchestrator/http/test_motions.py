@@ -191,12 +191,21 @@ async def test_a_socket_sends_cues_with_its_sound(server: RunningServer) -> None
         await receive(socket, "accepted")
         await send(socket, {"type": "cue", "motion": "bow"})
         assert (await receive(socket, "error"))["code"] == "unknown_motion"
-        for _ in range(9):  # eight for the frame that comes next
-            await send(socket, {"type": "cue", "motion": "nod"})
-        assert (await receive(socket, "error"))["code"] == "too_many_cues"
-        await send(socket, tone(2.0), {"type": "end"})
+        await send(socket, {"type": "cue", "motion": "nod"}, tone(2.0), {"type": "end"})
         (notice,) = await telling
     assert (notice["motion"], notice["state"]) == ("nod", "playing")
+    await quiet(server)
+
+
+async def test_a_frame_has_eight_cues_at_most(server: RunningServer) -> None:
+    async with open_socket(server, "/v1/channels/main/speech") as socket:
+        await send(socket, START)
+        await receive(socket, "accepted")
+        for _ in range(9):
+            await send(socket, {"type": "cue", "motion": "nod"})
+        assert (await receive(socket, "error"))["code"] == "too_many_cues"
+        await send(socket, {"type": "interrupt"})
+        await receive(socket, "ended")
     await quiet(server)
 
 
