@@ -80,7 +80,7 @@ class Films:
         self._works: dict[str, asyncio.Task[None]] = {}
         self._cancelled: set[str] = set()
         self._arrived = asyncio.Event()
-        self._swept = False
+        self._arriving: set[str] = set()  # whose record isn't on the disk yet
 
     @property
     def offered(self) -> bool:
@@ -95,7 +95,11 @@ class Films:
             str(uuid.uuid4()), avatar, f"picture{order.picture.suffix}", order.prompt, order.seed, self._clock(),
             options.max_height, options.loop, options.face_at,
         )  # fmt: skip
-        await asyncio.to_thread(self._keep, record, picture)
+        self._arriving.add(record.id)
+        try:
+            await asyncio.to_thread(self._keep, record, picture)
+        finally:
+            self._arriving.discard(record.id)
         preparation = self._announce(record)
         self._arrived.set()
         return preparation
@@ -216,9 +220,8 @@ class Films:
 
     def _found(self) -> list[FilmRecord]:
         records = []
-        swept, self._swept = self._swept, True
         for folder in sorted(self._folder.glob("*")) if self._folder.is_dir() else ():
-            if not swept and not (folder / _RECORD).exists():
+            if folder.name not in self._arriving and not (folder / _RECORD).exists():
                 # A server was killed before it had taken the order, or when its avatar was made.
                 FilmFolder(folder).cleanup()
                 continue

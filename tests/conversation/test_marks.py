@@ -50,7 +50,7 @@ def test_marks_arrive_in_pieces_and_behind_markup() -> None:
     assert found[0].marks[0].share == pytest.approx(0.6, abs=0.06)
 
 
-@pytest.mark.parametrize("text", ["[a]" * 300 + "Hello.", "[a] b" * 100 + ".", "[a]\n\n" * 100 + "Hello."])
+@pytest.mark.parametrize("text", ["[a] " * 300 + "Hello.", "[a] b" * 100 + ".", "[a]\n\n" * 100 + "Hello."])
 def test_a_sentence_has_eight_marks_at_most(text: str) -> None:
     """Each is told to all who listen, and those that name no motion are logged."""
     assert max(len(sentence.marks) for sentence in cut(text)) == 8
