@@ -24,7 +24,7 @@ import httpx
 from streaming.webrtc.capture_clock import CaptureClock
 from streaming.webrtc.feed import Feed
 from streaming.webrtc.peer import Peer, stays_silent
-from streaming.webrtc.sdp import BadOffer
+from streaming.webrtc.sdp import MOST_BYTES, BadOffer
 from streaming.webrtc.units import Unit
 
 _HTTP_S = 5.0
@@ -87,8 +87,10 @@ class WhipClient:
         verify = ssl.create_default_context(cafile=config.verify) if isinstance(config.verify, str) else config.verify
         async with httpx.AsyncClient(verify=verify, headers=headers, timeout=_HTTP_S, follow_redirects=True) as http:
             offer = await self._peer.offer()
+            sent = {"Content-Type": "application/sdp"}
             try:
-                response = await http.post(config.url, content=offer, headers={"Content-Type": "application/sdp"})
+                async with http.stream("POST", config.url, content=offer, headers=sent) as response:
+                    answer = await _read(response) if response.status_code == httpx.codes.CREATED else ""
             except httpx.HTTPError as error:
                 raise WhipFailed(f"the server doesn't answer ({type(error).__name__})") from None
             if response.status_code != httpx.codes.CREATED:
@@ -96,7 +98,7 @@ class WhipClient:
             session = urljoin(str(response.url), response.headers.get("Location", ""))
             try:
                 try:
-                    await self._peer.accept(response.text)
+                    await self._peer.accept(answer)
                 except BadOffer as error:
                     raise WhipFailed(str(error)) from None
                 yield
@@ -123,6 +125,16 @@ class WhipClient:
     def _end(self, peer: Peer, reason: str) -> None:
         if not self._ended.done():
             self._ended.set_result(reason)
+
+
+async def _read(response: httpx.Response) -> str:
+    """The server's answer; raises WhipFailed for one that is too long to be any."""
+    body = b""
+    async for data in response.aiter_bytes():
+        body += data
+        if len(body) > MOST_BYTES:
+            raise WhipFailed(f"the server answered with more than {MOST_BYTES} bytes")
+    return body.decode(errors="replace")
 
 
 def _tell(**values: Any) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import repeat
 
 import uvicorn
 from aiortc import RTCSessionDescription
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from tests.support.running_server import free_port
@@ -26,11 +27,14 @@ class WhipServer:
         self.streams: list[WebRtcClient] = []
         self.goodbyes = 0
         self.refused = 0
+        self.answers_endlessly = False
 
     async def begin(self, request: Request) -> Response:
         if request.headers.get("authorization") != f"Bearer {self.token}":
             self.refused += 1
             return Response(status_code=401)
+        if self.answers_endlessly:
+            return StreamingResponse(repeat(b"v=0\r\n" * 1000), 201, media_type="application/sdp")
         stream = WebRtcClient()
         self.streams.append(stream)
         connection = stream.connection

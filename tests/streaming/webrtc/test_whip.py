@@ -65,6 +65,15 @@ async def test_server_that_refuses_is_told_without_the_token(tmp_path: Path) -> 
             assert "wrong-token" not in push.status.target
 
 
+async def test_answer_without_an_end_is_refused(tmp_path: Path) -> None:
+    with PacketSource(tmp_path / "packets.sock"):
+        async with whip_server(TOKEN) as server:
+            server.answers_endlessly = True
+            async with pushing(tmp_path, server.port) as push:
+                await until(lambda: push.status.problem != "")
+                assert push.status.problem == "the server answered with more than 64000 bytes"
+
+
 async def test_server_that_comes_later_and_comes_back_gets_the_stream(tmp_path: Path) -> None:
     port = free_port()
     with PacketSource(tmp_path / "packets.sock"):
