@@ -72,7 +72,7 @@ async def turn_findings(
         lost=accounts.lost,
         doubled=accounts.doubled,
         mixed=accounts.mixed,
-        problems=tuple(turn.problem for turn in taken if turn.problem),
+        problems=(*(turn.problem for turn in taken if turn.problem), *accounts.mixed_up),
         voice_to_voice=_spread(turn for turn in taken if turn.is_spoken),
         text_to_sound=_spread(turn for turn in taken if not turn.is_spoken),
         barge_in=Spread.of(barge_in),
