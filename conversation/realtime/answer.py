@@ -45,6 +45,10 @@ class RealtimeAnswer:
         """Whether there is nothing to wait for."""
         return self.speech is None and (self.is_dropped or not self.is_asking)
 
+    def patient_until_s(self, first_s: float, next_s: float) -> float:
+        """Until when it must begin, or go on."""
+        return self.asked_s + first_s if self.speech is None else self.latest_s + next_s
+
     def item(self, id_: str, content: int) -> _Item:
         """The item of that name, which may be a new one."""
         for item in self._items:

@@ -26,12 +26,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RealtimeProvider:
-    """The address before `/realtime`, as `wss://api.openai.com/v1`, the model asked for there, and a key."""
+    """The address before `/realtime`, as `wss://api.openai.com/v1`, the model asked for there, and a key.
+
+    It must be reached within `connect_s`, and begin its answers within `first_s`.
+    """
 
     url: str
     model: str
     key: str | None = None
     connect_s: float = 5.0
+    first_s: float = 10.0
 
     @property
     def address(self) -> str:

@@ -23,7 +23,7 @@ from conversation.realtime.messages import RATE_HZ, Wish, sound
 from conversation.recognition.recogniser import RATE_HZ as HEARD_HZ
 from conversation.response.responder import ToolCall
 from conversation.turn.actions import Action, CancelSpeech, DropSound, EndSpeech, KeepSound
-from conversation.turn.events import Event, Released, Tapped, TimePassed, Typed, VoiceBegan, VoiceEnded
+from conversation.turn.events import Event, Released, Remarked, Tapped, TimePassed, Typed, VoiceBegan, VoiceEnded
 from conversation.turn.state import TurnRules
 
 _MOST_WAITING = 64  # events; who makes them waits
@@ -67,8 +67,11 @@ class RealtimeDialogue:
         tell: Callable[[Action | ToolCall], None],
         clock: Callable[[], float],
         history: Sequence[Message] = (),
+        saw: Callable[[RealtimeEvent, Sequence[RealtimeAction]], None] = lambda event, actions: None,
     ) -> None:
-        self.machine = RealtimeMachine(rules, wish, history)
+        """`saw` is called with each event and what follows from it, before that is done."""
+        self._saw = saw
+        self.machine = RealtimeMachine(rules, wish, history, parts.provider.first_s)
         self._mouth = parts.mouth
         self._tell = tell
         self._clock = clock
@@ -88,9 +91,13 @@ class RealtimeDialogue:
         connection = asyncio.create_task(self._connection.run(), name="realtime connection")
         try:
             while True:
-                event = await self._next()
-                for action in self.machine.take(event):
+                event, was_told = await self._next()
+                actions = self.machine.take(event)
+                self._saw(event, actions)
+                for action in actions:
                     self._do(action)
+                if was_told:
+                    self._events.task_done()
         finally:
             connection.cancel()
             with suppress(asyncio.CancelledError):
@@ -128,14 +135,23 @@ class RealtimeDialogue:
         """Something happened, as the mouth tells; it is given the time at which it is taken."""
         await self._events.put(event)
 
-    async def _next(self) -> RealtimeEvent:
+    async def remark(self, text: str) -> None:
+        """Say something that nobody asked for, unless something else goes on."""
+        await self.happened(lambda at_s: Remarked(at_s, text))
+
+    async def settled(self) -> None:
+        """Return once all that happened by now was taken."""
+        await self._events.join()
+
+    async def _next(self) -> tuple[RealtimeEvent, bool]:
+        """The next event, and whether it was told; else it is only time that passed."""
         due_s = self.machine.due_s
         try:
             async with asyncio.timeout(None if due_s is None else max(0.0, due_s - self._clock())):
                 event = await self._events.get()
         except TimeoutError:
-            return TimePassed(max(self._clock(), due_s or 0.0))
-        return event(self._clock())
+            return TimePassed(max(self._clock(), due_s or 0.0)), False
+        return event(self._clock()), True
 
     def _do(self, action: RealtimeAction) -> None:
         match action:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
-from conversation.message import Message, Role
+from conversation.message import Message, Role, trimmed
 from conversation.realtime.actions import Connected, Lost, Play, RealtimeAction, RealtimeEvent, Received, Send
 from conversation.realtime.answer import RealtimeAnswer
 from conversation.realtime.messages import CANCEL, CLEAR, COMMIT, Wish, ask, history_of, said, samples_of, session
+from conversation.realtime.transcripts import Transcripts
 from conversation.response.responder import AWAY, BROKEN_OFF, GARBAGE, ToolCall
 from conversation.sentences import SentenceCutter
 from conversation.turn.actions import (
@@ -28,9 +28,11 @@ from conversation.turn.actions import (
 )
 from conversation.turn.ear import Ear
 from conversation.turn.events import (
+    LimitReached,
     PauseJudged,
     PositionHeard,
     Released,
+    Remarked,
     SpeechEnd,
     SpeechOver,
     Tapped,
@@ -58,6 +60,8 @@ class RealtimeMachine:
         self, rules: TurnRules, wish: Wish, history: Iterable[Message] = (), first_s: float = 10.0, next_s: float = 10.0
     ) -> None:
         """An answer must begin within `first_s`, and go on within `next_s` until the server says that it is over."""
+        self.is_closed = False
+        """A limit was reached: nothing further is answered."""
         self._rules = rules
         self._wish = wish
         self._first_s, self._next_s = first_s, next_s
@@ -67,11 +71,11 @@ class RealtimeMachine:
         self._said: list[tuple[Role, int, str]] = [(each.role, 0, each.text) for each in history]
         self._answer: RealtimeAnswer | None = None
         self._next: list[int] = []  # turns that wait until the answer before them is closed
-        self._committed: deque[int] = deque()  # turns whose items the server hasn't named yet
-        self._turn_of_item: dict[str, int] = {}
-        self._partial: dict[int, str] = {}
-        self._turns = self._speeches = 0
-        self._is_connected = False
+        self._transcripts = Transcripts()
+        self._remarks: dict[int, str] = {}
+        self._greeting = ""  # what is to be said once the server is there
+        self._turns = self._speeches = self._asked = 0
+        self._is_connected = self._was_lost = False
         self._is_running = False  # the server makes an answer
         self._is_whole = False  # all of the utterance was sent
         self._now_s = float("-inf")
@@ -81,6 +85,11 @@ class RealtimeMachine:
     def history(self) -> list[Message]:
         """What was said and heard. Words that are recognised late stand where they were said."""
         return [Message(role, text) for role, _, text in self._said if text]
+
+    @property
+    def turns(self) -> int:
+        """How many there were by now."""
+        return self._turns
 
     @property
     def state(self) -> TurnState:
@@ -103,14 +112,15 @@ class RealtimeMachine:
         if answer is not None and answer.is_dropped and answer.speech is not None:
             due.append(answer.cancelled_s + self._rules.cancelled_s)
         elif answer is not None and answer.is_asking:
-            due.append(self._patient_until_s(answer))
+            due.append(answer.patient_until_s(self._first_s, self._next_s))
         return min((each for each in due if each is not None), default=None)
 
     def take(self, event: RealtimeEvent) -> tuple[RealtimeAction, ...]:
         """What is to be done now. Events of turns, answers and speeches that are over change nothing."""
         self._now_s = max(self._now_s, event.at_s)
-        self._note(event)
-        if self._ear.time_passed(self._now_s, self._turns + 1):
+        if not self.is_closed or not isinstance(event, VoiceBegan | VoiceEnded | Released | Typed | Remarked):
+            self._note(event)
+        if not self.is_closed and self._ear.time_passed(self._now_s, self._turns + 1):
             self._turns += 1
         self._time_passed()
         self._settle()
@@ -131,6 +141,10 @@ class RealtimeMachine:
             case Typed(_, text):
                 if text.strip():
                     self._typed(text.strip())
+            case Remarked(_, text):
+                self._remark(text)
+            case LimitReached(_, code, message):
+                self._limit(code, message)
             case Tapped():
                 self._drop()
             case PositionHeard(_, speech, heard_s):
@@ -151,12 +165,15 @@ class RealtimeMachine:
                 pass  # of parts that a Realtime server replaces
 
     def _connected(self) -> None:
-        self._is_connected, self._is_running = True, False
-        self._send(session(self._wish), *history_of(self.history))
+        self._is_connected, self._was_lost, self._is_running = True, False, False
+        self._send(session(self._wish), *history_of(trimmed(self.history, self._rules.history_chars)))
+        greeting, self._greeting = self._greeting, ""
+        self._remark(greeting)
 
     def _lost(self, code: str, message: str) -> None:
-        was_connected, self._is_connected, self._is_running, self._is_whole = self._is_connected, False, False, False
-        self._committed.clear()
+        was_connected, self._was_lost = self._is_connected, True
+        self._is_connected = self._is_running = self._is_whole = False
+        self._transcripts.lost()
         answer = self._answer
         if answer is not None and answer.is_asking:
             self._fault(BROKEN_OFF if answer.speech is not None else code, message)
@@ -168,12 +185,12 @@ class RealtimeMachine:
         try:
             match event.get("type"):
                 case "input_audio_buffer.committed":
-                    if self._committed:
-                        self._turn_of_item[str(event["item_id"])] = self._committed.popleft()
+                    self._transcripts.named(str(event["item_id"]))
                 case "conversation.item.input_audio_transcription.delta":
-                    self._transcribed(event, str(event["delta"]), is_final=False)
+                    if (words := self._transcripts.add(str(event["item_id"]), str(event["delta"]))) is not None:
+                        self._actions.append(TellTranscript(*words, final=False))
                 case "conversation.item.input_audio_transcription.completed":
-                    self._transcribed(event, str(event["transcript"]), is_final=True)
+                    self._transcribed(str(event["item_id"]), str(event["transcript"]).strip())
                 case "response.created":
                     self._created(event["response"])
                 case "error":
@@ -186,20 +203,14 @@ class RealtimeMachine:
             logger.warning("the speech model sends an event that can't be read: %.200s", event)
             self._fault(GARBAGE, "The speech model sends what can't be read.")
 
-    def _transcribed(self, event: dict[str, Any], text: str, is_final: bool) -> None:
-        turn = self._turn_of_item.get(str(event["item_id"]))
+    def _transcribed(self, item: str, text: str) -> None:
+        turn = self._transcripts.close(item)
         if turn is None:
             return
-        if not is_final:
-            text = self._partial[turn] = self._partial.get(turn, "") + text
-            self._actions.append(TellTranscript(turn, text.strip(), final=False))
-            return
-        del self._turn_of_item[str(event["item_id"])]
-        self._partial.pop(turn, None)
         spoken = (Role.PERSON, turn, "")
         if spoken in self._said:
-            self._said[self._said.index(spoken)] = (Role.PERSON, turn, text.strip())
-        self._actions += [TellTranscript(turn, text.strip(), final=True), Commit(turn, text.strip())]
+            self._said[self._said.index(spoken)] = (Role.PERSON, turn, text)
+        self._actions += [TellTranscript(turn, text, final=True), Commit(turn, text)]
 
     def _created(self, response: dict[str, Any]) -> None:
         self._is_running = True
@@ -276,22 +287,38 @@ class RealtimeMachine:
         self._send(said(Message(Role.PERSON, text)))
         self._next.append(turn)
 
+    def _remark(self, text: str) -> None:
+        """The model is asked to say it, in its own voice."""
+        if not self._is_connected and not self._said:
+            self._greeting = text
+        elif text and self._is_connected and self._answer is None and not self._next and not self._ear.is_open:
+            self._turns += 1
+            self._remarks[self._turns] = text
+            self._next.append(self._turns)
+
+    def _limit(self, code: str, message: str) -> None:
+        self._fault(code, message)
+        self.is_closed = True
+        self._ear.voice_ended(self._now_s, 0.0, 0.0, 0)
+        self._ear.close(self._now_s)
+        self._heard.clear()
+        self._actions += [TellHeard(each, "") for each in self._next]
+        self._next.clear()
+        self._drop()
+
     def _time_passed(self) -> None:
         answer, now_s = self._answer, self._now_s
         if answer is None:
             return
         if answer.is_dropped and answer.speech is not None and now_s >= answer.cancelled_s + self._rules.cancelled_s:
             self._speech_over(answer, answer.position_s, SpeechEnd.INTERRUPTED)
-        elif answer.is_asking and not answer.is_dropped and now_s >= self._patient_until_s(answer):
+        elif (
+            answer.is_asking and not answer.is_dropped and now_s >= answer.patient_until_s(self._first_s, self._next_s)
+        ):
             begun = answer.speech is not None
             self._fault(BROKEN_OFF if begun else AWAY, "The speech model takes too long. Ask again.")
             self._stop_server(answer)
             self._no_more(answer)
-
-    def _patient_until_s(self, answer: RealtimeAnswer) -> float:
-        if answer.speech is None:
-            return answer.asked_s + self._first_s
-        return answer.latest_s + self._next_s
 
     def _settle(self) -> None:
         self._utterance()
@@ -303,9 +330,10 @@ class RealtimeMachine:
         if self._answer is None and self._next and not self._ear.is_open:
             self._begin_answer()
         waiting = self._answer
-        if waiting is not None and not waiting.is_sent and not self._is_running and not waiting.is_dropped:
+        may_ask = self._is_connected and not self._is_running
+        if waiting is not None and may_ask and not waiting.is_sent and waiting.is_asking and not waiting.is_dropped:
             waiting.is_sent = True
-            self._send(ask(waiting.turn))
+            self._send(ask(waiting.turn, self._remarks.pop(waiting.turn, "")))
         if self.state is not self._told:
             self._told = self.state
             self._actions.append(TellState(self._told))
@@ -327,7 +355,7 @@ class RealtimeMachine:
             self._fault(AWAY, _NOT_HERE)
             return
         self._send(COMMIT)
-        self._committed.append(turn)
+        self._transcripts.sent(turn)
         self._said.append((Role.PERSON, turn, ""))
         self._next.append(turn)
 
@@ -335,10 +363,11 @@ class RealtimeMachine:
         *passed_over, turn = self._next
         self._next.clear()
         self._actions += [TellHeard(each, "") for each in passed_over]
-        if not self._is_connected:
+        if self._was_lost:  # at the beginning its connection is waited for
             self._fault(AWAY, _NOT_HERE)
             self._actions.append(TellHeard(turn, ""))
             return
+        self._asked += turn not in self._remarks
         self._answer = RealtimeAnswer(turn, self._now_s, SentenceCutter(self._rules.language))
 
     def _drop(self) -> None:
@@ -369,6 +398,8 @@ class RealtimeMachine:
         if answer.heard:
             self._said.append((Role.AVATAR, answer.turn, answer.heard))
         self._actions.append(TellHeard(answer.turn, answer.heard))
+        if (most := self._rules.most_turns) <= self._asked and not self.is_closed:
+            self._limit("too_many_turns", f"The conversation has its {most} turns. Begin another one.")
 
     def _send(self, *messages: dict[str, Any]) -> None:
         if self._is_connected:

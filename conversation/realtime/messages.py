@@ -75,9 +75,15 @@ CLEAR: Sent = {"type": "input_audio_buffer.clear"}
 CANCEL: Sent = {"type": "response.cancel"}
 
 
-def ask(turn: int) -> Sent:
-    """Answer what was said. The server repeats the metadata, by which late events of other answers are told apart."""
-    return {"type": "response.create", "response": {"metadata": {"turn": str(turn)}}}
+def ask(turn: int, remark: str = "") -> Sent:
+    """Answer what was said, or say a remark that nobody asked for.
+
+    The server repeats the metadata, by which late events of other answers are told apart.
+    """
+    response: Sent = {"metadata": {"turn": str(turn)}}
+    if remark:
+        response["instructions"] = f"Say exactly this, and nothing else: {remark}"
+    return {"type": "response.create", "response": response}
 
 
 def truncate(item: str, content: int, heard_ms: int) -> Sent:

@@ -1,4 +1,4 @@
-"""The avatar's mouth: each answer of a conversation is one speech of its channel, sentence after sentence."""
+"""The avatar's mouth: each answer of a conversation is one speech of its channel, of sentences or of sound."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from conversation.realtime.actions import Play
+from conversation.realtime.messages import RATE_HZ
 from conversation.sentences import Sentence
 from conversation.turn.actions import Say
 from conversation.turn.events import Event, PositionHeard, SentencePlaced, SpeechEnd, SpeechOver
@@ -19,11 +22,12 @@ from speech.audio.frames import FPS
 
 logger = logging.getLogger(__name__)
 
+Part = TypeVar("Part", Sentence, bytes)
 Happened = Callable[[Callable[[float], Event]], Awaitable[None]]
 
 
 class ChannelMouth:
-    """A dialogue's `Mouth`. It tells of each speech's end exactly once, however that comes about."""
+    """A dialogue's `Mouth` and `SoundMouth`. It tells of each speech's end exactly once, however that comes about."""
 
     def __init__(
         self, new_speech: NewSpeech, happened: Happened, moved: Callable[[int, Task], None] = lambda turn, task: None
@@ -36,18 +40,18 @@ class ChannelMouth:
 
     def say(self, sentence: Say) -> None:
         """The next sentence of a speech, which the first one begins."""
-        running = self._of(sentence.speech)
-        if running is None:
-            running = _Running(sentence.turn, sentence.speech, self._new_speech())
-            task = asyncio.create_task(self._run(running), name=f"conversation speech {sentence.speech}")
-            self._running[task] = running
-            task.add_done_callback(self._running.pop)
-        running.sentences.put_nowait(Sentence(sentence.text, sentence.pause_s))
+        running = self._of(sentence.speech) or self._begin(sentence.turn, sentence.speech, self._sentences_said)
+        running.parts.put_nowait(Sentence(sentence.text, sentence.pause_s))
+
+    def play(self, sound: Play) -> None:
+        """The next sound of a speech, which the first one begins."""
+        running = self._of(sound.speech) or self._begin(sound.turn, sound.speech, self._sound_played)
+        running.parts.put_nowait(sound.samples.astype("<i2").tobytes())
 
     def end(self, speech: int) -> None:
         """No further sentence of it comes."""
         if (running := self._of(speech)) is not None:
-            running.sentences.put_nowait(None)
+            running.parts.put_nowait(None)
 
     def cancel(self, speech: int) -> None:
         """Fall silent at once."""
@@ -80,13 +84,26 @@ class ChannelMouth:
     def _of(self, number: int) -> _Running | None:
         return next((each for each in self._running.values() if each.number == number), None)
 
-    async def _run(self, running: _Running) -> None:
+    def _begin(self, turn: int, number: int, said: Callable[[_Running], Awaitable[Task | None]]) -> _Running:
+        running = _Running(turn, number, self._new_speech())
+        task = asyncio.create_task(self._run(running, said), name=f"conversation speech {number}")
+        self._running[task] = running
+        task.add_done_callback(self._running.pop)
+        return running
+
+    async def _sentences_said(self, running: _Running) -> Task | None:
+        return await running.speech.run(
+            running.come(Sentence), partial(self._placed, running), partial(self._changed, running)
+        )
+
+    async def _sound_played(self, running: _Running) -> Task | None:
+        return await running.speech.run_sound(running.come(bytes), RATE_HZ, partial(self._changed, running))
+
+    async def _run(self, running: _Running, said: Callable[[_Running], Awaitable[Task | None]]) -> None:
         final: Task | None = None
         message = "The server stops."
         try:
-            final = await running.speech.run(
-                running.written(), partial(self._placed, running), partial(self._changed, running)
-            )
+            final = await said(running)
         except SpeechRefused as error:
             message = error.message
         except Exception:  # whatever it is: the conversation waits for this speech's end
@@ -115,22 +132,23 @@ class ChannelMouth:
 
 
 class _Running:
-    """A speech between its first sentence and its end."""
+    """A speech between its first sentence or sound and its end."""
 
     def __init__(self, turn: int, number: int, speech: ChannelSpeech) -> None:
         self.turn = turn
         self.number = number
         self.speech = speech
         # Holds no more than one answer, whose length has a limit.
-        self.sentences: asyncio.Queue[Sentence | None] = asyncio.Queue()
+        self.parts: asyncio.Queue[Sentence | bytes | None] = asyncio.Queue()
         self.heard_s = 0.0
         self.is_cancelled = False
         self.cancelling: asyncio.Task[None] | None = None
 
-    async def written(self) -> AsyncIterator[Sentence]:
-        """The sentences as they come."""
-        while (sentence := await self.sentences.get()) is not None:
-            yield sentence
+    async def come(self, kind: type[Part]) -> AsyncIterator[Part]:
+        """The sentences, or the sound, as they come."""
+        while (part := await self.parts.get()) is not None:
+            assert isinstance(part, kind)
+            yield part
 
 
 async def _cancel(speech: ChannelSpeech) -> None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from conversation.activity.detector import VoiceNetwork
 from conversation.activity.turn_detector import TurnDetector
+from conversation.realtime.connection import RealtimeProvider
 from conversation.recognition.openai import OpenAiRecogniser
 from conversation.recognition.recogniser import AWAY, Recogniser, RecognitionError
 from conversation.recognition.whisper import LocalWhisper
@@ -34,6 +35,8 @@ class SessionParts:
     responder: Responder
     own: Sequence[Recogniser | Responder] = ()
     detector: TurnDetector | None = None
+    realtime: RealtimeProvider | None = None
+    """A model that replaces recogniser and responder, and the synthesiser."""
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -69,6 +72,9 @@ class PartsStock:
 
     def parts(self, plan: ConversationPlan, typed: bool) -> SessionParts:
         """Those for a conversation of this plan, which hears nothing where it is `typed`."""
+        if isinstance(plan.responder, RealtimeProvider):
+            network = _Deaf if typed else _silero
+            return SessionParts(network, _NoRecogniser(), NoResponder(), realtime=plan.responder)
         responder = self._responder(plan)
         own = () if responder is self._local.responder else (responder,)
         if typed or plan.recogniser == "none":

@@ -7,10 +7,16 @@ from typing import Literal, TypeVar
 
 from pydantic import SecretStr
 
+from conversation.realtime.connection import RealtimeProvider
 from conversation.recognition.openai import TranscriptionProvider
 from conversation.response.openai import ChatProvider
 from conversation.turn.state import TurnRules
-from orchestrator.setting_groups.conversation import ConversationDefinition, ConversationSettings, RecogniserKind
+from orchestrator.setting_groups.conversation import (
+    ConversationDefinition,
+    ConversationSettings,
+    RecogniserKind,
+    ResponderKind,
+)
 
 T = TypeVar("T")
 
@@ -24,7 +30,7 @@ class ConversationPlan:
     channel: str
     language: str
     voice: str | None
-    responder: ChatProvider | Literal["rules", "transformers"]
+    responder: ChatProvider | RealtimeProvider | Literal["rules", "transformers"]
     recogniser: RecogniserKind
     transcription: TranscriptionProvider
     prompt: str
@@ -34,6 +40,9 @@ class ConversationPlan:
     rules: TurnRules
     limit_s: float
     unused_s: float
+    speech_voice: str
+    """Of a model that speaks by itself."""
+    most_tokens: int
 
     def turn_rules(self, pushed: bool) -> TurnRules:
         """The rules of turns; where a button is `pushed` no pause ends one."""
@@ -63,7 +72,7 @@ def planned(
         channel=channel,
         language=language,
         voice=voice,
-        responder=_chat_provider(settings, own) if kind == "openai" else kind,
+        responder=_provider(settings, own, kind),
         recogniser=own.recogniser or settings.recogniser,
         transcription=TranscriptionProvider(
             settings.recogniser_url, settings.recogniser_model, _secret(settings.recogniser_key)
@@ -75,13 +84,32 @@ def planned(
         rules=rules,
         limit_s=_or(own.limit_s, settings.conversation_limit_s),
         unused_s=settings.conversation_unused_s,
+        speech_voice=settings.responder_voice,
+        most_tokens=own.tokens or settings.responder_tokens,
     )
 
 
-def _chat_provider(settings: ConversationSettings, own: ConversationDefinition) -> ChatProvider:
+def speaks_itself(settings: ConversationSettings, own: ConversationDefinition | None) -> bool:
+    """Whether the responder needs neither a recogniser nor a synthesiser."""
+    return ((own.responder if own is not None else None) or settings.responder) == "realtime"
+
+
+def _provider(
+    settings: ConversationSettings, own: ConversationDefinition, kind: ResponderKind
+) -> ChatProvider | RealtimeProvider | Literal["rules", "transformers"]:
+    if kind in ("rules", "transformers"):
+        return kind
     url = own.url or settings.responder_url
     # The key of the settings goes to the address of the settings alone.
     key = settings.responder_key if own.key is None and url == settings.responder_url else own.key
+    if kind == "realtime":
+        # An http address becomes one of ws, and https one of wss.
+        return RealtimeProvider(
+            url.replace("http", "ws", 1),
+            own.model or settings.responder_model,
+            _secret(key),
+            first_s=settings.responder_timeout_s,
+        )
     return ChatProvider(
         url,
         own.model or settings.responder_model,

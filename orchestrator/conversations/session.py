@@ -11,8 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from conversation.activity.detector import VoiceNetwork
 from conversation.dialogue import Dialogue, Parts
 from conversation.message import Message, Role
+from conversation.realtime.actions import RealtimeAction, RealtimeEvent
+from conversation.realtime.dialogue import RealtimeDialogue, RealtimeParts
+from conversation.realtime.messages import Wish
 from conversation.response.responder import Tool, ToolCall
 from conversation.turn.actions import (
     Action,
@@ -40,6 +44,7 @@ _WATCHED_S = 0.25
 logger = logging.getLogger(__name__)
 
 Tell = Callable[[SessionEvent | Over], None]
+Held = Dialogue | RealtimeDialogue
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,7 @@ class ConversationSession:
         self._new_speech = new_speech
         self.tell = tell
         self._clock = clock
-        self._dialogue: Dialogue | None = None
+        self._dialogue: Held | None = None
         self._mouth: ChannelMouth | None = None
         self._echo = EchoReference(clock)
         self._passages: TurnPassages | None = None
@@ -153,25 +158,14 @@ class ConversationSession:
     async def _hold(self) -> None:
         """One dialogue, to the end of the conversation or to a reset."""
         plan, kept = self.plan, self.messages
-        prompt = (Message(Role.SYSTEM, plan.prompt),) if plan.prompt else ()
         network = await asyncio.to_thread(self._parts.network)
-        detector = None if self._manner.pushed else self._parts.detector  # who holds a button says when it is over
 
         async def happened(event: Callable[[float], Event]) -> None:
             await dialogue.happened(event)
 
         passages = self._passages = TurnPassages(self._passed)
         mouth = self._mouth = ChannelMouth(self._new_speech, happened, passages.moved)
-        dialogue = Dialogue(
-            Parts(network, self._parts.recogniser, self._parts.responder, mouth, detector),
-            plan.turn_rules(self._manner.pushed),
-            self._told,
-            self._clock,
-            (*prompt, *kept),
-            self._manner.tools,
-            self._saw,
-        )
-        self._dialogue = dialogue
+        dialogue = self._dialogue = self._new_dialogue(network, mouth, kept)
         running = asyncio.create_task(dialogue.run(), name="conversation dialogue")
         watching = asyncio.create_task(self._watch(dialogue), name="conversation watch")
         stopping = asyncio.create_task(self._stop.wait(), name="conversation stop")
@@ -196,7 +190,32 @@ class ConversationSession:
             self.messages = () if self._forgets else _said(dialogue)
             self._forgets = False
 
-    async def _fall_silent(self, dialogue: Dialogue, mouth: ChannelMouth) -> None:
+    def _new_dialogue(self, network: VoiceNetwork, mouth: ChannelMouth, kept: tuple[Message, ...]) -> Held:
+        plan, manner, parts = self.plan, self._manner, self._parts
+        rules = plan.turn_rules(manner.pushed)
+        if parts.realtime is not None:
+            wish = Wish(
+                plan.prompt,
+                plan.speech_voice,
+                plan.language,
+                most_tokens=plan.most_tokens,
+                tools=tuple(manner.tools),
+            )
+            realtime = RealtimeParts(network, parts.realtime, mouth)
+            return RealtimeDialogue(realtime, rules, wish, self._told, self._clock, kept, self._saw)
+        prompt = (Message(Role.SYSTEM, plan.prompt),) if plan.prompt else ()
+        detector = None if manner.pushed else parts.detector  # who holds a button says when it is over
+        return Dialogue(
+            Parts(network, parts.recogniser, parts.responder, mouth, detector),
+            rules,
+            self._told,
+            self._clock,
+            (*prompt, *kept),
+            manner.tools,
+            self._saw,
+        )
+
+    async def _fall_silent(self, dialogue: Held, mouth: ChannelMouth) -> None:
         """End what is being said, and wait until it is known what of it was heard."""
         try:
             async with asyncio.timeout(_CLOSING_S):
@@ -213,7 +232,7 @@ class ConversationSession:
                 logger.error("the conversation on channel %s failed", self.plan.channel, exc_info=error)
                 self.end(Ending.FAILED)
 
-    async def _watch(self, dialogue: Dialogue) -> None:
+    async def _watch(self, dialogue: Held) -> None:
         """Limits of time, and remarks where nobody speaks."""
         plan = self.plan
         while True:
@@ -230,7 +249,7 @@ class ConversationSession:
                 self._changed_s = now_s
             await asyncio.sleep(_WATCHED_S)
 
-    def _saw(self, event: Event, actions: Sequence[Action]) -> None:
+    def _saw(self, event: RealtimeEvent, actions: Sequence[RealtimeAction]) -> None:
         if self._passages is not None:
             self._passages.saw(event, actions)
         machine = self._dialogue.machine if self._dialogue is not None else None
@@ -259,5 +278,5 @@ class ConversationSession:
         self.tell(TurnPassed(turn + self._turns_before, typed, stages_s))
 
 
-def _said(dialogue: Dialogue) -> tuple[Message, ...]:
+def _said(dialogue: Held) -> tuple[Message, ...]:
     return tuple(message for message in dialogue.machine.history if message.role is not Role.SYSTEM)

@@ -37,6 +37,12 @@ class ChannelSpeech(Protocol):
         """
         ...
 
+    async def run_sound(
+        self, sound: AsyncIterator[bytes], rate_hz: int, changed: Callable[[Task], Awaitable[None]]
+    ) -> Task | None:
+        """The same of sound, mono PCM of 16 bits, little-endian, that comes at any pace."""
+        ...
+
     async def cancel(self) -> None:
         """Fall silent at once; the task ends by it."""
         ...

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from conversation.turn.actions import Action, Commit, Say, TellHeard, TellState
-from conversation.turn.events import AnswerPiece, Event, Typed, VoiceEnded
+from conversation.realtime.actions import Play, RealtimeAction, RealtimeEvent
+from conversation.turn.actions import Commit, Say, TellHeard, TellState
+from conversation.turn.events import AnswerPiece, Typed, VoiceEnded
 from conversation.turn.state import TurnState
 from orchestrator.tasks.task import Stage, Task
 
@@ -32,7 +33,7 @@ class TurnPassages:
         self._began_s: dict[int, float] = {}
         self._stages_s: dict[int, dict[str, float]] = {}
 
-    def saw(self, event: Event, actions: Sequence[Action]) -> None:
+    def saw(self, event: RealtimeEvent, actions: Sequence[RealtimeAction]) -> None:
         """What happened in the dialogue, and what follows from it."""
         match event:
             case VoiceEnded(at_s, _, silent_s):
@@ -51,6 +52,8 @@ class TurnPassages:
                         self._typed.add(turn)
                     decided_s = self._thinking_s if self._thinking_s >= self._ended_s else event.at_s
                     self._stages_s[turn] = {"decided": decided_s, "text": event.at_s}
+                case Play(turn):
+                    self._reached(turn, "first_token", event.at_s)
                 case Say(turn):
                     self._reached(turn, "first_sentence", event.at_s)
                 case TellHeard(turn):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 
 import numpy as np
@@ -18,6 +18,8 @@ from orchestrator.http.live_speech import LiveSpeech
 from orchestrator.http.text_source import text_source
 from orchestrator.orchestrator import Orchestrator
 from orchestrator.tasks.task import Task
+from speech.audio.live_pcm import PcmSource
+from speech.audio.live_source import LiveSource
 from speech.log import LogReader, SoundFrames
 from speech.source import SpeechSource
 
@@ -42,13 +44,33 @@ class AnswerSpeech:
         """As of `ChannelSpeech`. Whatever ends this early ends the task, too."""
         try:
             source = text_source(self._orchestrator, self._channel_id, None, None)
-            speech = await LiveSpeech.begin(
-                self._orchestrator, self._channel_id, {}, None, source, SpeechSource.TEXT
-            )  # fmt: skip
+            speech = await self._begin(source, SpeechSource.TEXT)
         except (ApiError, SynthesisError, KeyError) as error:
             raise _refused(error, self._channel_id) from None
-        self._speech = speech
-        async with aclosing(source.frames_of(sentences, placed)) as frames:
+        return await self._said(speech, source.frames_of(sentences, placed), changed)
+
+    async def run_sound(
+        self, sound: AsyncIterator[bytes], rate_hz: int, changed: Callable[[Task], Awaitable[None]]
+    ) -> Task | None:
+        """As of `ChannelSpeech`, with the same care for its end."""
+        source = PcmSource(rate_hz, 1)
+        try:
+            speech = await self._begin(source, SpeechSource.STREAM)
+        except (ApiError, KeyError) as error:
+            raise _refused(error, self._channel_id) from None
+        return await self._said(speech, source.frames(sound), changed)
+
+    async def _begin(self, source: LiveSource, kind: SpeechSource) -> LiveSpeech:
+        self._speech = await LiveSpeech.begin(self._orchestrator, self._channel_id, {}, None, source, kind)
+        return self._speech
+
+    async def _said(
+        self,
+        speech: LiveSpeech,
+        sound: AsyncGenerator[SoundFrames, None],
+        changed: Callable[[Task], Awaitable[None]],
+    ) -> Task | None:
+        async with aclosing(sound) as frames:
             receiving = asyncio.create_task(self._receive(speech, frames), name=f"conversation-{speech.task.id}")
             final: Task | None = None
             try:

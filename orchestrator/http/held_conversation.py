@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from conversation.synthesis.synthesiser import voice_of
 from conversation.turn.actions import TellFault, TellHeard, TellSentence, TellState, TellTranscript
-from orchestrator.conversations.plan import ConversationPlan, planned
+from orchestrator.conversations.plan import ConversationPlan, planned, speaks_itself
 from orchestrator.conversations.register import ConversationRunning, Place
 from orchestrator.conversations.session_events import Called, Ready, SessionEvent, TurnPassed
 from orchestrator.conversations.speaking import NewSpeech
@@ -24,9 +24,11 @@ def plan_of(orchestrator: Orchestrator, channel_id: str) -> ConversationPlan:
     channel = orchestrator.channels.get(channel_id)
     if channel is None:
         raise unknown_channel(channel_id, orchestrator)
+    definition = channel.definition
+    if speaks_itself(orchestrator.settings, definition.conversation):
+        return planned(orchestrator.settings, definition.conversation, channel_id, None, definition.language or "")
     if orchestrator.synthesiser is None:
         raise no_synthesiser()
-    definition = channel.definition
     voice = voice_of(orchestrator.synthesiser, definition.voice)
     language = definition.language or voice.language or "en"
     return planned(orchestrator.settings, definition.conversation, channel_id, voice.name, language)

@@ -13,7 +13,7 @@ from orchestrator.setting_groups.provider_key import ProviderKey
 MASK = "***"
 """What stands for a key wherever one is shown; given as a key it means the one that is there."""
 
-ResponderKind = Literal["rules", "openai", "transformers"]
+ResponderKind = Literal["rules", "openai", "transformers", "realtime"]
 RecogniserKind = Literal["tiny.en", "base", "openai", "none"]
 ModelName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Prompt = Annotated[str, StringConstraints(max_length=20_000)]
@@ -33,13 +33,16 @@ class ConversationSettings(BaseModel):
     responder: ResponderKind = Field(
         "rules",
         description="what answers: rules, which say that they are rules; openai: a server with the interface of "
-        "OpenAI's chat completions; transformers: a language model of a local folder, of the extra transformers",
+        "OpenAI's chat completions; transformers: a language model of a local folder, of the extra transformers; "
+        "realtime: a server with the interface of OpenAI's Realtime, which hears and speaks by itself",
     )
     responder_url: HttpBase = Field(
-        "https://api.openai.com/v1", description="address before /chat/completions of the responder openai"
+        "https://api.openai.com/v1",
+        description="address before /chat/completions of the responder openai, before /realtime of realtime",
     )
-    responder_key: ProviderKey | None = Field(None, description="API key of the responder openai")
-    responder_model: ModelName = Field("gpt-4o-mini", description="model of the responder openai")
+    responder_key: ProviderKey | None = Field(None, description="API key of the responders openai and realtime")
+    responder_model: ModelName = Field("gpt-4o-mini", description="model of the responders openai and realtime")
+    responder_voice: ModelName = Field("marin", description="voice of the responder realtime")
     responder_tokens: Tokens = Field(400, description="most tokens that one answer may have")
     responder_timeout_s: float = Field(
         20.0, gt=0, le=600, description="within which an answer of a language model must begin"
@@ -64,14 +67,14 @@ class ConversationSettings(BaseModel):
     conversation_prompt: Prompt = Field(
         "", description="what the language model is told before the conversation: persona, knowledge, manners"
     )
-    conversation_greeting: Remark = Field("", description="what the avatar says first; empty: nothing")
-    conversation_remarks: Remarks = Field((), description="what the avatar says when nobody speaks, one after another")
-    conversation_remark_after_s: WaitS = Field(30.0, description="silence after which it says one of them")
     conversation_history_chars: HistoryChars = Field(
         16_000,
         description="characters of what was said that the language model is given beside its prompt, the latest ones; "
         "four are about a token of English, one is a token of Chinese",
     )
+    conversation_greeting: Remark = Field("", description="what the avatar says first; empty: nothing")
+    conversation_remarks: Remarks = Field((), description="what the avatar says when nobody speaks, one after another")
+    conversation_remark_after_s: WaitS = Field(30.0, description="silence after which it says one of them")
     conversation_silence_s: SilenceS = Field(0.5, description="pause that ends what the person says")
     turn_detector: Path | None = Field(
         None,
@@ -106,10 +109,10 @@ class ConversationDefinition(BaseModel):
     tokens: Tokens | None = None
     recogniser: RecogniserKind | None = None
     prompt: Prompt | None = None
+    history_chars: HistoryChars | None = None
     greeting: Remark | None = None
     remarks: Remarks | None = None
     remark_after_s: WaitS | None = None
-    history_chars: HistoryChars | None = None
     silence_s: SilenceS | None = None
     filler: Remark | None = None
     filler_after_s: WaitS | None = None

@@ -186,7 +186,7 @@ async def test_server_that_refuses_the_key_is_told_when_someone_speaks_and_used_
     server = RealtimeServer()
     server.status = HTTPStatus.UNAUTHORIZED
     async with talking(server) as talk:
-        await talk.until(lambda: server.keys)
+        await talk.until(lambda: talk.dialogue.machine._was_lost)
         await talk.dialogue.type("Hello?")
         await talk.answered(1)
         assert talk.faults == ["responder_unavailable"] and talk.heard == [""]

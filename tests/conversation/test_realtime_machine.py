@@ -11,7 +11,7 @@ from conversation.realtime.actions import Connected, Lost, Play, RealtimeAction,
 from conversation.realtime.machine import RealtimeMachine
 from conversation.realtime.messages import Wish
 from conversation.turn.actions import CancelSpeech, TellFault, TellHeard
-from conversation.turn.events import SpeechEnd, SpeechOver, Tapped, TimePassed, Typed
+from conversation.turn.events import LimitReached, Remarked, SpeechEnd, SpeechOver, Tapped, TimePassed, Typed
 from conversation.turn.state import TurnRules, TurnState
 
 SECOND = base64.b64encode(np.full(24_000, 1000, "<i2").tobytes()).decode()
@@ -120,3 +120,40 @@ def test_event_that_can_not_be_read_is_told() -> None:
     told(talk, Typed(1.0, "Tell."), created(1.1, "r", 1))
     broken = of(1.2, "r", "output_audio.delta", delta="no base64!")
     assert [each.code for each in told(talk, broken) if isinstance(each, TellFault)] == ["answer_unreadable"]
+
+
+def test_question_waits_for_the_first_connection_and_is_asked_once() -> None:
+    talk = RealtimeMachine(TurnRules(), Wish())
+    assert sent(told(talk, Typed(1.0, "One."))) == [] and talk.state is TurnState.THINKING
+    assert sent(told(talk, Connected(1.5))) == ["session.update", "conversation.item.create", "response.create"]
+    refused = told(RealtimeMachine(TurnRules(), Wish()), Typed(1.0, "One."), Lost(1.2, "responder_refused", "no"))
+    assert [each.code for each in refused if isinstance(each, TellFault)] == ["responder_refused"]
+    assert [each.text for each in refused if isinstance(each, TellHeard)] == [""]
+
+
+def test_greeting_waits_for_the_first_connection_and_a_remark_for_nobody() -> None:
+    talk = RealtimeMachine(TurnRules(), Wish())
+    assert sent(told(talk, Remarked(0.1, "Good day."))) == []
+    (ask,) = [each.message for each in told(talk, Connected(0.5)) if isinstance(each, Send)][1:]
+    assert ask["response"]["instructions"].endswith("Good day.")
+    assert sent(told(talk, Remarked(0.6, "Still here."))) == [], "it answers already"
+
+
+def test_limit_ends_the_answer_and_takes_no_further_question() -> None:
+    talk = machine()
+    told(talk, Typed(1.0, "One."), created(1.1, "r", 1), sound(1.2, "r"))
+    actions = told(talk, LimitReached(1.5, "conversation_too_long", "enough"))
+    assert [each.code for each in actions if isinstance(each, TellFault)] == ["conversation_too_long"]
+    assert [each for each in actions if isinstance(each, CancelSpeech)] and talk.is_closed
+    told(talk, SpeechOver(1.6, 1, 0.4, SpeechEnd.INTERRUPTED))
+    assert talk.state is TurnState.LISTENING and sent(told(talk, Typed(2.0, "Two."))) == []
+
+
+def test_turns_are_counted_and_remarks_are_not() -> None:
+    talk = RealtimeMachine(TurnRules(most_turns=1), Wish())
+    told(talk, Connected(0.0), Remarked(0.1, "Hello."), created(0.2, "a", 1), sound(0.3, "a"), done(0.4, "a"))
+    told(talk, SpeechOver(1.4, 1, 1.0, SpeechEnd.COMPLETED))
+    assert not talk.is_closed
+    told(talk, Typed(2.0, "One."), created(2.1, "b", 2), sound(2.2, "b"), done(2.3, "b"))
+    last = told(talk, SpeechOver(3.3, 2, 1.0, SpeechEnd.COMPLETED))
+    assert talk.is_closed and [each.code for each in last if isinstance(each, TellFault)] == ["too_many_turns"]
