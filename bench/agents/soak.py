@@ -23,6 +23,7 @@ from streaming.config import FPS
 
 _SETTLED_S = 0.15
 _LISTENED_S = 1.0
+_FADING_S = 0.12  # a report comes before the frame that fades is due
 _GONE_S = 30.0
 _END_S = 60.0
 _LATEST = 8
@@ -192,7 +193,7 @@ class _Soak:
         tasks = await self._tasks_since(line, before, count)
         playbacks = line.playbacks[told : told + count]
         with suppress(TimeoutError):  # of a channel that is gone nothing more is heard
-            await asyncio.wait_for(ear.until(time.monotonic()), _LISTENED_S)
+            await asyncio.wait_for(ear.until(time.monotonic() + _FADING_S), _LISTENED_S)
         for number, sound in enumerate(sounds[:count]):
             told_s, dropped = playbacks[number].heard_s if number < len(playbacks) else None, 0
             if number < len(tasks):
