@@ -6,9 +6,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,6 +17,7 @@ from latentsync.scheduler import task_noise
 from speech.catching_up import CatchingUp
 from speech.chunking import chunk_length
 from speech.features import SpeechFeatures
+from speech.overlap import MadeChunk, blended
 from speech.pacing import RateMeter
 from speech.planning import ChunkPlanner, PlannedChunk
 from speech.request import (
@@ -46,13 +45,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class _Made:
-    chunk: FaceChunk
-    shared: NDArray[np.uint8]  # faces of the frames that follow
-
-
-_Requested = asyncio.Task[_Made] | Exception | None
+_Requested = asyncio.Task[MadeChunk] | Exception | None
 
 
 class SpeechGeneration:
@@ -141,6 +134,13 @@ class SpeechGeneration:
         return self._planner.ready(self._yielded)[0] or self._planner.lengths.least_count(self._yielded)
 
     @property
+    def next_is_alone(self) -> bool:
+        """Whether the chunks that are requested with the next one are longer: Triton doesn't join them with it."""
+        pending = self._pending
+        following = pending[1] if len(pending) > 1 else self._planner.lengths.least_count(self._yielded + 1)
+        return chunk_length(following) > chunk_length(self.next_frames)
+
+    @property
     def waits_for_sound(self) -> bool:
         """Whether the next chunk can't be made yet, since its sound hasn't arrived."""
         return self._timeline.total is None and not self._pending and not self._planner.ready(self._yielded)[0]
@@ -203,9 +203,9 @@ class SpeechGeneration:
         ahead: asyncio.Queue[_Requested] = asyncio.Queue()
         places = asyncio.Semaphore(self._settings.chunks_ahead)
         requesting = asyncio.create_task(self._request_all(first_position, ahead, places))
-        tasks: set[asyncio.Task[_Made]] = set()
+        tasks: set[asyncio.Task[MadeChunk]] = set()
         task: _Requested = None
-        before: _Made | None = None
+        before: MadeChunk | None = None
         try:
             while (task := await ahead.get()) is not None:
                 if isinstance(task, Exception):
@@ -213,7 +213,7 @@ class SpeechGeneration:
                 tasks.add(task)
                 made = await task
                 tasks.discard(task)
-                chunk, before = _blended(before, made.chunk), made
+                chunk, before = blended(before, made.chunk), made
                 if self._first_chunk_s is None:
                     self._first_chunk_s = self._clock() - self._began
                 self._given += self._pending.popleft()
@@ -256,7 +256,7 @@ class SpeechGeneration:
         else:
             ahead.put_nowait(None)
 
-    async def _chunk(self, planned: PlannedChunk) -> _Made:
+    async def _chunk(self, planned: PlannedChunk) -> MadeChunk:
         first, count, all_frames = planned.first, planned.count, planned.count + planned.shared
         # The last chunk is padded with its last frame, and cut below.
         frames = np.minimum(np.arange(chunk_length(all_frames)), all_frames - 1)
@@ -279,22 +279,8 @@ class SpeechGeneration:
             self._chunks_s += self._clock() - begun
         may_pause = self._timeline.may_pause_at(first + count)
         chunk = FaceChunk(planned.shown, first, faces[:count], planned.sound, may_pause)
-        return _Made(chunk, faces[count:all_frames])
+        return MadeChunk(chunk, faces[count:all_frames])
 
     async def _faces(self, condition: NDArray[np.float16], audio: NDArray[np.float16]) -> NDArray[np.uint8]:
         request = self._request
         return await self._models.faces(self._noise, condition, audio, request.steps, request.guidance)
-
-
-def _blended(before: _Made | None, chunk: FaceChunk) -> FaceChunk:
-    """The chunk, fading in over the frames that the one before has made too."""
-    if before is None or not len(before.shared):
-        return chunk
-    earlier = before.chunk
-    if earlier.timeline_frame + len(earlier.faces) != chunk.timeline_frame:
-        return chunk  # frames were left out between them: the shared ones are of other sound
-    faces, count = chunk.faces.copy(), min(len(before.shared), len(chunk.faces))
-    for index in range(count):
-        own = (index + 1) / (count + 1)
-        faces[index] = cv2.addWeighted(before.shared[index], 1 - own, faces[index], own, 0)
-    return replace(chunk, faces=faces)

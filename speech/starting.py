@@ -87,7 +87,8 @@ class Starting:
     def _decide(self) -> None:
         generation = self._generation
         due = self._due(generation.given)
-        next_chunk_s = self._slots.next_chunk_s(due, generation.next_frames, self._together)
+        together = 1 if generation.next_is_alone else self._together
+        next_chunk_s = self._slots.next_chunk_s(due, generation.next_frames, together)
         wait_s = self._wait_s(next_chunk_s or 0.0) or 0.0
         self._at = self._clock() + wait_s
         if wait_s == 0:

@@ -59,7 +59,7 @@ class MixedChannel:
     def __init__(self) -> None:
         self.mixer = Mixer(fade_frames=2, linger_frames=4, period=500)
         self.heard: list[tuple[float, int]] = []
-        self._sounds: list[int] = []
+        self._sounds: dict[str, list[int]] = {}
         self._ticked = asyncio.Event()
 
     @property
@@ -72,12 +72,12 @@ class MixedChannel:
         for frame in range(1, round(FPS * seconds)):
             await asyncio.sleep(max(0.0, frame / FPS - loop.time()))
             tick = self.mixer.tick()
-            if tick.audio is not None:
-                self.heard.append((loop.time(), self._sounds[tick.audio]))
+            if tick.speech is not None and tick.audio is not None:
+                self.heard.append((loop.time(), self._sounds[tick.speech][tick.audio]))
             self._ticked.set()
 
     async def open(self, speech: str, frames: int | None, lead_s: float, start_after: int | None = None) -> Reservation:
-        self._sounds = []
+        self._sounds[speech] = []
         position = self.mixer.open(speech, frames, math.ceil(lead_s * FPS), start_after or 1)
         return Reservation(position, self.mixer.position)
 
@@ -87,7 +87,7 @@ class MixedChannel:
         while sum(each.available - each.played for each in self.mixer._all()) + len(faces) > 64:
             self._ticked.clear()
             await self._ticked.wait()
-        self._sounds += [int(samples[0]) for samples in sound]
+        self._sounds[speech] += [int(samples[0]) for samples in sound]
         self.mixer.available(speech, first + len(faces))
 
     def unplayed(self, speech: str) -> int:
