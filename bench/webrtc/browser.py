@@ -46,20 +46,35 @@ document.addEventListener("DOMContentLoaded", () => {
   };
   video.requestVideoFrameCallback(each);
 });
-window.listen = async () => {
-  const video = document.getElementById("video");
-  const audio = new AudioContext(), node = audio.createScriptProcessor(256, 1, 1);
-  let quiet = true;
-  node.onaudioprocess = (event) => {
-    const samples = event.inputBuffer.getChannelData(0), first = samples.findIndex((each) => Math.abs(each) > 0.05);
-    // What is processed now is heard once it went through the buffers behind.
-    const heard = performance.now() + (first / audio.sampleRate + (audio.outputLatency || audio.baseLatency)) * 1000;
-    if (first >= 0 && quiet) beeps.push(wall(heard));
+window.RTCPeerConnection = class extends RTCPeerConnection {
+  constructor(...given) { super(...given); window.peer ??= this; }
+};
+// Blocks of sound as they come out of the jitter buffer, on their way to the output. WebAudio would hold them in a
+// queue of its own that the video's sound doesn't pass.
+const HEAR = `onmessage = async ({ data }) => {
+  const reader = data.getReader();
+  for (let quiet = true; ;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    const now = performance.timeOrigin + performance.now(), samples = new Float32Array(value.numberOfFrames);
+    value.copyTo(samples, { planeIndex: 0, format: "f32-planar" });
+    const first = samples.findIndex((each) => Math.abs(each) > 0.05);
+    if (first >= 0 && quiet) postMessage(now + (first / value.sampleRate) * 1000);
     quiet = first < 0;
-  };
-  audio.createMediaStreamSource(video.srcObject).connect(node);
-  node.connect(audio.destination);
-  await audio.resume();
+    value.close();
+  }
+};`;
+window.listen = () => {
+  const track = document.getElementById("video").srcObject.getAudioTracks()[0];
+  const worker = new Worker(URL.createObjectURL(new Blob([HEAR])));
+  worker.onmessage = ({ data }) => beeps.push(data);
+  const { readable } = new MediaStreamTrackProcessor({ track });
+  worker.postMessage(readable, [readable]);
+};
+// The seconds that all sound so far took from there to the output, and its samples.
+window.playout = async () => {
+  const found = [...(await peer.getStats()).values()].find((each) => each.type === "media-playout");
+  return [found.totalPlayoutDelay, found.totalSamplesCount];
 };
 window.more = async (count) => {
   window.others = [];
@@ -104,6 +119,7 @@ class WatchingPage:
 
     def __init__(self, page: Page) -> None:
         self._page = page
+        self._output = (0.0, 0)  # seconds that the sound took to the output, and its samples
 
     async def first_picture_s(self) -> float:
         """Seconds from the offer to the first picture."""
@@ -122,11 +138,13 @@ class WatchingPage:
     async def listen(self) -> None:
         """Hears the beeps from now on."""
         await self._page.evaluate("listen()")
-        await self._page.evaluate("void (beeps.length = 0)")
+        self._output = await self._page.evaluate("playout()")
 
     async def beeps(self) -> list[float]:
-        """Wall times in seconds of the beeps that were heard."""
-        return [at / 1000 for at in await self._page.evaluate("beeps")]
+        """Wall times in seconds at which the beeps since `listen` were heard."""
+        seconds, samples = await self._page.evaluate("playout()")
+        output_s = (seconds - self._output[0]) / (samples - self._output[1])
+        return [at / 1000 + output_s for at in await self._page.evaluate("beeps")]
 
     async def add_viewers(self, count: int) -> None:
         """More viewers in the same page."""
@@ -161,7 +179,8 @@ async def watching(
 ) -> AsyncIterator[WatchingPage]:
     """The server's page, which plays by `player` alone, `webrtc` or `mp4`, and through a relay where one is given."""
     # A small one: a browser without a GPU draws each pixel of the page on the cores that are measured.
-    page = await browser.new_page(viewport={"width": 480, "height": 640})
+    # The page's own policy forbids the worker that listens.
+    page = await browser.new_page(viewport={"width": 480, "height": 640}, bypass_csp=True)
     await page.add_init_script(f"window.fullWidth = {server.size[0]};{_SCRIPT}")
     if relay is not None:
 

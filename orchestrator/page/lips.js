@@ -23,10 +23,12 @@ export class Lips {
     if (!audio?.estimatedPlayoutTimestamp || !video?.estimatedPlayoutTimestamp || !before) return;
     const frames = video.jitterBufferEmittedCount - before.jitterBufferEmittedCount;
     if (!(frames > 0)) return;
-    const held = (1000 * (video.jitterBufferTargetDelay - before.jitterBufferTargetDelay)) / frames;
-    const target = wanted(held, video.estimatedPlayoutTimestamp - audio.estimatedPlayoutTimestamp);
     const receiver = this.connection.getReceivers().find((each) => each.track.kind === "video");
-    if (target !== null && receiver && "jitterBufferTarget" in receiver) receiver.jitterBufferTarget = target;
+    if (!receiver || !("jitterBufferTarget" in receiver)) return;
+    const held = (1000 * (video.jitterBufferTargetDelay - before.jitterBufferTargetDelay)) / frames;
+    // The statistics leave out what decoding and drawing take, so what was asked for counts where that is more.
+    const target = wanted(Math.max(held, receiver.jitterBufferTarget ?? 0), video.estimatedPlayoutTimestamp - audio.estimatedPlayoutTimestamp);
+    if (target !== null) receiver.jitterBufferTarget = target;
   }
 }
 

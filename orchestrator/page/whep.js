@@ -2,6 +2,7 @@
 
 import { t } from "./i18n.js";
 import { request } from "./key.js";
+import { Lips } from "./lips.js";
 import { reasonOf } from "./problem.js";
 
 const LOOK_MS = 50;
@@ -44,6 +45,7 @@ export class WhepViewer {
     const answer = await this.#post(connection.localDescription.sdp, until);
     await connection.setRemoteDescription({ type: "answer", sdp: answer });
     this.onstep("offer");
+    this.lips = new Lips(connection);
     this.video.removeAttribute("src");
     this.video.srcObject = stream;
     this.video.play().catch(() => {});
@@ -122,7 +124,9 @@ export class WhepViewer {
 
   async #counts() {
     const counts = { frames: 0, received: 0, lost: 0 };
-    for (const each of (await this.connection.getStats()).values()) {
+    const stats = await this.connection.getStats();
+    this.lips.look(stats, performance.now());
+    for (const each of stats.values()) {
       if (each.type !== "inbound-rtp" || each.kind !== "video") continue;
       Object.assign(counts, { frames: each.framesDecoded ?? 0, received: each.packetsReceived ?? 0, lost: each.packetsLost ?? 0 });
     }

@@ -2,7 +2,7 @@
 
 const SHELL = [
   "/talk",
-  "/page/chinese.js", "/page/chinese_errors.js", "/page/english.js", "/page/i18n.js", "/page/icon.svg", "/page/key.js", "/page/microphone.js", "/page/player.js", "/page/problem.js", "/page/stream.js", "/page/whep.js",
+  "/page/chinese.js", "/page/chinese_errors.js", "/page/english.js", "/page/i18n.js", "/page/icon.svg", "/page/key.js", "/page/lips.js", "/page/microphone.js", "/page/player.js", "/page/problem.js", "/page/stream.js", "/page/whep.js",
   ...["app.js", "awake.js", "captions.js", "conversation.js", "ear.js", "entry.js", "icon-192.png", "main.js",
     "manifest.webmanifest", "missing.js", "strings.js", "talk.css", "talking.js", "words.js"].map((name) => `/page/talk/${name}`),
 ];

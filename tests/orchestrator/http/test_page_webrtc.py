@@ -114,6 +114,31 @@ async def test_browser_without_media_source_is_told_so_and_tries_webrtc_again(
     await nobody(server)
 
 
+async def test_picture_is_held_back_by_what_the_sound_is_late(server: RunningServer) -> None:
+    """By the statistics of the two streams, once a second; a browser that lacks the control is left to itself."""
+    async with opened(server, "/?player=mp4") as page:
+        targets = await page.evaluate(
+            """async () => {
+              const { Lips } = await import("/page/lips.js");
+              const held = (receiver, offsets) => {
+                const lips = new Lips({ getReceivers: () => [{ track: { kind: "audio" } }, receiver] });
+                return offsets.map(([seconds, ahead], index) => {
+                  const video = { type: "inbound-rtp", kind: "video", estimatedPlayoutTimestamp: 5000 + ahead,
+                                  jitterBufferEmittedCount: 25 * index, jitterBufferTargetDelay: 25 * 0.04 * index };
+                  const audio = { type: "inbound-rtp", kind: "audio", estimatedPlayoutTimestamp: 5000 };
+                  lips.look(new Map([["a", audio], ["v", video], ["t", { type: "transport" }]]), 1000 * seconds);
+                  return receiver.jitterBufferTarget ?? null;
+                });
+              };
+              const receiver = { track: { kind: "video" }, jitterBufferTarget: null };
+              const offsets = [[1, 50], [2, 50], [2.4, 90], [3, 3], [4, -30], [5, -90], [6, 2000]];
+              return [held(receiver, offsets), held({ track: { kind: "video" } }, offsets.slice(0, 2))];
+            }"""
+        )
+    # The browser itself holds the picture for 40 ms.
+    assert targets == [[None, 90, 90, 90, 60, 0, 0], [None, None]]
+
+
 async def test_a_picture_that_stops_is_played_again_by_itself(server: RunningServer, folder: Path) -> None:
     async with opened(server, "/?player=webrtc") as page:
         with PacketSource(folder / "packets.sock"):
