@@ -78,6 +78,10 @@ class ClipPath:
         self._detours: tuple[Detour, ...] = ()
         self._starts: list[int] = []
 
+    def add(self, name: str, clip: FrameIndex) -> None:
+        """Another motion, or another clip of a motion that is on no position from now on."""
+        self._clips = {**self._clips, name: clip}
+
     @property
     def detours(self) -> tuple[Detour, ...]:
         """In their order; none begins before the end of the one before."""

@@ -19,8 +19,8 @@ _SAMPLES = (0, 3, 6)
 """Frames behind a switch at which both clips are compared: both go on during the crossfade."""
 _FADES = (1, 12)
 _MOST_WAITING = 4
-_LATENESS = 0.01
-"""Of an ordinary step: what each frame of waiting costs, so that of equal matches the first is taken."""
+_LATENESS = 0.05
+"""Of an ordinary step: what each frame of waiting costs. A second's wait must be worth two frames of the crossfade."""
 
 
 class MotionRefused(ValueError):
@@ -106,6 +106,26 @@ class SwitchPlanner:
             left = kept[-1] = self._left(kept[-1], earliest, bound)
         self.path.detours = kept
         return left
+
+    def add(self, name: str, motion: MotionClip) -> None:
+        """A motion that can be planned from now on."""
+        self._motions = {**self._motions, name: motion}
+
+    def remove(self, name: str, earliest: int, bound: int = DEFAULT_BOUND) -> None:
+        """Leaves a motion at `earliest`, takes it back where it would begin later, and plans it no more.
+
+        Other motions stay where they are. Raises MotionRefused for a name that isn't known.
+        """
+        if name not in self._motions:
+            raise MotionRefused(f"there is no motion {name!r}; {named(self._motions)}")
+        kept = [detour for detour in self.path.detours if detour.motion != name or detour.start < earliest]
+        self.path.detours = [
+            self._left(detour, earliest, bound)
+            if detour.motion == name and (detour.end is None or detour.end > earliest)
+            else detour
+            for detour in kept
+        ]
+        self._motions = {known: motion for known, motion in self._motions.items() if known != name}
 
     def _kept(self, earliest: int, priority: Priority) -> list[Detour]:
         """The detours without those at their end that haven't begun and have to give way."""

@@ -26,6 +26,7 @@ from speech.generation import (
     SpokenAvatar,
     SpokenPath,
 )
+from speech.horizon import Horizon
 from speech.live import LiveSettings
 from speech.log import SpeechLog
 from speech.pacing import Pace
@@ -95,9 +96,11 @@ class SpeechMaker:
         pace: Pace,
         live: LiveSettings,
         path: SpokenPath | None = None,
+        horizon: Horizon | None = None,
     ) -> None:
-        """`path` is given where the sink shows more than the avatar's own clip."""
+        """`path` is given where the sink shows more than the avatar's own clip: then faces are made up to `horizon`."""
         self._path = path
+        self._horizon = horizon or Horizon()
         self._models = models
         self._avatar = avatar
         self._notify = listener
@@ -124,6 +127,12 @@ class SpeechMaker:
             span.note(due_in_s=round(due - self._clock(), 3))
             return slots.slot(due, frames)
 
+        def early_s(first_frame: int) -> float:
+            if self._path is None or not starting.started:  # what is held before the start is up to the start rule
+                return 0.0
+            ahead_s = self._horizon.seconds(generation.timings.frames_per_s)
+            return 0.0 if ahead_s is None else place.due(first_frame) - self._clock() - ahead_s
+
         generation = SpeechGeneration(
             _AnnouncingModels(self._models, teller),
             self._avatar,
@@ -135,6 +144,7 @@ class SpeechMaker:
             self._models.recover,
             lambda first_frame: slots.crowded(place.due(first_frame)),
             self._path,
+            early_s,
         )
         async with aclosing(generation):
             generation.request_features()  # Whisper doesn't need the position on the stream

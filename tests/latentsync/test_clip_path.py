@@ -203,3 +203,22 @@ def test_old_detours_are_forgotten_and_what_follows_stays() -> None:
 def test_detours_are_values() -> None:
     detour = Detour("wave", 3, 20, 0, 2, 2, 5)
     assert replace(detour, end=None).covers(10_000) and not detour.covers(20)
+
+
+def test_a_motion_that_is_removed_is_left_soon_and_taken_back_where_it_waits() -> None:
+    planner = make()
+    shown = planner.play("wave", earliest=0, repeat=None)
+    planner.remove("wave", earliest=shown.start + 40)
+    (left,) = planner.path.detours
+    assert left.end is not None
+    assert shown.start + 40 < left.end <= shown.start + 40 + DEFAULT_BOUND + left.fade_out
+    with pytest.raises(MotionRefused, match="no motion 'wave'; there is nod"):
+        planner.play("wave", earliest=left.end)
+    first = planner.play("nod", earliest=left.end)
+    planner.add("wave", planner._motions["nod"])
+    waiting = planner.play("wave", earliest=left.end)
+    assert first.end is not None and waiting.start >= first.end
+    planner.remove("wave", earliest=first.start)
+    assert planner.path.detours == (left, first), "what others are shown stays as it was promised"
+    with pytest.raises(MotionRefused, match="no motion 'wave'"):
+        planner.remove("wave", earliest=0)
