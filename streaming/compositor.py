@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentsync.avatar import PreparedAvatar
-from latentsync.clip_path import IDLE
+from latentsync.clip_path import IDLE, Shown
 from latentsync.paste_back import PasteBack
+from streaming.meeting import crossfaded
 from streaming.motions import ChannelMotions
 
 
@@ -53,8 +54,12 @@ class Compositor:
         self._path = None if motions is None else motions.path
         self._clips: dict[str, tuple[PreparedAvatar, PasteBack]] = {IDLE: (avatar, self._paste_back)}
         if motions is not None:
-            opened = ((name, motion.clip) for name, motion in motions.motions.items())
-            self._clips |= {name: (clip, clip.paste_back()) for name, clip in opened}
+            for name, motion in motions.motions.items():
+                self.add(name, motion.clip)
+
+    def add(self, name: str, clip: PreparedAvatar) -> None:
+        """A motion that the path may show from now on."""
+        self._clips[name] = clip, clip.paste_back()
 
     @classmethod
     def open(cls, avatar_dir: Path) -> Compositor:
@@ -99,15 +104,15 @@ class Compositor:
             return self._idle_picture(shown.clip, shown.frame, tick)
         main = self._idle_picture(shown.clip, shown.frame, tick)
         other = self._idle_picture(shown.other_clip, shown.other_frame, tick)
-        return np.asarray(cv2.addWeighted(other, shown.other_share, main, 1 - shown.other_share, 0), dtype=np.uint8)
+        return self._crossfaded(shown, main, other, is_avatar=self._idle is None)
 
     def speaking(
         self, position: int, tick: int, face: NDArray[np.uint8], opacity: float, out: NDArray[np.uint8]
     ) -> NDArray[np.uint8]:
         """The avatar at `position` with a face uint8 [R, R, 3] blended in, written to and returned as `out`.
 
-        In the crossfade of a switch the face is pasted into both pictures, each where it has its own: the lips stay as
-        they are while the body fades.
+        In the crossfade of a switch the face is pasted into both pictures, each where it has its own, and the heads
+        meet: the lips stay as they are while the body fades.
         """
         mouth = opacity if self._idle is None else 1.0
         if self._path is None:
@@ -118,10 +123,20 @@ class Compositor:
             if shown.other_share:
                 other = np.empty_like(out)
                 self._paste(other, shown.other_clip, shown.other_frame, face, mouth)
-                cv2.addWeighted(other, shown.other_share, out, 1 - shown.other_share, 0, dst=out)
+                np.copyto(out, self._crossfaded(shown, out, other, is_avatar=True))
         if self._idle is not None and opacity < 1:
             cv2.addWeighted(out, opacity, self.idle(position, tick), 1 - opacity, 0, dst=out)
         return out
+
+    def _crossfaded(
+        self, shown: Shown, main: NDArray[np.uint8], other: NDArray[np.uint8], is_avatar: bool
+    ) -> NDArray[np.uint8]:
+        """Both pictures of a switch; `is_avatar` says that idle's is the avatar's, whose landmarks are known."""
+        points = []
+        for clip, frame in ((shown.clip, shown.frame), (shown.other_clip, shown.other_frame)):
+            landmarks = self._clips[clip][0].landmarks if is_avatar or clip != IDLE else None
+            points.append(None if landmarks is None else landmarks[frame].astype(np.float64))
+        return crossfaded(main, other, shown.other_share, *points)
 
     def _paste(self, out: NDArray[np.uint8], clip: str, index: int, face: NDArray[np.uint8], opacity: float) -> None:
         avatar, paste_back = self._clips[clip]

@@ -21,12 +21,15 @@ def bench_motions(
 
     from bench.machine import this_machine
     from bench.motions.run import MotionsPlan, run_motions
+    from latentsync.landmarks import FaceLandmarker
     from speech.audio.decoder import ffmpeg_binary
 
-    demo = Path(__file__).parents[2] / "checkpoints" / "demo" / "avatar"
+    checkpoints = Path(__file__).parents[2] / "checkpoints"
+    demo, finder = checkpoints / "demo" / "avatar", FaceLandmarker(checkpoints / "face")
     motions = tuple(motion or sorted((demo / "motions").glob("*.mp4")))
     plan = MotionsPlan(switches, seed, idle or demo / "idle.mp4", motions)
-    record = run_motions(plan, this_machine(str(ffmpeg_binary())), datetime.now(UTC), partial(typer.echo, err=True))
+    machine, report = this_machine(str(ffmpeg_binary())), partial(typer.echo, err=True)
+    record = run_motions(plan, machine, datetime.now(UTC), report, finder)
     if as_json:
         typer.echo(record.to_json())
     else:

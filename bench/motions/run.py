@@ -24,6 +24,7 @@ from latentsync.clip_path import IDLE, Detour
 from latentsync.contract import CONTRACT
 from latentsync.motions import open_motions
 from latentsync.sound import SOUND_FRAME_SAMPLES
+from orchestrator.avatars.faces import FaceFinder
 from orchestrator.channels.shared_path import CHUNKS_WITH_MOTIONS, SharedPath
 from speech.audio.frames import SilentFrames
 from speech.events import SpeechEvent
@@ -146,14 +147,21 @@ class _Request:
 
 
 def run_motions(
-    plan: MotionsPlan, machine: Machine, date: datetime, report: Callable[[str], None] = lambda line: None
+    plan: MotionsPlan,
+    machine: Machine,
+    date: datetime,
+    report: Callable[[str], None] = lambda line: None,
+    finder: FaceFinder | None = None,
 ) -> MotionsRecord:
-    """Run the plan, in virtual time and then, for the cost, as fast as it goes."""
+    """Run the plan, in virtual time and then, for the cost, as fast as it goes.
+
+    Without a `finder` no landmarks are compared, and heads don't meet in a crossfade.
+    """
     with tempfile.TemporaryDirectory() as folder:
         names = [(f"motion-{number}", video) for number, video in enumerate(plan.motions)]
         extra = [(f"motion-{number}", plan.motions[0]) for number in range(len(names), _MOTIONS)]
         report("reading the clips")
-        avatar = avatar_of(plan.idle, names + extra, Path(folder) / "avatar")
+        avatar = avatar_of(plan.idle, names + extra, Path(folder) / "avatar", finder)
         run = _Run(plan, avatar, Path(folder), report)
         in_virtual_time(run.work())
         report("measuring what it costs")

@@ -15,6 +15,7 @@ from latentsync.avatar_writer import AvatarWriter
 from latentsync.contract import CONTRACT
 from latentsync.motions import LIKENESS_FILE, MOTION_FILE, MOTIONS_FOLDER, MotionSettings
 from latentsync.scheduler import task_noise
+from orchestrator.avatars.faces import FaceFinder
 from orchestrator.avatars.likeness import differences, ordinary_difference, thumbnails
 from orchestrator.avatars.looping import detect_loop
 from orchestrator.avatars.video import read_frames
@@ -74,18 +75,26 @@ class QuickLog(SpeechLog):
         return self.read_now(first, count)
 
 
-def avatar_of(idle: Path, motions: list[tuple[str, Path]], directory: Path) -> PreparedAvatar:
-    """An avatar with motions, whose face is nowhere in particular, prepared without a face finder and a VAE."""
-    _write_clip(idle, directory, 0)
+def avatar_of(
+    idle: Path, motions: list[tuple[str, Path]], directory: Path, finder: FaceFinder | None = None
+) -> PreparedAvatar:
+    """An avatar with motions, prepared without a VAE; without a finder its face is nowhere in particular."""
+    _write_clip(idle, directory, 0, finder)
     avatar = PreparedAvatar.open(directory)
     still = thumbnails(avatar.frame_file)
     for number, (name, video) in enumerate(motions, start=1):
-        _write_clip(video, directory / MOTIONS_FOLDER / name, number, still, avatar.settings.source_sha256)
+        folder = directory / MOTIONS_FOLDER / name
+        _write_clip(video, folder, number, finder, avatar, still)
     return avatar
 
 
 def _write_clip(
-    video: Path, folder: Path, number: int, idle: NDArray[np.float32] | None = None, idle_sha256: str = ""
+    video: Path,
+    folder: Path,
+    number: int,
+    finder: FaceFinder | None,
+    avatar: PreparedAvatar | None = None,
+    idle: NDArray[np.float32] | None = None,
 ) -> None:
     with AvatarWriter(folder) as writer:
         file = writer.frames()
@@ -98,9 +107,16 @@ def _write_clip(
         condition[:, 0, 0, 0], condition[:, 0, 0, 1] = np.arange(count), number
         loop = detect_loop([picture.reshape(64, 64) for picture in pictures])
         settings = AvatarSettings(folder.name, *file.size, count, _RESOLUTION, loop, str(video))
-        writer.finish(settings, frames[0], matrix[None].repeat(count, axis=0), condition)
-        if idle is not None:
-            nowhere = np.full((count, 68, 2), np.nan, np.float32)
-            np.save(writer.folder / LIKENESS_FILE, differences(idle, pictures, None, nowhere))
-            MotionSettings(ordinary_difference(idle, pictures), idle_sha256).write(writer.folder / MOTION_FILE)
+        landmarks = None if finder is None else np.stack([_landmarks(finder, frames[i]) for i in range(count)])
+        writer.finish(settings, frames[0], matrix[None].repeat(count, axis=0), condition, landmarks)
+        if avatar is not None and idle is not None:
+            seen = np.full((count, 68, 2), np.nan, np.float32) if landmarks is None else landmarks
+            np.save(writer.folder / LIKENESS_FILE, differences(idle, pictures, avatar.landmarks, seen))
+            of = MotionSettings(ordinary_difference(idle, pictures), avatar.settings.source_sha256)
+            of.write(writer.folder / MOTION_FILE)
         writer.publish()
+
+
+def _landmarks(finder: FaceFinder, frame: NDArray[np.uint8]) -> NDArray[np.float32]:
+    faces = finder.detect(frame)
+    return faces[0].landmarks.astype(np.float32) if faces else np.full((68, 2), np.nan, np.float32)
