@@ -212,6 +212,17 @@ class ChannelHandle:
         reply = await self._request("stop_motion", not_before=not_before, priority=int(priority))
         return None if reply["end"] is None else int(reply["end"]) - int(reply["now"])
 
+    async def add_motion(self, name: str) -> None:
+        """Says that the avatar has another motion; raises ChannelError where it can't be played."""
+        await self._request("add_motion", name=name)
+
+    async def remove_motion(self, name: str, not_before: int = 0) -> None:
+        """Says that the avatar hasn't a motion any more: it is shown until a good place behind `not_before`.
+
+        Its files may be gone already. Raises ChannelError for one that the process doesn't know.
+        """
+        await self._request("remove_motion", name=name, not_before=not_before)
+
     async def set_targets(self, targets: tuple[str, ...]) -> None:
         """Publishes to these targets from now on; those that stay are not interrupted.
 

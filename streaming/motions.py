@@ -6,7 +6,7 @@ from typing import Any
 
 from latentsync.avatar import PreparedAvatar
 from latentsync.clip_path import ClipPath, Priority
-from latentsync.motions import clip_path, open_motions, switch_planner
+from latentsync.motions import Motion, clip_path, open_motions, switch_planner
 from latentsync.switching import DEFAULT_BOUND
 from streaming.events import ChannelEvent, MotionEnded, MotionStarted, PathChanged
 
@@ -19,7 +19,9 @@ class ChannelMotions:
 
     def __init__(self, avatar: PreparedAvatar) -> None:
         """Raises AvatarError for a motion that can't be played."""
+        self._avatar = avatar
         self.motions = open_motions(avatar)
+        """Also those that were removed: one that is shown is shown to its end."""
         self.path: ClipPath = clip_path(avatar, self.motions)
         self._planner = switch_planner(avatar, self.motions, self.path)
         self._period = avatar.period
@@ -49,6 +51,20 @@ class ChannelMotions:
         """Leaves the motion that plays, and takes back those that wait; answers where it ends."""
         left = self._planner.stop(self._earliest(position, values), priority=Priority(values["priority"]))
         return {"end": None if left is None else left.end, "now": position}
+
+    def add(self, position: int, values: dict[str, Any]) -> None:
+        """A motion that was added to the avatar can be asked for; raises ValueError for one that can't be played."""
+        name = values["name"]
+        if any(d.motion == name and (d.end is None or d.end > position) for d in self.path.detours):
+            raise ValueError(f"another motion {name!r}, which was removed, is still shown")
+        motion = Motion.open(self._avatar, name)
+        self.motions[name] = motion
+        self.path.add(name, motion.clip.frame_index)
+        self._planner.add(name, motion.for_planning())
+
+    def remove(self, position: int, values: dict[str, Any]) -> None:
+        """A motion can't be asked for any more; where it is shown, it is left at the first good place."""
+        self._planner.remove(values["name"], self._earliest(position, values))
 
     def hasten(self, position: int) -> bool:
         """No speech is left: motions that were planned behind it begin soon, and its own cues are dropped.

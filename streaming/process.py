@@ -184,6 +184,8 @@ class Channel:
                 return {"heard": self._cancel([values["speech"]])[values["speech"]]}
             case "motion" | "stop_motion":
                 return self._change_motion(values)
+            case "add_motion" | "remove_motion":
+                self._change_motions(values)
             case "interrupt":
                 waiting = [event.speech_id for _, event in self._events if isinstance(event, SpeechEnded)]
                 return {"heard": self._cancel([*waiting, *self._mixer.speeches])}
@@ -200,6 +202,17 @@ class Channel:
         answer = change(self._mixer.position, values)
         self._emit(self._motions.changed())  # before the reply: who has that knows the path
         return answer
+
+    def _change_motions(self, values: dict[str, Any]) -> None:
+        """The avatar has another motion, or one less."""
+        if self._motions is None:
+            raise ValueError("the avatar had no motions when the channel started")
+        if values["op"] == "add_motion":
+            self._motions.add(self._mixer.position, values)
+            self._compositor.add(values["name"], self._motions.motions[values["name"]].clip)
+            return
+        self._motions.remove(self._mixer.position, values)
+        self._emit(self._motions.changed())
 
     def _cancel(self, speeches: list[str]) -> dict[str, int]:
         """Ends speeches early, those that still wait for the encoder included; how many frames of each are heard."""

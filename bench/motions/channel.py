@@ -125,6 +125,16 @@ class VirtualChannel:
         self._tell()
         return None if reply["end"] is None else reply["end"] - reply["now"]
 
+    async def add_motion(self, name: str) -> None:
+        """As `ChannelHandle.add_motion`."""
+        self.motions.add(self.mixer.position, {"name": name})
+        self.compositor.add(name, self.motions.motions[name].clip)
+
+    async def remove_motion(self, name: str, not_before: int = 0) -> None:
+        """As `ChannelHandle.remove_motion`."""
+        self.motions.remove(self.mixer.position, {"name": name, "not_before": not_before})
+        self._tell()
+
     def follow_path(self, changed: Callable[[tuple[Detour, ...]], None]) -> None:
         """As `ChannelHandle.follow_path`."""
         self._follow = changed

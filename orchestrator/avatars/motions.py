@@ -63,10 +63,7 @@ async def add_motion(
     )  # fmt: skip
 
     def examine(written: Path, track: Track, frames: FrameFile) -> None:
-        if folder.exists():
-            raise MotionExists(
-                f"avatar {avatar.name!r} has a motion {name!r} already: remove it first, or choose another name"
-            )
+        require_no_motion(avatar.directory, name)
         if len(frames) < LEAST_FRAMES:
             raise VideoError(
                 f"{video.name} has {len(frames)} different frames at 25 frames/s: a motion needs at least "
@@ -118,12 +115,9 @@ def list_motions(avatar: PreparedAvatar) -> list[Motion]:
 
 def rename_motion(avatar_dir: Path, name: str, new_name: str) -> None:
     """Give a motion another name; raises MotionNotFound, MotionExists, AvatarError for a bad name."""
-    folder, target = existing_motion(avatar_dir, name), motion_folder(avatar_dir, new_name)
-    if target.exists():
-        raise MotionExists(
-            f"avatar {avatar_dir.name!r} has a motion {new_name!r} already: remove it first, or choose another name"
-        )
-    folder.rename(target)
+    folder = existing_motion(avatar_dir, name)
+    require_no_motion(avatar_dir, new_name)
+    folder.rename(motion_folder(avatar_dir, new_name))
 
 
 def remove_motion(avatar_dir: Path, name: str) -> None:
@@ -134,6 +128,14 @@ def remove_motion(avatar_dir: Path, name: str) -> None:
     shutil.rmtree(doomed, ignore_errors=True)
     folder.rename(doomed)
     shutil.rmtree(doomed)
+
+
+def require_no_motion(avatar_dir: Path, name: str) -> None:
+    """Raises MotionExists where an avatar has a motion of that name; AvatarError for a bad name."""
+    if motion_folder(avatar_dir, name).exists():
+        raise MotionExists(
+            f"avatar {avatar_dir.name!r} has a motion {name!r} already: remove it first, or choose another name"
+        )
 
 
 def existing_motion(avatar_dir: Path, name: str) -> Path:

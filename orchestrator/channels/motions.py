@@ -20,6 +20,7 @@ from latentsync.clip_path import Priority
 from latentsync.motions import open_motions
 from orchestrator.background import keep_running
 from orchestrator.channels.definition import ChannelDefinition
+from orchestrator.channels.motion_folder import MotionFolder
 from orchestrator.channels.shared_path import SharedPath
 from orchestrator.observability.notices import Broadcast
 from streaming.config import FPS
@@ -96,6 +97,7 @@ class Motions:
         self._notices = notices
         self._definition = definition
         self._path: SharedPath | None = None
+        self._folder: MotionFolder | None = None
         self._numbers = count()
         self._random = random.Random(channel)
         self._held: str | None = None
@@ -116,7 +118,8 @@ class Motions:
             except AvatarError as error:
                 logger.error("motion %s of channel %s is left out: %s", name, self._channel, error)
         self.playing = None
-        self._path = SharedPath(avatar, motions, self.skipped) if motions else None
+        self._path = path = SharedPath(avatar, motions, self.skipped) if motions else None
+        self._folder = None if path is None else MotionFolder(avatar, path, self._channel)
         return self._path
 
     def attach(self, process: ChannelHandle) -> None:
@@ -180,15 +183,16 @@ class Motions:
         self.skipped(name, f"there is no motion {name!r}; there is {', '.join(self.names)}")
 
     def start(self, group: TaskGroup, idle: Callable[[], bool]) -> None:
-        """Follows a conversation's states, and shows scheduled motions while `idle`, as long as the group runs.
+        """Follows a conversation's states, shows scheduled motions while `idle`, and takes note of new motions.
 
         A state's motion that the process before has shown is shown again.
         """
-        if self.names:
+        if self._folder is not None:
             self._held = None
             self._state_changed.set()
             group.start_soon(keep_running, f"the motions of states of {self._channel}", self._follow_states)
             group.start_soon(keep_running, f"the schedule of motions of {self._channel}", partial(self._schedule, idle))
+            group.start_soon(keep_running, f"the folder of motions of {self._channel}", self._folder.follow)
 
     async def _schedule(self, idle: Callable[[], bool]) -> None:
         while True:

@@ -41,6 +41,10 @@ class MotionPlayer(Protocol):
 
     async def stop_motion(self, not_before: int = 0, priority: Priority = Priority.REQUEST) -> int | None: ...
 
+    async def add_motion(self, name: str) -> None: ...
+
+    async def remove_motion(self, name: str, not_before: int = 0) -> None: ...
+
     def follow_path(self, changed: Callable[[tuple[Detour, ...]], None]) -> None: ...
 
 
@@ -116,6 +120,20 @@ class SharedPath:
         """Leaves the motion that plays; frames until it ends, None where there is none. Raises ChannelError."""
         async with self._deciding:
             return await self._running().stop_motion(self._promised, priority)
+
+    async def add(self, name: str, motion: Motion) -> None:
+        """The avatar has another motion, with its condition in memory. Raises ChannelError."""
+        async with self._deciding:
+            await self._running().add_motion(name)
+            self._conditions[name] = motion.clip.condition
+            self._path.add(name, motion.clip.frame_index)
+            self.names = tuple(sorted({*self.names, name}))
+
+    async def remove(self, name: str) -> None:
+        """The avatar hasn't a motion any more: it is left soon where it is shown. Raises ChannelError."""
+        async with self._deciding:
+            self.names = tuple(each for each in self.names if each != name)
+            await self._running().remove_motion(name, self._promised)
 
     def _running(self) -> MotionPlayer:
         if self._player is None:

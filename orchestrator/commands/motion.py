@@ -93,9 +93,9 @@ def motion_rename(
     settings = settings_or_exit(data_dir=data_dir)
     from orchestrator.avatars.motions import rename_motion
     from orchestrator.avatars.store import existing_avatar
-    from orchestrator.exclusive import moving_avatar
+    from orchestrator.exclusive import changing_avatar
 
-    with errors_as_sentences(), moving_avatar(settings, avatar):
+    with errors_as_sentences(), changing_avatar(settings, avatar):
         rename_motion(existing_avatar(settings.avatars_dir, avatar), name, new_name)
 
 
@@ -105,7 +105,7 @@ def motion_remove(name: MotionName, avatar: AvatarOption, data_dir: DataDir = No
     settings = settings_or_exit(data_dir=data_dir)
     from orchestrator.avatars.motions import remove_motion
     from orchestrator.avatars.store import existing_avatar
-    from orchestrator.exclusive import moving_avatar
+    from orchestrator.exclusive import changing_avatar
 
-    with errors_as_sentences(), moving_avatar(settings, avatar):
+    with errors_as_sentences(), changing_avatar(settings, avatar):
         remove_motion(existing_avatar(settings.avatars_dir, avatar), name)

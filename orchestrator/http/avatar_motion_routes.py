@@ -11,13 +11,19 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 
 from latentsync.avatar import PreparedAvatar
-from latentsync.motions import Motion, motion_names
-from orchestrator.avatars.errors import MotionExists, MotionNotFound
-from orchestrator.avatars.motions import MotionOptions, existing_motion, list_motions, remove_motion, rename_motion
+from latentsync.motions import Motion
+from orchestrator.avatars.errors import MotionNotFound
+from orchestrator.avatars.motions import (
+    MotionOptions,
+    list_motions,
+    remove_motion,
+    rename_motion,
+    require_no_motion,
+)
 from orchestrator.avatars.preparations import Preparation, PreparationsFull
 from orchestrator.avatars.store import existing_avatar, find_avatar
-from orchestrator.exclusive import moving_avatar
-from orchestrator.http.avatar_routes import VIDEO_FIELD, avatar_errors, require_unused, spooled
+from orchestrator.exclusive import changing_avatar
+from orchestrator.http.avatar_routes import VIDEO_FIELD, avatar_errors, spooled
 from orchestrator.http.errors import ApiError
 from orchestrator.http.forms import UploadForm
 from orchestrator.http.operations import Answer, operation
@@ -51,7 +57,7 @@ async def list_all(request: Request) -> Response:
     form=MotionForm,
 )
 async def add(request: Request) -> Response:
-    """Take a video, and prepare it as a motion, which channels show from their next start on."""
+    """Take a video, and prepare it as a motion, which channels that play the avatar can show at once."""
     orchestrator: Orchestrator = request.app.state.orchestrator
     try:
         preparation = await _accepted(request, orchestrator)
@@ -63,14 +69,13 @@ async def add(request: Request) -> Response:
 
 @operation("Rename a motion", Answer("The motion", AvatarMotionJson), 404, 408, 409, 413, 422, body=NewName)
 async def rename(request: Request) -> Response:
-    """Give a motion another name; its avatar must not be played."""
+    """Give a motion another name, which channels that play its avatar know within seconds."""
     orchestrator: Orchestrator = request.app.state.orchestrator
     avatar, motion = await _avatar(request), request.path_params["motion"]
     new_name = (
         await checked_body(request, NewName, HTTPStatus.UNPROCESSABLE_ENTITY, "bad_name", '{"name": "new-name"}')
     ).name
-    require_unused(orchestrator, avatar.name)
-    with avatar_errors(), moving_avatar(orchestrator.settings, avatar.name):
+    with avatar_errors(), changing_avatar(orchestrator.settings, avatar.name):
         await asyncio.to_thread(rename_motion, avatar.directory, motion, new_name)
         renamed = await asyncio.to_thread(Motion.open, avatar, new_name)
     return JSONResponse(_described(avatar, renamed))
@@ -78,13 +83,10 @@ async def rename(request: Request) -> Response:
 
 @operation("Delete a motion", Answer("It is gone"), 404, 409, 422, status=204)
 async def remove(request: Request) -> Response:
-    """Delete a motion; its avatar must not be played."""
+    """Delete a motion; a channel that shows it leaves it at the next good place."""
     orchestrator: Orchestrator = request.app.state.orchestrator
     avatar, motion = await _avatar(request), request.path_params["motion"]
-    with avatar_errors():
-        await asyncio.to_thread(existing_motion, avatar.directory, motion)
-    require_unused(orchestrator, avatar.name)
-    with avatar_errors(), moving_avatar(orchestrator.settings, avatar.name):
+    with avatar_errors(), changing_avatar(orchestrator.settings, avatar.name):
         await asyncio.to_thread(remove_motion, avatar.directory, motion)
     return Response(status_code=HTTPStatus.NO_CONTENT)
 
@@ -119,10 +121,7 @@ async def _accepted(request: Request, orchestrator: Orchestrator) -> Preparation
         files = await spooled(form, Path(upload.name))
         fields = checked(MotionFields, form.fields)
         with avatar_errors("bad_frames"):
-            if fields.name in await asyncio.to_thread(motion_names, folder):
-                raise MotionExists(
-                    f"avatar {avatar!r} has a motion {fields.name!r} already: remove it first, or choose another name"
-                )
+            await asyncio.to_thread(require_no_motion, folder, fields.name)
             options = MotionOptions(avatar, fields.loop, fields.from_frame, fields.to_frame)
         return orchestrator.preparations.submit(avatar, files[VIDEO_FIELD], options, upload, motion=fields.name)
     except PreparationsFull:

@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -216,12 +215,26 @@ async def test_a_channel_can_not_name_motions_that_its_avatar_has_not(server: Ru
     assert "no motion wave; it has none" in answer.json()["error"]["message"]
 
 
-async def test_a_motion_stays_while_a_channel_plays_its_avatar(server: RunningServer, tmp_path: Path) -> None:
-    for answer in (
-        await server.http.delete("/v1/avatars/demo/motions/wave"),
-        await server.http.patch("/v1/avatars/demo/motions/wave", json={"name": "hello"}),
-    ):
-        assert (answer.status_code, answer.json()["error"]["code"]) == (409, "avatar_in_use")
+async def test_a_channel_shows_motions_that_are_added_and_leaves_those_that_are_removed(server: RunningServer) -> None:
+    channel = server.orchestrator.channels["main"]
+    pid, restarts = channel.pid, channel.view.restarts
+    add_motion(PreparedAvatar.open(server.orchestrator.settings.avatars_dir / "demo"), "bow", 40, like=10)
+    await has_motions(server, "bow", "nod", "wave")
+    renamed = await server.http.patch("/v1/avatars/demo/motions/bow", json={"name": "curtsy"})
+    assert renamed.status_code == 200, renamed.text
+    await has_motions(server, "curtsy", "nod", "wave")
+    assert (await server.http.post(MOTIONS, json={"name": "bow"})).status_code == 404
+    assert (await server.http.post(MOTIONS, json={"name": "curtsy", "repeat": 0})).status_code == 202
+    async with asyncio.timeout(20):
+        while channel.view.motion != "curtsy":
+            await asyncio.sleep(0.05)
+    assert (await server.http.delete("/v1/avatars/demo/motions/curtsy")).status_code == 204
+    await has_motions(server, "nod", "wave")
+    async with asyncio.timeout(20):
+        while channel.view.motion is not None:
+            await asyncio.sleep(0.05)
+    assert (await server.http.post(MOTIONS, json={"name": "curtsy"})).status_code == 404
+    assert (channel.pid, channel.view.restarts) == (pid, restarts), "the stream goes on"
 
 
 async def test_motions_of_an_avatar_are_listed_renamed_and_removed(server: RunningServer) -> None:
@@ -248,4 +261,11 @@ async def quiet(server: RunningServer) -> None:
     await server.http.delete(MOTIONS)
     async with asyncio.timeout(20):
         while server.orchestrator.channels["main"].view.motion is not None:
+            await asyncio.sleep(0.05)
+
+
+async def has_motions(server: RunningServer, *names: str) -> None:
+    """The channel has these motions, and no others."""
+    async with asyncio.timeout(20):
+        while server.orchestrator.channels["main"].view.motions != names:
             await asyncio.sleep(0.05)
