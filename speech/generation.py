@@ -66,14 +66,14 @@ class SpeechGeneration:
         recover: Recover = no_recovery,
         crowded: Callable[[int], bool] = lambda first_frame: False,
         path: SpokenPath | None = None,
-        early_s: Callable[[int], float] = lambda first_frame: 0.0,
+        early_s: Callable[[int, float | None], float] = lambda first_frame, frames_per_s: 0.0,
     ) -> None:
         """`slot` is held while a chunk is generated; `recover` repairs what keeps failing.
 
         `path` is given where the channel shows more than the avatar's own clip.
 
         `crowded` says whether the chunk that begins with a frame has to wait for other speeches' chunks, and `early_s`
-        for how many seconds it shall not be requested yet.
+        for how many seconds it shall not be requested yet, at the rate in frames/s that was measured so far.
         """
         self._models = models
         self._timeline = timeline
@@ -245,7 +245,7 @@ class SpeechGeneration:
         try:
             while True:
                 await places.acquire()
-                await asyncio.sleep(max(0.0, self._early_s(self._planner.planned_frames)))
+                await asyncio.sleep(max(0.0, self._early_s(self._planner.planned_frames, self._meter.frames_per_s)))
                 planned = await self._planner.chunk(number, first_position)
                 if planned is None:
                     break

@@ -127,10 +127,12 @@ class SpeechMaker:
             span.note(due_in_s=round(due - self._clock(), 3))
             return slots.slot(due, frames)
 
-        def early_s(first_frame: int) -> float:
-            if self._path is None or not starting.started:  # what is held before the start is up to the start rule
-                return 0.0
-            ahead_s = self._horizon.seconds(generation.timings.frames_per_s)
+        starting: Starting | None = None
+
+        def early_s(first_frame: int, frames_per_s: float | None) -> float:
+            if self._path is None or starting is None or not starting.started:
+                return 0.0  # what is held before the start is up to the start rule
+            ahead_s = self._horizon.seconds(frames_per_s)
             return 0.0 if ahead_s is None else place.due(first_frame) - self._clock() - ahead_s
 
         generation = SpeechGeneration(
@@ -160,7 +162,10 @@ class SpeechMaker:
                 generation, slots, place.due, self._pace.frames_per_s, together, self._clock,
                 lambda ready_at: self._learn(order.source, place, lead_s, ready_at),
             )  # fmt: skip
-            await self._hand_over(sink, generation, opened.position, starting, teller)
+            try:
+                await self._hand_over(sink, generation, opened.position, starting, teller)
+            finally:
+                starting = None  # it holds the generation, which holds `early_s`: a cycle would keep all faces
         await sink.end(order.id)
 
     def _learn(self, source: SpeechSource, place: _Place, lead_s: float, ready_at: float) -> None:

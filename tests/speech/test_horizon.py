@@ -64,6 +64,9 @@ class Stream:
     async def write(self, *_: object, **__: object) -> None:
         return None
 
+    def unplayed(self, speech_id: str) -> int:
+        return 0
+
     async def end(self, speech_id: str) -> None:
         return None
 
