@@ -3,7 +3,7 @@
 
 const LOOK_MS = 1000;    // a picture is held back by another 100 ms within a second
 const SMALLEST_MS = 5;
-const MOST_MS = 400;     // beyond it the two clocks are wrong, and the picture would only be late
+const MOST_MS = 400;     // beyond it the two clocks are wrong, and the picture would only be late: the browser decides
 
 export class Lips {
   // `connection` is the viewer's; browsers that lack the statistics or the control are left to themselves.
@@ -34,7 +34,8 @@ export class Lips {
 
 // How long to hold the picture back, in ms: it is held for `held` now, and is ahead of the sound by `ahead`. Null: as it is.
 export function wanted(held, ahead) {
-  if (!Number.isFinite(held) || Math.abs(ahead) < SMALLEST_MS || Math.abs(ahead) > MOST_MS) return null;
+  if (!Number.isFinite(held) || Math.abs(ahead) < SMALLEST_MS) return null;
+  if (Math.abs(ahead) > MOST_MS) return 0;
   return Math.round(Math.min(MOST_MS, Math.max(0, held + ahead)));
 }
 

@@ -131,12 +131,12 @@ async def test_picture_is_held_back_by_what_the_sound_is_late(server: RunningSer
                 });
               };
               const receiver = { track: { kind: "video" }, jitterBufferTarget: null };
-              const offsets = [[1, 50], [2, 50], [2.4, 90], [3, 3], [4, -30], [5, -90], [6, 2000]];
+              const offsets = [[1, 50], [2, 50], [2.4, 90], [3, 3], [4, -30], [5, -90], [6, 50], [7, 2000]];
               return [held(receiver, offsets), held({ track: { kind: "video" } }, offsets.slice(0, 2))];
             }"""
         )
     # The browser itself holds the picture for 40 ms.
-    assert targets == [[None, 90, 90, 90, 60, 0, 0], [None, None]]
+    assert targets == [[None, 90, 90, 90, 60, 0, 90, 0], [None, None]]
 
 
 async def test_a_picture_that_stops_is_played_again_by_itself(server: RunningServer, folder: Path) -> None:
