@@ -37,23 +37,9 @@ export class LivePlayer {
   }
 
   async #play(limitMs) {
-    const stop = new AbortController();
-    try {
-      await this.#playUntil(stop, limitMs);
-    } finally {
-      stop.abort();
-    }
-  }
-
-  async #playUntil(stop, limitMs) {
     const Source = mediaSource();
     if (!Source) throw new Error(t("no_media_source"));
-    const response = await request(this.url, { signal: stop.signal, cache: "no-store" });
-    if (!response.ok) throw new Error(await problem(response));
-    const type = response.headers.get("Content-Type");
-    if (!type.includes("codecs=")) throw new Error(t("stream_starting"));
-    if (!Source.isTypeSupported(type)) throw new Error(t("cant_play", { codecs: type }));
-
+    const stop = new AbortController();
     const source = new Source();
     // What a managed source asks for: the video must not be handed to another device.
     this.video.disableRemotePlayback = true;
@@ -67,11 +53,18 @@ export class LivePlayer {
     const watch = setInterval(() => this.#stayLive(), 250);
     try {
       await once(source, "sourceopen");
+      // Not before: what came meanwhile would be behind the live edge from the beginning.
+      const response = await request(this.url, { signal: stop.signal, cache: "no-store" });
+      if (!response.ok) throw new Error(await problem(response));
+      const type = response.headers.get("Content-Type");
+      if (!type.includes("codecs=")) throw new Error(t("stream_starting"));
+      if (!Source.isTypeSupported(type)) throw new Error(t("cant_play", { codecs: type }));
       const buffer = source.addSourceBuffer(type);
       await Promise.race([failed, this.#feed(source, buffer, response.body.getReader())]);
     } finally {
       clearTimeout(enough);
       clearInterval(watch);
+      stop.abort();
       this.video.onerror = null;
       URL.revokeObjectURL(address);
     }
