@@ -1,4 +1,4 @@
-"""Avatars from pictures: a service makes the video, which is then prepared. They go on after a restart."""
+"""Avatars and motions from pictures: a service makes the video, which is then prepared. Orders outlive the server."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from filming.film import FilmLimits, filmed
 from filming.service import FilmError, FilmFault, FilmOrder, FilmProgress, FilmService
 from latentsync.avatar import Loop
+from orchestrator.avatars.motions import MotionOptions
 from orchestrator.avatars.preparations import Preparation, Preparations, PreparationsFull
 from orchestrator.avatars.prepare import PrepareOptions
 from orchestrator.clock import Clock
@@ -27,7 +28,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FilmRecord:
-    """One order on the disk. `asked` is set before the service is asked, `job` once it has answered."""
+    """One order on the disk. `asked` is set before the service is asked, `job` once it has answered.
+
+    It becomes the avatar, or the motion of that name of the avatar.
+    """
 
     id: str
     avatar: str
@@ -40,10 +44,13 @@ class FilmRecord:
     face_at: tuple[float, float] | None = None
     asked: bool = False
     job: str | None = None
+    motion: str | None = None
 
     @property
-    def options(self) -> PrepareOptions:
+    def options(self) -> PrepareOptions | MotionOptions:
         """How the video is prepared."""
+        if self.motion is not None:
+            return MotionOptions(self.avatar, self.loop)
         return PrepareOptions(max_height=self.max_height, loop=self.loop, face_at=self.face_at)
 
 
@@ -87,13 +94,23 @@ class Films:
         """Whether a service is set."""
         return self._service is not None
 
-    async def submit(self, avatar: str, picture: Path, order: FilmOrder, options: PrepareOptions) -> Preparation:
-        """Take an order; the picture is moved. Raises PreparationsFull and OSError."""
+    async def submit(
+        self,
+        avatar: str,
+        picture: Path,
+        order: FilmOrder,
+        options: PrepareOptions,
+        motion: str | None = None,
+    ) -> Preparation:
+        """Take an order; the picture is moved. Raises PreparationsFull and OSError.
+
+        `motion` names the motion that it becomes of an avatar that there is; of the options only `loop` counts then.
+        """
         if len(self._records) >= _MOST_FILMS:
             raise PreparationsFull
         record = FilmRecord(
             str(uuid.uuid4()), avatar, f"picture{order.picture.suffix}", order.prompt, order.seed, self._clock(),
-            options.max_height, options.loop, options.face_at,
+            options.max_height, options.loop, options.face_at, motion=motion,
         )  # fmt: skip
         self._arriving.add(record.id)
         try:
@@ -195,7 +212,7 @@ class Films:
 
     def _announce(self, record: FilmRecord) -> Preparation:
         self._records[record.id] = record
-        return self._preparations.announce(record.id, record.avatar, record.created_at)
+        return self._preparations.announce(record.id, record.avatar, record.created_at, record.motion)
 
     def _over(self, film_id: str) -> None:
         del self._records[film_id]

@@ -75,7 +75,7 @@ def require_same_person(name: str, avatar: str, idle: NDArray[np.float32] | None
     apart = float(np.quantile(np.hypot(*np.moveaxis(seen - usual, -1, 0)).mean(axis=1), _CLOSEST_SHARE))
     if apart > _SAME_PERSON:
         raise OtherPerson(
-            f"the face of motion {name!r} is not that of avatar {avatar!r}: its shape differs by {apart:.3f} of the "
+            f"the face of {name!r} is not that of avatar {avatar!r}: its shape differs by {apart:.3f} of the "
             f"distance between the eyes, at most {_SAME_PERSON} is possible. Use a video of the same "
             "person from the same camera"
         )

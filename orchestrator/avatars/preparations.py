@@ -194,9 +194,11 @@ class Preparations:
         self._notices.send(preparation)
         return preparation
 
-    def announce(self, preparation_id: str, avatar: str, created_at: float) -> Preparation:
-        """Show an avatar whose video is still being made."""
-        preparation = Preparation(preparation_id, avatar, created_at, state=PreparationState.FILMING, filmed=0.0)
+    def announce(self, preparation_id: str, avatar: str, created_at: float, motion: str | None = None) -> Preparation:
+        """Show an avatar, or a motion of one, whose video is still being made."""
+        preparation = Preparation(
+            preparation_id, avatar, created_at, state=PreparationState.FILMING, filmed=0.0, motion=motion
+        )
         self._preparations[preparation_id] = preparation
         self._notices.send(preparation)
         return preparation
@@ -206,7 +208,9 @@ class Preparations:
         if share is not None and share != self._preparations[preparation_id].filmed:
             self._change(preparation_id, filmed=share)
 
-    def submit_film(self, preparation_id: str, video: Path, options: PrepareOptions, folder: Removable) -> None:
+    def submit_film(
+        self, preparation_id: str, video: Path, options: PrepareOptions | MotionOptions, folder: Removable
+    ) -> None:
         """Queue the video of an announced one; its folder stays where the server ends before the avatar is made."""
         self._jobs[preparation_id] = _Job(folder, video, options, outlives_server=True)
         self._change(preparation_id, state=PreparationState.QUEUED, filmed=1.0)

@@ -16,14 +16,16 @@ from orchestrator.commands.terminal import errors_as_sentences, fail, settings_o
 if TYPE_CHECKING:
     from filming.film import FilmLimits
     from filming.service import FilmOrder, FilmService
+    from orchestrator.settings import Settings
 
 
 def avatar_create(
     image: Annotated[Path, typer.Option(help="Picture of a person, .png, .jpg or .webp.", exists=True, dir_okay=False)],
-    name: Annotated[str, typer.Option(help="Name for the avatar: a-z, 0-9, - and _.")],
+    name: Annotated[str, typer.Option(help="Name for the avatar, or for the motion: a-z, 0-9, - and _.")],
     prompt: Annotated[
         str, typer.Option(help="What the person does, as: a woman listens and nods, the camera is still.")
     ],
+    motion_of: Annotated[str | None, typer.Option(help="Make it a motion of this avatar, of the same person.")] = None,
     service: Annotated[
         str | None, typer.Option(help="openai, comfyui or diffusers; else that of the setting film_service.")
     ] = None,
@@ -35,25 +37,28 @@ def avatar_create(
     max_height: Annotated[int | None, typer.Option(min=64, help="Scale down to this height in pixels.")] = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Have a service make a video of a picture, and prepare it, through the Triton that is running."""
+    """Have a service make a video of a picture, and prepare it as an avatar, or a motion of one, through Triton."""
     settings = settings_or_exit(data_dir=data_dir, film_service=service)
-    from rich.console import Console
-
     from filming.service import FilmError, FilmOrder
     from latentsync.landmarks import FaceLandmarker
-    from orchestrator.avatars.adding import add_avatar_in_terminal, summary
+    from orchestrator.avatars.motions import require_no_motion
     from orchestrator.avatars.pictures import picture_suffix, require_face
-    from orchestrator.avatars.prepare import PrepareOptions
+    from orchestrator.avatars.store import find_avatar
     from orchestrator.exclusive import changing_avatar
     from orchestrator.filming import film_limits, open_film_service
 
-    with errors_as_sentences(), changing_avatar(settings, name), tempfile.TemporaryDirectory() as folder:
+    if motion_of is not None and max_height is not None:
+        fail("a motion has the size of its avatar: leave --max-height out")
+    with errors_as_sentences(), changing_avatar(settings, motion_of or name), tempfile.TemporaryDirectory() as folder:
         makes = open_film_service(settings)
         if makes is None:
             fail("no service makes videos: set film_service, or name one with --service openai, comfyui or diffusers")
+        person = None if motion_of is None else find_avatar(settings.avatars_dir, motion_of)
+        if person is not None:
+            require_no_motion(person.directory, name)
         picture = Path(folder) / f"picture{picture_suffix(image)}"
         picture.write_bytes(image.read_bytes())
-        require_face(picture, FaceLandmarker(settings.checkpoint_dir.parent / "face"))
+        require_face(picture, FaceLandmarker(settings.checkpoint_dir.parent / "face"), person)
         video = Path(folder) / "video.mp4"
         began = time.monotonic()
         try:
@@ -62,9 +67,28 @@ def avatar_create(
             fail(error.message)
         if keep is not None:
             keep.write_bytes(video.read_bytes())
-        options = PrepareOptions(max_height=max_height)
-        avatar = asyncio.run(add_avatar_in_terminal(settings, video, name, options, Console(stderr=True)))
-    typer.echo(summary(avatar, time.monotonic() - began))
+        made = _prepared(settings, video, name, motion_of, max_height, began)
+    typer.echo(made)
+
+
+def _prepared(
+    settings: Settings, video: Path, name: str, motion_of: str | None, max_height: int | None, began: float
+) -> str:
+    """What to say of the avatar, or the motion, that the video has become."""
+    from rich.console import Console
+
+    from orchestrator.avatars import adding
+    from orchestrator.avatars.motions import MotionOptions
+    from orchestrator.avatars.prepare import PrepareOptions
+
+    console = Console(stderr=True)
+    if motion_of is not None:
+        options = MotionOptions(motion_of)
+        motion = asyncio.run(adding.add_motion_in_terminal(settings, video, name, options, console))
+        return adding.motion_summary(motion, time.monotonic() - began)
+    still = PrepareOptions(max_height=max_height)
+    avatar = asyncio.run(adding.add_avatar_in_terminal(settings, video, name, still, console))
+    return adding.summary(avatar, time.monotonic() - began)
 
 
 async def _filmed(service: FilmService, order: FilmOrder, job: str | None, into: Path, limits: FilmLimits) -> None:

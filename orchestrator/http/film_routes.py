@@ -1,4 +1,4 @@
-"""Avatars from a picture: a service makes the video, which becomes an avatar."""
+"""Avatars from a picture: a service makes the video, which becomes an avatar, or a motion of one."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from filming.service import LARGEST_PICTURE_BYTES, FilmOrder
-from latentsync.avatar import AvatarError
+from latentsync.avatar import AvatarError, PreparedAvatar
 from latentsync.landmarks import FaceLandmarker, LandmarkModelError
+from orchestrator.avatars.motions import require_no_motion
 from orchestrator.avatars.pictures import picture_suffix, require_face
 from orchestrator.avatars.preparations import Preparation, PreparationsFull
 from orchestrator.avatars.prepare import PrepareOptions
+from orchestrator.avatars.store import find_avatar
+from orchestrator.http.avatar_routes import avatar_errors
 from orchestrator.http.errors import ApiError
 from orchestrator.http.forms import UploadForm
 from orchestrator.http.operations import Answer, operation
@@ -26,6 +29,7 @@ from orchestrator.http.response_models import AcceptedJson
 from orchestrator.http.task_routes import require_ready
 from orchestrator.http.unread import refused
 from orchestrator.orchestrator import Orchestrator
+from orchestrator.settings import Settings
 from speech.audio.errors import AudioError
 
 _PICTURE = "picture"
@@ -33,7 +37,7 @@ _RETRY_FULL_S = 60
 
 
 @operation(
-    "Make an avatar from a picture",
+    "Make an avatar, or a motion of one, from a picture",
     Answer("The order is taken: its avatar task tells how far it is", AcceptedJson),
     *(400, 404, 408, 409, 413, 415, 422, 429, 503, 507),
     status=202,
@@ -63,12 +67,15 @@ async def _accepted(request: Request, orchestrator: Orchestrator) -> Preparation
         async for _, block in form.file_blocks():
             await asyncio.to_thread(_append, sent, block)
         fields = checked(FilmFields, form.fields)
-        if fields.name in orchestrator.avatars_in_use:
+        person = None if fields.motion_of is None else await _acting(settings, fields)
+        if person is None and fields.name in orchestrator.avatars_in_use:
             message = f"A channel plays {fields.name!r}: it can't be changed now. Use another name."
             raise ApiError(HTTPStatus.CONFLICT, "avatar_in_use", message)
-        picture = await asyncio.to_thread(_checked_picture, sent, settings.checkpoint_dir.parent / "face")
+        picture = await asyncio.to_thread(_checked_picture, sent, settings.checkpoint_dir.parent / "face", person)
         options = PrepareOptions(max_height=fields.max_height, loop=fields.loop, face_at=fields.face)
         order = FilmOrder(picture, fields.prompt, fields.seed or 0)
+        if person is not None:
+            return await orchestrator.films.submit(person.name, picture, order, options, motion=fields.name)
         return await orchestrator.films.submit(fields.name, picture, order, options)
     except PreparationsFull:
         message = "Too many videos are being made. Try again later."
@@ -77,18 +84,33 @@ async def _accepted(request: Request, orchestrator: Orchestrator) -> Preparation
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
 
+async def _acting(settings: Settings, fields: FilmFields) -> PreparedAvatar:
+    """The avatar whose motion is ordered; raises ApiError for what can't become one, before anything is paid."""
+    for name, value in (("max_height", fields.max_height), ("face", fields.face)):
+        if value is not None:
+            message = f"A motion has the size and the face of its avatar: leave {name} out."
+            raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, f"bad_{name}", message)
+    with avatar_errors():
+        avatar = await asyncio.to_thread(find_avatar, settings.avatars_dir, fields.motion_of or "")
+        require_no_motion(avatar.directory, fields.name)
+    return avatar
+
+
 def _append(path: Path, block: bytes) -> None:
     with path.open("ab") as file:
         file.write(block)
 
 
-def _checked_picture(sent: Path, face_models: Path) -> Path:
-    """The picture under a name that tells its format; nobody pays for a video of one without a face."""
+def _checked_picture(sent: Path, face_models: Path, person: PreparedAvatar | None) -> Path:
+    """The picture under a name that tells its format; nobody pays for a video of one without a face.
+
+    Nor for a motion of an avatar, `person`, that shows somebody else.
+    """
     try:
         if not sent.is_file():
             raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, "bad_picture", "The picture is empty. Send it again.")
         picture = sent.rename(sent.with_suffix(picture_suffix(sent)))
-        require_face(picture, FaceLandmarker(face_models))
+        require_face(picture, FaceLandmarker(face_models), person)
     except AvatarError as error:
         message = f"{str(error)[:1].upper()}{str(error)[1:]}."
         raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, getattr(error, "code", "bad_picture"), message) from None

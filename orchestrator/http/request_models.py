@@ -111,9 +111,10 @@ class AvatarForm(AvatarFields):
 
 
 class FilmFields(BaseModel):
-    """The text fields of an avatar's form whose video is made from a picture."""
+    """The text fields of an avatar's form whose video is made from a picture; or of a motion's, of `motion_of`."""
 
     name: _NewName
+    motion_of: AvatarName | _Absent = None
     prompt: Annotated[str, Field(min_length=1, max_length=MOST_PROMPT_CHARS)]
     seed: Annotated[int, Field(ge=0, le=2**31 - 1), DIGITS] | _Absent = None
     loop: Loop | _Absent = None

@@ -207,3 +207,42 @@ async def test_refusals_say_what_to_do_and_cost_nothing(
         assert failed["error"]["code"] == "film_refused" and "No real people." in failed["error"]["message"]
         assert service.orders == [] and orders_on_disk(server) == []
         assert list(server.orchestrator.uploads_dir.iterdir()) == []
+
+
+async def test_film_becomes_a_motion_of_the_avatar_that_it_shows(
+    serve: Serve, service: VideosServer, picture: bytes, walls: bytes
+) -> None:
+    async with serve() as server:
+        await task_when(server, (await order(server, picture)).json()["task_id"])
+        ordered = await order(server, picture, "wave", motion_of="drawn")
+        assert ordered.status_code == 202, ordered.text
+        done = await task_when(server, ordered.json()["task_id"])
+        assert (done["state"], done["avatar"], done["motion"]) == ("done", "drawn", "wave")
+        motions = (await server.http.get("/v1/avatars/drawn/motions")).json()["motions"]
+        assert [(motion["name"], motion["frames"]) for motion in motions] == [("wave", FRAMES)]
+        assert [each["name"] for each in (await server.http.get("/v1/avatars")).json()["avatars"]].count("wave") == 0
+        paid = len(service.orders)
+        for name, fields, status, code in (
+            ("wave", {"motion_of": "drawn"}, 409, "motion_exists"),
+            ("nod", {"motion_of": "nobody"}, 404, "unknown_avatar"),
+            ("nod", {"motion_of": "drawn", "max_height": "320"}, 422, "bad_max_height"),
+            ("nod", {"motion_of": "drawn", "face": "0.5,0.5"}, 422, "bad_face"),
+        ):
+            refused = await order(server, picture, name, **fields)
+            assert (refused.status_code, refused.json()["error"]["code"]) == (status, code), refused.text
+        assert len(service.orders) == paid, "nobody pays for what can't become one"
+        service.video = walls
+        failed = await task_when(server, (await order(server, picture, "nod", motion_of="drawn")).json()["task_id"])
+        assert failed["error"]["code"] == "no_face"
+
+
+async def test_order_of_a_motion_is_one_after_a_restart(serve: Serve, service: VideosServer, picture: bytes) -> None:
+    async with serve() as server:
+        await task_when(server, (await order(server, picture)).json()["task_id"])
+        service.answer = lambda look: {"status": "in_progress", "progress": 10}
+        task_id = (await order(server, picture, "wave", motion_of="drawn")).json()["task_id"]
+        await task_when(server, task_id, lambda task: task["progress"] > 0)
+    service.answer = lambda look: {"status": "completed"}
+    async with serve() as server:
+        done = await task_when(server, task_id)
+        assert (done["state"], done["avatar"], done["motion"]) == ("done", "drawn", "wave")
