@@ -183,14 +183,16 @@ class Dialogue:
             case Recognise(turn, request):
                 _end(self._recognising)
                 sound = self._sound.kept()
-                recognising = self._guarded(Part.RECOGNISER, turn, request, self._recognise(turn, request, sound))
+                recognising = self._guarded(
+                    Part.RECOGNISER, turn, request, lambda: self._recognise(turn, request, sound)
+                )
                 self._recognising = self._work("recogniser", recognising)
                 if parts.detector is not None:
                     _end(self._judging)
                     judging = self._judge(parts.detector, turn, request, sound)
                     self._judging = self._work("turn detector", judging)
             case Ask(turn, history):
-                asking = self._guarded(Part.RESPONDER, turn, 0, self._answer(turn, history))
+                asking = self._guarded(Part.RESPONDER, turn, 0, lambda: self._answer(turn, history))
                 self._asking = self._work("responder", asking)
             case StopAsking():
                 _end(self._asking)
@@ -206,10 +208,10 @@ class Dialogue:
     def _work(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         return asyncio.create_task(work, name=f"conversation {name}")
 
-    async def _guarded(self, part: Part, turn: int, request: int, work: Awaitable[None]) -> None:
+    async def _guarded(self, part: Part, turn: int, request: int, work: Callable[[], Awaitable[None]]) -> None:
         """A part that fails, however it does, is told: else the person would wait for ever."""
         try:
-            await work
+            await work()  # made here: a turn that is cancelled before it starts leaves no coroutine that nobody awaits
             return
         except (RecognitionError, ResponseError) as error:
             code, message = error.code, error.message

@@ -101,6 +101,12 @@ class KeyFile:
                 raise KeyFileError(f"there is no key {name!r:.40}; there is {known}")
             self._save([key for key in keys if key.name != name])
 
+    def remove_of(self, channel: str) -> None:
+        """Forgets the keys that are for this channel alone, where there are any; raises KeyFileError."""
+        if any(key.channel == channel for key in self.all()):  # most servers have none, and no file that can be written
+            with self._changing():
+                self._save([key for key in self.all() if key.channel != channel])
+
     @contextmanager
     def _changing(self) -> Iterator[None]:
         """One change at a time, also by two commands."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -16,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 from conversation.synthesis.synthesiser import SynthesisError, voice_of
 from latentsync.avatar import AvatarError
 from latentsync.motions import motion_names
+from orchestrator.access.keys import KeyFile, KeyFileError
 from orchestrator.channels.channel import Channel
 from orchestrator.channels.definition import ChannelDefinition, DefinitionError
 from orchestrator.channels.lineup import ChannelExists, ChannelOfSettings, TooManyChannels
@@ -32,6 +34,8 @@ from orchestrator.orchestrator import Orchestrator
 from orchestrator.settings import SettingsError
 from speech.audio.frames import FPS
 from streaming.handle import ChannelError
+
+logger = logging.getLogger(__name__)
 
 _BLOCK_BYTES = 64 * 1024
 _BODY_BYTES = 64 * 1024
@@ -101,11 +105,17 @@ async def change_channel(request: Request) -> Response:
 
 @operation("End a channel for good", Answer("Its name, and its cancelled tasks", RemovedJson), 404, 409)
 async def remove_channel(request: Request) -> Response:
-    """End a channel for good; its tasks are cancelled."""
+    """End a channel for good; its tasks are cancelled, and the keys that watch it alone are forgotten."""
     orchestrator: Orchestrator = request.app.state.orchestrator
     channel = find_channel(request)
     with refusals(request):
         body: RemovedJson = {"removed": channel.id, "cancelled": await orchestrator.channels.remove(channel.id)}
+    try:
+        await asyncio.to_thread(KeyFile(orchestrator.settings.keys_path).remove_of, channel.id)
+    except (KeyFileError, OSError) as error:
+        logger.error(
+            "channel %s is removed, and a later one of its name opens to its watch keys: %s", channel.id, error
+        )
     return JSONResponse(body)
 
 

@@ -145,6 +145,16 @@ async def test_key_that_may_watch_one_channel_opens_no_other(server: RunningServ
     assert (await server.http.post("/v1/channels/main/whep", headers=watches)).status_code == 401
 
 
+async def test_a_removed_channel_takes_the_keys_along_that_watch_it_alone(server: RunningServer) -> None:
+    administers = bearer(server, Scope.ADMINISTER)
+    defined = {"channel": "shop", "avatar": "demo", "targets": ["shop.flv"]}
+    assert (await server.http.post("/v1/channels", json=defined, headers=administers)).status_code == 201
+    made = await server.http.post("/v1/channels/shop/keys", json={"name": "old-window"}, headers=administers)
+    assert (await server.http.delete("/v1/channels/shop", headers=administers)).status_code == 200
+    watches = {"Authorization": f"Bearer {made.json()['key']}"}
+    assert (await server.http.get("/v1/session", headers=watches)).json()["scope"] is None
+
+
 async def test_viewers_by_one_key_are_callers_by_their_address(server: RunningServer) -> None:
     gate = server.orchestrator.gate
     key = bearer(server, Scope.WATCH)["Authorization"].removeprefix("Bearer ")
