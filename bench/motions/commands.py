@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -24,7 +25,8 @@ def bench_motions(
     from latentsync.landmarks import FaceLandmarker
     from speech.audio.decoder import ffmpeg_binary
 
-    checkpoints = Path(__file__).parents[2] / "checkpoints"
+    # Relative, since the record names the clips, and nobody needs to know where a checkout lay.
+    checkpoints = Path(os.path.relpath(Path(__file__).parents[2])) / "checkpoints"
     demo, finder = checkpoints / "demo" / "avatar", FaceLandmarker(checkpoints / "face")
     motions = tuple(motion or sorted((demo / "motions").glob("*.mp4")))
     plan = MotionsPlan(switches, seed, idle or demo / "idle.mp4", motions)
