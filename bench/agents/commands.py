@@ -20,10 +20,7 @@ def bench_agents(
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
     checkpoint: CheckpointDir = None,
 ) -> None:
-    """Measure the doors for voice agents: how soon they sound and are silent, what they report, what they leave.
-
-    The models answer at once, and a LiveKit room is in memory. Doors whose clients aren't installed are left out.
-    """
+    """Measure how soon the doors for voice agents sound and are silent, what they report, and what they leave."""
     settings = settings_or_exit(checkpoint_dir=checkpoint)
     from bench.agents.run import AgentsPlan
     from bench.agents.run import bench_agents as run_bench

@@ -207,8 +207,12 @@ class WyomingConnection:
             await self._say(AudioStart(rate=RATE_HZ, width=SAMPLE_BYTES, channels=1))
             while len(frames := await reader.read(_PIECE_FRAMES)):
                 await self._say_sound(await asyncio.to_thread(encoder.push, _mono(frames.sound)))
-            failure = await receiving
             why = segment.speech.broken_off
+            if why == TaskState.CANCELLED.value:
+                receiving.cancel()  # it may wait for a synthesiser, for a sentence that nobody will hear
+                failure = None
+            else:
+                failure = await receiving
             if why is None or why == TaskState.CANCELLED.value:
                 await self._say_sound(await asyncio.to_thread(encoder.finish))
                 await self._say(AudioStop())

@@ -422,9 +422,9 @@ async def test_a_port_that_is_taken_is_said_before_anything_starts(tmp_path: Pat
 async def test_others_than_the_named_clients_may_not_use_it(tmp_path: Path) -> None:
     clients = ("192.168.1.20", "10.2.0.0/16")
     settings = settings_in(tmp_path, wyoming_port=10200, wyoming_host="0.0.0.0", wyoming_clients=clients)
-    allowed = ("127.0.0.1", "::1", "192.168.1.20", "10.2.255.7", "::ffff:10.1.0.1")
+    allowed = ("127.0.0.1", "::1", "192.168.1.20", "10.2.255.7", "::ffff:10.2.0.1")
     assert all(settings.may_use_wyoming(address) for address in allowed)
-    assert not any(settings.may_use_wyoming(address) for address in ("192.168.1.21", "10.2.0.1", "2001:db8::1", ""))
+    assert not any(settings.may_use_wyoming(address) for address in ("192.168.1.21", "10.1.0.1", "2001:db8::1", ""))
 
 
 async def test_a_stranger_is_not_answered(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
