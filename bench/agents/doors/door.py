@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from bench.agents.server import AgentsServer
 from bench.agents.tones import Sound
@@ -29,6 +29,17 @@ class Playback:
 
     heard_s: float | None
     interrupted: bool
+
+
+@asynccontextmanager
+async def listening(listen: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Lets a line hear what it is told, until the block ends."""
+    task = asyncio.create_task(listen)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 class Line(ABC):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
@@ -12,7 +11,7 @@ from typing import Any
 import httpx
 from websockets.asyncio.client import ClientConnection, connect
 
-from bench.agents.doors.door import Line, Playback, SoundLine
+from bench.agents.doors.door import Line, Playback, SoundLine, listening
 from bench.agents.server import AgentsServer
 
 
@@ -36,12 +35,8 @@ class SessionDoor:
         where: dict[str, Any] = answer.json()["data"]
         async with connect(where["ws_url"]) as socket:
             line = _SessionLine(socket, where["channel"])
-            listening = asyncio.create_task(line.listen())
-            try:
+            async with listening(line.listen()):
                 yield line
-            finally:
-                listening.cancel()
-                await asyncio.gather(listening, return_exceptions=True)
 
 
 class _SessionLine(SoundLine):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from websockets.asyncio.client import ClientConnection, connect
 
-from bench.agents.doors.door import RATE_HZ, Line, Playback, SoundLine
+from bench.agents.doors.door import RATE_HZ, Line, Playback, SoundLine, listening
 from bench.agents.server import AgentsServer
 from bench.agents.tones import Sound
 
@@ -29,12 +28,8 @@ class SpeechDoor:
         url = f"{server.url.replace('http', 'ws', 1)}/v1/channels/{channel_id}/speech"
         async with connect(url) as socket:
             line = _SpeechLine(socket, channel_id, self.of_text)
-            listening = asyncio.create_task(line.listen())
-            try:
+            async with listening(line.listen()):
                 yield line
-            finally:
-                listening.cancel()
-                await asyncio.gather(listening, return_exceptions=True)
 
 
 class _SpeechLine(SoundLine):

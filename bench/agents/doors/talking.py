@@ -10,7 +10,7 @@ from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
 
-from bench.agents.doors.door import Line, Playback
+from bench.agents.doors.door import Line, Playback, listening
 from bench.agents.server import AgentsServer
 from bench.agents.tones import Sound
 
@@ -32,12 +32,8 @@ class RealtimeDoor:
             client.realtime.connect(model=channel_id) as connection,
         ):
             line = _RealtimeLine(connection, channel_id)
-            listening = asyncio.create_task(line.listen())
-            try:
+            async with listening(line.listen()):
                 yield line
-            finally:
-                listening.cancel()
-                await asyncio.gather(listening, return_exceptions=True)
         await _over(server, channel_id)
 
 
@@ -83,12 +79,8 @@ class ConversationDoor:
         async with connect(f"{server.url.replace('http', 'ws', 1)}{_path(channel_id)}") as socket:
             await socket.send(json.dumps({"type": "start", "format": "text"}))
             line = _ConversationLine(socket, channel_id)
-            listening = asyncio.create_task(line.listen())
-            try:
+            async with listening(line.listen()):
                 yield line
-            finally:
-                listening.cancel()
-                await asyncio.gather(listening, return_exceptions=True)
         await _over(server, channel_id)
 
 

@@ -23,7 +23,7 @@ with warnings.catch_warnings():
     from livekit.rtc.event_emitter import EventEmitter
 
 from orchestrator.http.agents.livekit import avatar_room
-from tests.support.livekit_rooms import URL, Hall, token
+from tests.support.livekit_rooms import URL, Hall, hall_of_test, token
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -42,11 +42,7 @@ async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Runn
 
 @pytest.fixture
 def hall(monkeypatch: pytest.MonkeyPatch) -> Hall:
-    hall = Hall()
-    monkeypatch.setattr(avatar_room, "new_room", hall.room)
-    monkeypatch.setattr(avatar_room, "_LOOK_S", 0.05)
-    monkeypatch.setattr(avatar_room, "_RETURN_S", 0.1)
-    return hall
+    return hall_of_test(monkeypatch)
 
 
 def of_rooms(server: RunningServer) -> list[str]:
