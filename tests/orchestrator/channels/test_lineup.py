@@ -61,7 +61,10 @@ async def until(server: RunningServer, channel: str, condition: Any) -> dict[str
 
 async def test_two_channels_speak_at_the_same_time(server: RunningServer) -> None:
     await created(server)
+    # Both are accepted before either may be heard: on a slow machine the first would end before the second begins.
+    server.models.gate.clear()
     tasks = [await say(server, channel, seconds=3.0) for channel in ("main", "news")]
+    server.models.gate.set()
     for task_id in tasks:
         await server.task(task_id, "streaming")
     playing = [(await until(server, name, lambda v: v["playing"]))["playing"] for name in ("main", "news")]
