@@ -12,9 +12,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from conversation.activity.detector import VoiceDetector, VoiceNetwork
+from conversation.activity.detector import VoiceNetwork
 from conversation.activity.turn_detector import TurnDetector
-from conversation.kept_sound import KeptSound
+from conversation.heard_dialogue import HeardDialogue
 from conversation.message import Message
 from conversation.recognition.recogniser import Recogniser, RecognitionError
 from conversation.response.responder import Responder, ResponseError, TextPiece, Tool, ToolCall
@@ -37,18 +37,9 @@ from conversation.turn.events import (
     PartFailed,
     PauseJudged,
     Recognised,
-    Released,
-    Remarked,
-    Tapped,
-    TimePassed,
-    Typed,
-    VoiceBegan,
-    VoiceEnded,
 )
 from conversation.turn.machine import TurnMachine
 from conversation.turn.state import TurnRules
-
-_MOST_WAITING = 64  # events; who makes them waits
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +71,7 @@ class Parts:
     detector: TurnDetector | None = None
 
 
-class Dialogue:
+class Dialogue(HeardDialogue[Event, Action]):
     """One dialogue with one person. `tell` is given what is for the client, Commit, and calls of tools."""
 
     def __init__(
@@ -95,15 +86,11 @@ class Dialogue:
     ) -> None:
         """`saw` is called with each event and what follows from it, before that is done."""
         self.machine = TurnMachine(rules, history)
+        super().__init__(self.machine, parts.network, clock, saw)
         self._parts = parts
         self._language = rules.language
         self._tell = tell
-        self._clock = clock
         self._tools = tools
-        self._saw = saw
-        self._detector = VoiceDetector(parts.network)
-        self._sound = KeptSound()
-        self._events: asyncio.Queue[Callable[[float], Event]] = asyncio.Queue(_MOST_WAITING)
         self._recognising: asyncio.Task[None] | None = None
         self._judging: asyncio.Task[None] | None = None
         self._asking: asyncio.Task[None] | None = None
@@ -111,67 +98,12 @@ class Dialogue:
     async def run(self) -> None:
         """Hold the dialogue until this is cancelled, which ends what is being recognised and answered."""
         try:
-            while True:
-                event, was_told = await self._next()
-                actions = self.machine.take(event)
-                self._saw(event, actions)
-                for action in actions:
-                    self._do(action)
-                if was_told:
-                    self._events.task_done()
+            await super().run()
         finally:
             works = [work for work in (self._recognising, self._judging, self._asking) if work is not None]
             for work in works:
                 work.cancel()
             await asyncio.gather(*works, return_exceptions=True)
-
-    async def hear(self, heard: NDArray[np.int16], played: NDArray[np.int16] | None = None) -> None:
-        """The microphone's next samples, mono at 16 kHz, and as many that the avatar said meanwhile."""
-        self._sound.append(heard)
-        for change in self._detector.push(heard, played):
-            if change.is_voice:
-                self._sound.voice_began(change.lasted_s)
-                await self.happened(lambda at_s, each=change: VoiceBegan(at_s, each.lasted_s))  # type: ignore[misc]
-            else:
-                await self.happened(
-                    lambda at_s, each=change: VoiceEnded(at_s, each.lasted_s, each.silent_s)  # type: ignore[misc]
-                )
-
-    async def release(self) -> None:
-        """The person lets go of the button: the utterance is over."""
-        for change in self._detector.finish():
-            await self.happened(lambda at_s, each=change: VoiceEnded(at_s, each.lasted_s))  # type: ignore[misc]
-        await self.happened(Released)
-
-    async def tap(self) -> None:
-        """End the answer."""
-        await self.happened(Tapped)
-
-    async def type(self, text: str) -> None:
-        """A turn that is text."""
-        await self.happened(lambda at_s: Typed(at_s, text))
-
-    async def happened(self, event: Callable[[float], Event]) -> None:
-        """Something happened, as the mouth tells; it is given the time at which it is taken."""
-        await self._events.put(event)
-
-    async def remark(self, text: str) -> None:
-        """Say something that nobody asked for, unless something else goes on."""
-        await self.happened(lambda at_s: Remarked(at_s, text))
-
-    async def settled(self) -> None:
-        """Return once all that happened by now was taken."""
-        await self._events.join()
-
-    async def _next(self) -> tuple[Event, bool]:
-        """The next event, and whether it was told; else it is only time that passed."""
-        due_s = self.machine.due_s
-        try:
-            async with asyncio.timeout(None if due_s is None else max(0.0, due_s - self._clock())):
-                event = await self._events.get()
-        except TimeoutError:
-            return TimePassed(max(self._clock(), due_s or 0.0)), False
-        return event(self._clock()), True
 
     def _do(self, action: Action) -> None:
         parts = self._parts
