@@ -72,6 +72,7 @@ class ChannelHandle:
         """The motions on the channel's path."""
         self._path_changed: Callable[[tuple[Detour, ...]], None] = lambda detours: None
         self._died: ChannelDied | None = None
+        self._deaf = False
         self._closing = False
         self._reader = asyncio.create_task(self._read(), name=f"channel-{config.id}-events")
 
@@ -116,8 +117,8 @@ class ChannelHandle:
 
     @property
     def alive(self) -> bool:
-        """False once the process ended, for whatever reason."""
-        return self._died is None
+        """False once the process ended, for whatever reason, or takes no requests any more."""
+        return self._died is None and not self._deaf
 
     async def open(
         self, speech_id: str, expected_frames: int | None, lead_s: float, start_after: int | None = None
@@ -267,6 +268,8 @@ class ChannelHandle:
         try:
             answer = await self._pipe.request(message)
         except ChildGone as error:
+            # A killed process breaks the pipe before its exit code is known: who asks `alive` now must hear of it.
+            self._deaf = True
             raise ChannelError(self._died.message if self._died else f"channel {self.config.id} is gone") from error
         if "error" in answer:
             raise ChannelError(str(answer["error"]))

@@ -15,6 +15,7 @@ import pytest_asyncio
 from orchestrator.channels.setup import ChannelSetup
 from orchestrator.tasks.speech_files import SpeechFiles
 from speech.log import LogEnd
+from streaming.handle import ChannelHandle
 from tests.support.held_taking import hold_taking
 from tests.support.running_server import RunningServer, running, settings_in
 from tests.support.speech_samples import wav
@@ -232,6 +233,38 @@ async def test_lost_channel_process_comes_back_and_says_the_speech_again(
     task = await server.task(task_id, "done")
     assert task["attempts"] == 2
     assert (await server.http.get("/v1/channels/main")).json()["restarts"] == 1
+
+
+async def test_request_to_a_process_whose_death_is_not_known_yet_costs_no_task(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    end = ChannelHandle.end
+
+    async def end_of_a_dead_one(channel: ChannelHandle, speech_id: str) -> None:
+        if asked:
+            await end(channel, speech_id)
+            return
+        asked.append(speech_id)
+        process, failed = channel._process, asyncio.Event()
+        wait = process.wait
+
+        async def told_late() -> int:
+            await failed.wait()
+            return await wait()
+
+        monkeypatch.setattr(process, "wait", told_late)
+        os.kill(channel.pid, signal.SIGKILL)
+        while not process.stdin.is_closing():  # type: ignore[union-attr]
+            await asyncio.sleep(0.01)
+        try:
+            await end(channel, speech_id)
+        finally:
+            asyncio.get_running_loop().call_later(0.1, failed.set)
+
+    monkeypatch.setattr(ChannelHandle, "end", end_of_a_dead_one)
+    task_id = await say(server, seconds=1.0)
+    assert (await server.task(task_id, "done"))["attempts"] == 2
 
 
 async def test_speech_that_is_interrupted_while_its_channel_hangs_is_not_said_again(server: RunningServer) -> None:
