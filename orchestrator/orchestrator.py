@@ -23,6 +23,7 @@ from latentsync.checkpoint import Checkpoint
 from latentsync.landmarks import FaceLandmarker
 from orchestrator.access.gate import Gate
 from orchestrator.access.limits import Places, RateLimit
+from orchestrator.access.open_by_key import OpenByKey
 from orchestrator.avatars.films import Films
 from orchestrator.avatars.motions import MotionOptions, add_motion
 from orchestrator.avatars.preparations import Preparations
@@ -131,6 +132,7 @@ class Orchestrator:
             settings.conversation_log,
         )
         self.gate = open_gate(settings)
+        self.open_by_key = OpenByKey()
         self.requests = RateLimit(settings.requests_per_minute)
         self.upload_rate = RateLimit(settings.uploads_per_minute)
         self.uploads = Places(settings.uploads_at_once)
@@ -199,6 +201,8 @@ class Orchestrator:
                     group.start_soon(keep_running, "the conversations", self.conversations.run)
                     group.start_soon(keep_running, "the log of conversations", self.conversation_log.run)
                     group.start_soon(keep_running, "the WebRTC viewers", self.audiences.run)
+                    if self.gate.required:
+                        group.start_soon(keep_running, "what is open by keys", self.open_by_key.run)
                     await self.channels.open(group)
                     group.start_soon(keep_running, "the watch on frames", self.on_air.run)
                     yield

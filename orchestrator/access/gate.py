@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator.access.keys import ApiKey, KeyFile, KeyFileError, Scope
@@ -23,12 +23,13 @@ class NoKeys(RuntimeError):
 class Caller:
     """Who asks: a key's name, or the address where no key is needed or none is known; `scope` None may do nothing.
 
-    `channel` is the only one that the caller may watch, None where that is any.
+    `channel` is the only one that the caller may watch, None where that is any. `key` is None where none was needed.
     """
 
     name: str
     scope: Scope | None
     channel: str | None = None
+    key: ApiKey | None = field(default=None, repr=False)
 
 
 class Gate:
@@ -56,11 +57,21 @@ class Gate:
             return Caller(_network(address), None)
         # Everybody can read the key of a frame, so one of its viewers must not take the share of all others.
         of_one = f" at {_network(address)}" if key.scope is Scope.WATCH else ""
-        return Caller(_name(key) + of_one, key.scope, key.channel)
+        return Caller(_name(key) + of_one, key.scope, key.channel, key)
 
-    def knows(self, caller: str) -> bool:
-        """Whether a caller of that name may still come: its key may have been removed since."""
-        return not self.required or self._known(lambda: self._named(caller)) is not None
+    def still_admits(self, caller: Caller, session: str | None = None) -> bool:
+        """Whether what a caller has opened may stay open: its key is the same, and the session that stood for it lasts.
+
+        True while the keys can't be read: then nothing is opened, and what is open isn't cut off by a fault of a disk.
+        """
+        if caller.key is None:
+            return True
+        if session is not None and self._sessions.key_of(session) != caller.key.sha256:
+            return False
+        try:
+            return self._keys.with_hash(caller.key.sha256) == caller.key
+        except KeyFileError:
+            return True
 
     def begin_session(self, secret: str) -> str | None:
         """A token that stands for the key until `end_session`, for some hours at most; None without such a key."""
@@ -76,9 +87,6 @@ class Gate:
             return self._keys.find(secret)
         key_sha256 = self._sessions.key_of(session) if session else None
         return None if key_sha256 is None else self._keys.with_hash(key_sha256)
-
-    def _named(self, caller: str) -> ApiKey | None:
-        return next((key for key in self._keys.all() if _name(key) == caller), None)
 
     def _known(self, look_up: Callable[[], ApiKey | None]) -> ApiKey | None:
         try:

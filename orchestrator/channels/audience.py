@@ -27,12 +27,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Session:
-    """One viewer: `id` can't be guessed, `etag` names its ICE session, and only `owner` may change it."""
+    """One viewer: `id` can't be guessed, `etag` names its ICE session, and only `owner` may change it.
+
+    It is ended once it `stays` no longer: the key that began it may be removed.
+    """
 
     id: str
     owner: str
     etag: str
     answer: str
+    stays: Callable[[], bool]
 
 
 class _ChannelAudience:
@@ -114,7 +118,9 @@ class Audiences:
         """Starts the channel's process where there is none, since a viewer is about to come; raises WebRtcGone."""
         await self._audience(channel).warm()
 
-    async def admit(self, channel: str, owner: str, offer: str, loopback: bool) -> Session:
+    async def admit(
+        self, channel: str, owner: str, offer: str, loopback: bool, stays: Callable[[], bool] = lambda: True
+    ) -> Session:
         """A new viewer of `owner`, which is on this machine where `loopback`; raises OfferRefused and WebRtcGone."""
         audience = self._audience(channel)
         session_id = secrets.token_urlsafe(_TOKEN_BYTES)
@@ -122,7 +128,7 @@ class Audiences:
         try:
             handle = await audience.warm()
             answer = await handle.offer(session_id, owner, offer, loopback)
-            session = Session(session_id, owner, f'"{secrets.token_hex(8)}"', answer)
+            session = Session(session_id, owner, f'"{secrets.token_hex(8)}"', answer, stays)
             audience.sessions[session_id] = session
         finally:
             audience.starting -= 1
@@ -142,11 +148,14 @@ class Audiences:
             await audience.handle.close(session.id)
 
     async def run(self) -> None:
-        """Ends processes that nobody uses, and those of channels that were removed."""
+        """Ends processes that nobody uses, those of channels that were removed, and viewers that may stay no longer."""
         try:
             while True:
                 await anyio.sleep(_LOOK_S)
                 for name, audience in list(self._by_channel.items()):
+                    for session in [each for each in audience.sessions.values() if not each.stays()]:
+                        logger.info("%s is no more: its viewer of channel %s is ended", session.owner, name)
+                        await self.end(name, session)
                     if name in self._packet_sockets():
                         await audience.end_if_idle()
                     else:

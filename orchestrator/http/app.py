@@ -39,6 +39,7 @@ from orchestrator.http.agents import routes as agents
 from orchestrator.http.agents.lite.register import LiteSessions
 from orchestrator.http.errors import EXCEPTION_HANDLERS
 from orchestrator.http.guard import guarded, guarded_live, guarded_socket, guarded_upload
+from orchestrator.http.key_watch import KeyWatch
 from orchestrator.http.middleware import RequestMiddleware
 from orchestrator.http.unknown_path import unknown_path
 from orchestrator.orchestrator import Orchestrator
@@ -151,7 +152,8 @@ def create_app(orchestrator: Orchestrator) -> Starlette:
     app = Starlette(
         routes=ROUTES,
         middleware=[
-            Middleware(RequestMiddleware, metrics=orchestrator.metrics, hosts=hosts, traces=orchestrator.traces)
+            Middleware(RequestMiddleware, metrics=orchestrator.metrics, hosts=hosts, traces=orchestrator.traces),
+            *([Middleware(KeyWatch, orchestrator=orchestrator)] if orchestrator.gate.required else []),
         ],
         exception_handlers=EXCEPTION_HANDLERS,
     )

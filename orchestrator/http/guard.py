@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from functools import wraps
+from functools import partial, wraps
 from http import HTTPStatus
 
 from starlette.requests import HTTPConnection, Request
@@ -96,6 +96,13 @@ def caller_of(connection: HTTPConnection) -> Caller:
     address = connection.client.host if connection.client else "unknown"
     session = connection.cookies.get(session_cookie(connection))
     return orchestrator.gate.caller(sent_key(connection), address, session)
+
+
+def staying(connection: HTTPConnection) -> Callable[[], bool]:
+    """Tells later whether what the caller opens here may stay: its key may be removed, its session may end."""
+    orchestrator: Orchestrator = connection.app.state.orchestrator
+    session = None if sent_key(connection) is not None else connection.cookies.get(session_cookie(connection))
+    return partial(orchestrator.gate.still_admits, caller_of(connection), session)
 
 
 def session_cookie(connection: HTTPConnection) -> str:

@@ -16,7 +16,7 @@ from orchestrator.channels.audience import Session
 from orchestrator.http.arriving import small_body
 from orchestrator.http.channel_routes import find_channel
 from orchestrator.http.errors import ApiError
-from orchestrator.http.guard import busy, caller_of, within
+from orchestrator.http.guard import busy, caller_of, staying, within
 from orchestrator.http.operations import Answer, operation
 from orchestrator.orchestrator import Orchestrator
 from streaming.webrtc.handle import OfferRefused, WebRtcGone
@@ -49,7 +49,7 @@ async def whep_begin(request: Request) -> Response:
         raise busy(f"{viewers} viewers are connected, which is the limit")
     nearby = request.client is not None and is_loopback(request.client.host)
     try:
-        session = await orchestrator.audiences.admit(channel.id, caller, offer, nearby)
+        session = await orchestrator.audiences.admit(channel.id, caller, offer, nearby, staying(request))
     except OfferRefused as refusal:
         _refuse(refusal)
     except WebRtcGone as error:

@@ -29,6 +29,8 @@ ELSEWHERE = {
     "inference/": "of the client of a real Triton, for which controlled models stand here",
     "orchestrator/readiness.py": "models that fail are not among the controlled ones",
     "orchestrator/http/agents/": "no agent is in a room; tests/orchestrator/http/agents has its faults",
+    "orchestrator/orchestrator.py: keep_running 'what is open by keys'": "the server asks for no keys",
+    "orchestrator/access/open_by_key.py": "no key is removed; tests/orchestrator/http/test_removed_keys.py has that",
     "orchestrator/avatars/preparations.py": "no avatar is prepared",
     "orchestrator/conversations/parts.py: keep_running f'the {name}'": "no recogniser of ours runs; its process has "
     "faults in tests/conversation/test_recognisers.py",

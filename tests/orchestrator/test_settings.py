@@ -106,7 +106,7 @@ def test_no_secret_is_in_what_is_printed_of_a_part() -> None:
         Provider("http://127.0.0.1", "m", ("a",), "sk-secret"),
         VideosProvider("http://127.0.0.1", "m", "sk-secret"),
         WhipConfig("socket", "http://127.0.0.1", "sk-secret"),
-        LiteSession("key a", "demo", None, "sk-secret", token="sk-secret", socket_secret="sk-secret"),
+        LiteSession(lambda: True, "demo", None, "sk-secret", token="sk-secret", socket_secret="sk-secret"),
     )
     assert not [part for part in parts if "sk-secret" in repr(part)]
 

@@ -112,3 +112,14 @@ def test_callers_of_one_ipv6_network_are_one_caller(tmp_path: Path) -> None:
     gate = Gate(tmp_path / "keys.json", required=False, host="::1")
     assert gate.caller(None, "2001:db8::1").name == gate.caller(None, "2001:db8::ffff").name
     assert gate.caller(None, "192.0.2.1").name != gate.caller(None, "192.0.2.2").name
+
+
+def test_key_that_comes_back_under_its_name_is_another_one(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    secret = KeyFile(path).add("a", Scope.VIEW)
+    gate = Gate(path, required=True, host="127.0.0.1")
+    caller = gate.caller(secret, "192.0.2.1")
+    assert gate.still_admits(caller)
+    KeyFile(path).remove("a")
+    KeyFile(path).add("a", Scope.VIEW)
+    assert not gate.still_admits(caller)

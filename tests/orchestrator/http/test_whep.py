@@ -123,6 +123,19 @@ async def test_a_session_belongs_to_the_key_that_began_it(server: RunningServer,
     await nobody(server)
 
 
+async def test_a_viewer_leaves_with_its_key(server: RunningServer, keys: dict[str, str], folder: Path) -> None:
+    file = KeyFile(folder / "keys.json")
+    async with webrtc_client() as stays, webrtc_client() as leaves:
+        session = await watching(server, keys["viewer"], stays)
+        await watching(server, file.add("leaver", Scope.WATCH), leaves)
+        file.remove("leaver")
+        while server.orchestrator.audiences.viewers("main") != 1:
+            await asyncio.sleep(0.05)
+        await stays.pictures(len(stays.numbers) + 5)
+        await server.http.delete(session, headers=bearer(keys["viewer"]))
+    await nobody(server)
+
+
 async def test_trickled_candidates_are_taken_and_ice_is_not_restarted(
     server: RunningServer, keys: dict[str, str]
 ) -> None:

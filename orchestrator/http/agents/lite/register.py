@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from orchestrator.access.secret import KEY_PREFIX
@@ -17,8 +18,8 @@ _SECRET_BYTES = 32
 class LiteSession:
     """One session; `token` begins and ends it, `socket_secret` opens its socket. Logs mask both as they mask keys."""
 
-    caller: str
-    """Who asked for it, whose key must still be there when it begins."""
+    stays: Callable[[], bool]
+    """Whether the key of whoever asked for it is still there; it neither begins nor goes on without."""
     avatar: str
     room_url: str | None
     room_token: str | None = field(repr=False)

@@ -16,6 +16,7 @@ from orchestrator.http.agents.lite.register import LiteSession, LiteSessions
 from orchestrator.http.agents.livekit.sessions import joined_room, require_allowed
 from orchestrator.http.agents.session_channel import begin_channel, end_channel
 from orchestrator.http.errors import ApiError
+from orchestrator.http.guard import staying
 from orchestrator.http.operations import Answer, operation
 from orchestrator.http.parameters import checked_body
 from orchestrator.http.sent_key import sent_key
@@ -101,7 +102,7 @@ async def session_token(request: Request) -> Response:
     if room is not None:
         require_allowed(orchestrator, room.livekit_url)
     session = LiteSession(
-        caller=request.state.caller,
+        stays=staying(request),
         avatar=body.avatar_id,
         room_url=None if room is None else room.livekit_url,
         room_token=None if room is None else room.livekit_client_token,
@@ -116,7 +117,7 @@ async def session_start(request: Request) -> Response:
     """Create the session's channel, and join its room where it has one. The token is that of the session."""
     orchestrator: Orchestrator = request.app.state.orchestrator
     session = _session(request)
-    if not orchestrator.gate.knows(session.caller):
+    if not session.stays():
         raise _unknown()
     require_ready(orchestrator)
     if session.starting:
@@ -128,7 +129,7 @@ async def session_start(request: Request) -> Response:
         try:
             room = None
             if session.room_url is not None and session.room_token is not None:
-                room = await joined_room(orchestrator, channel, session.room_url, session.room_token)
+                room = await joined_room(orchestrator, channel, session.room_url, session.room_token, session.stays)
         except BaseException:
             await end_channel(orchestrator, channel)
             raise
@@ -179,12 +180,13 @@ def _unknown() -> ApiError:
 
 
 async def _hold(orchestrator: Orchestrator, session: LiteSession, room: Any) -> None:
-    """Until it is stopped, its socket is closed, its room or its channel is gone, or the server stops."""
+    """Until it is stopped, its socket is closed, its room, its channel or its key is gone, or the server stops."""
     assert session.channel is not None
     in_room = None if room is None else asyncio.create_task(room.run(), name=f"room-{session.channel.id}")
     began = asyncio.get_running_loop().time()
     try:
-        while orchestrator.accepting and orchestrator.channels.get(session.channel.id) is session.channel:
+        channels = orchestrator.channels
+        while orchestrator.accepting and channels.get(session.channel.id) is session.channel and session.stays():
             with suppress(TimeoutError):
                 await asyncio.wait_for(session.over.wait(), _LOOK_S)
             lasted_s = asyncio.get_running_loop().time() - began

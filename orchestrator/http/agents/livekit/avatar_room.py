@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -31,8 +32,15 @@ class AvatarRoom:
     """Joins, publishes, says what the agent sends, and leaves when the agent, the room or the channel is gone."""
 
     def __init__(
-        self, orchestrator: Orchestrator, channel_id: str, packets: Path, picture_size: tuple[int, int]
+        self,
+        orchestrator: Orchestrator,
+        channel_id: str,
+        packets: Path,
+        picture_size: tuple[int, int],
+        stays: Callable[[], bool] = lambda: True,
     ) -> None:
+        """It also leaves where it doesn't stay any more."""
+        self._stays = stays
         self._orchestrator = orchestrator
         self._channel_id = channel_id
         self._room = new_room()
@@ -82,6 +90,9 @@ class AvatarRoom:
         away_since: float | None = None
         clock = asyncio.get_running_loop().time
         while not stopping.is_set() and not self._gone.is_set() and self._channel_id in self._orchestrator.channels:
+            if not self._stays():
+                logger.info("channel %s: the key that brought it into the room is no more", self._channel_id)
+                return
             if self._agent in self._room.remote_participants:
                 away_since = None
             elif away_since is None:

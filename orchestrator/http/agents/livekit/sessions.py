@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from orchestrator.channels.channel import Channel
 from orchestrator.channels.setup import open_avatar
 from orchestrator.http.agents.session_channel import STOCK_AVATAR, begin_channel, end_channel
 from orchestrator.http.errors import ApiError
+from orchestrator.http.guard import staying
 from orchestrator.http.operations import Answer, operation
 from orchestrator.http.parameters import checked_body
 from orchestrator.http.task_routes import require_ready
@@ -54,7 +56,7 @@ async def join_room(request: Request) -> Response:
     orchestrator: Orchestrator = request.app.state.orchestrator
     require_ready(orchestrator)
     body = await checked_body(request, RoomBody, HTTPStatus.UNPROCESSABLE_ENTITY, "bad_session", _EXAMPLE)
-    return joined(await in_room(orchestrator, body.avatar_id, body.url, body.token))
+    return joined(await in_room(orchestrator, body.avatar_id, body.url, body.token, staying(request)))
 
 
 def joined(channel: Channel) -> Response:
@@ -63,12 +65,15 @@ def joined(channel: Channel) -> Response:
     return JSONResponse(answer, HTTPStatus.CREATED, headers={"Location": f"/v1/channels/{channel.id}"})
 
 
-async def in_room(orchestrator: Orchestrator, avatar: str, url: str, token: str) -> Channel:
-    """A channel with this avatar that has joined the room, and is there for as long; raises ApiError."""
+async def in_room(orchestrator: Orchestrator, avatar: str, url: str, token: str, stays: Callable[[], bool]) -> Channel:
+    """A channel with this avatar that has joined the room, and is there for as long and while it `stays`.
+
+    Raises ApiError.
+    """
     require_allowed(orchestrator, url)
     channel = await begin_channel(orchestrator, avatar)
     try:
-        room = await joined_room(orchestrator, channel, url, token)
+        room = await joined_room(orchestrator, channel, url, token, stays)
     except BaseException:
         await end_channel(orchestrator, channel)
         raise
@@ -82,7 +87,9 @@ def require_allowed(orchestrator: Orchestrator, url: str) -> None:
         raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, "bad_url", f"url: {refusal}.")
 
 
-async def joined_room(orchestrator: Orchestrator, channel: Channel, url: str, token: str) -> AvatarRoom:
+async def joined_room(
+    orchestrator: Orchestrator, channel: Channel, url: str, token: str, stays: Callable[[], bool]
+) -> AvatarRoom:
     """The channel's avatar in a room, still to be run; raises ApiError."""
     try:
         from orchestrator.http.agents.livekit.avatar_room import AvatarRoom, RoomUnreachable
@@ -91,7 +98,8 @@ async def joined_room(orchestrator: Orchestrator, channel: Channel, url: str, to
         raise ApiError(HTTPStatus.NOT_IMPLEMENTED, "no_livekit", message) from None
     definition = channel.definition
     avatar = await asyncio.to_thread(open_avatar, orchestrator.settings, definition.avatar)
-    room = AvatarRoom(orchestrator, channel.id, channel.packet_socket, definition.picture_size or avatar.frame_size)
+    size = definition.picture_size or avatar.frame_size
+    room = AvatarRoom(orchestrator, channel.id, channel.packet_socket, size, stays)
     try:
         await room.join(url, token)
     except RoomUnreachable as error:

@@ -12,6 +12,7 @@ from typing_extensions import TypedDict
 from orchestrator.http.agents.lite.register import LiteSession, LiteSessions
 from orchestrator.http.agents.livekit.sessions import RoomJson, in_room, joined
 from orchestrator.http.errors import ApiError
+from orchestrator.http.guard import staying
 from orchestrator.http.operations import Answer, operation
 from orchestrator.http.parameters import checked_body
 from orchestrator.http.task_routes import require_ready
@@ -47,9 +48,7 @@ class SimliRoomBody(BaseModel):
 async def prepare_simli(request: Request) -> Response:
     """A token with which the avatar joins one room; nothing runs yet."""
     body = await checked_body(request, SimliBody, HTTPStatus.UNPROCESSABLE_ENTITY, "bad_session", _PREPARE_EXAMPLE)
-    session = LiteSession(
-        caller=request.state.caller, avatar=body.face_id.partition("/")[0], room_url=None, room_token=None
-    )
+    session = LiteSession(stays=staying(request), avatar=body.face_id.partition("/")[0], room_url=None, room_token=None)
     _sessions(request).add(session)
     answer: SimliTokenJson = {"session_token": session.token}
     return JSONResponse(answer)
@@ -68,14 +67,14 @@ async def join_room_of_simli(request: Request) -> Response:
     require_ready(orchestrator)
     body = await checked_body(request, SimliRoomBody, HTTPStatus.UNPROCESSABLE_ENTITY, "bad_session", _JOIN_EXAMPLE)
     session = _sessions(request).of_token(body.session_token)
-    if session is None or not orchestrator.gate.knows(session.caller):
+    if session is None or not session.stays():
         raise ApiError(HTTPStatus.UNAUTHORIZED, "unknown_session", "There is no such session_token. Ask for another.")
     if session.starting:
         message = "This session_token was used already. Ask for another one."
         raise ApiError(HTTPStatus.CONFLICT, "session_started", message)
     session.starting = True
     try:
-        channel = await in_room(orchestrator, session.avatar, body.livekit_url, body.livekit_token)
+        channel = await in_room(orchestrator, session.avatar, body.livekit_url, body.livekit_token, session.stays)
     except BaseException:
         session.starting = False  # it may be tried again
         raise

@@ -210,6 +210,22 @@ async def test_a_session_needs_a_key_that_may_make_channels(tmp_path: Path) -> N
         assert answer.status_code == 401, "the key that it was asked for with is gone"
 
 
+async def test_a_session_ends_with_the_key_that_asked_for_it(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path, require_key=True)
+    ops, leaver = (KeyFile(settings.keys_path).add(name, Scope.ADMINISTER) for name in ("ops", "leaver"))
+    async with running(settings) as server:
+        server.http.headers["Authorization"] = f"Bearer {ops}"
+        await server.ready()
+        server.http.headers["Authorization"] = f"Bearer {leaver}"
+        _, data = await begun(server)
+        async with connect(data["ws_url"]) as socket:
+            KeyFile(settings.keys_path).remove("leaver")
+            with pytest.raises(ConnectionClosed):
+                while True:
+                    await socket.recv()
+        await gone(server)
+
+
 async def test_a_segment_whose_beginning_nobody_saw_has_begun_all_the_same(
     server: RunningServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -92,6 +92,11 @@ async def join(server: RunningServer, key: str = "none", avatar: str = "demo") -
         await plugin._start_agent(URL, token(AVATAR, **{"lk.publish_on_behalf": "agent"}))
 
 
+async def newest_task(server: RunningServer) -> dict[str, Any]:
+    task: dict[str, Any] = (await server.http.get("/v1/tasks?limit=1")).json()["tasks"][0]
+    return task
+
+
 def of_rooms(server: RunningServer) -> list[str]:
     return [name for name in server.orchestrator.channels if name.startswith("room-")]
 
@@ -140,9 +145,8 @@ async def test_what_the_agent_says_is_heard_and_reported_once(server: RunningSer
 async def test_clearing_ends_the_speech_at_what_was_heard(server: RunningServer, hall: Hall) -> None:
     async with talking(server, hall) as agent:
         await agent.say(20.0, end=False)
-        while not agent.started:
+        while not agent.started or (await newest_task(server))["frames"]["heard"] < 3:
             await asyncio.sleep(0.01)
-        await asyncio.sleep(0.5)
         agent.output.clear_buffer()
         agent.output.flush()
         await agent.reports(1)
@@ -295,6 +299,23 @@ async def test_a_session_needs_a_key_that_may_make_channels(tmp_path: Path, hall
         del server.http.headers["Authorization"]
         refused = await asked(keys[Scope.ADMINISTER])
         assert refused.status_code == 422 and "allowed_targets" in refused.text
+
+
+async def test_the_avatar_leaves_with_the_key_that_brought_it(tmp_path: Path, hall: Hall) -> None:
+    settings = settings_in(tmp_path, require_key=True)
+    keys = KeyFile(settings.keys_path)
+    ops = keys.add("ops", Scope.ADMINISTER)
+    async with running(settings) as server:
+        server.http.headers["Authorization"] = f"Bearer {ops}"
+        await server.ready()
+        room = hall.room()
+        await room.connect(URL, token("agent"))
+        await join(server, key=keys.add("leaver", Scope.ADMINISTER))
+        assert AVATAR in room.remote_participants
+        keys.remove("leaver")
+        await gone(server)
+        assert AVATAR not in room.remote_participants
+        await room.disconnect()
 
 
 @pytest.mark.parametrize("count", [10, pytest.param(200, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
