@@ -34,6 +34,7 @@ from latentsync.mask import paste_mask
 from latentsync.paste_back import place
 
 _ALIVE_FILE = "alive"
+_REPLACED = ".replaced"  # no avatar has such a name
 
 
 class FrameWriter:
@@ -152,12 +153,15 @@ class AvatarWriter:
         self._sealed = True
 
     def publish(self) -> None:
-        """Puts the folder in its place; it replaces one that is there. Takes a moment when `seal` was called before."""
+        """Puts the folder in its place; it replaces one that is there. Takes a moment when `seal` was called before.
+
+        A process that is killed in that moment leaves one of the two, or `remove_abandoned` puts the new one there.
+        """
         if not self._sealed:
             self.seal()
         if self._target.exists():
             # Renamed first: an avatar that can't be removed whole must not be left half removed.
-            self._target.rename(self.folder.with_name("replaced"))
+            self._target.rename(self.folder.with_name(_REPLACED))
         self.folder.rename(self._target)
         self._published = True
 
@@ -198,7 +202,10 @@ def _alive_file(folder: Path) -> int:
 
 
 def remove_abandoned(parent: Path, prefix: str = ".") -> None:
-    """Removes the folders below `parent` that killed writers have left, which may be gigabytes."""
+    """Removes the folders below `parent` that killed writers have left, which may be gigabytes.
+
+    Where one was killed while it replaced an avatar, the new one gets its place first.
+    """
     for path in parent.glob(f"{prefix}*/{_ALIVE_FILE}"):
         handle = os.open(path, os.O_RDWR)
         try:
@@ -206,6 +213,18 @@ def remove_abandoned(parent: Path, prefix: str = ".") -> None:
         except BlockingIOError:
             continue  # another process is writing there
         else:
+            _finish_replacement(path.parent)
             shutil.rmtree(path.parent, ignore_errors=True)
         finally:
             os.close(handle)
+
+
+def _finish_replacement(abandoned: Path) -> None:
+    """Publishes what a killed writer had sealed, where what it replaces has left its place already."""
+    if not (abandoned / _REPLACED).is_dir():
+        return
+    for sealed in abandoned.glob("[!.]*"):
+        target = abandoned.parent / sealed.name
+        if sealed.is_dir() and not target.exists():
+            sealed.rename(target)
+            _sync(target.parent)

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 from latentsync.avatar import AvatarError, Loop, PreparedAvatar
-from latentsync.avatar_writer import AvatarWriter
+from latentsync.avatar_writer import AvatarWriter, remove_abandoned
 from latentsync.mask import paste_mask
 from latentsync.paste_back import PasteBack
 from tests.support.checkout import ROOT
@@ -310,6 +311,38 @@ def test_what_a_killed_writer_left_is_removed_and_what_a_living_one_writes_is_no
         create(tmp_path / "anna")
         assert living.folder.exists()
     assert [path.name for path in tmp_path.iterdir()] == ["anna"]
+
+
+@pytest.mark.parametrize("renamed", [0, 1, 2], ids=["before", "between the two renamings", "after"])
+@pytest.mark.parametrize("name", ["anna", "replaced"])
+def test_writer_that_is_killed_while_it_replaces_an_avatar_leaves_one(tmp_path: Path, name: str, renamed: int) -> None:
+    create(tmp_path / name)
+    create(tmp_path / "other" / name, loop=Loop.PINGPONG)
+    program = f"""
+import os, shutil, signal
+from pathlib import Path
+from latentsync.avatar_writer import AvatarWriter
+
+writer = AvatarWriter(Path({str(tmp_path / name)!r}))
+shutil.copytree({str(tmp_path / "other" / name)!r}, writer.folder, dirs_exist_ok=True)
+writer.seal()
+rename, left = Path.rename, [{renamed}]
+
+def killing(path, target):
+    if not left[0]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    left[0] -= 1
+    return rename(path, target)
+
+Path.rename = killing
+writer.publish()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    killed = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    remove_abandoned(tmp_path)
+    assert PreparedAvatar.open(tmp_path / name).settings.loop is (Loop.PINGPONG if renamed else Loop.CYCLE)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "other"])
 
 
 def test_everything_is_on_the_disk_before_the_avatar_appears_and_its_name_after(
