@@ -83,14 +83,15 @@ class LocalFilms:
         return FilmProgress(True, 1.0)
 
     async def fetch(self, job: str, into: Path, most_bytes: int) -> None:
-        """Move the file."""
-        video = self._jobs.pop(job).video
+        """Move the file; where that fails it can be tried again. Raises OSError."""
+        video = self._known(job).video
         size = video.stat().st_size
         if size > most_bytes:
             raise FilmError(
                 FilmFault.FAILED, f"The video has {size} bytes, of {most_bytes} that film_limit_bytes allows."
             )
         await asyncio.to_thread(shutil.move, video, into)
+        self._jobs.pop(job, None)
 
     async def stop(self, job: str) -> None:
         """Kill its process."""

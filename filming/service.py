@@ -79,7 +79,10 @@ class FilmService(Protocol):
         ...
 
     async def fetch(self, job: str, into: Path, most_bytes: int) -> None:
-        """Write the video of a job that is ready to a file; raises ServiceAway and FilmError."""
+        """Write the video of a job that is ready to a file; raises ServiceAway, FilmError and OSError.
+
+        After each of these the job can be fetched again, as far as the service still has it.
+        """
         ...
 
     async def stop(self, job: str) -> None:

@@ -197,7 +197,12 @@ class Films:
             raise FilmError(FilmFault.LOST, message)
         await self._change(replace(record, asked=True))
         job = await service.begin(FilmOrder(folder / record.picture, record.prompt, record.seed))
-        return await self._change(replace(record, asked=True, job=job))
+        record = replace(record, asked=True, job=job)
+        try:
+            return await self._change(record)
+        except OSError as error:  # it is paid for: only a restart loses it now
+            logger.error("the film of %s is ordered as %s, which can't be noted: %s", record.avatar, job, error)
+            return record
 
     async def _stop(self, record: FilmRecord) -> None:
         if self._service is None or record.job is None:

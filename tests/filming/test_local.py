@@ -1,6 +1,8 @@
 """A real image-to-video pipeline of diffusers, tiny and of drawn weights, in the process that makes films."""
 
 import asyncio
+import errno
+import shutil
 from fractions import Fraction
 from pathlib import Path
 
@@ -87,7 +89,18 @@ async def told_of(service: LocalFilms, job: str, into: Path) -> list[FilmProgres
 
 
 @pytest.mark.slow  # diffusers is read anew by the process
-async def test_pipeline_of_a_folder_makes_a_video(folder: Path, order: FilmOrder, tmp_path: Path) -> None:
+async def test_pipeline_of_a_folder_makes_a_video(
+    folder: Path, order: FilmOrder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    move, full = shutil.move, [OSError(errno.ENOSPC, "No space left on device")]
+
+    def moved(video: Path, into: Path) -> None:
+        if full:
+            raise full.pop()
+        move(video, into)
+
+    monkeypatch.setattr(shutil, "move", moved)
+    monkeypatch.setattr("filming.film._NO_ROOM_PAUSE_S", 0.01)
     service = LocalFilms(LocalModel(folder, OPTIONS, fps=8))
     told = await told_of(service, await service.begin(order), tmp_path / "film.mp4")
     await service.aclose()

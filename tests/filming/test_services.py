@@ -139,6 +139,19 @@ async def test_a_service_that_is_away_for_a_while_loses_no_video(
     assert time.waited == [42.0] * 3
 
 
+async def test_a_full_disk_loses_no_video(videos: VideosServer, order: FilmOrder, tmp_path: Path) -> None:
+    into, time = tmp_path / "film.mp4", Time()
+    into.symlink_to("/dev/full")  # until what was begun there is removed
+    await made(openai(videos), order, into, time, seconds=30.0)
+    assert into.read_bytes() == VIDEO and not into.is_symlink()
+    assert time.waited[-1] == 60.0, "longer than the limit: what is ready isn't late"
+
+
+async def test_a_disk_that_fails_ends_the_order(videos: VideosServer, order: FilmOrder, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        await made(openai(videos), order, tmp_path / "nowhere" / "film.mp4")
+
+
 async def test_a_service_that_stays_away_is_given_up(videos: VideosServer, order: FilmOrder, tmp_path: Path) -> None:
     videos.answer = lambda look: Response("", 502)
     time = Time()

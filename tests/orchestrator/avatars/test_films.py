@@ -1,8 +1,11 @@
 """Orders of videos: how they end where the service doesn't answer in time."""
 
 import asyncio
+import errno
 from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from filming.film import FilmLimits
 from filming.service import FilmOrder, FilmProgress
@@ -10,6 +13,7 @@ from orchestrator.avatars.films import Films
 from orchestrator.avatars.preparations import Preparations, PreparationState
 from orchestrator.avatars.prepare import PrepareOptions
 from orchestrator.observability.notices import Broadcast
+from orchestrator.private_file import write_private
 
 
 class SlowToStop:
@@ -64,6 +68,28 @@ async def test_an_order_that_is_cancelled_twice_is_cancelled(tmp_path: Path) -> 
     found = preparations.get(film.id)
     assert found is not None and found.state is PreparationState.CANCELLED
     assert list((tmp_path / "films").iterdir()) == []
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_an_order_that_can_not_be_noted_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = SlowToStop()
+    preparations = Preparations(None, Broadcast(), lambda: 0.0)  # type: ignore[arg-type]  # it prepares nothing here
+    films = Films(tmp_path / "films", service, FilmLimits(), preparations, lambda: 0.0, lambda: 0.0)
+    running = asyncio.create_task(films.run())
+    picture = tmp_path / "person.png"
+    picture.write_bytes(b"pixels")
+
+    def full(path: Path, text: str) -> None:
+        if '"job": "job"' in text:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write_private(path, text)
+
+    monkeypatch.setattr("orchestrator.avatars.films.write_private", full)
+    film = await films.submit("drawn", picture, FilmOrder(picture, "she nods"), PrepareOptions())
+    await until(lambda: service.looks > 0)
+    found = preparations.get(film.id)
+    assert found is not None and found.state is PreparationState.FILMING
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
 
