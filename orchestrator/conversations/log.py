@@ -9,12 +9,13 @@ import logging
 import os
 from collections import deque
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 from conversation.message import Message, Role
 from conversation.turn.actions import TellHeard, TellTranscript
 from orchestrator.clock import Clock
+from orchestrator.conversations.retention import Retention
 from orchestrator.conversations.session_events import SessionEvent
 
 _MOST_WAITING = 1000
@@ -30,7 +31,7 @@ class ConversationLog:
         """One that isn't on writes nothing, and still deletes what was written while it was."""
         self._is_on = is_on
         self._folder = folder
-        self._days = days
+        self._retention = Retention(folder, days, clock)
         self._clock = clock
         self._waiting: deque[tuple[Path, str]] = deque(maxlen=_MOST_WAITING)
         self._came = asyncio.Event()
@@ -63,7 +64,7 @@ class ConversationLog:
     async def run(self) -> None:
         """Write what comes, and delete what is too old, until this is cancelled."""
         while True:
-            await asyncio.to_thread(self._delete_old)
+            await asyncio.to_thread(self._retention.delete_old)
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LOOKED_AFTER_S):
                     await self._came.wait()
@@ -93,16 +94,6 @@ class ConversationLog:
             finally:
                 os.close(file)
             del lines[0]
-
-    def _delete_old(self) -> None:
-        """What can't be deleted is told, and holds up neither the rest nor what is to be written."""
-        oldest = (datetime.fromtimestamp(self._clock(), UTC) - timedelta(days=self._days)).date().isoformat()
-        for path in self._folder.glob("????-??-??.jsonl"):
-            if path.stem < oldest:
-                try:
-                    path.unlink(missing_ok=True)
-                except OSError as error:
-                    logger.error("%s is too old, and can't be deleted (%s)", path, error.strerror)
 
 
 def _append(file: int, line: str) -> None:

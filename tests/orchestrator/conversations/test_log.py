@@ -69,8 +69,8 @@ async def test_a_line_that_was_cut_off_costs_itself_alone(tmp_path: Path) -> Non
 
 
 async def test_old_files_are_deleted_also_where_nothing_is_written_any_more(tmp_path: Path) -> None:
-    kept, old = ((NOW - timedelta(days=days)).date().isoformat() for days in (30, 31))
-    for day in (kept, old):
+    last, kept, old = ((NOW - timedelta(days=days)).date().isoformat() for days in (1, 30, 31))
+    for day in (last, kept, old):
         (tmp_path / f"{day}.jsonl").touch()
     log = log_in(tmp_path, is_on=False)
     say(log, "one")
@@ -81,12 +81,13 @@ async def test_old_files_are_deleted_also_where_nothing_is_written_any_more(tmp_
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     await log.flush()
-    assert [path.name for path in tmp_path.iterdir()] == [f"{kept}.jsonl"]
+    assert sorted(path.stem for path in tmp_path.glob("*.jsonl")) == [kept, last]
 
 
 async def test_what_can_not_be_deleted_holds_up_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "2000-01-01.jsonl").mkdir()
-    (tmp_path / "2000-01-02.jsonl").touch()
+    for day in ("2000-01-02", "2026-03-03"):
+        (tmp_path / f"{day}.jsonl").touch()
     log = log_in(tmp_path)
     say(log, "one")
     running = asyncio.create_task(log.run())
