@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 import httpx
@@ -17,7 +17,10 @@ from conversation.synthesis.synthesiser import AWAY, FAILED, SynthesisError, Voi
 _PASSING = (408, 409, 425, 429, 500, 502, 503, 504)
 _REFUSES_KEY = (401, 403)
 _ATTEMPTS = 3
+_BEGIN_TIMES = 2.0  # of the timeout, for connection and head together: each has it alone, and a head can trickle
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 2.0
+# Of real time: far below what a viewer can be spoken to with, and above what a connection brings that is stuck.
+_SLOWEST = 0.1
 _SHOWN_CHARS = 200
 _READ_OF_ERROR_BYTES = 4000
 # What begins a file of another format: servers that don't know `pcm` send what they like.
@@ -30,7 +33,8 @@ logger = logging.getLogger(__name__)
 class Provider:
     """Where it is: the address before `/audio/speech`, a key where one is needed, and what is asked for there.
 
-    `voices` are names that it has, its default first. Within `timeout_s` it must be reached, begin to answer, go on.
+    `voices` are names that it has, its default first. Within `timeout_s` it must be reached, begin to answer, go on. In
+    each such time it must bring a tenth of it as sound: one that sends a byte now and then is given up.
     """
 
     url: str
@@ -92,9 +96,12 @@ class OpenAiSynthesiser:
             pause_s *= 2
 
     async def _attempt(self, text: str, voice: Voice) -> AsyncGenerator[NDArray[np.int16], None]:
-        async with self._answer(text, voice) as answer:
+        async with (
+            self._answer(text, voice) as answer,
+            aclosing(_in_time(answer.aiter_bytes(), self._provider)) as data_in_time,
+        ):
             carried, first = b"", True
-            async for data in answer.aiter_bytes():
+            async for data in data_in_time:
                 carried += data
                 if first and len(carried) < 4:
                     continue
@@ -113,7 +120,13 @@ class OpenAiSynthesiser:
         provider = self._provider
         asked = {"model": provider.model, "input": text, "voice": voice.name, "response_format": "pcm"}
         body = asked if voice.rate == 1.0 else {**asked, "speed": voice.rate}  # not all models have a speed
-        async with self._client.stream("POST", f"{provider.url}/audio/speech", json=body) as answer:
+        async with AsyncExitStack() as held:
+            try:
+                async with asyncio.timeout(_BEGIN_TIMES * provider.timeout_s):
+                    asking = self._client.stream("POST", f"{provider.url}/audio/speech", json=body)
+                    answer = await held.enter_async_context(asking)
+            except TimeoutError:
+                raise _Passing(f"no answer within {_BEGIN_TIMES * provider.timeout_s:g} s") from None
             if answer.status_code in _PASSING:
                 raise _Passing(f"status {answer.status_code}", _retry_after_s(answer))
             if answer.status_code in _REFUSES_KEY:
@@ -121,7 +134,9 @@ class OpenAiSynthesiser:
                 logger.error("the synthesiser at %s refuses the key (%d)", provider.url, answer.status_code)
                 raise SynthesisError(AWAY, "The synthesiser refuses the server's key. Tell whoever runs the server.")
             if answer.status_code != httpx.codes.OK:
-                message = f"The synthesiser refuses the text (status {answer.status_code}): {await _said(answer)}"
+                message = (
+                    f"The synthesiser refuses the text (status {answer.status_code}): {await _said(answer, provider)}"
+                )
                 raise SynthesisError(FAILED, message)
             kind = answer.headers.get("content-type", "").partition(";")[0]
             if kind.startswith("text/") or kind.endswith("json"):
@@ -141,10 +156,35 @@ def _retry_after_s(answer: httpx.Response) -> float | None:
         return None
 
 
-async def _said(answer: httpx.Response) -> str:
+async def _in_time(blocks: AsyncIterator[bytes], provider: Provider) -> AsyncGenerator[bytes, None]:
+    """The blocks; raises SynthesisError once they hardly come. What doesn't come at all the connection notices.
+
+    Only time that was waited for them counts: who hears them may pause.
+    """
+    clock = asyncio.get_running_loop().time
+    waited_s, received = 0.0, 0
+    if (block := await anext(blocks, None)) is None:
+        return
+    while block is not None:
+        received += len(block)
+        if waited_s >= provider.timeout_s:
+            sound_s = received / (2 * provider.rate_hz)
+            if sound_s < _SLOWEST * waited_s:
+                message = f"The synthesiser sent {sound_s:.2g} s of sound in {waited_s:.2g} s: too slow. Try again."
+                raise SynthesisError(AWAY, message)
+            waited_s, received = 0.0, 0
+        yield block
+        began = clock()
+        block = await anext(blocks, None)
+        waited_s += clock() - began
+
+
+async def _said(answer: httpx.Response, provider: Provider) -> str:
     read = b""
-    async for data in answer.aiter_bytes():
-        read += data
-        if len(read) > _READ_OF_ERROR_BYTES:
-            break
+    with suppress(TimeoutError):
+        async with asyncio.timeout(provider.timeout_s):
+            async for data in answer.aiter_bytes():
+                read += data
+                if len(read) > _READ_OF_ERROR_BYTES:
+                    break
     return " ".join(read.decode(errors="replace").split())[:_SHOWN_CHARS]

@@ -142,6 +142,55 @@ async def test_what_broke_off_is_not_asked_for_again(provider: SpeechProvider, a
     assert len(provider.seen) == 1, "else its beginning would be heard twice"
 
 
+async def trickles(exchange: Exchange, status: int = 200) -> None:
+    await exchange.head(status)
+    while True:
+        await exchange.chunk(b"\0\0")
+        await asyncio.sleep(0.05)
+
+
+async def trickles_its_head(exchange: Exchange) -> None:
+    for byte in b"HTTP/1.1 200 OK\r\n" + b"X-Padding: 1\r\n" * 100:
+        await exchange._write(bytes([byte]))
+        await asyncio.sleep(0.05)
+
+
+async def trickles_its_refusal(exchange: Exchange) -> None:
+    await trickles(exchange, 400)
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "said"),
+    [
+        (trickles, "synthesiser_unavailable", "too slow"),
+        (trickles_its_head, "synthesiser_unavailable", "no answer within 0.6 s"),
+        (trickles_its_refusal, "synthesis_failed", "status 400"),
+    ],
+)
+async def test_one_that_sends_a_byte_now_and_then_is_given_up(
+    provider: SpeechProvider, answer: object, code: str, said: str
+) -> None:
+    provider.answer = answer  # type: ignore[assignment]
+    async with asyncio.timeout(20):
+        refusal = await refused(provider, timeout_s=0.3)
+    assert refusal.code == code and said in refusal.message
+
+
+async def test_who_hears_it_may_pause(provider: SpeechProvider) -> None:
+    async def in_two_short_ones(exchange: Exchange) -> None:
+        await exchange.head(Connection="close")
+        await exchange.chunk(pcm(0.005))
+        await asyncio.sleep(0.1)
+        await exchange.chunk(pcm(0.005))
+        await exchange.end()
+
+    provider.answer = in_two_short_ones
+    async with using(provider, 0.3) as synthesiser, aclosing(synthesiser.synthesise(TEXT, Voice("nova"))) as blocks:
+        await anext(blocks)
+        await asyncio.sleep(0.5)
+        assert len(await anext(blocks)) == 120
+
+
 async def speaks_json(exchange: Exchange) -> None:
     await exchange.head(kind="application/json", Connection="close")
     await exchange.chunk(b'{"audio": null}')
