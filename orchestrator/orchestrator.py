@@ -124,6 +124,7 @@ class Orchestrator:
             open_local_parts(settings),
             self._note_conversation,
             self._show_state,
+            lambda channel: self.channels[channel].packet_socket if channel in self.channels else None,
         )
         self.conversation_log = ConversationLog(
             settings.data_dir / "conversations",

@@ -31,7 +31,7 @@ class Packet:
 
     `pts` counts in `time_base` seconds from the start of the stream, over all runs of the encoder. `captured_s` is
     CLOCK_MONOTONIC, the same in all processes of a machine, when the first of its picture or sound was due on the
-    frame clock: sender reports need it.
+    frame clock: sender reports need it. `given_s` is when the channel gave it to its readers, 0 within the channel.
     """
 
     track: Track
@@ -40,6 +40,7 @@ class Packet:
     keyframe: bool
     data: bytes
     captured_s: float
+    given_s: float = 0.0
 
     @property
     def time_s(self) -> float:

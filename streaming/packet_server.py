@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from streaming.packet import Description, Packet, Track
@@ -39,6 +40,7 @@ class PacketServer:
         if isinstance(message, Description):
             part = Part.HEADER
         else:
+            message = replace(message, given_s=self._clock())
             part = Part.GROUP if message.track is Track.H264 and message.keyframe else Part.REST
         self._readers.publish(encode(message), part)
 

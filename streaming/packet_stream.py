@@ -4,7 +4,7 @@
 |---|---|
 | 4 | length of what follows, big-endian |
 | 1 | 0: description, 1: packet |
-| … | a description as JSON, or a packet: track, flags, pts, time base, time of capture, and its data |
+| … | a description as JSON, or a packet: track, flags, pts, time base, when it was captured and given out, its data |
 
 A run of the encoder that begins sends a new description.
 """
@@ -26,7 +26,7 @@ KEYFRAME_WANTED = b"K"
 """The byte by which a reader asks for a keyframe."""
 
 _LENGTH = struct.Struct(">I")
-_PACKET = struct.Struct(">BBqIId")
+_PACKET = struct.Struct(">BBqIIdd")
 _DESCRIPTION_KIND, _PACKET_KIND = 0, 1
 _KEYFRAME = 1
 _MAX_BYTES = 16 << 20
@@ -41,7 +41,7 @@ def encode(message: Description | Packet) -> bytes:
         base = message.time_base
         header = _PACKET.pack(
             _TRACKS.index(message.track), _KEYFRAME if message.keyframe else 0, message.pts,
-            base.numerator, base.denominator, message.captured_s,
+            base.numerator, base.denominator, message.captured_s, message.given_s,
         )  # fmt: skip
         body = bytes([_PACKET_KIND]) + header + message.data
     return _LENGTH.pack(len(body)) + body
@@ -54,11 +54,10 @@ def decode(body: bytes) -> Description | Packet:
             case 0:
                 return _from_json(json.loads(body[1:]))
             case 1:
-                track, flags, pts, numerator, denominator, captured_s = _PACKET.unpack_from(body, 1)
+                track, flags, pts, numerator, denominator, captured_s, given_s = _PACKET.unpack_from(body, 1)
                 data = body[1 + _PACKET.size :]
-                return Packet(
-                    _TRACKS[track], pts, Fraction(numerator, denominator), bool(flags & _KEYFRAME), data, captured_s
-                )
+                time_base, is_keyframe = Fraction(numerator, denominator), bool(flags & _KEYFRAME)
+                return Packet(_TRACKS[track], pts, time_base, is_keyframe, data, captured_s, given_s)
             case kind:
                 raise ValueError(f"kind {kind}")
     except (IndexError, KeyError, TypeError, struct.error, ValueError, ZeroDivisionError) as error:

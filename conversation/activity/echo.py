@@ -13,7 +13,7 @@ from conversation.activity.silero import RATE_HZ
 
 _STEP = 128  # samples of a step of the envelopes, 8 ms
 _STEPS_S = RATE_HZ / _STEP
-_SHORTEST, _LONGEST = round(0.04 * _STEPS_S), round(0.45 * _STEPS_S)  # delays from the stream to the microphone
+_LONGEST = round(0.45 * _STEPS_S)  # delay from the stream to the microphone that loudness is asked for
 _LEARNT = round(2.0 * _STEPS_S)  # steps from which the echo is learnt
 _REMEMBERED = 150  # frames in which something was learnt
 _BEFORE, _AFTER = 3, 7  # steps around the delay in which the echo is expected: a room rings
@@ -26,25 +26,29 @@ _ALIKE = 0.8  # correlation from which on the microphone hears the echo and noth
 _EXPLAINED = 0.6  # share of the microphone's power; voices of others stay below 0.3
 _SMOOTH = np.full(5, 0.2)  # 40 ms: a room's ringing lets single steps be louder or softer
 _AWAITED = _LONGEST + _AFTER
+# Frames of a voice, as many as its waves need to tell, that may be the echo with another delay: a player's jumps where
+# the stream came late. They are granted anew in 2.6 s.
+_DOUBTS, _DOUBTS_BACK = 8.0, 0.1
 
 
 class EchoRule:
     """Compares what the microphone hears with the sound that was played.
 
-    By loudness: the delay (40 … 450 ms) and the gain of the echo are learnt from moments in which the envelopes of both
-    are alike. Until they were, and with headphones for ever, the echo is no louder than what the microphone heard after
-    each loud moment. By waves: what is coherent with the played sound is its echo, however loud it has become; this
-    finds an echo in a tenth of a second, but not what a loudspeaker distorts.
+    By loudness: delay (up to 450 ms) and gain of the echo are learnt from moments in which the envelopes of both are
+    alike. Until they were, and with headphones for ever, the echo is no louder than what the microphone heard after
+    each loud moment. By waves: what is coherent with the sound that was played up to 1 s before is its echo, however
+    loud it has become; this finds an echo in a tenth of a second, but not what a loudspeaker distorts.
     """
 
     def __init__(self) -> None:
-        self._waves_heard = np.zeros(WINDOW, np.float64)
-        self._waves_played = np.zeros(WINDOW + LONGEST, np.float64)
+        self._waves_heard = np.zeros(WINDOW, np.int16)
+        self._waves_played = np.zeros(WINDOW + LONGEST, np.int16)
         self._played = np.zeros(_LEARNT + _LONGEST, np.float64)
         self._heard = np.zeros(_LEARNT, np.float64)
         self._gain = _UNKNOWN_GAIN
         self._learnt: deque[tuple[float, float]] = deque(maxlen=_REMEMBERED)
         self._delay: int | None = None
+        self._doubts = _DOUBTS
 
     @property
     def gain_db(self) -> float:
@@ -59,26 +63,39 @@ class EchoRule:
         """
         self._waves_heard = np.concatenate([self._waves_heard[len(heard) :], heard])
         self._waves_played = np.concatenate([self._waves_played[len(played) :], played])
-        is_soft = self._is_soft(heard, played)
-        if is_voice and not (is_soft and self._learnt):
-            return self._is_coherent() or is_soft
-        return is_soft
+        self._listen(heard, played)
+        loud = float(np.sqrt((heard.astype(np.float64) ** 2).mean())) / (_MARGIN * self._gain)
+        steps = len(heard) // _STEP
+        is_soft = loud <= self._expected(steps, self._delay)
+        if not is_voice or (is_soft and self._learnt):
+            self._doubts = min(_DOUBTS, self._doubts + _DOUBTS_BACK)
+            return is_soft
+        if self._is_coherent() or is_soft:
+            return True
+        if self._doubts < 1 or loud > self._expected(steps, None):
+            return False
+        self._doubts -= 1
+        return True
 
-    def _is_soft(self, heard: NDArray[np.int16], played: NDArray[np.int16]) -> bool:
-        loud, steps = _envelope(heard), len(heard) // _STEP
-        self._heard = np.concatenate([self._heard[steps:], loud])
-        self._played = np.concatenate([self._played[steps:], _envelope(played)])
+    def _listen(self, heard: NDArray[np.int16], played: NDArray[np.int16]) -> None:
+        loud = _envelope(heard)
+        self._heard = np.concatenate([self._heard[len(loud) :], loud])
+        self._played = np.concatenate([self._played[len(loud) :], _envelope(played)])
         self._learn()
-        shortest, longest = (
-            (_SHORTEST, _LONGEST) if self._delay is None else (max(0, self._delay - _BEFORE), self._delay + _AFTER)
-        )
+
+    def _expected(self, steps: int, delay: int | None) -> float:
+        """How loud what is heard in the last so many steps was when it was played, at most; 0 for silence.
+
+        With any delay where that is None.
+        """
+        shortest, longest = (0, _LONGEST) if delay is None else (max(0, delay - _BEFORE), delay + _AFTER)
         end = len(self._played) - shortest
         expected = float(self._played[max(0, len(self._played) - longest - steps) : end].max())
-        return expected > _QUIET and float(np.sqrt((loud**2).mean())) <= _MARGIN * self._gain * expected
+        return expected if expected > _QUIET else 0.0
 
     def _learn(self) -> None:
         windows = np.lib.stride_tricks.sliding_window_view(self._played, _LEARNT)
-        lags = np.arange(_SHORTEST, _LONGEST + 1)
+        lags = np.arange(_LONGEST + 1)
         played = windows[_LONGEST - lags]  # one row for each delay
         heard = self._heard - self._heard.mean()
         size = float(np.sqrt((heard**2).sum()))
@@ -97,9 +114,10 @@ class EchoRule:
 
     def _is_coherent(self) -> bool:
         """Also learns from it, much sooner than the envelopes tell anything."""
-        if float(np.abs(self._waves_played).max()) < _LOUD:
+        heard, played = self._waves_heard.astype(np.float64), self._waves_played.astype(np.float64)
+        if np.abs(played).max() < _LOUD:
             return False
-        found = explained(self._waves_heard, self._waves_played)
+        found = explained(heard, played)
         if found.share < _EXPLAINED:
             return False
         self._note(found.delay / _STEP, found.gain)
@@ -118,7 +136,7 @@ class EchoRule:
         """
         played = np.convolve(self._played, _SMOOTH, "same")[_LONGEST:-_AWAITED]
         heard = np.convolve(self._heard, _SMOOTH, "same")
-        loudest = np.lib.stride_tricks.sliding_window_view(heard, _AWAITED - _SHORTEST + 1)[_SHORTEST:].max(1)
+        loudest = np.lib.stride_tricks.sliding_window_view(heard, _AWAITED + 1).max(1)
         tells = (played >= _LOUD) & (loudest > 0)
         if tells.any():
             self._gain = min(self._gain, float((loudest[tells] / played[tells]).min()))

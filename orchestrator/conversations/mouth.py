@@ -8,9 +8,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from conversation.realtime.actions import Play
 from conversation.realtime.messages import RATE_HZ
 from conversation.sentences import Sentence
@@ -59,13 +56,6 @@ class ChannelMouth:
             running.is_cancelled = True
             task = asyncio.create_task(_cancel(running.speech), name=f"conversation cancel {speech}")
             running.cancelling = task
-
-    def sounding(self, until_s: float, count: int) -> NDArray[np.int16] | None:
-        """What of it was heard up to then, as of `ChannelSpeech`."""
-        for running in reversed(list(self._running.values())):
-            if (sound := running.speech.sounding(until_s, count)) is not None:
-                return sound
-        return None
 
     async def aclose(self) -> None:
         """Cancel whatever is being said; returns once the end of all of it was told."""

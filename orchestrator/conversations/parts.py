@@ -22,6 +22,7 @@ from conversation.response.openai import ChatProvider, OpenAiResponder
 from conversation.response.responder import Responder
 from conversation.response.rules import RuleResponder
 from orchestrator.background import keep_running
+from orchestrator.conversations.channel_ear import ChannelEar
 from orchestrator.conversations.local_parts import LocalParts, NoResponder
 from orchestrator.conversations.plan import ConversationPlan
 
@@ -37,12 +38,14 @@ class SessionParts:
     detector: TurnDetector | None = None
     realtime: RealtimeProvider | None = None
     """A model that replaces recogniser and responder, and the synthesiser."""
+    ear: ChannelEar | None = None
+    """Hears what the channel sends, where a microphone may hear it too."""
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Runs its own parts inside the block."""
         async with anyio.create_task_group() as group:
-            for part in self.own:
+            for part in (*self.own, *([] if self.ear is None else [self.ear])):
                 group.start_soon(keep_running, "a part of a conversation", part.run)
             yield
             group.cancel_scope.cancel()

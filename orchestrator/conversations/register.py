@@ -6,14 +6,16 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from conversation.message import Message
 from conversation.turn.actions import TellState
 from conversation.turn.state import TurnState
 from orchestrator.clock import Clock
+from orchestrator.conversations.channel_ear import ChannelEar
 from orchestrator.conversations.local_parts import LocalParts
-from orchestrator.conversations.parts import PartsStock
+from orchestrator.conversations.parts import PartsStock, SessionParts
 from orchestrator.conversations.plan import ConversationPlan
 from orchestrator.conversations.session import ConversationSession, Manner, Tell
 from orchestrator.conversations.session_events import Ending, Over, Ready, SessionEvent
@@ -73,11 +75,14 @@ class Conversations:
         local: LocalParts,
         told: Callable[[str, SessionEvent], None] = lambda channel, event: None,
         show_state: ShowState = lambda channel, state: None,
+        packet_socket: Callable[[str], Path | None] = lambda channel: None,
     ) -> None:
         """`told` is called with all that is told on any channel, before its client is.
 
-        `show_state` is told what each channel's conversation is at, None once it is over.
+        `show_state` is told what each channel's conversation is at, None once it is over. From its `packet_socket` it
+        is known what a channel sends, which a microphone may hear.
         """
+        self._packet_socket = packet_socket
         self._show_state = show_state
         self.stock = PartsStock(local)
         self._clock = clock
@@ -126,7 +131,7 @@ class Conversations:
                 self._show_state(plan.channel, None)
             tell(event)
 
-        parts = self.stock.parts(plan, manner.typed)
+        parts = self._with_ear(plan.channel, self.stock.parts(plan, manner.typed), manner)
         history = self.messages(plan.channel)
         session = ConversationSession(plan, manner, parts, new_speech, told, self._clock, history)
         place.session = session
@@ -142,6 +147,12 @@ class Conversations:
         self.stop()
         if self._tasks:
             await asyncio.wait(list(self._tasks))
+
+    def _with_ear(self, channel: str, parts: SessionParts, manner: Manner) -> SessionParts:
+        packet_socket = self._packet_socket(channel)
+        if manner.typed or packet_socket is None:
+            return parts
+        return replace(parts, ear=ChannelEar(packet_socket, self._clock))
 
     async def _hold(self, place: Place, session: ConversationSession) -> None:
         try:

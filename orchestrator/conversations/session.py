@@ -86,7 +86,6 @@ class ConversationSession:
         self.tell = tell
         self._clock = clock
         self._dialogue: Held | None = None
-        self._mouth: ChannelMouth | None = None
         self._echo = EchoReference(clock)
         self._passages: TurnPassages | None = None
         self._turns_before = 0
@@ -124,8 +123,9 @@ class ConversationSession:
     async def hear(self, sound: NDArray[np.int16]) -> None:
         """The microphone's next samples, mono at 16 kHz."""
         await self._held.wait()
-        if self._dialogue is not None and self._mouth is not None:
-            await self._dialogue.hear(sound, self._echo.of(len(sound), self._mouth.sounding))
+        if self._dialogue is not None:
+            ear = self._parts.ear
+            await self._dialogue.hear(sound, None if ear is None else self._echo.of(len(sound), ear.sounding))
 
     async def release(self) -> None:
         """The utterance is over."""
@@ -164,7 +164,7 @@ class ConversationSession:
             await dialogue.happened(event)
 
         passages = self._passages = TurnPassages(self._passed)
-        mouth = self._mouth = ChannelMouth(self._new_speech, happened, passages.moved)
+        mouth = ChannelMouth(self._new_speech, happened, passages.moved)
         dialogue = self._dialogue = self._new_dialogue(network, mouth, kept)
         running = asyncio.create_task(dialogue.run(), name="conversation dialogue")
         watching = asyncio.create_task(self._watch(dialogue), name="conversation watch")

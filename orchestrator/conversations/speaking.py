@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from conversation.sentences import Sentence
 from orchestrator.tasks.task import Task
 
@@ -45,13 +42,6 @@ class ChannelSpeech(Protocol):
 
     async def cancel(self) -> None:
         """Fall silent at once; the task ends by it."""
-        ...
-
-    def sounding(self, until_s: float, count: int) -> NDArray[np.int16] | None:
-        """The `count` samples at 16 kHz that the encoder was given up to `until_s`, by the server's clock.
-
-        None where nothing of this speech sounded.
-        """
         ...
 
 

@@ -7,9 +7,6 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 
-import numpy as np
-from numpy.typing import NDArray
-
 from conversation.sentences import Sentence
 from conversation.synthesis.synthesiser import SynthesisError
 from orchestrator.conversations.speaking import SpeechRefused
@@ -93,10 +90,6 @@ class AnswerSpeech:
     def sound(self) -> LogReader | None:
         """Its sound for whoever hears it too, to be closed; None where it isn't said."""
         return None if self._speech is None else self._speech.sound()
-
-    def sounding(self, until_s: float, count: int) -> NDArray[np.int16] | None:
-        """As of `ChannelSpeech`."""
-        return None if self._speech is None else self._speech.sounding(until_s, count)
 
     async def _receive(self, speech: LiveSpeech, frames: AsyncIterator[SoundFrames]) -> None:
         try:

@@ -8,10 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from http import HTTPStatus
 
 import numpy as np
-from numpy.typing import NDArray
 
 from conversation.synthesis.synthesiser import SynthesisError
-from latentsync.contract import CONTRACT
 from orchestrator.http.errors import ApiError, from_os_error
 from orchestrator.http.task_routes import new_task, queue_full, require_ready, speech_parameters, unknown_channel
 from orchestrator.observability import logs
@@ -20,7 +18,7 @@ from orchestrator.orchestrator import Orchestrator
 from orchestrator.tasks.board import ChannelGone, QueueFull
 from orchestrator.tasks.database import StoreUnavailable
 from orchestrator.tasks.open_logs import unwritable
-from orchestrator.tasks.task import Failure, Stage, Task
+from orchestrator.tasks.task import Failure, Task
 from speech.audio.decoder import DecodeLimits
 from speech.audio.errors import AudioError, SilentTooLong, TooLong
 from speech.audio.frames import FPS
@@ -91,27 +89,6 @@ class LiveSpeech:
     def heard_samples(self) -> int:
         """Samples of the source that were heard by now, counted at its own rate."""
         return min(self.task.frames_heard * self._source.rate_hz // FPS, self._source.samples)
-
-    def sounding(self, until_s: float, count: int) -> NDArray[np.int16] | None:
-        """The `count` samples at 16 kHz that go to the encoder up to `until_s`, a time of the server's clock.
-
-        None where the speech isn't heard. It is so only about: what waits for a late chunk isn't known here.
-        """
-        began_s = self.task.stamps.get(Stage.FIRST_FRAME.value)
-        if began_s is None or self.task.state.final or until_s <= began_s:
-            return None
-        size = CONTRACT.samples_per_frame
-        end = round((until_s - began_s) * FPS * size)
-        start = end - count
-        samples = np.zeros(count, np.int16)
-        for shown in range(max(0, start // size), -(-end // size)):
-            frame = self._orchestrator.board.sound_at(self.task.id, shown)
-            if frame is None or frame >= self._log.frames:
-                continue
-            sound = self._log.read_now(frame, 1).heard[0]
-            first, last = max(start, shown * size), min(end, (shown + 1) * size)
-            samples[first - start : last - start] = sound[first - shown * size : last - shown * size]
-        return samples
 
     def sound(self) -> LogReader:
         """Its sound as it arrives, for whoever hears it too; close it. To be asked for before the task can be over."""

@@ -253,14 +253,6 @@ class TaskBoard:
         if task_id in self._live:
             self._placed[task_id].place(shown, heard)
 
-    def sound_at(self, task_id: str, shown: int) -> int | None:
-        """The frame of a task's log that is played with frame `shown` of its stream; None in silence and after the end.
-
-        It may not have come yet. While this returns a frame, the task's log is open.
-        """
-        placed = self._placed.get(task_id)
-        return None if placed is None else placed.at(shown)
-
     async def finish(self, task_id: str, state: TaskState, failure: Failure | None = None) -> Task | None:
         """Give a live task its final state and return it; None where it was final already, and stays as it is.
 

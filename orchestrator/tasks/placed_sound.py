@@ -13,11 +13,6 @@ class PlacedSound:
         """From frame `shown` of the stream's speech on, frame `heard` … of the log is played; below 0 is silence."""
         self._places.append((shown, heard))
 
-    def at(self, shown: int) -> int | None:
-        """The log's frame that is played with frame `shown` of the stream; None in silence."""
-        place = next(((shown - first + heard) for first, heard in reversed(self._places) if first <= shown), -1)
-        return place if place >= 0 else None
-
     def heard(self, played: int, arrived: int) -> int:
         """Frames of the log's `arrived` that are over when `played` frames of the stream's speech were played."""
         for shown, heard in reversed(self._places):

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import signal
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -12,9 +14,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from bench.talk.bleed import Loudspeaker
 from conversation.synthesis.synthesiser import Voice
 from tests.support.chat_provider import ChatExchange, ChatProvider
 from tests.support.human_voice import said, silence
+from tests.support.processes import descendants
 from tests.support.running_server import RunningServer
 from tests.support.sockets import open_socket, send
 from tests.support.talk_client import LONG, TALK, Talk, talking_server
@@ -41,7 +45,7 @@ class Microphone:
     """Sends what is played to it, with silence before and behind it, in real time."""
 
     def __init__(self, talk: Talk, rate_hz: int = RATE, channels: int = 1) -> None:
-        self.echo: Callable[[float], NDArray[np.int16]] = lambda now_s: silence(0.02)
+        self.echo: Callable[[], NDArray[np.int16]] = lambda: silence(0.02)
         self._talk = talk
         self._repeat = rate_hz // RATE
         self._channels = channels
@@ -56,7 +60,7 @@ class Microphone:
         while True:
             block, self._waiting = self._waiting[:BLOCK], self._waiting[BLOCK:]
             block = np.concatenate([block, silence((BLOCK - len(block)) / RATE)])
-            block = block + self.echo(time.time()) + noise.integers(-6, 7, BLOCK).astype(np.int16)
+            block = block + self.echo() + noise.integers(-6, 7, BLOCK).astype(np.int16)
             await self._talk.socket.send(np.repeat(block.astype("<i2"), self._repeat * self._channels).tobytes())
             sent += BLOCK
             await asyncio.sleep(began_s + sent / RATE - time.monotonic())
@@ -142,26 +146,29 @@ async def test_a_button_that_is_let_go_ends_the_turn_and_a_pause_does_not(tmp_pa
         assert [message["final"] for message in talk.told if message["type"] == "transcript"].count(True) == 1
 
 
-async def test_the_avatars_own_echo_does_not_interrupt_it(tmp_path: Path) -> None:
+async def test_the_avatars_own_echo_does_not_interrupt_it_though_the_encoder_stands_still(tmp_path: Path) -> None:
     async with hearing_server(tmp_path, Understanding("Stop it.")) as server, speaking(server) as (talk, microphone):
         server.orchestrator.synthesiser = SpokenSynthesiser()
-        await talk.say(f"Say {STORY}")
-        await talk.until("ledger")
-        task = (await server.http.get("/v1/tasks")).json()["tasks"][0]
-        full = await server.orchestrator.board.get(task["task_id"])
-        assert full is not None
-        began_s, story = full.stamps["first_frame"], said(STORY).astype(np.float64)
-
-        def echo(now_s: float) -> NDArray[np.int16]:
-            """The room's: 20 dB less, 0.2 s later."""
-            start = round((now_s - began_s - 0.2) * RATE)
-            at = np.arange(start, start + BLOCK)
-            heard = np.where((at >= 0) & (at < len(story)), story[at.clip(0, len(story) - 1)], 0)
-            return np.asarray(np.rint(0.1 * heard), np.int16)
-
-        microphone.echo = echo
-        assert (await talk.until("heard"))["text"] == STORY
+        loudspeaker = Loudspeaker(-20)
+        async with loudspeaker.connected(str(server.http.base_url).rstrip("/"), "main"):
+            microphone.echo = lambda: loudspeaker.take(BLOCK)
+            await talk.say(f"Say {STORY}")
+            await talk.until("ledger")
+            await asyncio.sleep(1.5)
+            encoder = encoder_of(server)
+            os.kill(encoder, signal.SIGSTOP)
+            await asyncio.sleep(0.6)
+            os.kill(encoder, signal.SIGCONT)
+            assert (await talk.until("heard"))["text"] == STORY
+        assert loudspeaker.played > RATE, "nothing could interrupt it"
         assert not [message for message in talk.told if message.get("state") in ("interrupted", "hearing")]
+
+
+def encoder_of(server: RunningServer) -> int:
+    pid = server.orchestrator.channels["main"].pid
+    assert pid is not None
+    (found,) = (child for child, line in descendants(pid).items() if "streaming.encoder_process" in line.split())
+    return found
 
 
 @pytest.mark.slow
