@@ -2,59 +2,112 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import deque
+from collections.abc import Callable
 
+from latentsync.contract import CONTRACT
 from speech.pauses import MARGIN_FRAMES, is_quiet
+from speech.request import FaceChunk, SpeechRequest
 from speech.timeline import SpeechTimeline
 
-# Among them are some seconds' worst: a chunk that usually comes early is no reason to hurry, if another one doesn't.
-_REMEMBERED_CHUNKS = 16
+# Some 20 s of the usual chunks. One of them may come late: what is so rare is no reason to stay late.
+_REMEMBERED_CHUNKS = 64
+_FORGIVEN_CHUNKS = 1
+# Among these is the worst of some seconds, and none is forgiven: it must be known first how the others come.
+_WORST_OF_CHUNKS = 16
 # Frames that are to wait when the next ones come: the one that is shown now, and what chunks of other speeches, made
 # before a chunk of this one or beside it, may cost. A speech that nothing held up begins with fewer.
 _SPARE_FRAMES = 5
+# Looks at what has arrived, one with each frame: sound that comes in bursts is in time at their ends only.
+_REMEMBERED_LOOKS = 2 * CONTRACT.frames_per_second
 
 
 class CatchingUp:
     """Says how many frames to leave out; a word is never shortened, and neither is a pause's beginning or end.
 
-    A speech is behind where more of it has arrived than is generated in time, and where what is generated waits to be
-    played: a speech that began late would stay so late for ever, however fast the rest of it is generated.
+    A speech is behind where more of it has arrived than is generated in time, where it has waited for a late frame
+    since it began, and where what is generated waits to be played: a speech that began late, or was held up, would stay
+    so late for ever, however fast the rest of it is generated.
     """
 
-    def __init__(self, timeline: SpeechTimeline, backlog_frames: int | None) -> None:
-        """`backlog_frames` may wait to be generated; None leaves nothing out."""
+    def __init__(self, timeline: SpeechTimeline, request: SpeechRequest, clock: Callable[[], float]) -> None:
+        """Nothing is left out where the request's `catch_up_frames` is None."""
         self._timeline = timeline
-        self._backlog = backlog_frames
-        self._unplayed: deque[int] = deque(maxlen=_REMEMBERED_CHUNKS)
+        self._backlog = request.catch_up_frames
+        self._first = request.first_frame
+        self._source = SourceDelay(clock)
+        self._left_out = 0
+        self._waited = 0
+        # For each of the last chunks the delay, in frames since the beginning, that it would just have been late with.
+        self._late_at: deque[int] = deque(maxlen=_REMEMBERED_CHUNKS)
 
     @property
     def leaves_out(self) -> bool:
         """Whether anything may be left out at all."""
         return self._backlog is not None
 
-    def written(self, unplayed: int) -> None:
-        """Another chunk is handed over, while so many frames before it were still to be played."""
-        self._unplayed.append(unplayed)
+    def written(self, chunk: FaceChunk, unplayed: int, waited: int) -> None:
+        """A chunk is handed over, while `unplayed` frames before it were still to be played.
+
+        The speech has waited for `waited` frames since it began.
+        """
+        if chunk.first_frame == 0:
+            return  # nothing was waited for
+        left_out = chunk.timeline_frame - chunk.first_frame - self._first
+        if self._late_at:
+            self._late_at[-1] += waited - self._waited  # that was the chunk that was waited for
+        self._waited = waited
+        self._late_at.append(waited - left_out - unplayed)
 
     async def left_out(self, first: int) -> int:
         """The number of frames from `first` on that are quiet and more than may wait."""
         if self._backlog is None:
             return 0
-        count, too_early = 0, self._too_early
+        self._source.look(self._timeline.available)
+        count, too_late = 0, self._too_late
         while True:
             unmade = self._timeline.available - (first + count)
             # Where only the pause's length is in question, its end must have been heard.
-            is_behind = unmade > self._backlog or (count < too_early and unmade > MARGIN_FRAMES)
+            is_behind = unmade > self._backlog or (count < too_late and unmade > MARGIN_FRAMES)
             if not is_behind or not await is_quiet(self._timeline, first + count):
                 break
             count += 1
-        if count:
-            self._unplayed = deque((frames - count for frames in self._unplayed), _REMEMBERED_CHUNKS)
+        self._left_out += count
         return count
 
     @property
-    def _too_early(self) -> int:
-        """Frames by which each of the last chunks came earlier than it had to."""
-        if len(self._unplayed) < _REMEMBERED_CHUNKS:
+    def _too_late(self) -> int:
+        """Frames by which the speech is later than it has to be."""
+        chunks = len(self._late_at)
+        if chunks < _WORST_OF_CHUNKS:
             return 0
-        return max(0, min(self._unplayed) - _SPARE_FRAMES)
+        delay = self._waited - self._left_out
+        worst = max(self._late_at[at] for at in range(chunks - _WORST_OF_CHUNKS, chunks))
+        # What it began with was sufficient, unless it wasn't again since; a source that has paused comes later itself.
+        needed = max(worst, heapq.nlargest(1 + _FORGIVEN_CHUNKS, self._late_at)[-1]) + 1
+        enough = max(self._source.frames, needed)
+        return max(0, delay - min(enough, worst + _SPARE_FRAMES))
+
+
+class SourceDelay:
+    """How much later the sound of a speech arrives than it did at first, of the best of some seconds."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._begun_s: list[float] = []
+        self._latest_s: deque[float] = deque(maxlen=_REMEMBERED_LOOKS)
+
+    def look(self, arrived: int) -> None:
+        """So many frames have arrived by now."""
+        behind_s = self._clock() - arrived / CONTRACT.frames_per_second
+        if len(self._begun_s) < _REMEMBERED_LOOKS:
+            self._begun_s.append(behind_s)
+        self._latest_s.append(behind_s)
+
+    @property
+    def frames(self) -> int:
+        """The same in frames, 0 at first; negative where it arrives earlier."""
+        if not self._latest_s:
+            return 0
+        return round((min(self._latest_s) - min(self._begun_s)) * CONTRACT.frames_per_second)

@@ -89,7 +89,7 @@ class SpeechGeneration:
         self._first_chunk_s: float | None = None
         self._chunks_s = 0.0
         self._features = SpeechFeatures(models, timeline, request.windows, self._settings.attempts, clock, recover)
-        self._catching_up = CatchingUp(timeline, request.catch_up_frames)
+        self._catching_up = CatchingUp(timeline, request, clock)
         self._planner = ChunkPlanner(
             avatar, timeline, self._features, request, self._settings.overlap_frames, self._catching_up, crowded, path
         )

@@ -8,11 +8,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from latentsync.sound import SOUND_RATE_HZ
 from speech.catching_up import CatchingUp
 from speech.chunking import ChunkPlan, chunk_length
 from speech.features import SpeechFeatures
 from speech.request import SpeechRequest, SpokenAvatar, SpokenPath
 from speech.timeline import SpeechTimeline
+
+# The sound before what is left out goes over into what follows it within 5 ms: a quiet room has a hum, and no click.
+_JOIN_SAMPLES = SOUND_RATE_HZ // 200
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,7 @@ class ChunkPlanner:
         self._catching_up = catching_up
         self._crowded = crowded
         self._path = path
+        self._cut: int | None = None  # the first frame that was left out since the last chunk
         self._cued = 0  # frames of the timeline whose cues were heeded
 
     @property
@@ -81,19 +86,34 @@ class ChunkPlanner:
     async def chunk(self, number: int, first_position: int) -> PlannedChunk | None:
         """The next chunk, once its sound is there; None after the last. Raises OSError where it can't be read."""
         while True:
-            self.next += await self._catching_up.left_out(self.next)
+            left_out = await self._catching_up.left_out(self.next)
+            if left_out and self._cut is None:
+                self._cut = self.next
+            self.next += left_out
             if self.left == 0:
                 return None
             count, shared = self.ready(number)
             if count:
                 # Read here and not by the chunk: chunks go to Triton in their order.
-                sound = (await self._timeline.read(self.next, count)).sound
+                sound = await self._sound(count)
                 condition = await self._condition(first_position + self.planned_frames, count, count + shared)
                 planned = PlannedChunk(number, self.planned_frames, self.next, count, shared, sound, condition)
                 self.next += count
                 self.planned_frames += count
                 return planned
             await self._timeline.wait_beyond(self._timeline.available)
+
+    async def _sound(self, count: int) -> NDArray[np.int16]:
+        """The sound of the next frames, which begins as the one that was left out before them."""
+        sound, cut = (await self._timeline.read(self.next, count)).sound, self._cut
+        if cut is None:
+            return sound
+        self._cut = None
+        before = (await self._timeline.read(cut, 1)).sound[0, :_JOIN_SAMPLES]
+        share = np.arange(_JOIN_SAMPLES) / _JOIN_SAMPLES
+        joined = sound.copy()
+        joined[0, :_JOIN_SAMPLES] = np.round((1 - share) * before + share * sound[0, :_JOIN_SAMPLES])
+        return joined
 
     async def _condition(self, first: int, count: int, all_frames: int) -> NDArray[np.float16]:
         """The condition of a chunk from position `first` on, its last frame repeated to fill it up."""

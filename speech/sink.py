@@ -40,6 +40,10 @@ class SpeechSink(Protocol):
         """How many of the frames that were written are not over yet; the one that is shown now counts."""
         ...
 
+    def waited(self, speech_id: str) -> int:
+        """How many frames, of those that were shown since it began, weren't its own, since its next one was late."""
+        ...
+
     async def end(self, speech_id: str) -> None:
         """Mark the speech as complete: all its frames are written."""
         ...

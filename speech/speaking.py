@@ -212,9 +212,11 @@ class SpeechMaker:
                         await teller.made(chunk, generation.frame_count)
                         starting.made()
                     while starting.started and held:
+                        chunk = held.popleft()
                         if generation.catching_up.leaves_out:
-                            generation.catching_up.written(sink.unplayed(teller.speech_id))
-                        await _write(sink, held.popleft(), teller)
+                            unplayed, waited = sink.unplayed(teller.speech_id), sink.waited(teller.speech_id)
+                            generation.catching_up.written(chunk, unplayed, waited)
+                        await _write(sink, chunk, teller)
                     if starting.started and generation.pauses:
                         starting.begin_again()
             finally:

@@ -20,7 +20,15 @@ from latentsync.clip_path import ClipPath, Detour, Priority
 from latentsync.switching import DEFAULT_BOUND
 from processes.tethered import tethered
 from streaming.config import FRAME_SAMPLES, ChannelConfig
-from streaming.events import ChannelDied, ChannelEvent, PathChanged, SpeechEnded, Status, event_from_json
+from streaming.events import (
+    ChannelDied,
+    ChannelEvent,
+    PathChanged,
+    SpeechEnded,
+    SpeechResumed,
+    Status,
+    event_from_json,
+)
 from streaming.request_pipe import ChildGone, RequestPipe
 from streaming.ring import FrameRing
 from streaming.ring_writer import RingWriter
@@ -166,6 +174,10 @@ class ChannelHandle:
         """How many of a speech's written frames are not over yet; the one that is shown now counts."""
         return self._writer.unplayed(speech_id)
 
+    def waited(self, speech_id: str) -> int:
+        """How many frames were shown without the speech since it began, since its next one was late."""
+        return self._writer.waited(speech_id)
+
     async def end(self, speech_id: str) -> None:
         """Says that everything of a speech is written; it plays to its end and the next may be written."""
         frames = self._writer.end(speech_id)
@@ -293,6 +305,8 @@ class ChannelHandle:
         if isinstance(event, PathChanged):
             self.detours = ClipPath.detours_from_json(event.detours)
             self._path_changed(self.detours)
+        if isinstance(event, SpeechResumed):
+            self._writer.resumed(event.speech_id, event.late_frames)
         if isinstance(event, SpeechEnded):
             self._writer.ended(event.speech_id)
             self._ended[event.speech_id] = event.played_frames

@@ -16,6 +16,7 @@ from streaming.ring import FrameRing
 class _Written:
     number: int
     frames: int = 0
+    waited: int = 0
     cancelled: bool = False
     ended: bool = False
 
@@ -74,6 +75,17 @@ class RingWriter:
         speech = self._speeches.get(speech_id)
         # Those of earlier speeches are before them in the ring.
         return 0 if speech is None or speech.cancelled else min(speech.frames, len(self._ring))
+
+    def resumed(self, speech_id: str, late_frames: int) -> None:
+        """Notes that the channel has shown so many frames without a speech whose next one was late."""
+        speech = self._speeches.get(speech_id)
+        if speech is not None:
+            speech.waited += late_frames
+
+    def waited(self, speech_id: str) -> int:
+        """How many frames the channel has shown without a speech since it began, since its next one was late."""
+        speech = self._speeches.get(speech_id)
+        return 0 if speech is None else speech.waited
 
     def end(self, speech_id: str) -> int | None:
         """Marks a speech as complete and returns its number of frames; None when it is over already."""

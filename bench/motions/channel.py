@@ -85,6 +85,10 @@ class VirtualChannel:
         """Frames of a speech that were taken and not shown."""
         return sum(speech.available - speech.played for speech in self.mixer._all() if speech.id == speech_id)
 
+    def waited(self, speech_id: str) -> int:
+        """Nobody asks: no speech here is a microphone's."""
+        return 0
+
     async def end(self, speech_id: str) -> None:
         """All of a speech is written."""
         for speech in self.mixer._all():

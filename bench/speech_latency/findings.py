@@ -104,7 +104,8 @@ class Microphones:
     """Speech at the pace of a microphone for some minutes: from a spoken sample to its frame at the encoder.
 
     `drift_ms` is the slope of a line through that time over the run; of one of more than 20 s without the
-    first ten, in which a speech that began late catches up. Marks that weren't heard are `unheard`.
+    first ten, in which a speech that began late catches up. `by_minute_ms` has the median of each minute's marks. Marks
+    that weren't heard are `unheard`.
     """
 
     channels: int
@@ -116,6 +117,7 @@ class Microphones:
     unheard: int
     counters: dict[str, int]
     load_average: float
+    by_minute_ms: dict[str, list[float]] = field(default_factory=dict)
     series_ms: dict[str, list[float]] = field(default_factory=dict)
 
 
@@ -159,6 +161,7 @@ def microphones(
         unheard=sum(max(0, marks - len(lag)) for _, lag in lags.values()),
         counters=dict(counters),
         load_average=load_average,
+        by_minute_ms={name: _by_minute_ms(lags[name][0], each) for name, each in taken.items()},
         series_ms={name: [round(1000 * float(lag), 1) for lag in each] for name, each in taken.items()},
     )
 
@@ -180,6 +183,11 @@ def _lags(said: Said, heard: Heard, marks: int) -> tuple[NDArray[np.float64], ND
         # two of them or left out.
         number[1:] = np.cumsum(np.maximum(1, np.round(np.diff(frames) / (25 * EVERY_S))))
     return number * EVERY_S, arrived - (said.asked_at + number * EVERY_S)
+
+
+def _by_minute_ms(spoken_s: NDArray[np.float64], lag_s: NDArray[np.float64]) -> list[float]:
+    minutes = np.asarray(spoken_s // 60, np.int64)
+    return [round(1000 * float(np.median(lag_s[minutes == minute])), 1) for minute in np.unique(minutes)]
 
 
 def _drift_ms(spoken_s: NDArray[np.float64], lag_s: NDArray[np.float64]) -> float | None:

@@ -89,6 +89,7 @@ def test_marks_that_nobody_heard_and_a_slope_are_told() -> None:
     heard = Heard(arrived, np.array([25, 50, 100]))
     found = microphones([said(1.0, 0.5, 3.6)], {"main": heard}, 4, 0.0, ON_TIME, 0.07, 1.0)
     assert found.unheard == 1 and found.drift_ms["main"] == pytest.approx(30, abs=0.1)
+    assert found.by_minute_ms["main"] == [510.0]
 
 
 def test_marks_are_counted_in_their_order_however_late_one_is_behind_another() -> None:

@@ -408,6 +408,19 @@ async def test_microphone_that_fell_behind_catches_up_in_a_pause(speeches: Speec
     assert sum(len(chunk.faces) for chunk in whole) == 100, "other sources lose nothing"
 
 
+async def test_nothing_clicks_where_a_pause_is_shortened(speeches: Speeches, tmp_path: Path) -> None:
+    sound = noise(100)
+    hum = 100 * np.sin(2 * np.pi * 110 / 16_000 * np.arange(40 * 640))
+    sound[40 * 640 : 80 * 640] = hum
+    log = await sealed_log(tmp_path / "log", sound)
+    chunks = await collect(speeches.of_log(Models(), log, request=replace(LIVE, catch_up_frames=10)))
+    heard = np.concatenate([chunk.sound for chunk in chunks]).reshape(-1).astype(int)
+    assert len(heard) < 75 * 1920
+    steps = np.abs(np.diff(heard))
+    quiet = np.convolve(np.abs(heard) <= 100, np.ones(2 * 1920), "same") == 2 * 1920
+    assert steps[quiet[1:]].max() <= np.abs(np.diff(hum)).max() + 3
+
+
 async def test_interrupted_reader_of_a_log_leaves_nothing_behind(speeches: Speeches, tmp_path: Path) -> None:
     log = SpeechLog(tmp_path / "log")
     await log.append(sound_frames(noise(20)))

@@ -67,6 +67,9 @@ class Stream:
     def unplayed(self, speech_id: str) -> int:
         return 0
 
+    def waited(self, speech_id: str) -> int:
+        return 0
+
     async def end(self, speech_id: str) -> None:
         return None
 

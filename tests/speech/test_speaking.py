@@ -78,6 +78,9 @@ class Channel:
     def unplayed(self, speech_id: str) -> int:
         return 0
 
+    def waited(self, speech_id: str) -> int:
+        return 0
+
     async def end(self, speech_id: str) -> None:
         self.written.append(-1)
 

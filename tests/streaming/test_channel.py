@@ -27,6 +27,7 @@ from streaming.events import (
     MixerState,
     PublisherState,
     SpeechEnded,
+    SpeechResumed,
     SpeechStarted,
     SpeechWaiting,
     Status,
@@ -143,6 +144,8 @@ async def test_late_faces_make_the_channel_wait_and_lose_nothing(avatar: Prepare
         await channel.write("a", 0, *speech(20))
         await watched.until(is_kind(SpeechWaiting))
         await channel.write("a", 20, *speech(40))
+        resumed = await watched.until(is_kind(SpeechResumed))
+        assert isinstance(resumed, SpeechResumed) and channel.waited("a") == resumed.late_frames > 0
         await channel.end("a")
         ended = await watched.until(is_kind(SpeechEnded))
         status = await watched.until(is_kind(Status))

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from latentsync.contract import CONTRACT
 from speech.log import LogEnd, SoundFrames, SpeechLog
+from streaming.events import SpeechResumed
 from streaming.handle import Reservation
 from streaming.mixer import Mixer
 
@@ -60,6 +61,7 @@ class MixedChannel:
         self.mixer = Mixer(fade_frames=2, linger_frames=4, period=500)
         self.heard: list[tuple[float, int]] = []
         self._sounds: dict[str, list[int]] = {}
+        self._waited: dict[str, int] = {}
         self._ticked = asyncio.Event()
 
     @property
@@ -74,6 +76,9 @@ class MixedChannel:
             tick = self.mixer.tick()
             if tick.speech is not None and tick.audio is not None:
                 self.heard.append((loop.time(), self._sounds[tick.speech][tick.audio]))
+            for event in tick.events:
+                if isinstance(event, SpeechResumed):
+                    self._waited[event.speech_id] = self._waited.get(event.speech_id, 0) + event.late_frames
             self._ticked.set()
 
     async def open(self, speech: str, frames: int | None, lead_s: float, start_after: int | None = None) -> Reservation:
@@ -94,6 +99,9 @@ class MixedChannel:
         found = next((each for each in self.mixer._all() if each.id == speech), None)
         # The frame that is shown is held until the next one is.
         return 0 if found is None else found.available - max(0, found.played - 1)
+
+    def waited(self, speech: str) -> int:
+        return self._waited.get(speech, 0)
 
     async def end(self, speech: str) -> None:
         for each in self.mixer._all():

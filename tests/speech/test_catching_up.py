@@ -1,0 +1,100 @@
+"""What a microphone's speech leaves out: as much as brings it back to the delay that it began with."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from speech.catching_up import CatchingUp
+from speech.log import SoundFrames, SpeechLog
+from speech.request import FaceChunk, SpeechRequest
+from speech.timeline import SpeechTimeline
+from tests.support.mixed_channel import FPS, QuickLog
+
+CHUNK = 8
+BACKLOG = 21
+FACES, SOUND = np.zeros((CHUNK, 1, 1, 3), np.uint8), np.zeros((CHUNK, 1920), np.int16)
+IN_TIME = 2  # frames that still wait when a chunk comes
+
+
+class Microphone:
+    """One whose sound is said chunk by chunk; `delay` is by how many frames more the speech is late than at first."""
+
+    def __init__(self, folder: Path) -> None:
+        self.log: SpeechLog = QuickLog(folder / "log")
+        self.now = 0.0
+        request = SpeechRequest(1, 1, 1.0, catch_up_frames=BACKLOG)
+        self._catching_up = CatchingUp(SpeechTimeline(self.log, 0, 0), request, lambda: self.now)
+        self._made = self._shown = self.waited = 0
+
+    @property
+    def delay(self) -> int:
+        return self.waited - (self._made - self._shown)
+
+    async def say(self, chunks: int, quiet: bool = False, in_time: int = IN_TIME, pace: float = 1.0) -> None:
+        """Each chunk comes `in_time` frames before the last moment, and earlier by the delay, or later as its sound."""
+        heard = np.full((1, 640), 0 if quiet else 5000, np.int16)
+        for _ in range(chunks * CHUNK):
+            self.now += pace / FPS
+            await self.log.append(SoundFrames(heard, np.repeat(heard, 3, axis=1)))
+            self._made += await self._catching_up.left_out(self._made)
+            if self.log.frames - self._made >= 2 * CHUNK:  # the last frames are the look-ahead
+                early = in_time + self.delay - round(self.now * FPS - self.log.frames)
+                unplayed = max(0, early)
+                self.waited += max(0, -early)
+                chunk = FaceChunk(self._shown, self._made, FACES, SOUND)
+                self._catching_up.written(chunk, unplayed, self.waited)
+                self._made += CHUNK
+                self._shown += CHUNK
+
+
+@pytest.fixture
+async def microphone(tmp_path: Path) -> Microphone:
+    microphone = Microphone(tmp_path)
+    await microphone.say(40)
+    await microphone.say(4, quiet=True)
+    assert microphone.delay == 0, "what it began with stays"
+    return microphone
+
+
+async def test_speech_that_waited_is_after_its_next_pause_where_it_was(microphone: Microphone) -> None:
+    microphone.waited += 3
+    await microphone.say(20)
+    assert microphone.delay == 3, "no word is shortened"
+    await microphone.say(3, quiet=True)
+    await microphone.say(20)
+    assert microphone.delay == 0
+
+
+async def test_speech_whose_chunks_come_later_again_and_again_stays_as_late(microphone: Microphone) -> None:
+    await microphone.say(20, in_time=-1)
+    assert microphone.delay > 0
+    late = microphone.delay
+    await microphone.say(4, quiet=True, in_time=-1)
+    assert microphone.delay == late
+
+
+async def test_speech_waits_no_longer_than_its_source_paused(microphone: Microphone) -> None:
+    microphone.now += 3.0
+    microphone.waited += 75
+    await microphone.say(20)
+    await microphone.say(4, quiet=True)
+    assert microphone.delay == 75, "its sound comes three seconds later too"
+
+
+async def test_sound_that_was_held_up_and_came_at_once_is_caught_up_with(microphone: Microphone) -> None:
+    microphone.now += 4 * CHUNK / FPS
+    await microphone.say(4, pace=0.0)
+    await microphone.say(20)
+    assert microphone.delay == 3 * CHUNK - IN_TIME
+    for _ in range(4):
+        await microphone.say(4, quiet=True)
+        await microphone.say(20)
+    assert microphone.delay == 0
+
+
+async def test_microphone_whose_clock_is_fast_is_followed(microphone: Microphone) -> None:
+    for _ in range(6):
+        await microphone.say(20, pace=0.99)
+        await microphone.say(4, quiet=True, pace=0.99)
+    assert microphone.delay < 0
