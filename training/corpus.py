@@ -4,9 +4,9 @@ A data set folder holds
     speech.json     clips: id, voice, group ("train" or "held…"), text, phones, n_frames
     wav/<id>.wav    16 kHz mono, 640 samples a frame
     curves.npz      face units of each clip
-    idle.npy        uint8 [N, R, R, 3]: the aligned face of each frame of the idle clip
+    idle.npy        uint8 [N, R, R, 3]: the aligned face of each frame of the idle clip, or of all clips
     truth/<id>.npy  uint8 [n_frames, R, R, 3]: the ground truth, the rendered face that speaks the clip
-    starts.json     id → idle frame at which the clip starts
+    starts.json     id → idle frame at which the clip starts; or poses.npz, with motions (see training.poses)
 """
 
 import json
@@ -25,6 +25,7 @@ from latentsync.audio import PADDING
 from latentsync.contract import CONTRACT
 from latentsync.whisper import AudioEncoder
 from training.augment import augment
+from training.poses import Poses, read_poses
 
 WINDOW = CONTRACT.window_samples
 
@@ -34,7 +35,8 @@ class Clip:
     id: str
     group: str
     frames: int
-    start: int
+    poses: Poses
+    """The row of idle.npy on which each frame is shown, [frames]."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +47,12 @@ class Corpus:
 
     @classmethod
     def open(cls, folder: Path) -> "Corpus":
-        starts = json.loads((folder / "starts.json").read_text())
         entries = json.loads((folder / "speech.json").read_text())
-        clips = [
-            Clip(str(e["id"]), e["group"], int(e["n_frames"]), starts[str(e["id"])])
-            for e in entries
-            if (folder / "truth" / f"{e['id']}.npy").exists()
-        ]
-        return cls(folder, clips, np.load(folder / "idle.npy"))
+        entries = [entry for entry in entries if (folder / "truth" / f"{entry['id']}.npy").exists()]
+        idle = np.load(folder / "idle.npy")
+        poses = read_poses(folder, {str(entry["id"]): int(entry["n_frames"]) for entry in entries}, len(idle))
+        clips = [Clip(name, e["group"], int(e["n_frames"]), poses[name]) for e in entries for name in [str(e["id"])]]
+        return cls(folder, clips, idle)
 
     def training_clips(self) -> list[Clip]:
         return [clip for clip in self.clips if clip.group == "train"]
@@ -65,9 +65,6 @@ class Corpus:
     def pcm(self, clip: Clip) -> NDArray[np.float32]:
         samples, _ = soundfile.read(self.folder / "wav" / f"{clip.id}.wav", dtype="float32")
         return np.asarray(samples, np.float32)
-
-    def idle_indices(self, clip: Clip) -> NDArray[np.int64]:
-        return (clip.start + np.arange(clip.frames)) % len(self.idle)
 
 
 class TruthFrames:

@@ -43,6 +43,7 @@ from training.lip_measures import (
     silence_opening,
     silent_frames,
 )
+from training.poses import Poses, read_poses
 from training.speech.clip import HELD_OUT, KNOWN_VOICE, UNSEEN_SYNTHESISER, UNSEEN_VOICE, Clip, read_clips
 from training.verdict import ALL, GroupMeasures, table, verdicts
 
@@ -62,7 +63,7 @@ class HeldOut:
     folder: Path
     clips: list[Clip]
     idle: NDArray[np.uint8]
-    starts: dict[str, int]
+    poses: dict[str, Poses]
 
     @classmethod
     def open(cls, folder: Path) -> "HeldOut":
@@ -71,7 +72,8 @@ class HeldOut:
         absent = [clip.id for clip in clips if not (folder / "truth" / f"{clip.id}.npy").is_file()]
         if absent:
             raise FileNotFoundError(f"{folder}/truth lacks {', '.join(absent)}: render the data set first")
-        return cls(folder, clips, np.load(folder / "idle.npy"), json.loads((folder / "starts.json").read_text()))
+        idle = np.load(folder / "idle.npy")
+        return cls(folder, clips, idle, read_poses(folder, {clip.id: clip.n_frames for clip in clips}, len(idle)))
 
     def pcm(self, clip: Clip) -> NDArray[np.float32]:
         samples, _ = soundfile.read(self.folder / "wav" / f"{clip.id}.wav", dtype="float32")
@@ -81,7 +83,7 @@ class HeldOut:
         return np.asarray(np.load(self.folder / "truth" / f"{clip.id}.npy"))
 
     def idle_indices(self, clip: Clip) -> NDArray[np.int64]:
-        return (self.starts[clip.id] + np.arange(clip.n_frames, dtype=np.int64)) % len(self.idle)
+        return self.poses[clip.id]
 
     def jaw(self, clip: Clip) -> NDArray[np.float64]:
         with np.load(self.folder / "curves.npz") as curves:

@@ -1,4 +1,4 @@
-"""Train the demo's UNet further, for live speech: python -m training.train_live DATA OUT [--steps 6000]
+"""Train the demo's UNet further, for live speech: python -m training.train_live DATA… OUT [--steps 6000]
 
 Starts from OUT/unet.safetensors. Each chunk is generated twice in a step: from features of the whole recording in a
 chunk of 16, and from those of live speech (see `training.live_features`) in chunks of 4, 8 or 16. Both are compared
@@ -6,7 +6,7 @@ with the ground truth, and with each other: live lips should be those of an uplo
 follows.
 
 DATA may hold every n-th face only (`training.render_faces --every n`): neighbouring faces differ little. Frames without
-a face are compared with each other only.
+a face are compared with each other only. Of several data sets, such as one for each presenter, each step draws one.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import copy
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -30,6 +30,7 @@ from latentsync.denoising import alphas_cumprod
 from latentsync.scheduler import SchedulerConfig
 from latentsync.unet import LatentSyncUNet
 from latentsync.vae import Vae
+from latentsync.whisper import AudioEncoder
 from training.corpus import Clip, Corpus, TruthFrames
 from training.live_features import HeardSpeech, heard_speech
 from training.train_unet import TOKEN_DROPOUT, add_noise, write
@@ -50,8 +51,9 @@ Network = Callable[[Tensor, Tensor, Tensor], Tensor]
 class LiveData:
     """Everything from which batches are drawn, on the device.
 
-    latents [T, 4, h, w] of every `every`-th frame; condition [N, 9, h, w] of the idle frames; row, first, frames, start
-    [clips]: the first index of each clip in latents and among all frames, its frames, and its first idle frame.
+    latents [T, 4, h, w] of every `every`-th frame; condition [N, 9, h, w] of the idle frames; row, first, frames
+    [clips]: the first index of each clip in latents and among all frames, and its frames; pose [all frames]: row of
+    condition.
     """
 
     latents: Tensor
@@ -60,28 +62,44 @@ class LiveData:
     row: Tensor
     first: Tensor
     frames: Tensor
-    start: Tensor
+    pose: Tensor
     clips: list[Clip]
     every: int
 
 
+class Ears:
+    """Features of speech, computed once where several data sets have the same clips."""
+
+    def __init__(self, encoder: AudioEncoder, variants: int, seed: int, device: str) -> None:
+        self._encoder, self._variants, self._seed, self._device = encoder, variants, seed, device
+        self._heard: dict[tuple[str, ...], HeardSpeech] = {}
+
+    def hear(self, corpus: Corpus, clips: list[Clip]) -> HeardSpeech:
+        """The features of these clips, which have the same sound wherever they have the same names."""
+        names = tuple(clip.id for clip in clips)
+        if names not in self._heard:
+            self._heard[names] = heard_speech(corpus, clips, self._encoder, self._variants, self._seed, self._device)
+        return self._heard[names]
+
+
 @torch.inference_mode()
-def prepare(corpus: Corpus, vae: Vae, variants: int, seed: int, device: str, checkpoints: Path, every: int) -> LiveData:
+def prepare(corpus: Corpus, vae: Vae, hear: Callable[[Corpus, list[Clip]], HeardSpeech], every: int) -> LiveData:
     """Features and latents of all training clips that are long enough for a chunk."""
     clips = [clip for clip in corpus.training_clips() if clip.frames >= 2 * CHUNK]
-    heard = heard_speech(corpus, clips, load_encoder(checkpoints, device), variants, seed, device)
+    heard = hear(corpus, clips)
+    device = heard.live.device
     counts = torch.tensor([-(-clip.frames // every) for clip in clips], device=device)
     parts = (part for clip in clips for part in np.array_split(corpus.truth(clip), -(-clip.frames // (64 * every))))
-    latents = torch.cat([vae.encode(pixels(part, device)) for part in parts])
+    latents = torch.cat([vae.encode(pixels(part, device.type)) for part in parts])
     if len(latents) != int(counts.sum()):
         raise ValueError(
             f"{len(latents)} faces for {int(counts.sum())} wanted: were they rendered with --every {every}?"
         )
     frames = torch.tensor([clip.frames for clip in clips], device=device)
-    start = torch.tensor([clip.start for clip in clips], device=device)
+    pose = torch.from_numpy(np.concatenate([clip.poses for clip in clips])).to(device)
     condition = torch.from_numpy(face_condition(vae, corpus.idle)).float().to(device)
     row, first = counts.cumsum(0) - counts, frames.cumsum(0) - frames
-    return LiveData(latents, condition, heard, row, first, frames, start, clips, every)
+    return LiveData(latents, condition, heard, row, first, frames, pose, clips, every)
 
 
 @dataclass(frozen=True)
@@ -118,7 +136,7 @@ def draw_pair(data: LiveData, batch: int, generator: torch.Generator) -> Pair:
     # Some chunks get no audio, and each frame loses some of its 50 tokens, so that the lips depend on all of them.
     kept = uniform(batch, CHUNK, CONTRACT.audio_tokens, 1) > TOKEN_DROPOUT
     kept = kept & (uniform(batch, 1, 1, 1) > NO_AUDIO)
-    pose = (data.start[clip][:, None] + frame) % len(data.condition)
+    pose = data.pose[data.first[clip][:, None] + frame]
     return Pair(
         whole=data.heard.whole_windows(variant, clip, frame) * kept,
         live=data.heard.live_windows(variant, data.first[clip][:, None] + frame) * kept,
@@ -242,10 +260,11 @@ class Schedule:
 
 
 def train(
-    unet: LatentSyncUNet, data: LiveData, loss: PairLoss, schedule: Schedule, seed: int, save: Path
+    unet: LatentSyncUNet, taught: Sequence[tuple[LiveData, PairLoss]], schedule: Schedule, seed: int, save: Path
 ) -> LatentSyncUNet:
-    """Train `unet` and return its moving average; writes it to `save` every minute."""
-    device, side, batch = data.latents.device.type, data.latents.shape[-1], schedule.batch
+    """Train `unet` and return its moving average; writes it to `save` every minute. Each step draws one of `taught`."""
+    latents, batch = taught[0][0].latents, schedule.batch
+    device, side = latents.device.type, latents.shape[-1]
     generator = torch.Generator(device).manual_seed(seed)  # on the device, so that no step waits for the host
     rng = np.random.default_rng(seed)
     average = copy.deepcopy(unet).eval().requires_grad_(False)
@@ -260,6 +279,7 @@ def train(
             break
         for group in optimiser.param_groups:
             group["lr"] = PEAK_RATE * min(1, (step + 1) / 200) * (0.5 * (1 + math.cos(math.pi * progress)) + 0.01)
+        data, loss = taught[int(rng.integers(len(taught)))]
         pair = draw_pair(data, batch, generator)
         noisy, timestep = add_noise(pair.target, alpha_bar, generator)
         sample = torch.cat([noisy, pair.condition], 1)
@@ -292,7 +312,7 @@ def train(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
+    parser.add_argument("data", type=Path, nargs="+", help="of the same speech, said by other faces")
     parser.add_argument("out", type=Path, help="folder with vae.safetensors and unet.safetensors, which is replaced")
     parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints"), help="holds whisper-tiny.en")
     parser.add_argument("--steps", type=int, default=6000)
@@ -305,17 +325,21 @@ def main() -> None:
     arguments = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(arguments.seed)
-    corpus, vae = Corpus.open(arguments.data), load_vae(arguments.out, device)
-    data = prepare(corpus, vae, arguments.variants, arguments.seed, device, arguments.checkpoints, arguments.every)
+    vae, encoder = load_vae(arguments.out, device), load_encoder(arguments.checkpoints, device)
+    ears = Ears(encoder, arguments.variants, arguments.seed, device)
+    corpora = [Corpus.open(folder) for folder in arguments.data]
+    data = [prepare(corpus, vae, ears.hear, arguments.every) for corpus in corpora]
     target = arguments.out / "unet.safetensors"
     unet = LatentSyncUNet.from_upstream({key: value.float() for key, value in load_file(target).items()}, **UNET)
     # torch's stub of Module.to leaves memory_format out.
     unet = unet.requires_grad_(True).to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    print(json.dumps({"clips": len(data.clips), "frames": int(data.frames.sum()), "device": device}), flush=True)
+    for each in data:
+        print(json.dumps({"clips": len(each.clips), "frames": int(each.frames.sum()), "device": device}), flush=True)
     batch = arguments.batch or (24 if device == "cuda" else 4)
     schedule = Schedule(arguments.steps, 60 * arguments.minutes, batch, arguments.consistency)
-    loss = PairLoss(corpus, data, vae, 40 if device == "cuda" else 8)
-    write(train(unet, data, loss, schedule, arguments.seed, target), target)
+    shown = 40 if device == "cuda" else 8
+    taught = [(each, PairLoss(corpus, each, vae, shown)) for corpus, each in zip(corpora, data, strict=True)]
+    write(train(unet, taught, schedule, arguments.seed, target), target)
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ class TrainingData:
 
     latents [T, 4, h, w] of every `stride`-th talking frame; condition [N, 9, h, w] of the idle frames; features float16
     [variants, 2·frames, 1920]; row, audio_frame [clips]: the first index of each clip in latents, and in frames in
-    features; count, frames [clips]: number of latents and of frames of each clip; start [clips]: its first idle frame.
+    features; count, frames [clips]: number of latents and of frames of each clip; pose [all frames]: row of condition.
     """
 
     latents: Tensor
@@ -53,7 +53,7 @@ class TrainingData:
     audio_frame: Tensor
     count: Tensor
     frames: Tensor
-    start: Tensor
+    pose: Tensor
     clips: list[Clip]
     stride: int
 
@@ -75,10 +75,10 @@ def prepare(
     print(f"latents {tuple(latents.shape)} std {latents.std().item():.3f}", flush=True)
     frames = torch.tensor([clip.frames for clip in clips], device=device)
     count = torch.tensor(counts, device=device)
-    start = torch.tensor([clip.start for clip in clips], device=device)
+    pose = torch.from_numpy(np.concatenate([clip.poses for clip in clips])).to(device)
     condition = torch.from_numpy(face_condition(vae, corpus.idle)).float().to(device)
     row, audio_frame = count.cumsum(0) - count, frames.cumsum(0) - frames
-    return TrainingData(latents, condition, features.to(device), row, audio_frame, count, frames, start, clips, stride)
+    return TrainingData(latents, condition, features.to(device), row, audio_frame, count, frames, pose, clips, stride)
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def draw_batch(data: TrainingData, batch: int, generator: torch.Generator) -> Ba
     audio = data.features[variant[:, None, None], at].float().reshape(batch, CHUNK, *CONTRACT.audio_shape)
     # Some chunks get no audio, and each frame loses some of its 50 tokens, so that the lips depend on all of them.
     audio = audio * (uniform(batch, 1, 1, 1) > 0.05) * (uniform(batch, CHUNK, CONTRACT.audio_tokens, 1) > TOKEN_DROPOUT)
-    pose = (data.start[clip][:, None] + frame) % len(data.condition)
+    pose = data.pose[data.audio_frame[clip][:, None] + frame]
     return Batch(audio, data.condition[pose].transpose(1, 2), data.latents[row].transpose(1, 2), row)
 
 

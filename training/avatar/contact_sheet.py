@@ -24,7 +24,7 @@ def main() -> None:
     rest = idle_state(0)
     blink = {**rest.units, "eyeBlinkLeft": 1.0, "eyeBlinkRight": 1.0}
     states = [(rest.units, rest.pose)]
-    states += [(talking_state(0, VISEMES[name]).units, rest.pose) for name in ("AA", "EE", "OO", "MM", "FF")]
+    states += [(talking_state(rest, VISEMES[name]).units, rest.pose) for name in ("AA", "EE", "OO", "MM", "FF")]
     states += [(blink, rest.pose), *((rest.units, pose) for pose in EXTREMES)]
     tiles = [renderer.render(units, pose) for units, pose in states]
     rows = [np.concatenate(tiles[i : i + 3], axis=1) for i in range(0, len(tiles), 3)]

@@ -1,19 +1,19 @@
-"""Render the demo avatar's idle clip: `python -m training.avatar.make_idle [output.mp4]`."""
+"""Render the idle clip of one of the demo's presenters: `python -m training.avatar.make_idle [--presenter man]`."""
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import subprocess
-import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import imageio_ffmpeg
 
-from training.avatar.motion import FPS, IDLE_FRAMES
+from training.avatar.motion import FPS, FaceState
 from training.avatar.projection import FRAME_SIZE
-from training.avatar.renderer import Renderer
+from training.presenters import IDLE, PRESENTERS, PresenterRenderer
 
-OUTPUT = Path(__file__).parents[2] / "checkpoints" / "demo" / "avatar" / "idle.mp4"
 CRF = 12
 
 
@@ -28,20 +28,29 @@ def encoder(output: Path) -> list[str]:
     return [ffmpeg, "-v", "error", "-y", *source, *convert, *codec, *colour, *exact, "-an", str(output)]
 
 
-def main() -> None:
-    """Render every frame of the loop and encode it; raises `CalledProcessError` where ffmpeg fails."""
-    output = Path(sys.argv[1]) if len(sys.argv) > 1 else OUTPUT
+def write_clip(output: Path, renderer: PresenterRenderer, states: Iterable[FaceState]) -> None:
+    """Render and encode the frames of a clip; raises `CalledProcessError` where ffmpeg fails."""
     output.parent.mkdir(parents=True, exist_ok=True)
-    renderer = Renderer()
-    command = encoder(output)
-    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+    count = 0
+    with subprocess.Popen(encoder(output), stdin=subprocess.PIPE) as process:
         assert process.stdin is not None
-        for index in range(IDLE_FRAMES):
-            process.stdin.write(renderer.render_idle(index).tobytes())
+        for state in states:
+            process.stdin.write(renderer.render(state.units, state.pose).tobytes())
+            count += 1
         process.stdin.close()
         if process.wait():
-            raise subprocess.CalledProcessError(process.returncode, command)
-    print(f"{output}: {IDLE_FRAMES} frames, {output.stat().st_size / 1e6:.2f} MB")
+            raise subprocess.CalledProcessError(process.returncode, process.args)
+    print(f"{output}: {count} frames, {output.stat().st_size / 1e6:.2f} MB")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("output", type=Path, nargs="?", help="default: the presenter's own place in the checkpoint")
+    parser.add_argument("--presenter", choices=PRESENTERS, default="woman")
+    arguments = parser.parse_args()
+    presenter = PRESENTERS[arguments.presenter]
+    output = arguments.output or presenter.video(IDLE)
+    write_clip(output, presenter.renderer(), presenter.states()[IDLE])
 
 
 if __name__ == "__main__":

@@ -1,32 +1,25 @@
-"""Render the demo avatar's motions: `python -m training.avatar.make_motions [folder]`."""
+"""Render the motions of one of the demo's presenters: `python -m training.avatar.make_motions [--presenter man]`."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import argparse
 from pathlib import Path
 
-from training.avatar.demo_motions import MOTIONS
-from training.avatar.make_idle import OUTPUT, encoder
-from training.avatar.renderer import Renderer
+from training.avatar.make_idle import write_clip
+from training.presenters import IDLE, PRESENTERS
 
 
 def main() -> None:
-    """Render every motion and encode it as the idle clip is; raises `CalledProcessError` where ffmpeg fails."""
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else OUTPUT.with_name("motions")
-    folder.mkdir(parents=True, exist_ok=True)
-    renderer = Renderer()
-    for name, motion in MOTIONS.items():
-        output = folder / f"{name}.mp4"
-        with subprocess.Popen(encoder(output), stdin=subprocess.PIPE) as process:
-            assert process.stdin is not None
-            for index in range(motion.frames):
-                state = motion.state(index)
-                process.stdin.write(renderer.render(state.units, state.pose).tobytes())
-            process.stdin.close()
-            if process.wait():
-                raise subprocess.CalledProcessError(process.returncode, process.args)
-        print(f"{output}: {motion.frames} frames, {output.stat().st_size / 1e6:.2f} MB")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, nargs="?", help="default: the presenter's own place in the checkpoint")
+    parser.add_argument("--presenter", choices=PRESENTERS, default="woman")
+    arguments = parser.parse_args()
+    presenter = PRESENTERS[arguments.presenter]
+    renderer = presenter.renderer()
+    for name, states in presenter.states().items():
+        if name != IDLE:
+            own = presenter.video(name)
+            write_clip(arguments.folder / own.name if arguments.folder else own, renderer, states)
 
 
 if __name__ == "__main__":

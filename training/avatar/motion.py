@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from latentsync.contract import CONTRACT
 
@@ -137,12 +137,24 @@ def idle_state(i: int, n: int = IDLE_FRAMES) -> FaceState:
     return FaceState(units, pose)
 
 
-def talking_state(i: int, mouth: dict[str, float], n: int = IDLE_FRAMES) -> FaceState:
-    """Idle frame `i` with the face units `mouth`; pose, lids, brows and breath are kept, and a mouth at rest too."""
-    idle = idle_state(i, n)
+def mirrored(state: FaceState) -> FaceState:
+    """The same as in a mirror: left is right."""
+    units = {_other_side(name): strength for name, strength in state.units.items()}
+    turned = {name: -getattr(state.pose, name) for name in ("yaw", "roll", "gaze_yaw", "sway_x")}
+    return FaceState(units, replace(state.pose, **turned))
+
+
+def _other_side(name: str) -> str:
+    if name.endswith("Left"):
+        return name.removesuffix("Left") + "Right"
+    return name.removesuffix("Right") + "Left" if name.endswith("Right") else name
+
+
+def talking_state(shown: FaceState, mouth: dict[str, float]) -> FaceState:
+    """A frame's state with the face units `mouth`; pose, lids, brows and breath are kept, and a mouth at rest too."""
     activity = min(1.0, max(mouth.values(), default=0.0) / FULLY_TALKING)
     left = 1 - (1 - TALKING_SMILE) * activity * activity * (3 - 2 * activity)
-    units = {name: strength * (left if is_mouth_unit(name) else 1.0) for name, strength in idle.units.items()}
+    units = {name: strength * (left if is_mouth_unit(name) else 1.0) for name, strength in shown.units.items()}
     for name, strength in mouth.items():
         units[name] = units.get(name, 0.0) + strength
-    return FaceState(units, idle.pose)
+    return FaceState(units, shown.pose)

@@ -17,7 +17,7 @@ from training.avatar.gpu_head import GpuHead, Morph, triangles
 from training.avatar.hair import Hair
 from training.avatar.head_mesh import HeadBuilder, HeadMesh, Part
 from training.avatar.light_bake import LightBake
-from training.avatar.motion import IDLE_FRAMES, Pose, idle_state, talking_state
+from training.avatar.motion import IDLE_FRAMES, FaceState, Pose, idle_state, talking_state
 from training.avatar.scalp import head_follow_weight, scalp_height
 from training.avatar.skin_paint import EXTENT, ORIGIN, paint_skin
 
@@ -64,7 +64,6 @@ class Renderer:
         self._mouth = _speech_part(self._context, mesh, bake)
         self._clothes_and_hair: list[Drawable] = [Clothes(self._context, mesh, bake), Hair(self._context, mesh)]
         self._backdrop = Backdrop(self._context)
-        self._plate: tuple[int, Picture] | None = None
         self._load_textures()
         self._set_materials([p for d in (self._whole, self._mouth, *self._clothes_and_hair) for p in d.programs])
 
@@ -93,23 +92,19 @@ class Renderer:
     def render_crop(
         self,
         face_units: dict[str, float],
-        index: int,
+        shown: FaceState,
         matrix: NDArray[np.float64],
-        size: int = 128,
-        plate: Picture | None = None,
+        size: int,
+        plate: Picture,
     ) -> Picture:
-        """The aligned face of idle frame `index` with this mouth, RGB uint8 [size, size, 3].
+        """The aligned face of a frame in the state `shown` with this mouth, RGB uint8 [size, size, 3].
 
         `matrix` [2, 3] maps frame pixels to the 210×280 face template, as LatentSync aligns; the template is
-        scaled to the square crop. `plate` is the idle frame [640, 640, 3], rendered or decoded from the clip; only what
-        speech moves is drawn over it. Without it the idle frame is rendered, and kept for further calls with `index`.
-        The result equals the warped talking frame, except for the sampling of edges.
+        scaled to the square crop. `plate` is the frame itself [640, 640, 3], rendered or decoded from its clip; only
+        what speech moves is drawn over it. The result equals the warped talking frame, except for how edges are
+        sampled.
         """
-        if plate is None:
-            if self._plate is None or self._plate[0] != index:
-                self._plate = (index, self.render_idle(index))
-            plate = self._plate[1]
-        state = talking_state(index, face_units)
+        state = talking_state(shown, face_units)
         self._mouth.morph(state.units, state.pose)
         view = projection.crop_view(matrix, size)
         self._backdrop.show(plate)

@@ -69,7 +69,15 @@ class Studio:
 class PersonRenderer:
     """Renders one person in one take; the same person and take give the same pictures on the same OpenGL."""
 
-    def __init__(self, studio: Studio, person: Identity, take: Take) -> None:
+    def __init__(
+        self,
+        studio: Studio,
+        person: Identity,
+        take: Take,
+        background: Picture | None = None,
+        exposure: float | None = None,
+    ) -> None:
+        """Without a background, uint8 [640, 640, 3], and an exposure both are those of the take."""
         self._studio, self._take = studio, take
         context, canonical = studio.context, studio.canonical
         shaped = studio.builder.build(person.shape)
@@ -91,8 +99,8 @@ class PersonRenderer:
         if person.glasses is not None:
             self._drawn.append(Glasses(context, person.glasses, shaped.eye_centres, LIGHT))
         self._textures = [self._texture(paint(person.skin, person.seed)), self._texture(studio.masks)]
-        self._background = paint_background(take.background_seed)
-        self._set_materials(person)
+        self._background = paint_background(take.background_seed) if background is None else background
+        self._set_materials(person, _exposure(person, take) if exposure is None else exposure)
 
     def _bake(self) -> FloatArray:
         """Ambient occlusion, key light, head-follow weight and scalp height of each vertex, [n, 4]."""
@@ -184,8 +192,8 @@ class PersonRenderer:
         texture.filter = (moderngl.LINEAR_MIPMAP_LINEAR, moderngl.LINEAR)
         return texture
 
-    def _set_materials(self, person: Identity) -> None:
-        light, exposure = self._take.light, _exposure(person, self._take)
+    def _set_materials(self, person: Identity, exposure: float) -> None:
+        light = self._take.light
 
         def lit(colour: tuple[float, float, float]) -> tuple[float, float, float]:
             return colour[0] * exposure, colour[1] * exposure, colour[2] * exposure

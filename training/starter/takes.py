@@ -37,7 +37,8 @@ class Speech:
     ) -> Speech:
         """Hear these clips of a folder of `training.speech.make`, unchanged and augmented."""
         entries = {str(e["id"]): e for e in json.loads((folder / "speech.json").read_text())}
-        heard = [Clip(clip, entries[clip]["group"], int(entries[clip]["n_frames"]), 0) for clip in sorted(set(clips))]
+        unposed = np.zeros(0, np.int64)
+        heard = [Clip(name, entries[name]["group"], entries[name]["n_frames"], unposed) for name in sorted(set(clips))]
         corpus = Corpus(folder, heard, np.zeros((0, 0, 0, 3), np.uint8))
         features = audio_features(corpus, heard, encoder, variants, seed, device)
         ends = np.cumsum([2 * clip.frames for clip in heard])
