@@ -1,15 +1,16 @@
-"""Train the demo's VAE on the rendered faces: python -m training.train_vae DATA OUT [--minutes 10]
+"""Train the demo's VAE on the rendered faces: python -m training.train_vae DATA… OUT [--minutes 10]
 
 The loss is L1 + 2·MSE + gradient L1, with a weight of 3 in the repainted region and of up to 11 around the lips. Noise
 is added to the latents, so that the decoder tolerates the UNet's errors. In a part of each batch the repainted region
-is blank, because the masked image is encoded too. On a CPU the networks train on crops around the mouth: they are
-convolutional, and a crop costs a quarter of a face.
+is blank, because the masked image is encoded too. Of several data sets each step draws another. On a CPU the networks
+train on crops around the mouth: they are convolutional, and a crop costs a quarter of a face.
 """
 
 import argparse
 import json
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -85,17 +86,22 @@ class FaceSampler:
 
 
 def train(
-    vae: AutoencoderTiny, trained: list[torch.nn.Parameter], corpus: Corpus, seconds: float, device: str, seed: int
+    vae: AutoencoderTiny,
+    trained: list[torch.nn.Parameter],
+    corpora: Sequence[Corpus],
+    seconds: float,
+    device: str,
+    seed: int,
 ) -> AutoencoderTiny:
     gpu = device == "cuda"
     vae = vae.to(device, memory_format=torch.channels_last).train()
-    sample = FaceSampler(corpus, batch=96 if gpu else 8, crop=None if gpu else 64, device=device, seed=seed)
+    samplers = [FaceSampler(corpus, 96 if gpu else 8, None if gpu else 64, device, seed) for corpus in corpora]
     optimiser = torch.optim.AdamW(trained, lr=1e-3, weight_decay=1e-4)
     began, step = time.monotonic(), 0
     while (progress := (time.monotonic() - began) / seconds) < 1:
         for group in optimiser.param_groups:
             group["lr"] = 1.5e-3 * min(1, (step + 1) / 100) * (0.5 * (1 + math.cos(math.pi * progress)) + 0.01)
-        images, weight = sample()
+        images, weight = samplers[step % len(samplers)]()
         with torch.autocast(device, torch.bfloat16, enabled=gpu):
             latents = vae.encoder(images)
         latents = latents.float()
@@ -117,10 +123,16 @@ def train(
 
 
 @torch.inference_mode()
-def measure(vae: AutoencoderTiny, corpus: Corpus, device: str) -> dict[str, float]:
-    """The scale that gives training latents a standard deviation of 1, and the PSNR on held-out faces."""
+def scaling_factor(vae: AutoencoderTiny, corpus: Corpus, device: str) -> float:
+    """The scale that gives training latents a standard deviation of 1."""
     train_clips = corpus.training_clips()[::7]
     latents = torch.cat([vae.encoder(pixels(corpus.truth(clip)[::25], device)) for clip in train_clips])
+    return 1 / latents.std().item()
+
+
+@torch.inference_mode()
+def measure(vae: AutoencoderTiny, corpus: Corpus, device: str) -> dict[str, float]:
+    """The PSNR on held-out faces."""
     mask = torch.from_numpy(face_mask(corpus.idle.shape[1])).to(device)
     held = [clip for clip in corpus.clips if clip.group != "train"]
     original = pixels(np.concatenate([corpus.truth(clip)[::10] for clip in held]), device)
@@ -129,7 +141,6 @@ def measure(vae: AutoencoderTiny, corpus: Corpus, device: str) -> dict[str, floa
     ).square()
     inside = (error * (1 - mask)).sum() / ((1 - mask).sum() * error.shape[0] * 3)
     return {
-        "scaling_factor": 1 / latents.std().item(),
         "psnr_db": -10 * math.log10(error.mean().item()),
         "psnr_in_mask_db": -10 * math.log10(inside.item()),
     }
@@ -137,7 +148,7 @@ def measure(vae: AutoencoderTiny, corpus: Corpus, device: str) -> dict[str, floa
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
+    parser.add_argument("data", type=Path, nargs="+")
     parser.add_argument("out", type=Path)
     parser.add_argument("--minutes", type=float, default=2.0)
     parser.add_argument("--seed", type=int, default=0)
@@ -145,19 +156,23 @@ def main() -> None:
     arguments = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(arguments.seed)
-    corpus = Corpus.open(arguments.data)
+    corpora = [Corpus.open(folder) for folder in arguments.data]
     vae = AutoencoderTiny(**CONFIG)
     if arguments.resume:
         vae.load_state_dict({k: v.float() for k, v in load_file(arguments.out / "vae.safetensors").items()})
     # Only the decoder is trained further: with a changed encoder the latents that a UNet was trained on would be wrong.
     trained = list((vae.decoder if arguments.resume else vae).parameters())
-    vae = train(vae, trained, corpus, 60 * arguments.minutes, device, arguments.seed)
-    result = measure(vae, corpus, device)
+    vae = train(vae, trained, corpora, 60 * arguments.minutes, device, arguments.seed)
+    description = arguments.out / "vae.json"
+    # A UNet that was trained before knows latents at the scale of then.
+    scale = json.loads(description.read_text())["scaling_factor"] if arguments.resume else None
+    result = {"scaling_factor": scale or scaling_factor(vae, corpora[0], device)}
+    measured = {str(corpus.folder): measure(vae, corpus, device) for corpus in corpora}
     arguments.out.mkdir(parents=True, exist_ok=True)
     weights = {key: value.half().contiguous().cpu() for key, value in vae.state_dict().items()}
     save_file(weights, arguments.out / "vae.safetensors")
-    (arguments.out / "vae.json").write_text(json.dumps({"config": CONFIG, **result}, indent=1))
-    print(json.dumps(result))
+    description.write_text(json.dumps({"config": CONFIG, **result, "measured": measured}, indent=1))
+    print(json.dumps({**result, **measured}))
 
 
 if __name__ == "__main__":
