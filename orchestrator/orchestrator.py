@@ -296,7 +296,7 @@ class Orchestrator:
     ) -> SpeechMaker:
         settings = self.settings
         generation = GenerationSettings(overlap_frames=settings.chunk_overlap_frames)
-        if path is not None:
+        if path is not None and path.has_motions:
             generation = replace(generation, chunks_ahead=CHUNKS_WITH_MOTIONS)
         return SpeechMaker(
             self._client,

@@ -55,6 +55,11 @@ class SpokenAvatar(Protocol):
 class SpokenPath(Protocol):
     """Where a channel shows motions too: the condition of the frames that will be shown, and cues that change them."""
 
+    @property
+    def has_motions(self) -> bool:
+        """Whether a motion may be asked for, which can't come before faces that are made already."""
+        ...
+
     async def condition(self, positions: list[int]) -> NDArray[np.float16]:
         """The condition [k, 9, h, w] at positions of the path, which from then on shows those very frames there."""
         ...

@@ -98,7 +98,7 @@ class SpeechMaker:
         path: SpokenPath | None = None,
         horizon: Horizon | None = None,
     ) -> None:
-        """`path` is given where the sink shows more than the avatar's own clip: then faces are made up to `horizon`."""
+        """`path` is given where the sink may show more than the avatar's own clip: then faces are made up to `horizon`."""
         self._path = path
         self._horizon = horizon or Horizon()
         self._models = models
@@ -130,7 +130,7 @@ class SpeechMaker:
         starting: Starting | None = None
 
         def early_s(first_frame: int, frames_per_s: float | None) -> float:
-            if self._path is None or starting is None or not starting.started:
+            if self._path is None or not self._path.has_motions or starting is None or not starting.started:
                 return 0.0  # what is held before the start is up to the start rule
             ahead_s = self._horizon.seconds(frames_per_s)
             return 0.0 if ahead_s is None else place.due(first_frame) - self._clock() - ahead_s

@@ -73,19 +73,13 @@ class Mixer:
         linger_frames: int,
         period: int,
         position: int = 0,
-        nearest_equal: NearestEqual | None = None,
     ) -> None:
-        """`nearest_equal` is given where the path shows motions too, so that it repeats in places only.
-
-        Then a waiting speech stays where it is, since its faces are made for that very part of the path, and idle takes
-        the shorter way by going on from the position that it names.
-        """
         self.counters = MixerCounters()
         self.state = MixerState.IDLE
         self._fade = FaceFade(fade_frames)
         self._linger_frames = linger_frames
         self._period = period
-        self._nearest_equal = nearest_equal
+        self._nearest_equal: NearestEqual | None = None
         self._walk = IdleWalk(position)
         self._queue: deque[Speech] = deque()
         self._current: Speech | None = None
@@ -95,6 +89,14 @@ class Mixer:
         self._cut = False  # it has one frame for that
         self._tick = 0
         self._events: list[MixerEvent] = []
+
+    def keep_to_the_path(self, nearest_equal: NearestEqual) -> None:
+        """The path may show motions too from now on, so that it repeats in places only.
+
+        Then a waiting speech stays where it is, since its faces are made for that very part of the path, and idle takes
+        the shorter way by going on from the position that `nearest_equal` names.
+        """
+        self._nearest_equal = nearest_equal
 
     @property
     def position(self) -> int:

@@ -23,7 +23,6 @@ import cv2
 import numpy as np
 
 from latentsync.avatar import PreparedAvatar
-from latentsync.motions import motion_names
 from streaming import pattern
 from streaming.audio import SILENCE, AudioMixer
 from streaming.clock import FrameClock
@@ -51,12 +50,13 @@ class Channel:
         self._config = config
         self._port = port
         avatar = PreparedAvatar.open(config.avatar_dir)
-        self._motions = ChannelMotions(avatar) if motion_names(avatar.directory) else None
+        self._motions = ChannelMotions(avatar)
         self._compositor = Compositor(avatar, avatar.idle, self._motions)
         size = (self._compositor.width, self._compositor.height)
         fade_frames = config.mouth_fade_frames if self._compositor.idle_is_the_avatar else config.fade_frames
-        nearest_equal = None if self._motions is None else self._motions.nearest_equal
-        self._mixer = Mixer(fade_frames, config.linger_frames, self._compositor.period, nearest_equal=nearest_equal)
+        self._mixer = Mixer(fade_frames, config.linger_frames, self._compositor.period)
+        if self._motions.motions:
+            self._mixer.keep_to_the_path(self._motions.nearest_equal)
         self._reader = RingReader(ring, self._mixer)
         self._audio = AudioMixer()
         self._sounding = False
@@ -92,9 +92,8 @@ class Channel:
         self._reader.release(tick)
         self._tell(self._publisher.has_passed)
         self._tell_encoded()
-        if self._motions is not None:
-            for motion_event in self._motions.note(number, tick.position):
-                self._emit(motion_event)
+        for motion_event in self._motions.note(number, tick.position):
+            self._emit(motion_event)
         if self._port and number % FPS == 0:
             self._port.emit(self._status())
 
@@ -196,8 +195,6 @@ class Channel:
         return {}
 
     def _change_motion(self, values: dict[str, Any]) -> dict[str, Any]:
-        if self._motions is None:
-            raise ValueError("the avatar has no motions")
         change = self._motions.play if values["op"] == "motion" else self._motions.stop
         answer = change(self._mixer.position, values)
         self._emit(self._motions.changed())  # before the reply: who has that knows the path
@@ -205,10 +202,11 @@ class Channel:
 
     def _change_motions(self, values: dict[str, Any]) -> None:
         """The avatar has another motion, or one less."""
-        if self._motions is None:
-            raise ValueError("the avatar had no motions when the channel started")
         if values["op"] == "add_motion":
+            if not self._motions.motions and self._mixer.speeches:
+                raise ValueError("the first motion of a channel can't come while it speaks: its speeches may have moved")
             self._motions.add(self._mixer.position, values)
+            self._mixer.keep_to_the_path(self._motions.nearest_equal)
             self._compositor.add(values["name"], self._motions.motions[values["name"]].clip)
             return
         self._motions.remove(self._mixer.position, values)
@@ -230,7 +228,7 @@ class Channel:
                     self._events[place] = number, event
                 heard[event.speech_id] = event.played_frames
         left = set(self._mixer.speeches) - set(speeches)
-        if self._motions is not None and not left and self._motions.hasten(self._mixer.position):
+        if not left and self._motions.hasten(self._mixer.position):
             self._emit(self._motions.changed())
         return heard
 
@@ -275,7 +273,7 @@ class Channel:
             av_offset_s=round(publisher.av_offset_s, 4),
             preview_readers=self._preview.readers,
             preview_codecs=self._preview.codecs,
-            motion="" if self._motions is None else self._motions.playing,
+            motion=self._motions.playing,
         )
 
 

@@ -42,7 +42,8 @@ class VirtualChannel:
     def __init__(self, avatar: PreparedAvatar, made: Callable[[str, int], Made], pictures: bool = True) -> None:
         self.motions = ChannelMotions(avatar)
         self.compositor = Compositor(avatar, avatar.idle, self.motions)
-        self.mixer = Mixer(2, 4, avatar.period, nearest_equal=self.motions.nearest_equal)
+        self.mixer = Mixer(2, 4, avatar.period)
+        self.mixer.keep_to_the_path(self.motions.nearest_equal)
         self.watched = Watched()
         self.asked_at: list[tuple[float, bool]] = []
         self._made = made

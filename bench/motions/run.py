@@ -310,7 +310,9 @@ class _Run:
 def _frames_s(avatar: PreparedAvatar, with_motions: bool, speaking: bool, frames: int) -> float:
     motions = ChannelMotions(avatar) if with_motions else None
     compositor = Compositor(avatar, None, motions)
-    mixer = Mixer(2, 4, avatar.period, nearest_equal=None if motions is None else motions.nearest_equal)
+    mixer = Mixer(2, 4, avatar.period)
+    if motions is not None:
+        mixer.keep_to_the_path(motions.nearest_equal)
     if speaking:
         mixer.open("a", frames + 10, 0, 1)
         mixer.available("a", frames + 10)

@@ -33,6 +33,7 @@ class MotionFolder:
         self._path = path
         self._channel = channel
         self._known = self._folders()
+        self._refused: dict[str, str] = {}  # why a motion isn't there yet, so that it is logged once
 
     async def follow(self) -> None:
         """Look each second, until cancelled."""
@@ -72,8 +73,11 @@ class MotionFolder:
         try:
             await self._path.add(name, motion)
         except ChannelError as error:
-            logger.warning("channel %s hasn't the motion %s yet: %s", self._channel, name, error)
+            if self._refused.get(name) != str(error):
+                self._refused[name] = str(error)
+                logger.warning("channel %s hasn't the motion %s yet: %s", self._channel, name, error)
             return False
+        self._refused.pop(name, None)
         logger.info("channel %s has the motion %s", self._channel, name)
         return True
 

@@ -109,8 +109,8 @@ class Motions:
         """The motions that can be asked for."""
         return () if self._path is None else self._path.names
 
-    def prepare(self, avatar: PreparedAvatar) -> SharedPath | None:
-        """The path for a process that is about to start; None for an avatar without motions. Blocks on the disk."""
+    def prepare(self, avatar: PreparedAvatar) -> SharedPath:
+        """The path for a process that is about to start. Blocks on the disk."""
         motions = {}
         for name, motion in open_motions(avatar).items():
             try:
@@ -118,9 +118,9 @@ class Motions:
             except AvatarError as error:
                 logger.error("motion %s of channel %s is left out: %s", name, self._channel, error)
         self.playing = None
-        self._path = path = SharedPath(avatar, motions, self.skipped) if motions else None
-        self._folder = None if path is None else MotionFolder(avatar, path, self._channel)
-        return self._path
+        self._path = path = SharedPath(avatar, motions, self.skipped)
+        self._folder = MotionFolder(avatar, path, self._channel)
+        return path
 
     def attach(self, process: ChannelHandle) -> None:
         """The process has started."""

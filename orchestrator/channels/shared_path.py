@@ -71,6 +71,11 @@ class SharedPath:
         self._deciding = asyncio.Lock()
 
     @property
+    def has_motions(self) -> bool:
+        """Whether there is any to be asked for."""
+        return bool(self.names)
+
+    @property
     def is_held(self) -> bool:
         """Whether the last motion of the path has no end."""
         return bool(self._path.detours) and self._path.detours[-1].end is None

@@ -93,8 +93,26 @@ async def test_what_can_not_be_shown_is_refused_and_the_stream_goes_on(acting: P
 
 async def test_an_avatar_without_motions_says_so(avatar: PreparedAvatar, tmp_path: Path) -> None:
     async with running(avatar, tmp_path) as watched:
-        with pytest.raises(ChannelError, match="the avatar has no motions"):
+        with pytest.raises(ChannelError, match="there is no motion .wave.; the avatar has none"):
             await watched.channel.play_motion("wave")
+
+
+async def test_the_first_motion_of_an_avatar_comes_to_a_channel_that_runs(tmp_path: Path) -> None:
+    learning = make_avatar(tmp_path / "learning", WIDTH, HEIGHT, 60)
+    async with running(learning, tmp_path) as watched:
+        await say(watched.channel, "a", 40)
+        add_motion(learning, "wave", MOTION_FRAMES, RED, like=20)
+        with pytest.raises(ChannelError, match="the first motion of a channel can't come while it speaks"):
+            await watched.channel.add_motion("wave")
+        await watched.until(is_kind(SpeechEnded))
+        await watched.channel.add_motion("wave")
+        planned = await watched.channel.play_motion("wave")
+        started = await watched.until(is_kind(MotionStarted))
+        assert isinstance(started, MotionStarted) and started.position == planned.position
+        start = await say(watched.channel, "b", 40)
+        assert planned.end is not None and start > planned.position
+        ended = await watched.until(is_kind(SpeechEnded))
+        assert isinstance(ended, SpeechEnded) and ended.played_frames == 40
 
 
 async def test_a_motion_behind_an_interrupted_speech_comes_soon(acting: PreparedAvatar, tmp_path: Path) -> None:
@@ -125,7 +143,8 @@ def test_a_crossfade_keeps_the_lips_and_fades_the_body(acting: PreparedAvatar) -
 def test_idle_takes_the_shorter_way_to_a_speech_behind_a_motion(acting: PreparedAvatar) -> None:
     """A waiting speech stays where its faces are made for; idle goes on from a place that looks the same."""
     motions = ChannelMotions(acting)
-    mixer = Mixer(2, 4, acting.period, nearest_equal=motions.nearest_equal)
+    mixer = Mixer(2, 4, acting.period)
+    mixer.keep_to_the_path(motions.nearest_equal)
     mixer.open("a", 400, 3, 1)
     mixer.available("a", 400)
     mixer.end("a", 400)

@@ -31,9 +31,9 @@ def test_a_damaged_motion_is_left_out_and_the_others_play(tmp_path: Path) -> Non
     assert channel.names == ("wave",)
 
 
-async def test_an_avatar_without_motions_has_no_path(tmp_path: Path) -> None:
+async def test_an_avatar_without_motions_has_none_to_show(tmp_path: Path) -> None:
     channel = motions()
-    assert channel.prepare(make_avatar(tmp_path / "grey", 320, 240, 20)) is None
+    assert not channel.prepare(make_avatar(tmp_path / "grey", 320, 240, 20)).has_motions
     with pytest.raises(UnknownMotion, match="channel main has no motion 'wave'; it has none"):
         await channel.play("wave")
 
@@ -99,6 +99,21 @@ async def test_a_channel_is_told_of_each_motion_that_comes_goes_or_is_made_anew(
     player.busy = False
     await folder.look()
     assert player.told[4:] == [("add", "nod")], "tried again once it can be"
+
+
+async def test_the_first_motion_of_an_avatar_needs_no_restart(tmp_path: Path) -> None:
+    avatar = make_avatar(tmp_path / "grey", 320, 240, 20)
+    path, player = SharedPath(avatar, {}), Player()
+    path.attach(player)
+    folder = MotionFolder(avatar, path, "main")
+    assert (await path.condition([3]) == avatar.condition[[3]]).all()
+    add_motion(avatar, "wave", 20)
+    player.busy = True
+    await folder.look()
+    assert not path.has_motions, "not while the channel speaks"
+    player.busy = False
+    await folder.look()
+    assert player.told == [("add", "wave")] and path.has_motions
 
 
 async def test_motions_of_another_video_are_for_the_next_start(tmp_path: Path) -> None:
