@@ -98,7 +98,7 @@ class SpeechMaker:
         path: SpokenPath | None = None,
         horizon: Horizon | None = None,
     ) -> None:
-        """`path` is given where the sink may show more than the avatar's own clip: then faces are made up to `horizon`."""
+        """`path` is given where the sink may show motions; where it does, faces are made up to `horizon`."""
         self._path = path
         self._horizon = horizon or Horizon()
         self._models = models

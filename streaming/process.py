@@ -204,7 +204,7 @@ class Channel:
         """The avatar has another motion, or one less."""
         if values["op"] == "add_motion":
             if not self._motions.motions and self._mixer.speeches:
-                raise ValueError("the first motion of a channel can't come while it speaks: its speeches may have moved")
+                raise ValueError("the first motion of a channel can't come while it speaks: speeches may have moved")
             self._motions.add(self._mixer.position, values)
             self._mixer.keep_to_the_path(self._motions.nearest_equal)
             self._compositor.add(values["name"], self._motions.motions[values["name"]].clip)

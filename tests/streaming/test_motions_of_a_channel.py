@@ -93,7 +93,7 @@ async def test_what_can_not_be_shown_is_refused_and_the_stream_goes_on(acting: P
 
 async def test_an_avatar_without_motions_says_so(avatar: PreparedAvatar, tmp_path: Path) -> None:
     async with running(avatar, tmp_path) as watched:
-        with pytest.raises(ChannelError, match="there is no motion .wave.; the avatar has none"):
+        with pytest.raises(ChannelError, match="there is no motion 'wave'; the avatar has none"):
             await watched.channel.play_motion("wave")
 
 
