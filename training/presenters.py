@@ -39,7 +39,7 @@ def _woman() -> PresenterRenderer:
 
 
 def _man() -> PresenterRenderer:
-    from training.people.man import ManRenderer  # imports OpenGL
+    from training.people.man_renderer import ManRenderer  # imports OpenGL
 
     return ManRenderer()
 
