@@ -12,6 +12,7 @@ import torch
 pytest.importorskip("soundfile", reason="the extra `training` is not installed")
 
 from latentsync.checkpoint import Checkpoint
+from training.people.pace import Pace
 from training.starter import state
 from training.starter.pictures import PictureSampler, faces_of, take_paths
 from training.starter.run import Budget, run
@@ -113,6 +114,53 @@ def test_a_frame_hears_its_own_sound_and_nothing_of_another_clip(vae_state: Path
     heard = (own > 0) | (expected == 0)
     assert torch.allclose(own[heard], expected[heard], atol=1e-3)
     assert heard.float().mean() > 0.85, "all but the chunks without audio"
+
+
+def test_a_reference_that_speaks_tells_nothing_of_what_is_heard(vae_state: Path, people: Path, speech: Speech) -> None:
+    takes = Takes.load(take_paths(people), load_vae(vae_state, "cpu"), speech, "cpu")
+    batch = draw_batch(takes, speech, 200, torch.Generator().manual_seed(0))
+    resting = takes.latents[2][batch.row].float().transpose(1, 2)
+    other = (batch.condition[:, 5:] - resting).abs().amax((1, 2, 3, 4)) > 1e-3
+    assert 0.1 < other.float().mean() < 0.3
+    assert not torch.equal(batch.condition[other, 5:], batch.target[other])
+
+
+def test_takes_and_faces_that_come_later_are_learned_from_too(vae_state: Path, people: Path, speech: Speech) -> None:
+    paths, vae = take_paths(people), load_vae(vae_state, "cpu")
+    together, grown = Takes.load(paths, vae, speech, "cpu"), Takes.load(paths[:1], vae, speech, "cpu")
+    grown.add(Takes.load(paths[1:], vae, speech, "cpu"))
+    for name in ("faces", "frames", "first_row", "heard_from", "span"):
+        assert torch.equal(getattr(grown, name), getattr(together, name)), name
+    assert torch.allclose(grown.latents.float(), together.latents.float(), atol=2e-3)
+    sample = sampler(people)
+    before, white = len(sample), np.full((200, TINY.resolution, TINY.resolution, 3), 255, np.uint8)
+    sample.add(white)
+    assert len(sample) == before + 200
+    assert max(float(sample()[0][2:].mean((1, 2, 3)).max()) for _ in range(8)) > 0.99, "a white face is among them"
+
+
+def test_renderers_give_way_to_a_training_that_they_slow() -> None:
+    now, allowed = 0.0, [0]
+
+    def trained(steps: int, slowed: float) -> None:
+        """A step lasts 0.1 s alone, and `slowed` of that more for each renderer."""
+        nonlocal now
+        for _ in range(steps):
+            now += 0.1 * (1 + slowed * allowed[-1])
+            pace.step()
+
+    pace = Pace(allowed.append, most=14, share=0.6, warm_up_steps=5, window_s=2, clock=lambda: now)
+    assert allowed[-1] == 14, "all, until it is warm"
+    trained(5, 0.1)
+    assert allowed[-1] == 0, "what the training does alone is measured"
+    trained(50, 0.1)
+    assert allowed[-1] == 4
+    trained(2000, 0.1)
+    assert 2 <= allowed[-1] <= 8, "six take four tenths of its speed"
+    trained(2000, 1.0)
+    assert allowed[-1] == 1, "one is always left"
+    trained(4000, 0.0)
+    assert allowed[-1] == 14
 
 
 def test_unet_learns_to_speak_in_both_stages_and_becomes_a_checkpoint(

@@ -71,18 +71,24 @@ def render_people(
     data = None if speech is None else SpeechData(speech, held_out)
     began, done = time.monotonic(), 0
     for seed, number in jobs:
-        target = out / f"{seed:06d}-{number}.npz"
-        if target.exists():
-            continue
-        rng = np.random.default_rng((30, seed, number))
-        utterance = drawn_shapes(options.frames, rng) if data is None else data.draw(options.frames, rng)
-        talking, idle = render_take(studio, seed, number, utterance, options)
-        part = target.with_suffix(".part")
-        with part.open("wb") as file:
-            np.savez(file, talking=talking, idle=idle, clip=utterance.clip, first_frame=utterance.first_frame)
-        part.rename(target)
-        done += 2 * len(talking)
-        print(f"{target.name}: {1e3 * (time.monotonic() - began) / done:.0f} ms a picture", flush=True)
+        if write_take(studio, out, seed, number, data, options):
+            done += 2 * options.frames
+            print(f"{seed}-{number}: {1e3 * (time.monotonic() - began) / done:.0f} ms a picture", flush=True)
+
+
+def write_take(studio: Studio, out: Path, seed: int, number: int, data: SpeechData | None, options: Options) -> bool:
+    """Render one take into `out`, where it appears whole; False where it is already."""
+    target = out / f"{seed:06d}-{number}.npz"
+    if target.exists():
+        return False
+    rng = np.random.default_rng((30, seed, number))
+    utterance = drawn_shapes(options.frames, rng) if data is None else data.draw(options.frames, rng)
+    talking, idle = render_take(studio, seed, number, utterance, options)
+    part = target.with_suffix(".part")
+    with part.open("wb") as file:
+        np.savez(file, talking=talking, idle=idle, clip=utterance.clip, first_frame=utterance.first_frame)
+    part.rename(target)
+    return True
 
 
 def main() -> None:

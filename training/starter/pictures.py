@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from latentsync.mask import face_mask
+from training.starter.growing import Growing
 from training.train_vae import lip_weight, pixels
 
-_LONGEST_SIDE = 1400
+_LONGEST_SIDE = 1800
 _SHARE_BLANKED = 0.12
+_PARTS_OF_PHOTOS = 4096
+_FURTHEST = 3.0
 
 
 def take_paths(people: Path, held_out: bool = False, every: int = 20) -> list[Path]:
@@ -37,7 +40,7 @@ def faces_of(paths: Sequence[Path], stride: int) -> NDArray[np.uint8]:
 
 
 def photographs(folder: Path | None) -> list[NDArray[np.uint8]]:
-    """Pictures of a folder, RGB, the longest side at most 1400 pixels; none without a folder."""
+    """Pictures of a folder, RGB, the longest side at most 1800 pixels; none without a folder."""
     pictures = []
     for path in sorted(folder.rglob("*")) if folder is not None else []:
         if path.suffix.lower() not in (".jpg", ".jpeg", ".png"):
@@ -62,28 +65,40 @@ class PictureSampler:
         crop: int,
         device: str,
         seed: int,
+        parts: int = _PARTS_OF_PHOTOS,
     ) -> None:
-        """`photos` are a third of a batch where there are any."""
+        """`photos` are a third of a batch if there are any; `parts` are cut out once, for a step doesn't wait."""
         side = faces.shape[1]
-        self._faces = torch.from_numpy(faces).to(device)
-        self._photos = [photo for photo in photos if min(photo.shape[:2]) >= crop]
+        self._faces = Growing(torch.from_numpy(faces).to(device))
         self._rng = np.random.default_rng(seed)
         self._batch, self._crop, self._device = batch, min(crop, side), device
+        usable = [photo for photo in photos if min(photo.shape[:2]) >= self._crop]
+        cut = [self._part_of(usable[int(self._rng.integers(len(usable)))]) for _ in range(parts if usable else 0)]
+        self._parts = torch.from_numpy(np.stack(cut)).to(device) if cut else None
         self._mask = torch.from_numpy(face_mask(side)).to(device)
         self._region = 1 + 2 * lip_weight(side).to(device)
 
+    def add(self, faces: NDArray[np.uint8]) -> None:
+        """More faces uint8 [n, R, R, 3], as they are rendered."""
+        self._faces.append(torch.from_numpy(faces).to(self._device))
+
+    def __len__(self) -> int:
+        return len(self._faces.rows)
+
     def __call__(self) -> tuple[Tensor, Tensor]:
         """(pixels [B, 3, c, c] in [-1, 1], weight [B, 1, c, c])."""
-        of_photos = self._batch // 3 if self._photos else 0
+        of_photos = self._batch // 3 if self._parts is not None else 0
         faces, weight = self._drawn_faces(self._batch - of_photos)
-        if not of_photos:
+        if self._parts is None:
             return faces, weight
-        photos = pixels(np.stack([self._part_of_photo() for _ in range(of_photos)]), self._device)
-        return torch.cat([faces, self._recoloured(photos)]), torch.cat([weight, torch.ones_like(photos[:, :1])])
+        photos = self._recoloured(self._mirrored(self._drawn(self._parts, of_photos)))
+        # What isn't a face may have any colours: red, green and blue in another order, for half of them.
+        order = self._rng.permutation(3).tolist()
+        photos[: of_photos // 2] = photos[: of_photos // 2, order]
+        return torch.cat([faces, photos]), torch.cat([weight, torch.ones_like(photos[:, :1])])
 
     def _drawn_faces(self, count: int) -> tuple[Tensor, Tensor]:
-        rows = torch.from_numpy(self._rng.integers(0, len(self._faces), count)).to(self._device)
-        faces = self._recoloured(pixels(self._faces[rows], self._device))
+        faces = self._recoloured(self._mirrored(self._drawn(self._faces.rows, count)))
         faces[: round(_SHARE_BLANKED * count)] *= self._mask
         last = faces.shape[-1] - self._crop
         # The lower half of a face is what is repainted.
@@ -91,11 +106,21 @@ class PictureSampler:
         at = (..., slice(top, top + self._crop), slice(left, left + self._crop))
         return faces[at], self._region[at].expand(count, 1, -1, -1)
 
-    def _part_of_photo(self) -> NDArray[np.uint8]:
-        photo = self._photos[int(self._rng.integers(len(self._photos)))]
-        top, left = (int(self._rng.integers(0, n - self._crop + 1)) for n in photo.shape[:2])
-        part = photo[top : top + self._crop, left : left + self._crop]
-        return part[:, ::-1] if self._rng.random() < 0.5 else part
+    def _drawn(self, pictures: Tensor, count: int) -> Tensor:
+        rows = torch.from_numpy(self._rng.integers(0, len(pictures), count)).to(self._device)
+        return pixels(pictures[rows], self._device)
+
+    def _part_of(self, photo: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """A part of a photograph, from near or from further away."""
+        nearest = min(photo.shape[:2]) / self._crop
+        side = round(self._crop * float(np.exp(self._rng.uniform(0, np.log(min(nearest, _FURTHEST))))))
+        top, left = (int(self._rng.integers(0, n - side + 1)) for n in photo.shape[:2])
+        part = np.ascontiguousarray(photo[top : top + side, left : left + side])
+        return np.asarray(cv2.resize(part, (self._crop, self._crop), interpolation=cv2.INTER_AREA), np.uint8)
+
+    def _mirrored(self, images: Tensor) -> Tensor:
+        """Every second one, left and right exchanged; the repainted region is symmetrical."""
+        return torch.cat([images[::2], images[1::2].flip(-1)])
 
     def _recoloured(self, images: Tensor) -> Tensor:
         """Half of them with another brightness and white, so that colours are learned apart from faces."""

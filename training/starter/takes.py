@@ -16,11 +16,13 @@ from latentsync.mask import face_mask, latent_mask
 from latentsync.vae import Vae
 from latentsync.whisper import AudioEncoder
 from training.corpus import Clip, Corpus, audio_features
+from training.starter.growing import Growing
 from training.train_vae import pixels
 
 CHUNK = CONTRACT.chunk_frames
 _TOKEN_DROPOUT = 0.1
 _SILENT_CHUNKS = 0.05
+_OTHER_MOUTHS = 0.2
 _ENCODED_TOGETHER = 32
 
 
@@ -46,10 +48,11 @@ class Speech:
         return cls(features.to(device), spans)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Takes:
-    """All takes on the device: latents [3, T, 4, h, w] float16 of speaking, masked and resting faces, faces uint8
-    [T, R, R, 3] that speak; for each take its first row and length, and its speech's first feature and span.
+    """All takes on the device, to which more may be added: latents [3, T, 4, h, w] float16 of speaking, masked and
+    resting faces, faces uint8 [T, R, R, 3] that speak; for each take its first row and length, and its speech's first
+    feature and span.
     """
 
     latents: Tensor
@@ -59,6 +62,9 @@ class Takes:
     frames: Tensor
     heard_from: Tensor
     span: Tensor
+
+    def __post_init__(self) -> None:
+        self._growing_faces = Growing(self.faces)
 
     @classmethod
     @torch.inference_mode()
@@ -86,6 +92,16 @@ class Takes:
         table = torch.tensor(places, device=device)
         first_row, frames, heard_from = table[:, :3].unbind(1)
         return cls(torch.cat(latents, 1), torch.cat(faces), mask, first_row, frames, heard_from, table[:, 3:])
+
+    def add(self, others: Takes) -> None:
+        """Append takes that were rendered meanwhile."""
+        self.first_row = torch.cat([self.first_row, others.first_row + len(self.faces)])
+        self.latents = torch.cat([self.latents, others.latents], 1)
+        self._growing_faces.append(others.faces)
+        self.faces = self._growing_faces.rows
+        self.frames = torch.cat([self.frames, others.frames])
+        self.heard_from = torch.cat([self.heard_from, others.heard_from])
+        self.span = torch.cat([self.span, others.span])
 
 
 def _encoded(vae: Vae, talking: np.ndarray, idle: np.ndarray, device: str) -> Tensor:  # type: ignore[type-arg]
@@ -131,5 +147,9 @@ def draw_batch(takes: Takes, speech: Speech, batch: int, generator: torch.Genera
     audio = audio * (uniform(batch, 1, 1, 1) > _SILENT_CHUNKS)
     audio = audio * (uniform(batch, CHUNK, CONTRACT.audio_tokens, 1) > _TOKEN_DROPOUT)
     target, masked, reference = takes.latents[:, row].float().transpose(2, 3)
+    # An avatar's own frames may speak: what its mouth does then has nothing to do with what is heard.
+    elsewhere = takes.first_row[take][:, None] + (frame + (uniform(batch, 1) * count).long()) % count
+    speaks = uniform(batch, 1, 1, 1, 1) < _OTHER_MOUTHS
+    reference = torch.where(speaks, takes.latents[0][elsewhere].float().transpose(1, 2), reference)
     mask = takes.mask.expand(batch, 1, CHUNK, -1, -1)
     return Batch(audio, torch.cat([mask, masked, reference], 1), target, row)
