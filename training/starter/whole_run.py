@@ -30,6 +30,7 @@ from training.people.pace import Pace
 from training.people.pool import Job, RenderPool
 from training.people.render import Options
 from training.starter import state
+from training.starter.hearing import hear, heard
 from training.starter.look import unet_sheet, vae_sheet
 from training.starter.pictures import PictureSampler, faces_of, photographs
 from training.starter.run import Budget
@@ -39,7 +40,6 @@ from training.starter.train_unet import SeenLoss, load_vae, psnr_of_one_step_db
 from training.starter.train_unet import train as train_unet
 from training.starter.train_vae import psnr_in_mask_db
 from training.starter.train_vae import train as train_vae
-from training.write_checkpoint import load_encoder
 
 _LOOK_EVERY_STEPS = 40
 _TAKES_AT_ONCE = 3
@@ -213,21 +213,6 @@ def _add(takes: Takes, new: list[Path], vae: Vae, speech: Speech, device: str) -
         takes.add(Takes.load(speaking, vae, speech, device))
 
 
-def _hear(data: Path, checkpoints: Path, target: Path, variants: int) -> None:
-    """Whisper's features of all clips, in a process of its own."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    clips = [str(entry["id"]) for entry in json.loads((data / "speech.json").read_text())]
-    speech = Speech.load(data, clips, load_encoder(checkpoints, device), variants, 0, device)
-    part = target.with_suffix(".part")
-    torch.save({"features": speech.features.cpu(), "spans": speech.spans}, part)
-    part.rename(target)
-
-
-def _heard(target: Path, device: str) -> Speech:
-    known = torch.load(target)
-    return Speech(known["features"].to(device), known["spans"])
-
-
 def _options() -> Iterator[tuple[str, type, object, str]]:
     yield "--vae-takes", int, Plan.vae_takes, "short takes for the VAE"
     yield "--vae-frames", int, Plan.vae_frames, "frames of one"
@@ -262,11 +247,11 @@ def main() -> None:
     plan = Plan(a.seconds, a.first_takes, a.vae_takes, a.vae_frames, a.speaking_takes, a.speaking_frames)
     a.state.mkdir(parents=True, exist_ok=True)
     cv2.setNumThreads(1)
-    # Both before CUDA is touched here.
     pool = RenderPool(a.people, plan.jobs(a.seed, sizes.resolution), a.data, a.processes)
     features = a.state / "features.pt"
-    context = multiprocessing.get_context("fork")
-    hearing = context.Process(target=_hear, args=(a.data, a.checkpoints, features, a.variants))
+    # A process begun anew: importing torch may touch CUDA, which a fork doesn't survive.
+    context = multiprocessing.get_context("spawn")
+    hearing = context.Process(target=hear, args=(a.data, a.checkpoints, features, a.variants))
     hearing.start()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(a.seed)
@@ -279,7 +264,7 @@ def main() -> None:
         hearing.join()
         if hearing.exitcode:
             raise RuntimeError("the speech couldn't be heard: its error is above")
-        speech = _heard(features, device)
+        speech = heard(features, device)
         unet_stages(run, sizes, load_vae(a.state, device), speech, a.unet_batch, a.decoded, a.unet_rate)
     finally:
         pool.stop()
