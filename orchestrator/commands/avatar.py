@@ -17,7 +17,8 @@ from orchestrator.commands.terminal import errors_as_sentences, fail, settings_o
 avatar_app = typer.Typer(help="Avatars: prepare, list and remove them.", no_args_is_help=True)
 avatar_app.command(
     "create",
-    epilog="Example: latentsync-realtime avatar create --image person.png --name person --prompt 'a man listens'",
+    epilog="Examples: latentsync-realtime avatar create --preset mei; "
+    "latentsync-realtime avatar create --image person.png --name person --prompt 'a man listens'",
 )(avatar_create)
 avatar_app.add_typer(motion_app, name="motion")
 

@@ -1,4 +1,4 @@
-"""`avatar create`: an avatar from a picture, whose video a service makes."""
+"""`avatar create`: an avatar of a person who comes with the checkpoint, or of a picture, whose video a service makes."""
 
 from __future__ import annotations
 
@@ -20,11 +20,16 @@ if TYPE_CHECKING:
 
 
 def avatar_create(
-    image: Annotated[Path, typer.Option(help="Picture of a person, .png, .jpg or .webp.", exists=True, dir_okay=False)],
-    name: Annotated[str, typer.Option(help="Name for the avatar, or for the motion: a-z, 0-9, - and _.")],
+    image: Annotated[
+        Path | None, typer.Option(help="Picture of a person, .png, .jpg or .webp.", exists=True, dir_okay=False)
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name for the avatar, or for the motion: a-z, 0-9, - and _.")] = None,
     prompt: Annotated[
-        str, typer.Option(help="What the person does, as: a woman listens and nods, the camera is still.")
-    ],
+        str | None, typer.Option(help="What the person does, as: a woman listens and nods, the camera is still.")
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="A person who comes with the checkpoint, in place of a picture; ? lists them.")
+    ] = None,
     motion_of: Annotated[str | None, typer.Option(help="Make it a motion of this avatar, of the same person.")] = None,
     service: Annotated[
         str | None, typer.Option(help="openai, comfyui or diffusers; else that of the setting film_service.")
@@ -37,8 +42,15 @@ def avatar_create(
     max_height: Annotated[int | None, typer.Option(min=64, help="Scale down to this height in pixels.")] = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Have a service make a video of a picture, and prepare it as an avatar, or a motion of one, through Triton."""
+    """Prepare an avatar of a person who comes with the checkpoint, or have a service film a picture."""
     settings = settings_or_exit(data_dir=data_dir, film_service=service)
+    if preset is not None:
+        if image is not None or prompt is not None or motion_of is not None:
+            fail("--preset needs no picture: leave --image, --prompt and --motion-of out")
+        _create_preset(settings, preset, name or preset, max_height)
+        return
+    if image is None or prompt is None or name is None:
+        fail("give --image, --prompt and --name, or --preset with a person who comes with the checkpoint")
     from filming.service import FilmError, FilmOrder
     from latentsync.landmarks import FaceLandmarker
     from orchestrator.avatars.motions import require_no_motion
@@ -68,6 +80,20 @@ def avatar_create(
         if keep is not None:
             keep.write_bytes(video.read_bytes())
         made = _prepared(settings, video, name, motion_of, max_height, began)
+    typer.echo(made)
+
+
+def _create_preset(settings: Settings, preset: str, name: str, max_height: int | None) -> None:
+    from orchestrator.avatars.presets import preset_clip, presets
+    from orchestrator.exclusive import changing_avatar
+
+    with errors_as_sentences():
+        if preset == "?":
+            typer.echo("\n".join(presets(settings.checkpoint_dir)))
+            return
+        clip = preset_clip(settings.checkpoint_dir, preset)
+        with changing_avatar(settings, name):
+            made = _prepared(settings, clip, name, None, max_height, time.monotonic())
     typer.echo(made)
 
 

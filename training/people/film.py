@@ -20,8 +20,8 @@ from training.people.setting import Light, Take, draw_take
 _CRF = 18
 
 
-def portrait(seed: int) -> Take:
-    """A take in the light of a studio, from the front; the background is the person's own."""
+def portrait(seed: int, background: int | None = None) -> Take:
+    """A take in the light of a studio, from the front, before the person's own background or that of another number."""
     light = Light(
         key=(-0.48, 0.39, 0.79),
         key_colour=(1.10, 1.04, 0.96),
@@ -33,12 +33,13 @@ def portrait(seed: int) -> Take:
         ground=(0.26, 0.23, 0.21),
         softness=0.35,
     )
-    return dataclasses.replace(draw_take(seed, 0), light=light)
+    behind = draw_take(seed if background is None else background, 0).background_seed
+    return dataclasses.replace(draw_take(seed, 0), light=light, background_seed=behind)
 
 
-def film(seed: int, output: Path, frames: int = IDLE_FRAMES) -> None:
+def film(seed: int, output: Path, frames: int = IDLE_FRAMES, background: int | None = None) -> None:
     """Write the clip; raises `CalledProcessError` where ffmpeg fails."""
-    renderer = PersonRenderer(Studio(), draw_identity(seed), portrait(seed))
+    renderer = PersonRenderer(Studio(), draw_identity(seed), portrait(seed, background))
     command = encoder(output, _CRF)
     with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
         assert process.stdin is not None
@@ -55,10 +56,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", type=Path)
     parser.add_argument("--seed", type=int, required=True, help="the person's number")
+    parser.add_argument("--background", type=int, help="whose background; default: the person's own")
     parser.add_argument("--frames", type=int, default=IDLE_FRAMES, help="fewer don't end where they begin")
     arguments = parser.parse_args()
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    film(arguments.seed, arguments.output, arguments.frames)
+    film(arguments.seed, arguments.output, arguments.frames, arguments.background)
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ from training.starter.train_vae import psnr_in_mask_db
 from training.starter.train_vae import train as train_vae
 
 _LOOK_EVERY_STEPS = 40
-_TAKES_AT_ONCE = 3
+_TAKES_AT_ONCE = 8
 _MOST_HELD_OUT = 24
 # A VAE that hasn't begun to draw by then never will: it starts again, slower.
 _TRIAL_S = 45.0
