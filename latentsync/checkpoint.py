@@ -36,7 +36,8 @@ class CheckpointError(ValueError):
 class Checkpoint:
     """An opened checkpoint: its settings, and loaders for its three models.
 
-    `made_for` are the videos of the people that it was trained for, where it can speak as nobody else.
+    `made_for` are the videos of the people that it was trained for, where it can speak as nobody else. `trained_on`
+    says which faces it learned from, where it may do worse on others: "rendered people".
     """
 
     directory: Path
@@ -47,6 +48,7 @@ class Checkpoint:
     vae: Mapping[str, Any]
     whisper: Mapping[str, Any]
     made_for: tuple[Path, ...] = ()
+    trained_on: str = ""
 
     @property
     def latent_size(self) -> int:
@@ -85,6 +87,7 @@ class Checkpoint:
                 vae=dict(values["vae"]),
                 whisper=dict(values["whisper"]),
                 made_for=_made_for(folder, values.get("made_for", [])),
+                trained_on=str(values.get("trained_on", "")),
             )
         except KeyError as error:
             raise CheckpointError(f"{path} lacks the setting {error}") from error

@@ -1,4 +1,4 @@
-"""`avatar create`: an avatar of a person who comes with the checkpoint, or of a picture, whose video a service makes."""
+"""`avatar create`: an avatar of a person who comes with the checkpoint, or of a picture that a service films."""
 
 from __future__ import annotations
 

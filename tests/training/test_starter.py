@@ -190,7 +190,8 @@ def test_unet_learns_to_speak_in_both_stages_and_becomes_a_checkpoint(
     checkpoint = tmp_path / "checkpoints" / "starter"
     write(tmp_path, checkpoint, TINY)
     opened = Checkpoint.open(checkpoint)
-    assert opened.made_for == () and opened.resolution == TINY.resolution
+    assert opened.made_for == () and opened.trained_on == "rendered people"
+    assert opened.resolution == TINY.resolution
     assert sum(p.numel() for p in opened.load_unet().parameters()) == sum(p.numel() for p in unet.parameters())
     opened.load_vae()
 

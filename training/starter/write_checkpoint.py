@@ -16,11 +16,13 @@ from training.write_checkpoint import SCHEDULER, WHISPER
 def write(folder: Path, target: Path, sizes: Sizes, name: str = "starter") -> None:
     """Write config.json, vae.safetensors and unet.safetensors (float16).
 
-    There is no `made_for`: the checkpoint is for anybody. Raises FileNotFoundError where a network wasn't trained.
+    There is no `made_for`: the checkpoint is for anybody, and says which people it learned from. Raises
+    FileNotFoundError where a network wasn't trained.
     """
     about = state.about(folder, "vae")
     config = {
         "name": name,
+        "trained_on": "rendered people",
         "resolution": sizes.resolution,
         "scheduler": SCHEDULER,
         "unet": sizes.unet,

@@ -1,6 +1,7 @@
 """Who adds a video of a person that the checkpoint can't speak as is told so before it is prepared."""
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -44,6 +45,24 @@ def test_the_demo_speaks_as_its_own_presenter_only(video: Path) -> None:
 
 def test_the_official_checkpoint_is_for_everybody(video: Path) -> None:
     assert unfitting(ROOT / "checkpoints" / "latentsync-1.0", video) is None
+
+
+def test_a_checkpoint_that_learned_from_rendered_people_says_so_of_all_but_its_own(tmp_path: Path, video: Path) -> None:
+    folder = settings_in(tmp_path).checkpoint_dir
+    (folder / "config.json").write_text(json.dumps({**CONFIG, "trained_on": "rendered people"}))
+    warning = unfitting(folder, video)
+    assert warning is not None and "'tiny' was trained on rendered people alone" in warning
+    (folder / "people").mkdir()
+    shutil.copy(video, folder / "people" / "mei.mp4")
+    assert unfitting(folder, video) is None
+
+
+def test_a_checkpoint_for_one_person_names_the_one_for_anybody_where_there_is_one(tmp_path: Path, video: Path) -> None:
+    folder = settings_for_one_person(tmp_path).checkpoint_dir
+    assert "'starter'" not in str(unfitting(folder, video))
+    (folder.parent / "starter").mkdir()
+    (folder.parent / "starter" / "config.json").write_text("{}")
+    assert "or the checkpoint 'starter', which needs no download" in str(unfitting(folder, video))
 
 
 def prepared_for(settings: Settings, name: str, checkpoint: str | None) -> None:
