@@ -19,6 +19,9 @@ def bench_talk(
     echo_minutes: Annotated[float, typer.Option(min=0, help="Speaking with bleed; 0: none.")] = 10,
     bleed_db: Annotated[float, typer.Option(max=0, help="How loud the avatar is in the microphone.")] = -20,
     faults: Annotated[bool, typer.Option(help="A language model that fails in each way.")] = True,
+    at_once: Annotated[
+        bool, typer.Option("--at-once", help="Parts that answer at once in place of the embedded; nobody interrupts.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
     checkpoint: CheckpointDir = None,
     data_dir: DataDir = None,
@@ -29,7 +32,7 @@ def bench_talk(
     from bench.talk.run import bench_talk as run_bench
 
     with errors_as_sentences():
-        plan = TalkPlan(turns, seed, echo_minutes, bleed_db, faults)
+        plan = TalkPlan(turns, seed, echo_minutes, bleed_db, faults, at_once)
         record = asyncio.run(run_bench(settings, plan, partial(typer.echo, err=True)))
     if as_json:
         typer.echo(record.to_json())

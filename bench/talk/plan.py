@@ -36,13 +36,17 @@ class PlannedTurn:
 
 @dataclass(frozen=True)
 class TalkPlan:
-    """So many turns, drawn from a seed; then so many minutes of speaking with bleed."""
+    """So many turns, drawn from a seed; then so many minutes of speaking with bleed.
+
+    `at_once`: recogniser, language model and synthesiser are such that answer at once, and nobody interrupts.
+    """
 
     turns: int = 100
     seed: int = 0
     echo_minutes: float = 10.0
     bleed_db: float = -20.0
     faults: bool = True
+    at_once: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,10 @@ GOALS_GPU = Goals(voice_ms=800, text_ms=300)
 
 
 def planned_turns(plan: TalkPlan) -> tuple[PlannedTurn, ...]:
-    """The turns of a plan; one that follows a cut is spoken."""
+    """The turns of a plan; one that follows a cut is spoken. Where parts answer at once, each second one is typed."""
+    if plan.at_once:
+        kinds, text, begins = (Asked.TIME, Asked.TYPED), SPOKEN[Asked.TIME], BEGINS[Asked.TIME]
+        return tuple(PlannedTurn(number, kinds[number % 2], text, begins, None) for number in range(plan.turns))
     draw = random.Random(plan.seed)
     turns: list[PlannedTurn] = []
     for number in range(plan.turns):

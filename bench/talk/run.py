@@ -22,6 +22,7 @@ from bench.load.usage import WholeServer
 from bench.machine import this_machine
 from bench.stream.receiver import Part, Receiver
 from bench.talk.accounts import Accounts, accounts_of
+from bench.talk.at_once import parts_at_once
 from bench.talk.bleed import Loudspeaker
 from bench.talk.client import RATE_HZ, TalkClient, Told, TurnLost
 from bench.talk.faults import FaultFound, meet
@@ -55,7 +56,7 @@ async def bench_talk(settings: Settings, plan: TalkPlan, report: Report) -> Talk
     ffmpeg = str(settings.ffmpeg or ffmpeg_binary())
     with tempfile.TemporaryDirectory(prefix="latentsync-talk-") as name:
         run = _Run(Path(name), settings.checkpoint_dir, data_dir, ffmpeg, plan, report)
-        turns, echo, counters, growth, load = await run.with_rules()
+        turns, echo, counters, growth, load = await run.conversed()
         faults = await run.with_faults() if plan.faults else []
         machine = this_machine(ffmpeg)
         return TalkRecord(
@@ -85,11 +86,11 @@ class _Run:
         self._report = report
         self._parts: list[Part] = []
 
-    async def with_rules(self) -> tuple[TurnFindings, EchoFindings | None, dict[str, int], dict[str, float], float]:
-        """The turns, and speaking with bleed, with the parts that are embedded."""
+    async def conversed(self) -> tuple[TurnFindings, EchoFindings | None, dict[str, int], dict[str, float], float]:
+        """The turns, and speaking with bleed, with the parts of the plan."""
         plan, turns = self._plan, planned_turns(self._plan)
         echo = None
-        async with self._server({"RESPONDER": "rules"}) as server:
+        async with self._parts_of_plan() as further, self._server(further) as server:
             client = TalkClient(server.url, _CHANNEL)
             async with client.talking():
                 await self._warm(client)
@@ -104,6 +105,15 @@ class _Run:
         self._report("listening to what a viewer received …")
         accounts = accounts_of(told, turns)
         return await self._heard(taken, accounts, told), echo, counters, meter.growth(), load
+
+    @asynccontextmanager
+    async def _parts_of_plan(self) -> AsyncIterator[Mapping[str, str]]:
+        """The settings of what recognises, answers and synthesises."""
+        if not self._plan.at_once:
+            yield {"RESPONDER": "rules"}
+            return
+        async with parts_at_once() as further:
+            yield further
 
     async def with_faults(self) -> list[FaultFound]:
         """A language model that fails in each way, and works at the next turn."""

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import anyio
 import numpy as np
 import pytest
 
@@ -16,6 +17,7 @@ from bench.machine import Machine
 from bench.speech_latency.findings import Spread
 from bench.stream.receiver import Part
 from bench.talk.accounts import accounts_of
+from bench.talk.at_once import parts_at_once
 from bench.talk.bleed import Loudspeaker
 from bench.talk.client import TalkClient, Told, TurnLost
 from bench.talk.faults import FaultFound, meet
@@ -26,8 +28,11 @@ from bench.talk.received import Received, words_heard
 from bench.talk.record import EchoFindings, criteria
 from bench.talk.turns import TurnTaker
 from conversation.message import Message, Role
+from conversation.recognition.openai import OpenAiRecogniser, TranscriptionProvider
 from conversation.response.openai import ChatProvider, OpenAiResponder
 from conversation.response.responder import ResponseError, TextPiece
+from conversation.synthesis.openai import OpenAiSynthesiser, Provider
+from conversation.synthesis.synthesiser import Voice
 from speech.audio.decoder import ffmpeg_binary
 from streaming.flv_tags import FlvParser, TagKind
 from tests.support.talk_client import talking_server
@@ -203,3 +208,22 @@ async def test_loudspeaker_gives_the_channel_s_sound_back_more_softly(tmp_path: 
                         levels.append(int(np.abs(speaker.take(320)).max()))
                     await asyncio.sleep(0.02)
         assert max(heard[soft]) == pytest.approx(0.1 * max(heard[loud]), rel=0.2)
+
+
+async def test_parts_that_answer_at_once_serve_the_products_own_clients() -> None:
+    async with parts_at_once() as further, anyio.create_task_group() as group:
+        url = further["RESPONDER_URL"]
+        recogniser = OpenAiRecogniser(TranscriptionProvider(url, "any"))
+        responder = OpenAiResponder(ChatProvider(url, "any"))
+        synthesiser = OpenAiSynthesiser(Provider(url, "any", ("one",)))
+        for part in (recogniser, responder, synthesiser):
+            group.start_soon(part.run)
+        text = await recogniser.recognise(np.zeros(1600, np.int16), "en")
+        async with aclosing(responder.answer([Message(Role.PERSON, text)])) as pieces:
+            answer = "".join([piece.text async for piece in pieces if isinstance(piece, TextPiece)])
+        blocks = [block async for block in synthesiser.synthesise(answer, Voice("one"))]
+        group.cancel_scope.cancel()
+    turns = planned_turns(TalkPlan(turns=4, at_once=True))
+    assert {turn.text for turn in turns} == {text} and all(answer.startswith(turn.begins) for turn in turns)
+    assert [turn.asked for turn in turns] == [Asked.TIME, Asked.TYPED] * 2
+    assert sum(map(len, blocks)) == 2 * synthesiser.rate_hz and np.abs(np.concatenate(blocks)).max() > 500
