@@ -79,7 +79,7 @@ class ModelBench:
     async def _measure(self, model: str, send: Send, plan: GpuPlan, clients: int) -> LoadPoint:
         window = _Window(self._server, self._client, self._gpus, DECODER if model == DECODER else UNET)
         answers = await closed_loop(send, clients, plan.warm_up_s, plan.seconds, window.open, window.close)
-        return window.point(model, clients, plan.seconds, answers)
+        return window.point(model, clients, answers)
 
 
 class _Window:
@@ -107,12 +107,12 @@ class _Window:
         total = sum(made.values())
         self._shares = {uuid: round(count / total, 3) for uuid, count in made.items()} if total else None
 
-    def point(self, model: str, clients: int, seconds: float, answers: Answers) -> LoadPoint:
+    def point(self, model: str, clients: int, answers: Answers) -> LoadPoint:
         counted = self.models.get(self._counted)
         return LoadPoint(
             model=model,
             clients=clients,
-            seconds=seconds,
+            seconds=round(answers.seconds, 2),
             chunks=answers.count,
             frames_per_s=round(CHUNK_FRAMES * answers.per_s, 2),
             p50_ms=answers.percentile_ms(50),

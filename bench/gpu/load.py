@@ -16,11 +16,12 @@ Send = Callable[[int], Awaitable[object]]
 
 @dataclass(frozen=True)
 class Answers:
-    """Of one measured window: `per_s` of all clients together, and each answer's time in ms."""
+    """Of one measured window of so many `seconds`: `per_s` of all clients together, and each answer's time in ms."""
 
     count: int
     per_s: float
     latencies_ms: tuple[float, ...]
+    seconds: float
 
     def percentile_ms(self, percent: float) -> float | None:
         """A percentile of the answers' times; None when no request was answered within the window."""
@@ -39,7 +40,8 @@ async def closed_loop(
 ) -> Answers:
     """Runs the clients, and counts what is answered between `begin` and `end`, awaited as the window opens and closes.
 
-    The warm-up lasts until every client has had an answer, and `warm_up_s` at least. Raises what `send` raises.
+    The warm-up lasts until every client has had an answer, and `warm_up_s` at least. The window lasts `seconds`, and
+    until every client has had two answers in it: one alone has no rate. Raises what `send` raises.
     """
     loads = [_Client(send, number, clients) for number in range(clients)]
     tasks = [asyncio.create_task(load.run()) for load in loads]
@@ -48,7 +50,8 @@ async def closed_loop(
         await _unless_failed(asyncio.gather(*answered, asyncio.sleep(warm_up_s)), tasks)
         await begin()
         opened = time.monotonic()
-        await _unless_failed(asyncio.ensure_future(asyncio.sleep(seconds)), tasks)
+        rated = [load.answered_again() for load in loads]
+        await _unless_failed(asyncio.gather(*rated, asyncio.sleep(seconds)), tasks)
         closed = time.monotonic()
         await end()
         for load in loads:
@@ -63,6 +66,7 @@ async def closed_loop(
         count=sum(map(len, inside)),
         per_s=sum(_rate([at for at, _ in answers], closed - opened) for answers in inside),
         latencies_ms=tuple(1000 * took for answers in inside for _, took in answers),
+        seconds=closed - opened,
     )
 
 
@@ -90,6 +94,7 @@ class _Client:
         self._step = step
         self.warm = asyncio.Event()
         self.stopped = False
+        self._answered = asyncio.Event()
         self.answers: list[tuple[float, float]] = []
 
     async def run(self) -> None:
@@ -100,3 +105,10 @@ class _Client:
             self.answers.append((now, now - began))
             self._next += self._step
             self.warm.set()
+            self._answered.set()
+
+    async def answered_again(self) -> None:
+        """Returns with the second answer from now on."""
+        for _ in range(2):
+            self._answered.clear()
+            await self._answered.wait()

@@ -49,6 +49,15 @@ async def test_the_window_opens_after_every_client_was_answered() -> None:
     assert seen == [{0, 1}, {0, 1}]
 
 
+async def test_the_window_lasts_until_every_client_has_a_rate() -> None:
+    async def send(number: int) -> None:
+        await asyncio.sleep(0.001 if number % 2 else 0.05)
+
+    answers = await closed_loop(send, 2, 0, 0.01, nothing, nothing)
+    slow = [took for took in answers.latencies_ms if took >= 50]
+    assert len(slow) >= 2 and answers.seconds >= 0.05
+
+
 async def test_a_failing_request_ends_the_load() -> None:
     async def send(number: int) -> None:
         await asyncio.sleep(0.001)
@@ -67,5 +76,5 @@ def test_the_rate_is_counted_from_answer_to_answer() -> None:
 
 
 def test_a_window_without_an_answer_has_no_percentiles() -> None:
-    assert Answers(0, 0.0, ()).percentile_ms(50) is None
-    assert Answers(3, 1.0, (10.0, 30.0, 20.0)).percentile_ms(50) == 20
+    assert Answers(0, 0.0, (), 1.0).percentile_ms(50) is None
+    assert Answers(3, 1.0, (10.0, 30.0, 20.0), 3.0).percentile_ms(50) == 20
