@@ -30,6 +30,7 @@ from orchestrator.http.operations import Answer, operation
 from orchestrator.http.parameters import checked
 from orchestrator.http.request_models import ChannelChange, InterruptQuery
 from orchestrator.http.response_models import CancelledJson, ChannelsJson, CreatedChannelJson, RemovedJson
+from orchestrator.http.shown_channel import sees_all, shown
 from orchestrator.orchestrator import Orchestrator
 from orchestrator.settings import SettingsError
 from speech.audio.frames import FPS
@@ -47,14 +48,15 @@ _STALLED_S = 5.0
 async def list_channels(request: Request) -> Response:
     """All channels."""
     orchestrator: Orchestrator = request.app.state.orchestrator
-    body: ChannelsJson = {"channels": [channel.view.as_json() for channel in orchestrator.channels.values()]}
+    whole = sees_all(request)
+    body: ChannelsJson = {"channels": [shown(channel.view, whole) for channel in orchestrator.channels.values()]}
     return JSONResponse(body)
 
 
 @operation("One channel", Answer("The channel", ChannelJson), 404)
 async def show_channel(request: Request) -> Response:
     """One channel."""
-    return JSONResponse(find_channel(request).view.as_json())
+    return JSONResponse(shown(find_channel(request).view, sees_all(request)))
 
 
 @operation(

@@ -15,6 +15,7 @@ from orchestrator.http.guard import busy
 from orchestrator.http.operations import Answer, operation
 from orchestrator.http.parameters import checked
 from orchestrator.http.request_models import EventsQuery
+from orchestrator.http.shown_channel import sees_all, shown
 from orchestrator.http.task_routes import find_task
 from orchestrator.observability.notices import Notice, Subscription
 from orchestrator.orchestrator import Orchestrator
@@ -65,6 +66,7 @@ async def all_events(request: Request) -> Response:
     """
     orchestrator: Orchestrator = request.app.state.orchestrator
     only = checked(EventsQuery, request.query_params).channel
+    whole = sees_all(request)
     caller = _with_place(request)
 
     def is_of_channel(notice: Notice) -> bool:
@@ -77,11 +79,11 @@ async def all_events(request: Request) -> Response:
         with orchestrator.listeners.one(caller), wanted as subscription:
             for channel in orchestrator.channels.values():
                 if only in (None, channel.id):
-                    yield _message(channel.view)
+                    yield _message(channel.view, whole)
             for task in reversed(await orchestrator.board.newest(_BACKLOG, only)):
                 yield _message(task)
             async for notice in _with_keepalive(subscription):
-                yield b": still here\n\n" if notice is None else _message(notice)
+                yield b": still here\n\n" if notice is None else _message(notice, whole)
 
     return StreamingResponse(messages(), media_type="text/event-stream", headers=_HEADERS)
 
@@ -109,5 +111,6 @@ async def _with_keepalive(subscription: Subscription) -> AsyncIterator[Notice | 
             yield notice
 
 
-def _message(notice: Notice) -> bytes:
-    return f"event: {notice.kind}\ndata: {json.dumps(notice.as_json(), separators=(',', ':'))}\n\n".encode()
+def _message(notice: Notice, whole: bool = False) -> bytes:
+    told = shown(notice, whole) if isinstance(notice, ChannelView) else notice.as_json()
+    return f"event: {notice.kind}\ndata: {json.dumps(told, separators=(',', ':'))}\n\n".encode()

@@ -6,6 +6,7 @@ from prometheus_client.exposition import choose_encoder
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from orchestrator.access.keys import Scope
 from orchestrator.http.guard import caller_of
 from orchestrator.http.operations import Answer, operation
 from orchestrator.http.response_models import HealthJson, LiveJson
@@ -38,7 +39,8 @@ async def ready(request: Request) -> Response:
     orchestrator: Orchestrator = request.app.state.orchestrator
     parts = orchestrator.health()
     is_ready = orchestrator.ready
-    told = parts if caller_of(request).scope is not None else {}  # they name channels and addresses
+    scope = caller_of(request).scope
+    told = parts if scope is not None and scope.allows(Scope.VIEW) else {}  # they name channels and addresses
     body: HealthJson = {
         "status": "ready" if is_ready else "not ready",
         "parts": {name: {"ready": part.ready, "message": part.message} for name, part in told.items()},

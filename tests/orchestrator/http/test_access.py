@@ -1,7 +1,9 @@
 """Keys, scopes and limits at a running server, and the headers that its answers carry."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import pytest
@@ -75,6 +77,32 @@ async def test_open_routes_tell_nothing_of_channels(server: RunningServer) -> No
     assert (await server.http.get("/health/ready")).json() == {"status": "ready", "parts": {}}
     seen = await server.http.get("/health/ready", headers=bearer(server, Scope.VIEW))
     assert "channel main" in seen.json()["parts"]
+    # Everybody can read the key of a frame.
+    assert (await server.http.get("/health/ready", headers=bearer(server, Scope.WATCH))).json()["parts"] == {}
+
+
+async def test_how_conversations_are_held_is_told_to_those_who_may_hold_one(server: RunningServer) -> None:
+    own = {"responder": "openai", "url": "http://10.0.0.5:8000/v1", "prompt": "You know the secret."}
+    whole = {**own, "greeting": "Hello."}
+    channel = {"channel": "guide", "avatar": "demo", "conversation": whole}
+    answer = await server.http.post("/v1/channels", json=channel, headers=bearer(server, Scope.ADMINISTER))
+    assert answer.status_code == 201 and answer.json()["conversation"] == whole, answer.text
+    for scope, seen in ((Scope.VIEW, {"responder": "openai"}), (Scope.SPEAK, whole)):
+        headers = bearer(server, scope)
+        listed = (await server.http.get("/v1/channels", headers=headers)).json()["channels"]
+        assert next(each for each in listed if each["channel"] == "guide")["conversation"] == seen
+        assert (await server.http.get("/v1/channels/guide", headers=headers)).json()["conversation"] == seen
+        async with server.http.stream("GET", "/v1/events?channel=guide", headers=headers) as events:
+            told = [line async for line in first_events(events, 3)]
+        assert {json.dumps(each["conversation"], sort_keys=True) for each in told} == {json.dumps(seen, sort_keys=True)}
+    await server.http.delete("/v1/channels/guide", headers=bearer(server, Scope.ADMINISTER))
+
+
+async def first_events(answer: httpx.Response, count: int) -> AsyncIterator[dict[str, Any]]:
+    """The first events of a channel that lives: its present state, and changes."""
+    lines = (line async for line in answer.aiter_lines() if line.startswith("data: "))
+    for _ in range(count):
+        yield json.loads((await anext(lines)).removeprefix("data: "))
 
 
 @pytest.mark.parametrize(
