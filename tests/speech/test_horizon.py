@@ -44,6 +44,8 @@ class RatedModels(ControlledModels):
 class Stream:
     """A sink with room for everything, and the path that it shows; notes how far ahead each chunk was requested."""
 
+    has_motions = True  # so that chunks wait for their time
+
     def __init__(self) -> None:
         self.ahead_s: list[float] = []
         self._began = 0.0
