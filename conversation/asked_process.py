@@ -30,7 +30,11 @@ class ProcessHung(ProcessAway):
 
 
 class ProcessDied(RuntimeError):
-    """The process ended before its answer."""
+    """The process ended before its answer; `at_it` where it did so by itself while it answered just this request."""
+
+    def __init__(self, message: str, at_it: bool) -> None:
+        super().__init__(message)
+        self.at_it = at_it
 
 
 @dataclass(frozen=True)
@@ -135,11 +139,13 @@ class AskedProcess(Generic[Answer]):
         process = await self._ready_process()
         asked = _OneAnswer[Answer]()
         self._send(process, asked, request)
+        since_s = asyncio.get_running_loop().time()
         try:
-            async with asyncio.timeout(self._patience.answer_s):
-                return await asked.answer
-        except TimeoutError:
-            raise self._hung(process) from None
+            while not asked.answer.done():
+                await asyncio.wait({asked.answer}, timeout=self._left_s(process, since_s))
+            return asked.answer.result()
+        finally:
+            asked.answer.cancel()  # where nobody waits for it any more
 
     async def ask_for_many(
         self, request: bytes, is_last: Callable[[Answer], bool], stop: bytes
@@ -147,7 +153,6 @@ class AskedProcess(Generic[Answer]):
         """Each answer as it comes, up to the last one; raises ProcessAway and ProcessDied.
 
         Closing it sends `stop`, which has no answer of its own: the process ends the request by its last answer soon.
-        A process that answers someone else meanwhile isn't hung.
         """
         process = await self._ready_process()
         asked = _ManyAnswers(is_last)
@@ -166,14 +171,11 @@ class AskedProcess(Generic[Answer]):
                 process.stdin.write(stop)
 
     async def _next_of_many(self, process: Process, asked: _ManyAnswers[Answer]) -> Answer | Exception:
-        loop, answer_s = asyncio.get_running_loop(), self._patience.answer_s
-        since_s = loop.time()
+        since_s = asyncio.get_running_loop().time()
         while True:
-            waited_s = loop.time() - max(since_s, self._answered_s)
-            if waited_s >= answer_s:
-                raise self._hung(process)
+            left_s = self._left_s(process, since_s)
             try:
-                async with asyncio.timeout(answer_s - waited_s):
+                async with asyncio.timeout(left_s):
                     return await asked.answers.get()
             except TimeoutError:
                 continue  # the process may have answered someone else
@@ -196,6 +198,16 @@ class AskedProcess(Generic[Answer]):
         self._asked.append(asked)
         process.stdin.write(request)
 
+    def _left_s(self, process: Process, since_s: float) -> float:
+        """How much longer an answer may take that was asked for at `since_s`; raises ProcessHung where that is over.
+
+        A process that answers others meanwhile isn't hung, only busy.
+        """
+        waited_s = asyncio.get_running_loop().time() - max(since_s, self._answered_s)
+        if waited_s >= self._patience.answer_s:
+            raise self._hung(process)
+        return self._patience.answer_s - waited_s
+
     def _hung(self, process: Process) -> ProcessHung:
         self._problem = f"an answer took longer than {self._patience.answer_s:g} s"
         self._ready.clear()  # the next request waits for the next process
@@ -212,7 +224,7 @@ class AskedProcess(Generic[Answer]):
             self._problem = f"the process can't be started ({error.strerror})"
             return False
         assert process.stdout is not None
-        was_ready = False
+        was_ready = by_itself = False
         try:
             async with asyncio.timeout(self._patience.start_s):
                 await self._read(process.stdout)
@@ -224,7 +236,7 @@ class AskedProcess(Generic[Answer]):
                 if self._asked[0].take(answer):
                     self._asked.popleft()
         except asyncio.IncompleteReadError:
-            if not was_ready or self._ready.is_set():  # else it is known already
+            if by_itself := not was_ready or self._ready.is_set():  # else it is known already
                 self._problem = "the process has ended"
         except TimeoutError:
             self._problem = f"the process was not ready after {self._patience.start_s:g} s"
@@ -233,7 +245,8 @@ class AskedProcess(Generic[Answer]):
             _kill(process)
             await process.wait()
             while self._asked:
-                self._asked.popleft().fail(ProcessDied(self._problem))
+                self._asked.popleft().fail(ProcessDied(self._problem, at_it=by_itself))
+                by_itself = False  # of the others: it was not at them yet
         return was_ready
 
 

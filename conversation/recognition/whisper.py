@@ -52,6 +52,7 @@ class LocalWhisper:
                 raise RecognitionError(AWAY, f"Nothing can be recognised now: {error}. Say it again later.") from None
             except ProcessDied as error:
                 if attempt == _ATTEMPTS:
-                    message = f"The recogniser ended at this: {error}. Say it again."
-                    raise RecognitionError(FAILED, message) from None
+                    at_what = "this" if error.at_it else "something else"
+                    message = f"The recogniser ended at {at_what}: {error}. Say it again."
+                    raise RecognitionError(FAILED if error.at_it else AWAY, message) from None
         raise AssertionError("the last attempt returns or raises")

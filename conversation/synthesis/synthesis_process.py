@@ -31,6 +31,9 @@ class SynthesisProcess:
             try:
                 samples = await self._said(text, voice)
             except ProcessDied as error:
+                if attempt == _ATTEMPTS and not error.at_it:
+                    message = f"The synthesiser ended at another text, and begins again: {error}. Try again."
+                    raise SynthesisError(AWAY, message) from None
                 if attempt == _ATTEMPTS:
                     raise SynthesisError(
                         FAILED, f"The synthesiser ended at this text: {error}. Word it anew."

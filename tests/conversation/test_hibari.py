@@ -18,7 +18,7 @@ from conversation.synthesis.hibari import HibariSynthesiser
 from conversation.synthesis.synthesiser import SynthesisError, Voice
 from tests.support.processes import descendants, is_running, one
 
-# Answers a text that has "die" in it by its death, "fail" by an error, "hang" never, and any other with 0.1 s.
+# A text with "die" in it ends it, "fail" is answered by an error, "hang" never, "slow" late, any other by 0.1 s.
 _STAND_IN = """
 import json, struct, sys, time
 def answer(): sys.stdout.buffer.write(struct.pack("<i", 2400) + b"\\x01\\x02" * 2400); sys.stdout.buffer.flush()
@@ -27,6 +27,7 @@ for line in sys.stdin:
     text = json.loads(line)["text"]
     if "die" in text: sys.exit(1)
     if "hang" in text: time.sleep(60)
+    if "slow" in text: time.sleep(0.2)
     if "fail" in text: sys.stdout.buffer.write(struct.pack("<ii", -1, 3) + b"why"); sys.stdout.buffer.flush()
     else: answer()
 """
@@ -78,6 +79,27 @@ async def test_process_that_hangs_is_replaced() -> None:
         with pytest.raises(SynthesisError) as refused:
             await said(synthesiser, "hang")
         assert refused.value.code == "synthesiser_unavailable"
+        assert len(await said(synthesiser, "on")) == 2400
+
+
+async def test_many_that_wait_for_each_other_are_all_said() -> None:
+    async with running(**STAND_IN, answer_s=1.0) as synthesiser:
+        await said(synthesiser, "warm")
+        pid = one(os.getpid(), "json.loads")
+        said_all = await asyncio.gather(*(said(synthesiser, "slow") for _ in range(12)))
+        assert [len(each) for each in said_all] == [2400] * 12
+        assert is_running(pid), "it was busy, and answered one after another"
+
+
+async def test_text_that_waits_behind_those_that_kill_the_process_is_not_blamed() -> None:
+    async with running(**STAND_IN) as synthesiser:
+        await said(synthesiser, "warm")
+        killing = [asyncio.create_task(said(synthesiser, "die")) for _ in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(SynthesisError, match="another text") as refused:
+            await said(synthesiser, "on")
+        assert refused.value.code == "synthesiser_unavailable"
+        await asyncio.gather(*killing, return_exceptions=True)
         assert len(await said(synthesiser, "on")) == 2400
 
 
