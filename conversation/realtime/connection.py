@@ -13,13 +13,13 @@ from urllib.parse import quote
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
+from conversation.provider_answers import key_header, refuses_key
 from conversation.realtime.messages import Sent
 from conversation.response.responder import AWAY, BUSY, GARBAGE, REFUSED
 
 _LONGEST_MESSAGE = 4 * 2**20  # a delta of sound is some tens of kilobytes
 _MOST_WAITING = 1000  # messages, 20 s of the microphone's sound: a server that takes none for so long is not there
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 15.0
-_REFUSES_KEY = (401, 403)
 
 logger = logging.getLogger(__name__)
 
@@ -79,17 +79,16 @@ class RealtimeConnection:
     async def _once(self) -> tuple[bool, str, str]:
         """One connection to its end; returns whether there was one, and why it ended."""
         provider = self._provider
-        headers = {} if provider.key is None else {"Authorization": f"Bearer {provider.key}"}
         try:
             socket = await connect(
                 provider.address,
-                additional_headers=headers,
+                additional_headers=key_header(provider.key),
                 open_timeout=provider.connect_s,
                 max_size=_LONGEST_MESSAGE,
                 close_timeout=1,
             )
         except InvalidStatus as error:
-            return False, *_refused(error.response.status_code)
+            return False, *_refused(provider.url, error.response.status_code)
         except (OSError, WebSocketException) as error:  # a TimeoutError is an OSError
             return False, AWAY, f"The speech model can't be reached ({str(error) or type(error).__name__}). Ask later."
         self._waiting = waiting = asyncio.Queue[str](_MOST_WAITING)
@@ -126,9 +125,9 @@ class RealtimeConnection:
         return AWAY, "The speech model ended the connection. Ask again."
 
 
-def _refused(status: int) -> tuple[str, str]:
-    if status in _REFUSES_KEY:
-        return REFUSED, "The speech model refuses the server's key. Tell whoever runs the server."
+def _refused(url: str, status: int) -> tuple[str, str]:
+    if refused := refuses_key("speech model", url, status):
+        return REFUSED, refused
     if status == 429:
         return BUSY, "The speech model has too much to do, or its quota is used up. Ask later."
     return AWAY, f"The speech model refuses the connection (status {status}). Ask later."

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import logging
 import wave
 from dataclasses import dataclass, field
 
@@ -13,14 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from conversation.message import whole
+from conversation.provider_answers import PASSING, key_header, refuses_key
 from conversation.recognition.recogniser import AWAY, FAILED, RATE_HZ, RecognitionError
 
-_PASSING = (408, 409, 425, 429, 500, 502, 503, 504)
-_REFUSES_KEY = (401, 403)
 _ATTEMPTS, _PAUSE_S = 2, 0.25  # a person waits
 _LONGEST_ANSWER = 64_000
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -62,7 +58,7 @@ class OpenAiRecogniser:
             except (httpx.TransportError, TimeoutError) as error:
                 reason = str(error) or type(error).__name__
             else:
-                if status not in _PASSING:
+                if status not in (*PASSING, httpx.codes.TOO_MANY_REQUESTS):
                     return self._text(status, body)
                 reason = f"status {status}"
             if attempt < _ATTEMPTS:
@@ -82,10 +78,8 @@ class OpenAiRecogniser:
             return answer.status_code, body
 
     def _text(self, status: int, body: bytes) -> str:
-        if status in _REFUSES_KEY:
-            # Its message may repeat a part of the key.
-            logger.error("the recogniser at %s refuses the key (%d)", self._provider.url, status)
-            raise RecognitionError(AWAY, "The recogniser refuses the server's key. Tell whoever runs the server.")
+        if refused := refuses_key("recogniser", self._provider.url, status):
+            raise RecognitionError(AWAY, refused)
         if status != httpx.codes.OK:
             raise RecognitionError(FAILED, f"The recogniser refuses the sound (status {status}). Say it again.")
         try:
@@ -98,8 +92,7 @@ class OpenAiRecogniser:
 
 
 def _client(provider: TranscriptionProvider) -> httpx.AsyncClient:
-    headers = {} if provider.key is None else {"Authorization": f"Bearer {provider.key}"}
-    return httpx.AsyncClient(headers=headers, timeout=provider.timeout_s)
+    return httpx.AsyncClient(headers=key_header(provider.key), timeout=provider.timeout_s)
 
 
 def _wav(sound: NDArray[np.int16]) -> bytes:

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 
 from conversation.message import Message, whole
+from conversation.provider_answers import PASSING, key_header, refusal, refuses_key, retry_after_s, shown
 from conversation.response.responder import (
     AWAY,
     BROKEN_OFF,
@@ -27,14 +28,11 @@ from conversation.response.responder import (
     ToolCall,
 )
 
-_PASSING = (408, 409, 425, 500, 502, 503, 504)
-_REFUSES_KEY = (401, 403)
 _ATTEMPTS = 2  # before the first byte: a person waits
 _PAUSE_S, _LONGEST_PAUSE_S = 0.25, 1.0
 _LONGEST_LINE = 256_000
 _MOST_EVENTS = 50_000  # of one answer, which has some hundreds: they hold up whatever else the server does
 _MOST_CALLS, _LONGEST_CALL = 64, 64_000
-_SHOWN_CHARS = 200
 
 logger = logging.getLogger(__name__)
 
@@ -168,10 +166,10 @@ class OpenAiResponder:
             status = answer.status_code
             if status == httpx.codes.OK:
                 return answer
-            wanted_s = _retry_after_s(answer)
-            said = await _said(answer)
+            wanted_s = retry_after_s(answer)
+            said = whole(await refusal(answer))
             await answer.aclose()
-            may_repeat = status in _PASSING or (status == httpx.codes.TOO_MANY_REQUESTS and wanted_s is not None)
+            may_repeat = status in PASSING or (status == httpx.codes.TOO_MANY_REQUESTS and wanted_s is not None)
             pause_s = _PAUSE_S if wanted_s is None else wanted_s
             if may_repeat and attempt < _ATTEMPTS and pause_s <= _LONGEST_PAUSE_S:
                 await asyncio.sleep(pause_s)
@@ -182,21 +180,16 @@ class OpenAiResponder:
     def _error(self, status: int, said: str) -> ResponseError:
         if status == httpx.codes.TOO_MANY_REQUESTS:
             return ResponseError(BUSY, "The language model has too much to do, or its quota is used up. Ask later.")
-        if status in _REFUSES_KEY:
-            # Its message may repeat a part of the key.
-            logger.error("the responder at %s refuses the key (%d)", self._provider.url, status)
-            return ResponseError(
-                REFUSED, "The language model refuses the server's key. Tell whoever runs the server."
-            )  # fmt: skip
-        if status in _PASSING:
+        if refused := refuses_key("language model", self._provider.url, status):
+            return ResponseError(REFUSED, refused)
+        if status in PASSING:
             return ResponseError(AWAY, f"The language model can't answer now (status {status}). Ask later.")
         return ResponseError(REFUSED, f"The language model refuses the question (status {status}): {said}")
 
 
 def _client(provider: ChatProvider) -> httpx.AsyncClient:
-    headers = {} if provider.key is None else {"Authorization": f"Bearer {provider.key}"}
     timeout = httpx.Timeout(provider.first_s, connect=provider.connect_s)
-    return httpx.AsyncClient(headers=headers, timeout=timeout)
+    return httpx.AsyncClient(headers=key_header(provider.key), timeout=timeout)
 
 
 async def _data(answer: httpx.Response) -> AsyncGenerator[str, None]:
@@ -241,21 +234,5 @@ def _read(event: str, calls: dict[int, dict[str, str]]) -> tuple[str, bool]:
         raise ResponseError(GARBAGE, f"The language model sends what is no chat completion: {_short(event)}") from None
 
 
-def _retry_after_s(answer: httpx.Response) -> float | None:
-    try:
-        return max(0.0, float(answer.headers["retry-after"]))
-    except (KeyError, ValueError):  # it may be a date, too
-        return None
-
-
-async def _said(answer: httpx.Response) -> str:
-    read = b""
-    async for data in answer.aiter_bytes():
-        read += data
-        if len(read) > 4 * _SHOWN_CHARS:
-            break
-    return _short(read.decode(errors="replace"))
-
-
 def _short(value: object) -> str:
-    return whole(" ".join(str(value).split())[:_SHOWN_CHARS])
+    return whole(shown(value))

@@ -5,24 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 
 import httpx
 import numpy as np
 from numpy.typing import NDArray
 
+from conversation.provider_answers import PASSING, key_header, refusal, refuses_key, retry_after_s
 from conversation.synthesis.synthesiser import AWAY, FAILED, SynthesisError, Voice
 
-_PASSING = (408, 409, 425, 429, 500, 502, 503, 504)
-_REFUSES_KEY = (401, 403)
 _ATTEMPTS = 3
 _BEGIN_TIMES = 2.0  # of the timeout, for connection and head together: each has it alone, and a head can trickle
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 2.0
 # Of real time: far below what a viewer can be spoken to with, and above what a connection brings that is stuck.
 _SLOWEST = 0.1
-_SHOWN_CHARS = 200
-_READ_OF_ERROR_BYTES = 4000
 # What begins a file of another format: servers that don't know `pcm` send what they like.
 _OTHER_FORMATS = (b"RIFF", b"ID3", b"OggS", b"fLaC", b"\xff\xfb", b"\xff\xf3", b"{", b"<")
 
@@ -127,16 +124,12 @@ class OpenAiSynthesiser:
                     answer = await held.enter_async_context(asking)
             except TimeoutError:
                 raise _Passing(f"no answer within {_BEGIN_TIMES * provider.timeout_s:g} s") from None
-            if answer.status_code in _PASSING:
-                raise _Passing(f"status {answer.status_code}", _retry_after_s(answer))
-            if answer.status_code in _REFUSES_KEY:
-                # Its message may repeat a part of the key.
-                logger.error("the synthesiser at %s refuses the key (%d)", provider.url, answer.status_code)
-                raise SynthesisError(AWAY, "The synthesiser refuses the server's key. Tell whoever runs the server.")
+            if answer.status_code in (*PASSING, httpx.codes.TOO_MANY_REQUESTS):
+                raise _Passing(f"status {answer.status_code}", retry_after_s(answer))
+            if refused := refuses_key("synthesiser", provider.url, answer.status_code):
+                raise SynthesisError(AWAY, refused)
             if answer.status_code != httpx.codes.OK:
-                message = (
-                    f"The synthesiser refuses the text (status {answer.status_code}): {await _said(answer, provider)}"
-                )
+                message = f"The synthesiser refuses the text (status {answer.status_code}): {await refusal(answer)}"
                 raise SynthesisError(FAILED, message)
             kind = answer.headers.get("content-type", "").partition(";")[0]
             if kind.startswith("text/") or kind.endswith("json"):
@@ -145,15 +138,7 @@ class OpenAiSynthesiser:
 
 
 def _client(provider: Provider) -> httpx.AsyncClient:
-    headers = {} if provider.key is None else {"Authorization": f"Bearer {provider.key}"}
-    return httpx.AsyncClient(headers=headers, timeout=provider.timeout_s)
-
-
-def _retry_after_s(answer: httpx.Response) -> float | None:
-    try:
-        return max(0.0, float(answer.headers["retry-after"]))
-    except (KeyError, ValueError):  # it may be a date, too
-        return None
+    return httpx.AsyncClient(headers=key_header(provider.key), timeout=provider.timeout_s)
 
 
 async def _in_time(blocks: AsyncIterator[bytes], provider: Provider) -> AsyncGenerator[bytes, None]:
@@ -177,14 +162,3 @@ async def _in_time(blocks: AsyncIterator[bytes], provider: Provider) -> AsyncGen
         began = clock()
         block = await anext(blocks, None)
         waited_s += clock() - began
-
-
-async def _said(answer: httpx.Response, provider: Provider) -> str:
-    read = b""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(provider.timeout_s):
-            async for data in answer.aiter_bytes():
-                read += data
-                if len(read) > _READ_OF_ERROR_BYTES:
-                    break
-    return " ".join(read.decode(errors="replace").split())[:_SHOWN_CHARS]
