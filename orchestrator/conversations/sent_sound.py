@@ -11,15 +11,16 @@ from conversation.recognition.recogniser import RATE_HZ
 
 _KEPT = 4 * RATE_HZ
 _BUFFER = RATE_HZ * 40 // 1000  # samples that a player holds before it begins
-_SEEN = 500  # pieces of 20 ms by which it is known how much a player must hold
+_MOST_HELD = RATE_HZ // 2
+_SEEN = 100  # pieces of 20 ms by which it is known how much a player must hold
 _QUIET = 20  # of 32768, about -64 dBFS
 
 
 class SentSound:
     """The latest seconds of sound, mono int16 at 16 kHz, each piece at the time at which a player plays it.
 
-    Pieces that come late leave a gap, and those that come at once behind it follow one another: nothing is left out. A
-    player that has held more than it needed for 10 s catches up in pauses.
+    Pieces that come late leave a gap, and those that come at once behind it follow one another. A player that has held
+    more than it needed for 2 s catches up in pauses, and one that holds more than 0.5 s goes on with the newest.
     """
 
     def __init__(self) -> None:
@@ -43,6 +44,11 @@ class SentSound:
             return
         self._append(piece)
         self._end += len(piece)
+        if (waiting := self._end - at) > _MOST_HELD:
+            newest = self._sound[self._filled - _MOST_HELD : self._filled].copy()
+            self._filled -= waiting
+            self._append(newest)
+            self._end = at + _MOST_HELD
 
     def until(self, until_s: float, count: int) -> NDArray[np.int16] | None:
         """The `count` samples that sounded up to this time; None where there was nothing but silence."""

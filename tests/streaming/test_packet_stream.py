@@ -70,7 +70,7 @@ def test_messages_are_found_in_bytes_that_come_one_by_one() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"\x07", b"\x01\x00", b"\x00{}", b"\x00[1]", b"\x01" + struct.pack(">BBqIId", 0, 0, 0, 1, 0, 0.0)]
+    "body", [b"\x07", b"\x01\x00", b"\x00{}", b"\x00[1]", b"\x01" + struct.pack(">BBqIIdd", 0, 0, 0, 1, 0, 0.0, 0.0)]
 )
 def test_what_is_no_message_is_refused(body: bytes) -> None:
     with pytest.raises(ValueError, match="no message"):

@@ -90,12 +90,19 @@ def test_person_is_heard_where_the_encoder_falls_behind(given_out: Callable[[int
 
 def test_player_catches_up_once_it_has_held_too_much_for_long() -> None:
     sent, loud = SentSound(), np.full(BLOCK, 1000, np.int16)
-    for number in range(1000):
-        at_s = 0.02 * number + 0.6 * (number < 100)
-        sent.came(loud if number < 600 else silence(0.02), at_s)
-    sent.came(loud, 20.0)
-    (begins,) = np.flatnonzero(np.diff(np.abs(sent_between(sent, 19.5, 21.0)).clip(0, 1)) > 0)
-    assert 0.5 < begins / RATE_HZ < 0.61, "0.6 s are left of no more than a little"
+    for number in range(200):
+        sent.came(loud if number < 150 else silence(0.02), max(0.3, 0.02 * number))
+    sent.came(loud, 4.0)
+    (begins,) = np.flatnonzero(np.diff(np.abs(sent_between(sent, 3.9, 5.0)).clip(0, 1)) > 0)
+    assert 0.1 < begins / RATE_HZ < 0.2, "no more than a little is left of 0.3 s"
+
+
+def test_player_that_holds_too_much_goes_on_with_the_newest() -> None:
+    sent = SentSound()
+    for number in range(100):
+        sent.came(np.full(BLOCK, 1 + number, np.int16), 2.0)
+    found = sent_between(sent, 2.0, 2.5)
+    assert found[0] == 76 and found[-1] == 100
 
 
 def sent_between(sent: SentSound, from_s: float, until_s: float) -> Sound:

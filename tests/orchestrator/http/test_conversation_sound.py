@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import os
-import signal
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -14,11 +12,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bench.talk.bleed import Loudspeaker
 from conversation.synthesis.synthesiser import Voice
+from orchestrator.conversations.channel_ear import ChannelEar
 from tests.support.chat_provider import ChatExchange, ChatProvider
 from tests.support.human_voice import said, silence
-from tests.support.processes import descendants
 from tests.support.running_server import RunningServer
 from tests.support.sockets import open_socket, send
 from tests.support.talk_client import LONG, TALK, Talk, talking_server
@@ -45,7 +42,7 @@ class Microphone:
     """Sends what is played to it, with silence before and behind it, in real time."""
 
     def __init__(self, talk: Talk, rate_hz: int = RATE, channels: int = 1) -> None:
-        self.echo: Callable[[], NDArray[np.int16]] = lambda: silence(0.02)
+        self.echo: Callable[[float], NDArray[np.int16]] = lambda at_s: silence(0.02)
         self._talk = talk
         self._repeat = rate_hz // RATE
         self._channels = channels
@@ -60,7 +57,7 @@ class Microphone:
         while True:
             block, self._waiting = self._waiting[:BLOCK], self._waiting[BLOCK:]
             block = np.concatenate([block, silence((BLOCK - len(block)) / RATE)])
-            block = block + self.echo() + noise.integers(-6, 7, BLOCK).astype(np.int16)
+            block = block + self.echo(began_s + (sent + BLOCK) / RATE) + noise.integers(-6, 7, BLOCK).astype(np.int16)
             await self._talk.socket.send(np.repeat(block.astype("<i2"), self._repeat * self._channels).tobytes())
             sent += BLOCK
             await asyncio.sleep(began_s + sent / RATE - time.monotonic())
@@ -146,29 +143,26 @@ async def test_a_button_that_is_let_go_ends_the_turn_and_a_pause_does_not(tmp_pa
         assert [message["final"] for message in talk.told if message["type"] == "transcript"].count(True) == 1
 
 
-async def test_the_avatars_own_echo_does_not_interrupt_it_though_the_encoder_stands_still(tmp_path: Path) -> None:
+async def test_the_avatars_own_echo_does_not_interrupt_it(tmp_path: Path) -> None:
     async with hearing_server(tmp_path, Understanding("Stop it.")) as server, speaking(server) as (talk, microphone):
         server.orchestrator.synthesiser = SpokenSynthesiser()
-        loudspeaker = Loudspeaker(-20)
-        async with loudspeaker.connected(str(server.http.base_url).rstrip("/"), "main"):
-            microphone.echo = lambda: loudspeaker.take(BLOCK)
-            await talk.say(f"Say {STORY}")
-            await talk.until("ledger")
-            await asyncio.sleep(1.5)
-            encoder = encoder_of(server)
-            os.kill(encoder, signal.SIGSTOP)
-            await asyncio.sleep(0.6)
-            os.kill(encoder, signal.SIGCONT)
-            assert (await talk.until("heard"))["text"] == STORY
-        assert loudspeaker.played > RATE, "nothing could interrupt it"
+        loud, room = 0, ChannelEar(server.orchestrator.channels["main"].packet_socket, time.monotonic)
+        hearing = asyncio.create_task(room.run())
+
+        def echo(at_s: float) -> NDArray[np.int16]:
+            """What the encoder gave out, 20 dB less, 0.2 s later."""
+            nonlocal loud
+            sound = room.sounding(at_s - 0.2, BLOCK)
+            sound = silence(0.02) if sound is None else (sound // 10).astype(np.int16)
+            loud += int(np.count_nonzero(np.abs(sound) > 50))
+            return sound
+
+        microphone.echo = echo
+        await talk.say(f"Say {STORY}")
+        assert (await talk.until("heard"))["text"] == STORY
+        hearing.cancel()
+        assert loud > RATE, "nothing could interrupt it"
         assert not [message for message in talk.told if message.get("state") in ("interrupted", "hearing")]
-
-
-def encoder_of(server: RunningServer) -> int:
-    pid = server.orchestrator.channels["main"].pid
-    assert pid is not None
-    (found,) = (child for child, line in descendants(pid).items() if "streaming.encoder_process" in line.split())
-    return found
 
 
 @pytest.mark.slow
