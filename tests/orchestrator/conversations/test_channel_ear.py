@@ -40,8 +40,8 @@ async def say_tone(watched: Watched, frames: int) -> None:
 async def test_sound_is_heard_when_an_encoder_that_stood_still_gives_it_out(tmp_path: Path) -> None:
     path, avatar = tmp_path / "packets.sock", make_avatar(tmp_path / "avatar", 320, 240, 50)
     async with (
-        heard(socket) as ear,
-        running(avatar, tmp_path, packet_socket=str(socket), test_pattern=False) as watched,
+        heard(path) as ear,
+        running(avatar, tmp_path, packet_socket=str(path), test_pattern=False) as watched,
     ):
         await watched.until(is_state(PublisherState.ON_AIR))
         encoder = encoder_of(watched.channel)
