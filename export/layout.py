@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 MODEL_SOURCES = Path(__file__).resolve().parent.parent / "model_repository"
 PYTHON_MODELS = ("whisper", "vae_encoder", "unet", "vae_decoder")
@@ -15,6 +16,8 @@ WEIGHTS = f"{ENSEMBLE}/1"
 CHECKPOINT = "checkpoint"
 GRAPHS = "graphs"
 PARITY = "parity.json"
+
+_FACES_OF_FOUR = 256  # pixels, up to which four chunks are denoised together
 
 
 class ExportError(RuntimeError):
@@ -32,9 +35,7 @@ def template_sources() -> dict[str, Path]:
 
 def checkpoint_files(checkpoint_dir: Path) -> dict[str, Path]:
     """A checkpoint's files by their place below WEIGHTS; raises ExportError for one that is missing."""
-    config_path = checkpoint_dir / "config.json"
-    if not config_path.is_file():
-        raise ExportError(f"{config_path} is missing: {checkpoint_dir} is no checkpoint folder")
+    config_path = _config_path(checkpoint_dir)
     whisper = Path(json.loads(config_path.read_text())["whisper"]["path"])
     if whisper.is_absolute() or ".." in whisper.parts:
         raise ExportError(f"whisper.path in {config_path} is {whisper}, expected a folder beside {checkpoint_dir.name}")
@@ -45,6 +46,23 @@ def checkpoint_files(checkpoint_dir: Path) -> dict[str, Path]:
         f"{CHECKPOINT}/vae.safetensors": _existing(checkpoint_dir, "vae.safetensors", "vae.pt"),
         f"{whisper}/encoder.safetensors": _existing(folder, "encoder.safetensors", "tiny.pt"),
     }
+
+
+def gpu_batch(checkpoint_dir: Path) -> int:
+    """Chunks that a GPU denoises sooner together than one after another; raises ExportError.
+
+    Four of 256-pixel faces make a fifth more frames/s together. One of 512 pixels fills a GPU, and a second one in its
+    batch gains 2 % (docs/benchmarks/gpu-1.5-1.6-h200.md).
+    """
+    config: dict[str, Any] = json.loads(_config_path(checkpoint_dir).read_text())
+    return 4 if config.get("resolution", _FACES_OF_FOUR) <= _FACES_OF_FOUR else 1
+
+
+def _config_path(checkpoint_dir: Path) -> Path:
+    path = checkpoint_dir / "config.json"
+    if not path.is_file():
+        raise ExportError(f"{path} is missing: {checkpoint_dir} is no checkpoint folder")
+    return path
 
 
 def _existing(folder: Path, *names: str) -> Path:

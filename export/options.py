@@ -90,11 +90,15 @@ def resolve_options(
     cpu_threads: int | None,
     instances: Mapping[str, int] | None,
     unet_batch: int | None,
+    gpu_batch: int,
     engine: str,
     solver: str,
     reuse: int,
 ) -> ExportOptions:
-    """The options of `export_repository`, checked and with defaults; raises ExportError for a wrong one."""
+    """The options of `export_repository`, checked and with defaults; raises ExportError for a wrong one.
+
+    `gpu_batch` is the `unet_batch` of a GPU where none is asked for.
+    """
     chosen = Device(device)
     if chosen is Device.AUTO:
         chosen = Device.CUDA if _gpu_is_usable() else Device.CPU
@@ -103,7 +107,7 @@ def resolve_options(
         dtype=Dtype.named(dtype),
         cpu_threads=len(os.sched_getaffinity(0)) if cpu_threads is None else cpu_threads,
         instances=dict.fromkeys(PYTHON_MODELS, 1) | dict(instances or {}),
-        unet_batch=(4 if chosen is Device.CUDA else 1) if unet_batch is None else unet_batch,
+        unet_batch=(gpu_batch if chosen is Device.CUDA else 1) if unet_batch is None else unet_batch,
         engine=_engine(engine, chosen),
         solver=_solver(solver),
         reuse=reuse,

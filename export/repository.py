@@ -12,7 +12,17 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
 
-from export.layout import CHECKPOINT, GRAPHS, PARITY, RECORD, WEIGHTS, ExportError, checkpoint_files, template_sources
+from export.layout import (
+    CHECKPOINT,
+    GRAPHS,
+    PARITY,
+    RECORD,
+    WEIGHTS,
+    ExportError,
+    checkpoint_files,
+    gpu_batch,
+    template_sources,
+)
 from export.options import AUTO_ENGINE, Device, Dtype, ExportOptions, resolve_options, whisper_dtype
 from export.record import exported_from, is_current, is_of_this_version, read_record, record_of
 from export.replacing import replace_folder
@@ -52,14 +62,14 @@ def export_repository(
     """Writes `output_dir` for tritonserver out of a checkpoint folder; False when it was up to date already.
 
     `cpu_threads` is for each model process (None: every core), `instances` per GPU, or on the CPU, by model name (1
-    where not named), `unet_batch` the most chunks denoised together (None: 4 on GPUs, 1 on a CPU, where a batch only
-    makes its first chunk late). `engine` runs UNet and VAE decoder ("auto": "fused" on GPUs, "eager" on a CPU);
-    "compile" and "aot" compile here, for this device and for batches up to `unet_batch`. `solver` ("ddim" or "dpm++")
-    and `reuse` (denoise's) trade the picture for speed. Each stage is compared with float32 eager; `report` gets the
-    table before anything is replaced. The folder is complete (model.py, config.pbtxt, contract.json, weights, graphs)
-    and all paths in it are relative. It is written beside `output_dir` and put in its place in one step: a failure
-    leaves the old one. All of that is done inside `writing()`, which may refuse it by raising; nothing is written where
-    all is up to date.
+    where not named), `unet_batch` the most chunks denoised together (None: 4 on GPUs, for faces above 256 pixels and on
+    a CPU 1, where a batch only makes its first chunk late). `engine` runs UNet and VAE decoder ("auto": "fused" on
+    GPUs, "eager" on a CPU); "compile" and "aot" compile here, for this device and for batches up to `unet_batch`.
+    `solver` ("ddim" or "dpm++") and `reuse` (denoise's) trade the picture for speed. Each stage is compared with
+    float32 eager; `report` gets the table before anything is replaced. The folder is complete (model.py, config.pbtxt,
+    contract.json, weights, graphs) and all paths in it are relative. It is written beside `output_dir` and put in its
+    place in one step: a failure leaves the old one. All of that is done inside `writing()`, which may refuse it by
+    raising; nothing is written where all is up to date.
     Raises ExportError, CheckpointError for weights that do not load, and EngineError for graphs that do not compile.
     """
     options = resolve_options(
@@ -68,6 +78,7 @@ def export_repository(
         cpu_threads=cpu_threads,
         instances=instances,
         unet_batch=unet_batch,
+        gpu_batch=gpu_batch(checkpoint_dir),
         engine=engine,
         solver=solver,
         reuse=reuse,

@@ -40,7 +40,9 @@ Reuse = Annotated[
         help="Run the UNet's deep layers in each n-th step only; above 1 changes the picture. LatentSync 1.6 uses 3.",
     ),
 ]
-UnetBatch = Annotated[int | None, typer.Option(help="Most chunks of one length denoised together; else 4, on a CPU 1.")]
+UnetBatch = Annotated[
+    int | None, typer.Option(help="Most chunks of one length denoised together; else 4; 1 on a CPU and for 512 pixels.")
+]
 ModelVersion = Annotated[
     str, typer.Option("--version", help="LatentSync whose size drawn weights have: 1.0, 1.5, 1.6.")
 ]

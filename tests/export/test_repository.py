@@ -85,6 +85,18 @@ def test_changed_weights_are_exported_again(checkpoint_dir: Path, tmp_path: Path
     assert export_repository(checkpoint_dir, output, device="cpu")
 
 
+@pytest.mark.parametrize(("resolution", "chunks"), [(256, 4), (512, 1)])
+def test_a_gpu_denoises_as_many_chunks_together_as_it_gains_from(
+    checkpoint_dir: Path, tmp_path: Path, resolution: int, chunks: int
+) -> None:
+    config, output = checkpoint_dir / "config.json", tmp_path / "repository"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"resolution": resolution}))
+    export_repository(checkpoint_dir, output, device="cuda")
+
+    for model in ("unet", "vae_decoder", "lipsync"):
+        assert f"max_batch_size: {chunks}\n" in (output / model / "config.pbtxt").read_text()
+
+
 def test_the_configuration_says_what_was_asked_for(tiny: Path, tmp_path: Path) -> None:
     output = tmp_path / "repository"
 
