@@ -5,6 +5,7 @@ import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,8 +61,8 @@ async def test_a_refused_offer_is_told_with_the_servers_words(server: RunningSer
 async def test_udp_that_does_not_get_through_is_told(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
     real = server.orchestrator.audiences.admit
 
-    async def admit(channel: str, owner: str, offer: str, loopback: bool) -> Session:
-        session = await real(channel, owner, offer, loopback)
+    async def admit(*viewer: Any) -> Session:
+        session = await real(*viewer)
         # An address that leads nowhere (RFC 5737) is all that the viewer is told.
         answer = re.sub(r"(udp \d+) \S+ (\d+ typ host)", r"\1 198.51.100.9 \2", session.answer)
         return replace(session, answer=answer)
