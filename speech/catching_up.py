@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 from collections import deque
 from collections.abc import Callable
 
@@ -11,9 +10,10 @@ from speech.pauses import MARGIN_FRAMES, is_quiet
 from speech.request import FaceChunk, SpeechRequest
 from speech.timeline import SpeechTimeline
 
-# Some 20 s of the usual chunks. One of them may come late: what is so rare is no reason to stay late.
-_REMEMBERED_CHUNKS = 64
-_FORGIVEN_CHUNKS = 1
+# Three minutes of the usual chunks. What made the speech late once in them, with the chunks about it, is no reason to
+# stay late: at most about one frame of a thousand is late so.
+_REMEMBERED_CHUNKS = 576
+_ABOUT_CHUNKS = 8
 # Among these is the worst of some seconds, and none is forgiven: it must be known first how the others come.
 _WORST_OF_CHUNKS = 16
 # Frames that are to wait when the next ones come: the one that is shown now, and what chunks of other speeches, made
@@ -79,15 +79,15 @@ class CatchingUp:
     @property
     def _too_late(self) -> int:
         """Frames by which the speech is later than it has to be."""
-        chunks = len(self._late_at)
-        if chunks < _WORST_OF_CHUNKS:
+        late_at = list(self._late_at)
+        if len(late_at) < _WORST_OF_CHUNKS:
             return 0
-        delay = self._waited - self._left_out
-        worst = max(self._late_at[at] for at in range(chunks - _WORST_OF_CHUNKS, chunks))
+        delay, of_late = self._waited - self._left_out, max(late_at[-_WORST_OF_CHUNKS:])
         # What it began with was sufficient, unless it wasn't again since; a source that has paused comes later itself.
-        needed = max(worst, heapq.nlargest(1 + _FORGIVEN_CHUNKS, self._late_at)[-1]) + 1
-        enough = max(self._source.frames, needed)
-        return max(0, delay - min(enough, worst + _SPARE_FRAMES))
+        worst = late_at.index(max(late_at))
+        others = [*late_at[: max(0, worst - _ABOUT_CHUNKS)], *late_at[worst + _ABOUT_CHUNKS + 1 :], of_late]
+        enough = max(self._source.frames, max(others) + 1)
+        return max(0, delay - min(enough, of_late + _SPARE_FRAMES))
 
 
 class SourceDelay:

@@ -193,11 +193,11 @@ def test_speech_without_pauses_stays_as_late_as_it_is(tmp_path: Path) -> None:
     assert lags(channel)[-1] == pytest.approx(lags(channel)[0])
 
 
-@pytest.mark.parametrize("minutes", [3, pytest.param(30, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("minutes", [1, pytest.param(30, marks=pytest.mark.slow)])
 def test_speech_of_minutes_is_at_its_end_as_late_as_at_its_beginning(tmp_path: Path, minutes: int) -> None:
-    stalling = Cores(0.08, held_from=30.0, held_s=0.35, held_each_s=37.7)
+    stalling = Cores(0.08, held_from=30.0, held_s=0.35, held_each_s=217.7)
     (channel,) = in_virtual_time(listened(tmp_path, stalling, 1, spoken_s=60 * minutes))
-    assert channel.mixer.counters.late_waits >= minutes, "or nothing brought it out of step"
+    assert channel.mixer.counters.late_waits > minutes // 4, "or nothing brought it out of step"
     first, last = lags(channel)[: 25 * FPS], lags(channel)[-10 * FPS :]
     assert np.median(last) == pytest.approx(np.median(first), abs=1e-3)
     assert words(channel) == all_words(60 * minutes)
