@@ -1,6 +1,7 @@
 """WebSockets to a server under test, by the `websockets` package's own client."""
 
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ WRONG_STARTS = [
     ({"type": "start", "sample_rate": "24000"}, "bad_sample_rate"),
     ({"type": "start", "sample_rate": 24_000.5}, "bad_sample_rate"),
     ({"type": "start", "sample_rate": True}, "bad_sample_rate"),
+    ({"type": "start", "sample_rate": math.nan}, "bad_sample_rate"),
     ({"type": "start", "sample_rate": 24_000, "channels": 3}, "bad_channels"),
     ({"type": "start", "sample_rate": 24_000, "channels": 0}, "bad_channels"),
     ({"type": "start", "sample_rate": 24_000, "format": "f32le"}, "bad_format"),

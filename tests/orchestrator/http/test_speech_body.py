@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -124,6 +125,20 @@ async def test_body_that_is_no_speech_is_refused(
     refused(await server.http.put(PATH, content=content, headers={"Content-Type": content_type}), status, code)
     await server.http.post("/v1/channels/main/interrupt", params={"queue": "true"})
     assert not children()
+
+
+async def test_samples_that_are_no_numbers_are_said_as_sound(server: RunningServer) -> None:
+    sound = 0.3 * np.sin(np.arange(24_000) / 20)
+    sound[6_000:6_100], sound[12_000:12_100], sound[18_000:18_100] = np.nan, np.inf, -np.inf
+    samples = sound.astype("<f4").tobytes()
+    header = struct.pack("<HHIIHH", 3, 1, 24_000, 96_000, 4, 32)
+    chunks = b"fmt " + struct.pack("<I", len(header)) + header + b"data" + struct.pack("<I", len(samples)) + samples
+    body = b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WAVE" + chunks
+    for content in (body, wav(0.5)):
+        answer = await server.http.put(PATH, content=content, headers={"Content-Type": "audio/wav"})
+        assert answer.status_code == 200, answer.text
+        task = await server.task(answer.json()["task_id"], "done")
+        assert task["duration_s"] == pytest.approx(1.0 if content is body else 0.5, abs=0.04)
 
 
 async def test_query_is_checked_as_a_form_is(server: RunningServer) -> None:
