@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import anyio
 
@@ -12,7 +13,6 @@ from export.fetch import ensure_demo_files
 from export.repository import export_repository
 from inference.launcher import require_free_ports
 from inference.supervisor import TritonSupervisor
-from latentsync.avatar import PreparedAvatar
 from latentsync.motions import motion_names
 from orchestrator.avatars.adding import add_avatar, add_motion_of
 from orchestrator.avatars.motions import MotionOptions
@@ -28,10 +28,15 @@ from processes.stop_signals import StopSignals
 Tell = Callable[[str], None]
 
 
-async def demo(settings: Settings, tell: Tell, signals: StopSignals, lan: bool = False) -> None:
+SECOND = "second"
+"""The name of the second presenter's avatar."""
+
+
+async def demo(settings: Settings, tell: Tell, signals: StopSignals, lan: bool = False, both: bool = False) -> None:
     """Fetch, export, start Triton, prepare the avatar, serve; returns after a signal, with everything stopped.
 
-    With `lan` phones of the local network can talk with it: over HTTPS, by a new key.
+    With `lan` phones of the local network can talk with it: over HTTPS, by a new key. With `both` the second presenter
+    is prepared too.
 
     Each step is done once: a second start finds its results. Raises what the steps raise, with nothing left running;
     before all of them NoLan, NoKeys, LockRefused where another process works in the data folder, and ServerFailed or
@@ -48,17 +53,19 @@ async def demo(settings: Settings, tell: Tell, signals: StopSignals, lan: bool =
         invitation = invite(settings) if lan else None  # not before: the key of a demo that runs is in use
         await _prepare_files(settings, tell)
         with running_triton(settings, "demo"):
-            await _run(settings, tell, signals, invitation)
+            await _run(settings, tell, signals, invitation, both)
 
 
-async def _run(settings: Settings, tell: Tell, signals: StopSignals, invitation: Invitation | None) -> None:
+async def _run(settings: Settings, tell: Tell, signals: StopSignals, invitation: Invitation | None, both: bool) -> None:
     tell("Starting Triton …")
     triton = TritonSupervisor(triton_options(settings))
     await triton.start()
     try:
         tell("Preparing the avatar …")
-        avatar = await add_avatar(settings, settings.checkpoint_dir / "avatar" / "idle.mp4", settings.avatar)
-        await _add_motions(settings, avatar, tell)
+        await _add_presenter(settings, settings.checkpoint_dir / "avatar", settings.avatar, tell)
+        if both:
+            tell("Preparing the second avatar …")
+            await _add_presenter(settings, settings.checkpoint_dir / "second-avatar", SECOND, tell)
         await _serve(settings, triton, signals, lambda: tell(_welcome(settings, invitation)))
     finally:
         signals.ignore()
@@ -66,10 +73,11 @@ async def _run(settings: Settings, tell: Tell, signals: StopSignals, invitation:
         await triton.aclose()
 
 
-async def _add_motions(settings: Settings, avatar: PreparedAvatar, tell: Tell) -> None:
-    """Those of the presenter; one that there is, perhaps of another video, stays."""
+async def _add_presenter(settings: Settings, folder: Path, name: str, tell: Tell) -> None:
+    """The avatar with its motions; a motion that there is, perhaps of another video, stays."""
+    avatar = await add_avatar(settings, folder / "idle.mp4", name)
     there = motion_names(avatar.directory)
-    videos = sorted((settings.checkpoint_dir / "avatar" / "motions").glob("*.mp4"))
+    videos = sorted((folder / "motions").glob("*.mp4"))
     if missing := [video for video in videos if video.stem not in there]:
         tell("Preparing the avatar's motions …")
         for video in missing:
@@ -110,6 +118,13 @@ def _welcome_of_motions(settings: Settings, address: str) -> list[str]:
     return [f'  Let it act:          curl {url} -d \'{{"name": "{names[0]}"}}\'']
 
 
+def _welcome_of_the_second(settings: Settings, address: str) -> list[str]:
+    if not (settings.avatars_dir / SECOND).is_dir():
+        return []
+    body = f'{{"channel": "{SECOND}", "avatar": "{SECOND}"}}'
+    return [f"  The second avatar:   curl {address}/v1/channels -d '{body}'"]
+
+
 def _welcome_of_texts(settings: Settings, address: str) -> list[str]:
     if settings.synthesiser == "none":
         return []
@@ -126,6 +141,7 @@ def _welcome(settings: Settings, invitation: Invitation | None) -> str:
         f"  Let it speak:        curl -F audio_file=@speech.wav {address}/generate_video",
         *_welcome_of_texts(settings, address),
         *_welcome_of_motions(settings, address),
+        *_welcome_of_the_second(settings, address),
     ]
     if settings.rtmp_url is not None:
         lines.append("  Also published to the given RTMP address.")

@@ -64,7 +64,7 @@ def main() -> None:
     vae = {"type": "AutoencoderTiny", "scaling_factor": description["scaling_factor"], "config": description["config"]}
     config = {
         "name": "demo",
-        "made_for": ["avatar/idle.mp4"],
+        "made_for": ["avatar/idle.mp4", "second-avatar/idle.mp4"],
         "resolution": RESOLUTION,
         "scheduler": SCHEDULER,
         "unet": UNET,

@@ -15,8 +15,16 @@ Lan = Annotated[
 ]
 
 
+Both = Annotated[bool, typer.Option("--both", help="Prepare the second presenter too, a man: the avatar 'second'.")]
+
+
 def demo(
-    host: Host = None, port: HttpPort = None, rtmp: Rtmp = None, data_dir: DataDir = None, lan: Lan = False
+    host: Host = None,
+    port: HttpPort = None,
+    rtmp: Rtmp = None,
+    data_dir: DataDir = None,
+    lan: Lan = False,
+    both: Both = False,
 ) -> None:
     """Run the whole product on the demo avatar, on the CPU; the first start prepares it, Ctrl-C ends it."""
     # Ctrl-C ends a demo at once, without draining.
@@ -25,4 +33,4 @@ def demo(
     from orchestrator.observability.logs import log_to_stderr
 
     log_to_stderr(settings.log_format)
-    run_until_signal(partial(run_demo, settings, typer.echo, lan=lan))
+    run_until_signal(partial(run_demo, settings, typer.echo, lan=lan, both=both))
