@@ -47,8 +47,8 @@ class ChunkPlan:
             return left
         if ready < wanted + self.overlap:
             return 0
-        if self._opens(number, crowded):
-            return wanted
+        if self._opens(number, crowded) or (left is not None and left <= 2 * self.steady):
+            return wanted  # at the end there is no throughput to gain, and the frames that are due first come earlier
         return max(length for length in CHUNK_LENGTHS if length <= ready) - self.overlap
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, aclosing
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -148,24 +148,25 @@ class SpeechMaker:
             self._path,
             early_s,
         )
+        # Only what somebody speaks now arrives no faster than it is heard.
+        is_spoken = order.source is SpeechSource.MICROPHONE
         async with aclosing(generation):
-            generation.request_features()  # Whisper doesn't need the position on the stream
-            await teller.length(generation.frame_count)
-            # The sink may start with the first frame; `Starting` decides how much must be generated before.
-            # Only what somebody speaks now arrives no faster than it is heard.
-            spoken_s = generation.sound_due_s if order.source is SpeechSource.MICROPHONE else 0.0
-            lead_s = self._pace.lead_s(order.source, spoken_s)
-            opened = await sink.open(order.id, generation.frame_count, lead_s, start_after=1)
-            place = _Place(opened, self._clock())
-            together = self._settings.chunks_ahead - 1  # requested when the first chunk arrived
-            starting = Starting(
-                generation, slots, place.due, self._pace.frames_per_s, together, self._clock,
-                lambda ready_at: self._learn(order.source, place, lead_s, ready_at),
-            )  # fmt: skip
-            try:
-                await self._hand_over(sink, generation, opened.position, starting, teller)
-            finally:
-                starting = None  # it holds the generation, which holds `early_s`: a cycle would keep all faces
+            with slots.spoken() if is_spoken else nullcontext():
+                generation.request_features()  # Whisper doesn't need the position on the stream
+                await teller.length(generation.frame_count)
+                # The sink may start with the first frame; `Starting` decides how much must be generated before.
+                lead_s = self._pace.lead_s(order.source, generation.sound_due_s if is_spoken else 0.0)
+                opened = await sink.open(order.id, generation.frame_count, lead_s, start_after=1)
+                place = _Place(opened, self._clock())
+                together = self._settings.chunks_ahead - 1  # requested when the first chunk arrived
+                starting = Starting(
+                    generation, slots, place.due, self._pace.frames_per_s, together, self._clock,
+                    lambda ready_at: self._learn(order.source, place, lead_s, ready_at),
+                )  # fmt: skip
+                try:
+                    await self._hand_over(sink, generation, opened.position, starting, teller)
+                finally:
+                    starting = None  # it holds the generation, which holds `early_s`: a cycle would keep all faces
         await sink.end(order.id)
 
     def _learn(self, source: SpeechSource, place: _Place, lead_s: float, ready_at: float) -> None:

@@ -13,6 +13,7 @@ _MOST_HELD_S = 30.0
 # Where nobody knows how much is still to come, so much is held of a generator that is slower than real time.
 _HELD_OF_UNKNOWN_S = 2.0
 # Sound that arrives as it is spoken doesn't arrive evenly, and Whisper and a chunk don't always take the same time.
+# Where all of the sound comes at once, more is done beside Whisper: it is decoded, and the first frames are encoded.
 _JITTER_S = 0.06
 
 
@@ -23,7 +24,7 @@ class Progress:
     `buffered` frames are generated, `remaining` are not, up to the end or to where the speech may pause; None while
     both are unknown. `rate` is that of generation, in frames/s. The next chunk has `next_frames`, whose features take
     `features_s`, and comes after `next_chunk_s` where that is later than these predict. `arriving_s` is the time until
-    its sound has been spoken, None where it is there.
+    its sound has been spoken, None where it is there. Others' sound that is spoken too may cost `beside_s` before it.
     """
 
     buffered: int
@@ -33,6 +34,7 @@ class Progress:
     next_chunk_s: float = 0.0
     features_s: float = 0.0
     arriving_s: float | None = None
+    beside_s: float = 0.0
 
     def __post_init__(self) -> None:
         if self.rate <= 0 or not math.isfinite(self.rate):
@@ -42,17 +44,21 @@ class Progress:
 def wait_before_start_s(progress: Progress) -> float:
     """Seconds from now until playback may start and never waits for a frame; 0 when it may start now.
 
-    The next chunk is complete after n = max(next_chunk_s, arriving_s + features_s + next_frames / rate), chunk j after
-    it, of 16 frames, at n + 16 j / rate; its first frame is shown (buffered + next_frames + 16 (j - 1)) / fps after the
-    start. Whichever of the two grows faster decides whether the first or the last chunk is the critical one. Without a
-    known end it is the first where generation keeps up; where it doesn't, nobody can say, and a fixed time is held.
+    The next chunk is complete after n = max(next_chunk_s, arriving_s + features_s + next_frames / rate + beside_s),
+    chunk j after it, of 16 frames, at n + 16 j / rate; its first frame is shown
+    (buffered + next_frames + 16 (j - 1)) / fps after the start. Whichever of the two grows faster decides whether the
+    first or the last chunk is the critical one. Without a known end it is the first where generation keeps up; where it
+    doesn't, nobody can say, and a fixed time is held.
     """
     buffered, remaining, rate = progress.buffered, progress.remaining, progress.rate
     if (remaining is not None and remaining <= 0) or buffered >= _MOST_HELD_S * FPS:
         return 0.0
-    is_uneven = progress.arriving_s is not None or progress.features_s > 0
-    work_s = (progress.arriving_s or 0.0) + progress.features_s + progress.next_frames / rate
-    next_s = max(progress.next_chunk_s, work_s) + is_uneven * _JITTER_S
+    work_s = (progress.arriving_s or 0.0) + progress.features_s + progress.next_frames / rate + progress.beside_s
+    next_s = max(progress.next_chunk_s, work_s)
+    if progress.arriving_s is not None:
+        next_s += _JITTER_S
+    elif progress.features_s > 0:
+        next_s += _JITTER_S + progress.features_s
     critical_s = [next_s - buffered / FPS]
     if remaining is None:
         if rate < FPS:

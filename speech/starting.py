@@ -116,6 +116,7 @@ class Starting:
             next_chunk_s=next_chunk_s,
             features_s=generation.features_due_s,
             arriving_s=generation.sound_due_s if generation.waits_for_sound else None,
+            beside_s=self._slots.beside_s(generation.next_frames, generation.whisper_mean_s),
         )
         now, wait_s = self._clock(), wait_before_start_s(progress)
         self._ready_at = now + wait_s

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import AsyncIterator, Callable, Hashable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from itertools import count
 
 from inference.capacity import Capacity
@@ -20,6 +20,8 @@ class UrgentFirst:
 
     def __init__(self, slots: int) -> None:
         self.capacity = Capacity(instances=1, batch=1)
+        self.spoken = 0
+        """How many speeches are said that somebody speaks now."""
         self._slots = self._free = _at_least_one(slots)
         self._waiting: list[tuple[float, int, asyncio.Future[None]]] = []
         self._order = count()
@@ -93,6 +95,7 @@ class SpeechSlots:
         self._work = work
         self._clock = clock
         self._in_flight = 0
+        self._is_spoken = False
 
     @asynccontextmanager
     async def slot(self, due: float, frames: int) -> AsyncIterator[None]:
@@ -113,6 +116,27 @@ class SpeechSlots:
     def crowded(self, due: float) -> bool:
         """Whether a chunk that is due then would have to share an instance with other speeches' chunks."""
         return self.others(due) >= self._urgent.capacity.instances
+
+    @contextmanager
+    def spoken(self) -> Iterator[None]:
+        """For the block, this is a speech that somebody speaks now: it is never made further than that."""
+        self._urgent.spoken += 1
+        self._is_spoken = True
+        try:
+            yield
+        finally:
+            self._urgent.spoken -= 1
+            self._is_spoken = False
+
+    def beside_s(self, frames: int, features_s: float) -> float:
+        """Seconds that each chunk of a speech that is spoken now may have to wait for another such speech's.
+
+        No such speech gets ahead of its speaker, and their chunks don't keep step: at some time that of one comes just
+        before that of another, with its features. Where several others are spoken, that all of them do is rare.
+        """
+        if not self._is_spoken or self._urgent.spoken - 1 < self._urgent.capacity.instances:
+            return 0.0
+        return features_s + (self._urgent.shortest_s(self._work, frames) or 0.0)
 
     def next_chunk_s(self, due: float, frames: int, together: int) -> float | None:
         """Seconds until the next chunk, due then, is generated, given the chunks ahead of it; None while unknown.

@@ -36,6 +36,8 @@ def test_rest_is_taken_once_the_end_is_known() -> None:
     assert plan.next_count(5, ready=5, left=5) == 5
     assert plan.next_count(5, ready=7, left=9) == 0, "two more are on their way"
     assert plan.next_count(5, ready=9, left=9) == 8
+    assert plan.next_count(5, ready=16, left=16) == 8, "the end has come at once: what is due first is made first"
+    assert plan.next_count(5, ready=30, left=30) == 16
 
 
 def test_overlapping_chunks_count_what_no_other_makes_again() -> None:

@@ -59,9 +59,20 @@ def test_arriving_sound_is_waited_for_with_room_for_jitter() -> None:
     assert wait_before_start_s(Progress(4, None, 100.0, next_frames=8)) == 0
 
 
+def test_a_chunk_of_somebody_else_who_speaks_is_reckoned_with() -> None:
+    alone = Progress(4, None, 100.0, next_frames=8, arriving_s=0.16)
+    beside = Progress(4, None, 100.0, next_frames=8, arriving_s=0.16, beside_s=0.1)
+    assert wait_before_start_s(beside) == pytest.approx(wait_before_start_s(alone) + 0.1)
+    queued = Progress(4, None, 100.0, next_frames=8, arriving_s=0.16, beside_s=0.1, next_chunk_s=0.34)
+    assert wait_before_start_s(queued) == pytest.approx(wait_before_start_s(beside)), (
+        "what waits there is not counted twice"
+    )
+
+
 def test_features_that_the_next_chunk_still_needs_are_waited_for() -> None:
     progress = Progress(4, 121, 100.0, next_frames=8, features_s=0.12)
-    assert 0.04 + 0.12 + 0.08 - 0.16 < wait_before_start_s(progress) < 0.08 + 0.12 + 0.08 - 0.16, "with room for jitter"
+    room_s = wait_before_start_s(progress) - (0.12 + 0.08 - 0.16)
+    assert 0.04 + 0.12 < room_s < 0.08 + 0.12, "and for what is done beside them"
     arriving = Progress(4, None, 100.0, next_frames=8, arriving_s=0.16)
     with_features = Progress(4, None, 100.0, next_frames=8, features_s=0.12, arriving_s=0.16)
     assert wait_before_start_s(with_features) == pytest.approx(wait_before_start_s(arriving) + 0.12)

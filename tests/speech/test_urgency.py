@@ -130,3 +130,19 @@ async def test_a_speech_is_crowded_where_others_have_every_instance() -> None:
         assert not mine.crowded(3.0), "an instance is free"
         async with other.slot(1.0, 16), mine.slot(1.0, 4):
             assert mine.crowded(3.0) and not other.crowded(3.0)
+
+
+async def test_a_spoken_speech_reckons_with_a_chunk_of_another_one_at_any_time() -> None:
+    gate = UrgentFirst(3)
+    gate.resize(3, Capacity(instances=1, batch=1))
+    mine, other, upload = (SpeechSlots(gate, "20 steps", lambda: 0.0) for _ in range(3))
+    gate.record("20 steps", 8, 0.07)
+    with mine.spoken():
+        assert mine.beside_s(8, features_s=0.05) == 0, "nobody else speaks"
+        with other.spoken():
+            assert mine.beside_s(8, features_s=0.05) == other.beside_s(8, features_s=0.05) == pytest.approx(0.12)
+            assert upload.beside_s(8, features_s=0.05) == 0, "it gets ahead"
+            gate.resize(3, Capacity(instances=2, batch=1))
+            assert mine.beside_s(8, features_s=0.05) == 0, "each has an instance"
+        gate.resize(3, Capacity(instances=1, batch=1))
+        assert mine.beside_s(8, features_s=0.05) == 0
