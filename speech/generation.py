@@ -138,10 +138,13 @@ class SpeechGeneration:
 
     @property
     def next_is_alone(self) -> bool:
-        """Whether the chunks that are requested with the next one are longer: Triton doesn't join them with it."""
+        """Whether no chunk of its length is requested with the next one: Triton joins only those of one length."""
         pending = self._pending
-        following = pending[1] if len(pending) > 1 else self._planner.lengths.least_count(self._yielded + 1)
-        return chunk_length(following) > chunk_length(self.next_frames)
+        if len(pending) > 1:
+            following = pending[1]
+        else:
+            following = self._planner.ready(self._yielded + 1, behind=0 if pending else self.next_frames)[0]
+        return not following or chunk_length(following) != chunk_length(self.next_frames)
 
     @property
     def waits_for_sound(self) -> bool:

@@ -72,15 +72,20 @@ class ChunkPlanner:
         total = self._timeline.total
         return None if total is None else max(0, total - self._hidden_frames - self.next)
 
-    def ready(self, number: int) -> tuple[int, int]:
-        """Frames that chunk `number` may have now, and those behind them that it shares with the one after it."""
-        ready, left = self._features.ready_to(self.next) - self.next, self.left
+    def ready(self, number: int, behind: int = 0) -> tuple[int, int]:
+        """Frames that chunk `number` may have now, and those behind them that it shares with the one after it.
+
+        `behind` frames of the chunks before it are not planned yet.
+        """
+        first, left = self.next + behind, self.left
+        ready = self._features.ready_to(first) - first
         if left is not None:
+            left = max(0, left - behind)
             ready = min(ready, left)
         elif self._timeline.at_pause:
             left = ready  # the rest of a sentence doesn't wait for the next one, to make up a chunk
         lengths = self.lengths
-        count = lengths.next_count(number, ready, left, self._crowded(self.planned_frames))
+        count = lengths.next_count(number, ready, left, self._crowded(self.planned_frames + behind))
         return count, lengths.overlap if left is None else min(lengths.overlap, left - count)
 
     async def chunk(self, number: int, first_position: int) -> PlannedChunk | None:

@@ -28,7 +28,7 @@ from speech.source import SpeechSource
 from speech.speaking import SpeechMaker
 from speech.urgency import UrgentFirst
 from tests.support.checkout import ROOT
-from tests.support.mixed_channel import FPS, MixedChannel, QuickLog
+from tests.support.mixed_channel import FPS, MixedChannel, QuickLog, SpokenLog
 
 TIMES = GpuTimes.of_record(Path(ROOT / "docs" / "benchmarks" / "gpu-h200.json"))
 BATCH, STEPS = len(TIMES.unet_step_ms), 20
@@ -109,15 +109,26 @@ async def unheard(speech_id: str, event: SpeechEvent) -> None:
     """Nobody keeps account of these speeches."""
 
 
-def speech(folder: Path) -> SpeechLog:
+def speech(folder: Path, arrives_in_s: float) -> SpeechLog:
     path = folder / "speech"
     path.write_bytes(bytes(SPEECH_S * FPS * 2 * (640 + 1920)))
-    return QuickLog(path, LogEnd())
+    if not arrives_in_s:
+        return QuickLog(path, LogEnd())
+    log = SpokenLog(path, LogEnd())
+    log.speed = SPEECH_S / arrives_in_s
+    return log
 
 
-async def watched(folder: Path, gpus: int, channels: int, first_speeches_at: Iterable[float]) -> list[MixedChannel]:
+async def watched(
+    folder: Path,
+    gpus: int,
+    channels: int,
+    first_speeches_at: Iterable[float],
+    source: SpeechSource = SpeechSource.UPLOAD,
+    arrives_in_s: float = 0.0,
+) -> list[MixedChannel]:
     """The channels after a while, each of which says one speech after another from its moment on."""
-    loop, models, log = asyncio.get_running_loop(), Gpus(gpus), speech(folder)
+    loop, models = asyncio.get_running_loop(), Gpus(gpus)
     capacity = Capacity(gpus, BATCH)
     urgent = UrgentFirst(1)
     urgent.resize(2 * capacity.chunks + 1, capacity)  # as the orchestrator does
@@ -138,8 +149,8 @@ async def watched(folder: Path, gpus: int, channels: int, first_speeches_at: Ite
         )
         await asyncio.sleep(begins_at)
         for number in range(100):
-            task: Any = SimpleNamespace(id=str(number), seed=1, steps=STEPS, guidance=1.0, source=SpeechSource.UPLOAD)
-            await maker.say(task, log, channel)
+            task: Any = SimpleNamespace(id=str(number), seed=1, steps=STEPS, guidance=1.0, source=source)
+            await maker.say(task, speech(folder, arrives_in_s), channel)
 
     speakers = [asyncio.create_task(speak(*each)) for each in zip(everyone, first_speeches_at, strict=True)]
     await asyncio.gather(*(channel.play(WATCHED_S) for channel in everyone))
@@ -165,3 +176,11 @@ def test_who_speaks_alone_begins_with_its_first_chunk(tmp_path: Path) -> None:
     (alone,) = in_virtual_time(watched(tmp_path, 1, 1, [0.0]))
     # Lead of 0.2 s, and not a frame more: the first chunk takes 0.14 s.
     assert alone.spoken >= FPS * (WATCHED_S - 0.2) - 3
+
+
+def test_socket_whose_sound_is_there_at_once_begins_with_its_first_chunk_too(tmp_path: Path) -> None:
+    # Its second chunk has 8 frames and those behind it 16: it shares no batch with them, and isn't waited for as if.
+    (alone,) = in_virtual_time(watched(tmp_path, 1, 1, [0.0], SpeechSource.STREAM, arrives_in_s=0.045))
+    assert alone.mixer.counters.late_frames == 0
+    assert alone.heard[0][0] <= 0.2 + 2 / FPS, "the lead, and no more"
+    assert alone.spoken >= FPS * (WATCHED_S - 0.2) - 5
