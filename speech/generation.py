@@ -244,6 +244,7 @@ class SpeechGeneration:
         self, first_position: int, ahead: asyncio.Queue[_Requested], places: asyncio.Semaphore
     ) -> None:
         """Put each chunk's request into the queue, and at last None, or the error that ended this."""
+        before: tuple[int, asyncio.Task[MadeChunk]] | None = None
         number = 0
         try:
             while True:
@@ -255,8 +256,12 @@ class SpeechGeneration:
                 self._pending.append(planned.count)
                 task = asyncio.create_task(self._chunk(planned))
                 ahead.put_nowait(task)
-                if number == 0:
+                if before is None:
                     await asyncio.wait({task})
+                elif chunk_length(planned.count) > before[0]:
+                    # What follows a longer chunk would join its batch, and delay it while there is little before it.
+                    await asyncio.wait({before[1]})
+                before = chunk_length(planned.count), task
                 number += 1
         except Exception as error:  # noqa: BLE001  # whatever it is, the reader raises it
             ahead.put_nowait(error)

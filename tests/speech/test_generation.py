@@ -278,6 +278,24 @@ async def test_first_chunks_are_short_and_the_last_is_filled_up_to_a_length(spee
     assert [chunk.first_frame for chunk in chunks] == [0, 4, 12, 28]
 
 
+async def test_first_long_chunk_is_made_before_another_that_would_share_its_batch(speeches: Speeches) -> None:
+    models = Models()
+    models.answer = asyncio.Event()
+    generation = await speeches.of(models, 640, GenerationSettings(chunks_ahead=4), SHORT_FIRST)
+    async with aclosing(generation.chunks()) as chunks:
+        first = asyncio.ensure_future(anext(chunks))
+        await turns()
+        models.answer.set()
+        await first
+        models.answer.clear()
+        await turns()
+        assert [len(audio) for audio in models.audios] == [4, 8, 16], "the second is still out"
+        models.answer.set()
+        await anext(chunks)
+        await turns()
+        assert [len(audio) for audio in models.audios] == [4, 8, 16, 16, 16]
+
+
 class BrighterModels(Models):
     """Each chunk's faces are by 100 brighter than those of the one before."""
 
