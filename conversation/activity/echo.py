@@ -9,13 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from conversation.activity.coherence import LONGEST, WINDOW, explained
-from conversation.activity.silero import RATE_HZ
+from conversation.activity.silero import FRAME, RATE_HZ
 
 _STEP = 128  # samples of a step of the envelopes, 8 ms
 _STEPS_S = RATE_HZ / _STEP
 _LONGEST = round(0.45 * _STEPS_S)  # delay from the stream to the microphone that loudness is asked for
 _LEARNT = round(2.0 * _STEPS_S)  # steps from which the echo is learnt
 _REMEMBERED = 150  # frames in which something was learnt
+_RECENT = 30 * RATE_HZ // FRAME  # frames with the avatar's sound after which what was learnt counts no more
+_AGREEING = 6  # frames that must agree before the echo is known
 _BEFORE, _AFTER = 3, 7  # steps around the delay in which the echo is expected: a room rings
 _QUIET = 20.0  # of 32768, about -64 dBFS: a reference below it has no echo
 _LOUD = 200.0  # mean of a second from which something can be learnt
@@ -46,7 +48,8 @@ class EchoRule:
         self._played = np.zeros(_LEARNT + _LONGEST, np.float64)
         self._heard = np.zeros(_LEARNT, np.float64)
         self._gain = _UNKNOWN_GAIN
-        self._learnt: deque[tuple[float, float]] = deque(maxlen=_REMEMBERED)
+        self._learnt: deque[tuple[float, float, int]] = deque(maxlen=_REMEMBERED)
+        self._sounded = 0  # frames in which the avatar did
         self._delay: int | None = None
         self._doubts = _DOUBTS
 
@@ -67,12 +70,13 @@ class EchoRule:
         loud = float(np.sqrt((heard.astype(np.float64) ** 2).mean())) / (_MARGIN * self._gain)
         steps = len(heard) // _STEP
         is_soft = loud <= self._expected(steps, self._delay)
-        if not is_voice or (is_soft and self._learnt):
+        if not is_voice or (is_soft and self._delay is not None):
             self._doubts = min(_DOUBTS, self._doubts + _DOUBTS_BACK)
             return is_soft
         if self._is_coherent() or is_soft:
             return True
-        if self._doubts < 1 or loud > self._expected(steps, None):
+        is_heard = len(self._learnt) >= _AGREEING
+        if not is_heard or self._doubts < 1 or loud > self._expected(steps, None):
             return False
         self._doubts -= 1
         return True
@@ -81,6 +85,7 @@ class EchoRule:
         loud = _envelope(heard)
         self._heard = np.concatenate([self._heard[len(loud) :], loud])
         self._played = np.concatenate([self._played[len(loud) :], _envelope(played)])
+        self._sounded += bool(self._played[-1] > _QUIET)
         self._learn()
 
     def _expected(self, steps: int, delay: int | None) -> float:
@@ -124,10 +129,15 @@ class EchoRule:
         return True
 
     def _note(self, delay: float, gain: float) -> None:
-        # The ends of sentences are alike at many delays: the median of some seconds holds.
-        self._learnt.append((delay, min(gain, 1.0)))
-        middle, self._gain = np.median(self._learnt, axis=0).tolist()
-        self._delay = round(middle)
+        # The ends of sentences are alike at many delays, and so is now and then a person's voice to the avatar's: the
+        # median of some seconds holds, where enough of them agree.
+        self._learnt.append((delay, min(gain, 1.0), self._sounded))
+        while self._learnt[0][2] < self._sounded - _RECENT:
+            self._learnt.popleft()
+        middle, gain, _ = np.median(self._learnt, axis=0).tolist()
+        agreeing = sum(abs(each - middle) <= _BEFORE for each, _, _ in self._learnt)
+        if agreeing >= max(_AGREEING, len(self._learnt) / 2):
+            self._delay, self._gain = round(middle), gain
 
     def _bound(self) -> None:
         """What the microphone heard in the time in which the echo of a loud moment comes is at least that echo.
