@@ -109,6 +109,21 @@ def test_soft_person_is_heard_where_there_is_no_echo() -> None:
     assert told and told[0][1].is_voice and 2.5 < told[0][0] < 3.5
 
 
+def test_person_with_a_voice_like_the_avatars_is_heard_soon_where_there_is_no_echo() -> None:
+    """Six times, into a silent microphone, as headsets and echo cancellation leave it."""
+    question, answer = said("What can you do?", pitch=0.9), said(ANSWER)
+    starts = [5.0 * number + cut for number, cut in enumerate((2.9, 1.3, 2.1, 0.9, 2.5, 1.7))]
+    played, heard = silence(32.0), silence(32.0)
+    for number, start_s in enumerate(starts):
+        first, cut = round(5.0 * number * RATE_HZ), round((start_s + 0.3) * RATE_HZ)
+        played[first:cut] = answer[: cut - first]
+        heard[round(start_s * RATE_HZ) :][: len(question)] = question
+    begins_s = np.flatnonzero(np.abs(question) > 600)[0] / RATE_HZ
+    told_s = [at_s for at_s, change in heard_as(heard, played) if change.is_voice]
+    late_s = [min(at_s for at_s in told_s if at_s > start_s) - start_s - begins_s for start_s in starts]
+    assert max(late_s) < 0.3, late_s
+
+
 @pytest.mark.parametrize("gain_db", [-10, -20])
 @pytest.mark.parametrize("delay_s", [0.05, 0.15])
 def test_echo_that_begins_late_is_no_voice(gain_db: float, delay_s: float) -> None:
