@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -29,6 +30,16 @@ async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Runn
 def synthesiser(server: RunningServer) -> ToneSynthesiser:
     server.orchestrator.synthesiser = synthesiser = ToneSynthesiser()
     return synthesiser
+
+
+async def newest_but(server: RunningServer, earlier: list[dict[str, Any]]) -> dict[str, Any]:
+    """The newest task, once it is none of the earlier ones."""
+    known = {task["task_id"] for task in earlier}
+    while True:
+        tasks: list[dict[str, Any]] = (await server.http.get("/v1/tasks?limit=1")).json()["tasks"]
+        if tasks and tasks[0]["task_id"] not in known:
+            return tasks[0]
+        await asyncio.sleep(0.01)
 
 
 def piece(text: str) -> dict[str, str]:
@@ -117,10 +128,9 @@ async def test_body_of_text_is_said_while_it_arrives(server: RunningServer, synt
         yield "Ü".encode()[-1:] + b"bung."
 
     plain = {"Content-Type": "text/plain; charset=utf-8"}
+    earlier = (await server.http.get("/v1/tasks")).json()["tasks"]
     sending = asyncio.create_task(server.http.post(SAY, content=body(), headers=plain, params={"rate": "2"}))
-    while not synthesiser.said:
-        await asyncio.sleep(0.01)
-    (task,) = (await server.http.get("/v1/tasks?limit=1")).json()["tasks"]
+    task = await newest_but(server, earlier)
     await server.task(task["task_id"], "streaming")
     more.set()
     answer = await sending
