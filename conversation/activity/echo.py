@@ -25,7 +25,7 @@ _LOUD = 200.0  # mean of a second from which something can be learnt
 _UNKNOWN_GAIN = 10 ** (-7 / 20)
 _MARGIN = 10 ** (4 / 20)
 _ALIKE = 0.8  # correlation from which on the microphone hears the echo and nothing else
-_EXPLAINED = 0.6  # share of the microphone's power; voices of others stay below 0.3
+_EXPLAINED = 0.6  # share of the microphone's power; voices of others stay below 0.3, very like ones below 0.55
 _SMOOTH = np.full(5, 0.2)  # 40 ms: a room's ringing lets single steps be louder or softer
 _AWAITED = _LONGEST + _AFTER
 # Frames of a voice, as many as its waves need to tell, that may be the echo with another delay: a player's jumps where
