@@ -2,13 +2,14 @@
 
 import asyncio
 import errno
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from filming.film import FilmLimits
-from filming.service import FilmOrder, FilmProgress
+from filming.service import FilmOrder, FilmProgress, FilmService
 from orchestrator.avatars.films import Films
 from orchestrator.avatars.preparations import Preparations, PreparationState
 from orchestrator.avatars.prepare import PrepareOptions
@@ -49,36 +50,47 @@ async def until(true: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_an_order_that_is_cancelled_twice_is_cancelled(tmp_path: Path) -> None:
+@asynccontextmanager
+async def films_in(folder: Path, service: FilmService) -> AsyncIterator[tuple[Films, Preparations]]:
+    """Orders that are worked on, and how each of them is."""
+    preparations = Preparations(None, Broadcast(), lambda: 0.0)  # type: ignore[arg-type]  # it prepares nothing here
+    films = Films(folder, service, FilmLimits(), preparations, lambda: 0.0, lambda: 0.0)
+    running = asyncio.create_task(films.run())
+    try:
+        yield films, preparations
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    path = tmp_path / "person.png"
+    path.write_bytes(b"pixels")
+    return path
+
+
+async def test_an_order_that_is_cancelled_twice_is_cancelled(tmp_path: Path, picture: Path) -> None:
     """Who sees nothing happen asks again, and the service may be what is slow."""
     service = SlowToStop()
-    preparations = Preparations(None, Broadcast(), lambda: 0.0)  # type: ignore[arg-type]  # it prepares nothing here
-    films = Films(tmp_path / "films", service, FilmLimits(), preparations, lambda: 0.0, lambda: 0.0)
-    running = asyncio.create_task(films.run())
-    picture = tmp_path / "person.png"
-    picture.write_bytes(b"pixels")
-    film = await films.submit("drawn", picture, FilmOrder(picture, "she nods"), PrepareOptions())
-    await until(lambda: service.looks > 0)
-    assert films.cancel(film.id)
-    await until(lambda: service.asked_to_stop == 1)
-    films.cancel(film.id)
-    await asyncio.sleep(0)
-    service.may_answer.set()
-    await until(lambda: (now := preparations.get(film.id)) is not None and now.state.final)
-    found = preparations.get(film.id)
-    assert found is not None and found.state is PreparationState.CANCELLED
-    assert list((tmp_path / "films").iterdir()) == []
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    async with films_in(tmp_path / "films", service) as (films, preparations):
+        film = await films.submit("drawn", picture, FilmOrder(picture, "she nods"), PrepareOptions())
+        await until(lambda: service.looks > 0)
+        assert films.cancel(film.id)
+        await until(lambda: service.asked_to_stop == 1)
+        films.cancel(film.id)
+        await asyncio.sleep(0)
+        service.may_answer.set()
+        await until(lambda: (now := preparations.get(film.id)) is not None and now.state.final)
+        found = preparations.get(film.id)
+        assert found is not None and found.state is PreparationState.CANCELLED
+        assert list((tmp_path / "films").iterdir()) == []
 
 
-async def test_an_order_that_can_not_be_noted_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_order_that_can_not_be_noted_goes_on(
+    tmp_path: Path, picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     service = SlowToStop()
-    preparations = Preparations(None, Broadcast(), lambda: 0.0)  # type: ignore[arg-type]  # it prepares nothing here
-    films = Films(tmp_path / "films", service, FilmLimits(), preparations, lambda: 0.0, lambda: 0.0)
-    running = asyncio.create_task(films.run())
-    picture = tmp_path / "person.png"
-    picture.write_bytes(b"pixels")
 
     def full(path: Path, text: str) -> None:
         if '"job": "job"' in text:
@@ -86,12 +98,11 @@ async def test_an_order_that_can_not_be_noted_goes_on(tmp_path: Path, monkeypatc
         write_private(path, text)
 
     monkeypatch.setattr("orchestrator.avatars.films.write_private", full)
-    film = await films.submit("drawn", picture, FilmOrder(picture, "she nods"), PrepareOptions())
-    await until(lambda: service.looks > 0)
-    found = preparations.get(film.id)
-    assert found is not None and found.state is PreparationState.FILMING
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    async with films_in(tmp_path / "films", service) as (films, preparations):
+        film = await films.submit("drawn", picture, FilmOrder(picture, "she nods"), PrepareOptions())
+        await until(lambda: service.looks > 0)
+        found = preparations.get(film.id)
+        assert found is not None and found.state is PreparationState.FILMING
 
 
 async def test_what_a_killed_server_left_without_an_order_is_removed(tmp_path: Path) -> None:
@@ -99,9 +110,5 @@ async def test_what_a_killed_server_left_without_an_order_is_removed(tmp_path: P
     for name, file in (("never-taken", "picture.png"), ("made", "video.mp4"), ("damaged", "film.json")):
         (folder / name).mkdir(parents=True)
         (folder / name / file).write_bytes(b"{")
-    preparations = Preparations(None, Broadcast(), lambda: 0.0)  # type: ignore[arg-type]  # it prepares nothing here
-    films = Films(folder, SlowToStop(), FilmLimits(), preparations, lambda: 0.0, lambda: 0.0)
-    running = asyncio.create_task(films.run())
-    await until(lambda: [path.name for path in folder.iterdir()] == ["damaged"])
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    async with films_in(folder, SlowToStop()):
+        await until(lambda: [path.name for path in folder.iterdir()] == ["damaged"])
