@@ -62,7 +62,7 @@ async def task_events(request: Request) -> Response:
 async def all_events(request: Request) -> Response:
     """Changes of all tasks and channels, beginning with the channels and the latest tasks as they are.
 
-    With `?channel=` those of one channel alone, which need not exist yet.
+    Avatars in the making too. With `?channel=` those of one channel alone, which need not exist yet.
     """
     orchestrator: Orchestrator = request.app.state.orchestrator
     only = checked(EventsQuery, request.query_params).channel
@@ -82,6 +82,8 @@ async def all_events(request: Request) -> Response:
                     yield _message(channel.view, whole)
             for task in reversed(await orchestrator.board.newest(_BACKLOG, only)):
                 yield _message(task)
+            for preparation in reversed(orchestrator.preparations.newest()[:_BACKLOG]) if only is None else ():
+                yield _message(preparation)
             async for notice in _with_keepalive(subscription):
                 yield b": still here\n\n" if notice is None else _message(notice, whole)
 

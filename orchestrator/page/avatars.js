@@ -11,6 +11,7 @@ import { AvatarUpload } from "./upload.js";
 const TONES = { queued: "", preparing: "busy", done: "good", failed: "bad", cancelled: "" };
 const FINAL = ["done", "failed", "cancelled"];
 const MOST_OVER = 3;
+const LOOK_AFTER_MS = 50;
 
 export class Avatars {
   constructor(session) {
@@ -19,18 +20,14 @@ export class Avatars {
     this.list = document.getElementById("avatar-cards");
     this.message = document.getElementById("avatars-message");
     this.preparations = new Map();
+    // Events alone say how those in the making are: an answer to a question can arrive after a newer event.
     this.events = new Events({ avatar_task: (task) => this.#note(task) });
     document.getElementById("upload").hidden = !this.administers;
-    if (this.administers) new AvatarUpload((task) => this.#note(task));
+    if (this.administers) new AvatarUpload();
   }
 
   async show() {
     this.events.listen();
-    await this.#try(async () => {
-      const { avatar_tasks: tasks } = await ask("/v1/avatar-tasks");
-      for (const task of tasks.reverse()) this.preparations.set(task.task_id, task);
-      this.#showPreparations();
-    });
     await this.#look();
   }
 
@@ -48,9 +45,13 @@ export class Avatars {
   }
 
   #note(task) {
+    const before = this.preparations.get(task.task_id);
     this.preparations.set(task.task_id, task);
     this.#showPreparations();
-    if (task.state === "done") this.#look();
+    if (task.state !== "done" || before?.state === "done") return;
+    // Once for all that the events begin with.
+    clearTimeout(this.lookSoon);
+    this.lookSoon = setTimeout(() => this.#look(), LOOK_AFTER_MS);
   }
 
   // All that go on, and the last ones that are over.
@@ -76,7 +77,7 @@ export class Avatars {
     const cancel = item.querySelector(".cross");
     cancel.hidden = !this.administers || FINAL.includes(task.state);
     cancel.setAttribute("aria-label", t("cancel_prep", { name: task.avatar }));
-    cancel.onclick = () => this.#try(async () => this.#note(await ask(`/v1/avatar-tasks/${task.task_id}`, "DELETE")));
+    cancel.onclick = () => this.#try(() => ask(`/v1/avatar-tasks/${task.task_id}`, "DELETE"));
   }
 
   async #look() {

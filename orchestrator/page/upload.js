@@ -1,6 +1,5 @@
 // The form that uploads an avatar's video, with progress: fetch tells none of what it sends.
 
-import { ask } from "./api.js";
 import { tell } from "./dom.js";
 import { t } from "./i18n.js";
 import { letIn } from "./key.js";
@@ -9,9 +8,7 @@ import { reasonOf } from "./problem.js";
 const OPTIONAL = ["max_height", "loop", "face"];
 
 export class AvatarUpload {
-  // `accepted(task)` is called with the avatar task of each upload that the server took.
-  constructor(accepted) {
-    this.accepted = accepted;
+  constructor() {
     this.form = document.getElementById("upload");
     this.video = document.getElementById("video-file");
     this.drop = document.getElementById("video-drop");
@@ -65,11 +62,10 @@ export class AvatarUpload {
     submit.disabled = true;
     this.bar.hidden = false;
     try {
-      const { task_id: taskId, warning } = await this.#post(body);
+      const { warning } = await this.#post(body);
       this.form.reset();
       this.#chosen();
       tell(this.message, warning);
-      this.accepted(await ask(`/v1/avatar-tasks/${taskId}`));
     } catch (error) {
       tell(this.message, error.message);
     } finally {

@@ -309,6 +309,26 @@ async def test_all_events_show_channels_and_tasks(server: RunningServer) -> None
     assert kinds == {"channel", "task"}
 
 
+async def test_all_events_begin_with_the_avatars_in_the_making(server: RunningServer) -> None:
+    """A page that was away, or asks while one of them moves on, is right without another question."""
+    server.orchestrator.preparations.announce("a-film", "person", created_at=0.0)
+    try:
+        async with server.http.stream("GET", "/v1/events") as stream:
+            lines = stream.aiter_lines()
+            while await anext(lines) != "event: avatar_task":
+                pass
+            told = json.loads((await anext(lines)).removeprefix("data: "))
+        assert (told["task_id"], told["state"]) == ("a-film", "filming")
+        async with server.http.stream("GET", "/v1/events", params={"channel": "main"}) as stream:
+            await say(server)
+            async for line in stream.aiter_lines():
+                assert line != "event: avatar_task"
+                if line == "event: task":
+                    break
+    finally:
+        server.orchestrator.preparations.cancelled("a-film")
+
+
 async def test_metrics_count_tasks_and_the_channels_frames(server: RunningServer) -> None:
     await server.task(await say(server, seconds=2.0), "done")  # long enough for a status of its channel
     text = (await server.http.get("/metrics")).text

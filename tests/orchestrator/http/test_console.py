@@ -175,8 +175,10 @@ async def test_an_avatar_is_uploaded_inspected_renamed_and_deleted(server: Runni
         await name.fill("person")
         await page.get_by_role("button", name="Upload and prepare").click()
         preparation = page.locator("#preparations li")
-        await expect(preparation.locator(".detail")).to_contain_text("finding the face · 18 %")
-        held.gate.set()
+        try:
+            await expect(preparation.locator(".detail")).to_contain_text("finding the face · 18 %")
+        finally:
+            held.gate.set()  # else the next tests' avatars wait behind this one
         await expect(preparation.locator(".pill")).to_have_text("done")
         cards, dialog = page.locator(".avatar-card"), page.locator("dialog[open]")
         await cards.get_by_role("button", name="Inspect: person").click()
