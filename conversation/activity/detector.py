@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from conversation.activity.echo import EchoRule
+from conversation.activity.quiet import QuietTail
 from conversation.activity.silero import FRAME, RATE_HZ
 
 FRAME_S = FRAME / RATE_HZ
@@ -17,6 +18,8 @@ FRAME_S = FRAME / RATE_HZ
 _BEGINS, _BEGINS_OF, _ENDS = 3, 4, 3
 # Hysteresis: less is enough for a voice to go on than for one to begin.
 _BEGIN_PROBABILITY, _GO_ON_PROBABILITY = 0.5, 0.35
+# The network's memory hears a voice for so long, at most, after its last sound.
+_LINGERS_S = 3 * FRAME_S
 
 
 class VoiceNetwork(Protocol):
@@ -33,7 +36,10 @@ class VoiceNetwork(Protocol):
 
 @dataclass(frozen=True)
 class VoiceChange:
-    """A voice began or ended; it has lasted for `lasted_s`, then nobody spoke for `silent_s`."""
+    """A voice began or ended; it has lasted for `lasted_s`, then nobody spoke for `silent_s`.
+
+    In a quiet room the silence is counted from the last audible sound, which is some 50 ms before the network's end.
+    """
 
     is_voice: bool
     lasted_s: float
@@ -50,6 +56,7 @@ class VoiceDetector:
         self._latest: deque[bool] = deque(maxlen=_BEGINS_OF)
         self._frames = 0  # of the voice, 0 where there is none
         self._silent = 0
+        self._tail = QuietTail()
 
     def push(self, heard: NDArray[np.int16], played: NDArray[np.int16] | None = None) -> list[VoiceChange]:
         """The next samples, mono int16 at 16 kHz; `played` are as many of the avatar's, None where it is silent.
@@ -88,10 +95,13 @@ class VoiceDetector:
                 return None
             self._frames, self._silent = len(self._latest) - list(self._latest).index(True), 0
             self._latest.clear()
+            self._tail.begin()
             return VoiceChange(True, self._frames * FRAME_S)
         self._frames += 1
+        self._tail.push(heard)
         self._silent = 0 if is_voice else self._silent + 1
         if self._silent < _ENDS:
             return None
         lasted, self._frames = self._frames - self._silent, 0
-        return VoiceChange(False, lasted * FRAME_S, self._silent * FRAME_S)
+        silent_s = self._silent * FRAME_S
+        return VoiceChange(False, lasted * FRAME_S, min(max(silent_s, self._tail.lasts_s), silent_s + _LINGERS_S))

@@ -49,6 +49,22 @@ def test_voice_begins_and_ends_where_someone_speaks() -> None:
     assert end.lasted_s == pytest.approx(ended_s - began_s, abs=0.2)
 
 
+def test_silence_is_counted_from_the_last_audible_sound() -> None:
+    """A network hears a voice a little longer than a person does, and each turn would wait for that."""
+    for text in ("Good morning.", "What time is it?", "Yes, please."):
+        sound = said(text)
+        loud = np.flatnonzero(np.abs(sound.astype(np.int32)) > 0.01 * np.abs(sound.astype(np.int32)).max())
+        _, (told_s, end) = heard_as(with_silence(sound))
+        assert told_s - end.silent_s == pytest.approx(0.5 + loud[-1] / RATE_HZ, abs=0.03)
+
+
+def test_silence_of_a_noisy_room_is_counted_as_the_network_hears_it() -> None:
+    sound = with_silence(said("Good morning."))
+    noise = np.random.default_rng(2).normal(0, 300, len(sound))
+    _, (_, end) = heard_as(np.asarray(np.clip(sound + noise, -32768, 32767), np.int16))
+    assert end.silent_s == 3 * FRAME_S
+
+
 @pytest.mark.parametrize("block", [1, 20, 4_000])
 def test_size_of_the_blocks_changes_nothing(block: int) -> None:
     sound = with_silence(said("Good morning."))
