@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from typing import Any
 
 from conversation.message import Message, Role, trimmed
+from conversation.realtime import server_events as server
 from conversation.realtime.actions import Connected, Lost, Play, RealtimeAction, RealtimeEvent, Received, Send
 from conversation.realtime.answer import RealtimeAnswer
-from conversation.realtime.messages import CANCEL, CLEAR, COMMIT, Wish, ask, history_of, said, samples_of, session
+from conversation.realtime.messages import CANCEL, CLEAR, COMMIT, Sent, Wish, ask, history_of, said, session
 from conversation.realtime.transcripts import Transcripts
-from conversation.response.responder import AWAY, BROKEN_OFF, GARBAGE, ToolCall
+from conversation.response.responder import AWAY, BROKEN_OFF, GARBAGE
 from conversation.sentences import SentenceCutter
 from conversation.turn.actions import (
     Action,
@@ -181,29 +181,32 @@ class RealtimeMachine:
         elif was_connected:
             logger.warning("the speech model: %s", message)
 
-    def _received(self, event: dict[str, Any]) -> None:
+    def _received(self, event: Sent) -> None:
         try:
-            match event.get("type"):
-                case "input_audio_buffer.committed":
-                    self._transcripts.named(str(event["item_id"]))
-                case "conversation.item.input_audio_transcription.delta":
-                    if (words := self._transcripts.add(str(event["item_id"]), str(event["delta"]))) is not None:
-                        self._actions.append(TellTranscript(*words, final=False))
-                case "conversation.item.input_audio_transcription.completed":
-                    self._transcribed(str(event["item_id"]), str(event["transcript"]).strip())
-                case "response.created":
-                    self._created(event["response"])
-                case "error":
-                    self._failed(event["error"])
-                case str(kind) if kind.startswith("response."):
-                    self._answered(kind, event)
-                case _:
-                    pass  # the server tells much that needs nothing to be done
-        except (KeyError, TypeError, ValueError, AttributeError):
-            logger.warning("the speech model sends an event that can't be read: %.200s", event)
+            told = server.read(event)
+        except ValueError as error:
+            logger.warning("the speech model sends an event that can't be read, %s: %.200s", error, event)
             self._fault(GARBAGE, "The speech model sends what can't be read.")
+            return
+        match told:
+            case server.Committed(item):
+                self._transcripts.named(item)
+            case server.Understood(item, text, is_whole):
+                self._understood(item, text, is_whole)
+            case server.AnswerBegan(response, turn):
+                self._began(response, turn)
+            case server.Failed(code, message):
+                self._failed(code, message)
+            case None:
+                pass  # the server tells much that needs nothing to be done
+            case _:
+                self._answered(told)
 
-    def _transcribed(self, item: str, text: str) -> None:
+    def _understood(self, item: str, text: str, is_whole: bool) -> None:
+        if not is_whole:
+            if (words := self._transcripts.add(item, text)) is not None:
+                self._actions.append(TellTranscript(*words, final=False))
+            return
         turn = self._transcripts.close(item)
         if turn is None:
             return
@@ -212,54 +215,39 @@ class RealtimeMachine:
             self._said[self._said.index(spoken)] = (Role.PERSON, turn, text)
         self._actions += [TellTranscript(turn, text, final=True), Commit(turn, text)]
 
-    def _created(self, response: dict[str, Any]) -> None:
+    def _began(self, response: str, turn: str | None) -> None:
         self._is_running = True
-        answer, of = self._answer, (response.get("metadata") or {}).get("turn")
-        if answer is not None and answer.is_sent and answer.response is None and of in (None, str(answer.turn)):
-            answer.response = str(response["id"])
+        answer = self._answer
+        if answer is not None and answer.is_sent and answer.response is None and turn in (None, str(answer.turn)):
+            answer.response = response
 
-    def _answered(self, kind: str, event: dict[str, Any]) -> None:
-        response = event.get("response_id") or (event.get("response") or {}).get("id")
-        if kind == "response.done":
+    def _answered(self, told: server.OfAnswer) -> None:
+        if isinstance(told, server.AnswerOver):
             self._is_running = False
         answer = self._answer
-        if answer is None or answer.response is None or response != answer.response or not answer.is_asking:
+        if answer is None or answer.response is None or told.response != answer.response or not answer.is_asking:
             return
         answer.latest_s = self._now_s
-        match kind:
-            case "response.output_audio.delta":
-                self._play(answer, event)
-            case "response.output_audio_transcript.delta":
-                answer.item(str(event["item_id"]), int(event["content_index"])).text += str(event["delta"])
-                for sentence in answer.cutter.push(str(event["delta"])):
+        match told:
+            case server.AnswerSound(_, item, content, samples) if len(samples):
+                if answer.speech is None:
+                    self._speeches += 1
+                    answer.speech = self._speeches
+                answer.item(item, content).samples += len(samples)
+                self._actions.append(Play(answer.turn, answer.speech, samples))
+            case server.AnswerWords(_, item, content, text):
+                answer.item(item, content).text += text
+                for sentence in answer.cutter.push(text):
                     self._actions.append(TellSentence(answer.turn, sentence.text.strip()))
-            case "response.function_call_arguments.done":
-                call = ToolCall(str(event["call_id"]), str(event.get("name", "")), str(event["arguments"]))
+            case server.AnswerCall(_, call):
                 self._actions.append(call)
-            case "response.done":
-                self._done(answer, event["response"])
+            case server.AnswerOver(_, is_well, reason):
+                if not is_well:
+                    code = BROKEN_OFF if answer.speech is not None else AWAY
+                    self._fault(code, f"The speech model did not finish its answer ({reason}). Ask again.")
+                self._no_more(answer)
 
-    def _play(self, answer: RealtimeAnswer, event: dict[str, Any]) -> None:
-        samples = samples_of(event)
-        if not len(samples):
-            return
-        if answer.speech is None:
-            self._speeches += 1
-            answer.speech = self._speeches
-        answer.item(str(event["item_id"]), int(event["content_index"])).samples += len(samples)
-        self._actions.append(Play(answer.turn, answer.speech, samples))
-
-    def _done(self, answer: RealtimeAnswer, response: dict[str, Any]) -> None:
-        status = response.get("status")
-        if status not in ("completed", "cancelled"):
-            details = response.get("status_details") or {}
-            reason = (details.get("error") or {}).get("message") or details.get("reason") or status
-            code = BROKEN_OFF if answer.speech is not None else AWAY
-            self._fault(code, f"The speech model did not finish its answer ({str(reason)[:200]}). Ask again.")
-        self._no_more(answer)
-
-    def _failed(self, error: dict[str, Any]) -> None:
-        code, message = error.get("code"), str(error.get("message") or error.get("type"))[:200]
+    def _failed(self, code: str | None, message: str) -> None:
         if code in _HARMLESS:
             self._is_running = False
             return
@@ -401,7 +389,7 @@ class RealtimeMachine:
         if (most := self._rules.most_turns) <= self._asked and not self.is_closed:
             self._limit("too_many_turns", f"The conversation has its {most} turns. Begin another one.")
 
-    def _send(self, *messages: dict[str, Any]) -> None:
+    def _send(self, *messages: Sent) -> None:
         if self._is_connected:
             self._actions += [Send(message) for message in messages]
 
