@@ -15,9 +15,9 @@ _STEP = 128  # samples of a step of the envelopes, 8 ms
 _STEPS_S = RATE_HZ / _STEP
 _LONGEST = round(0.45 * _STEPS_S)  # delay from the stream to the microphone that loudness is asked for
 _LEARNT = round(2.0 * _STEPS_S)  # steps from which the echo is learnt
-_REMEMBERED = 150  # frames in which something was learnt
+_REMEMBERED = 150  # moments in which something was learnt
 _RECENT = 30 * RATE_HZ // FRAME  # frames with the avatar's sound after which what was learnt counts no more
-_AGREEING = 6  # frames that must agree before the echo is known
+_AGREEING = 6  # moments that must agree before the echo is known
 _BEFORE, _AFTER = 3, 7  # steps around the delay in which the echo is expected: a room rings
 _QUIET = 20.0  # of 32768, about -64 dBFS: a reference below it has no echo
 _LOUD = 200.0  # mean of a second from which something can be learnt
@@ -52,6 +52,7 @@ class EchoRule:
         self._sounded = 0  # frames in which the avatar did
         self._delay: int | None = None
         self._doubts = _DOUBTS
+        self._untold = _LEARNT  # steps since the envelopes told something
 
     @property
     def gain_db(self) -> float:
@@ -86,6 +87,7 @@ class EchoRule:
         self._heard = np.concatenate([self._heard[len(loud) :], loud])
         self._played = np.concatenate([self._played[len(loud) :], _envelope(played)])
         self._sounded += bool(self._played[-1] > _QUIET)
+        self._untold += len(loud)
         self._learn()
 
     def _expected(self, steps: int, delay: int | None) -> float:
@@ -114,7 +116,10 @@ class EchoRule:
         best = int(alike.argmax())
         if not self._learnt:
             self._bound()
-        if alike[best] >= _ALIKE:
+        # Windows that overlap are one moment: else a single word, spoken just after the avatar's was cut off, would be
+        # taken for its echo as often as the window holds it, and those who interrupt wouldn't be heard any more.
+        if alike[best] >= _ALIKE and self._untold >= _LEARNT:
+            self._untold = 0
             self._note(float(lags[best]), float(product[best] / power[best]))
 
     def _is_coherent(self) -> bool:

@@ -115,6 +115,26 @@ def test_person_is_heard_through_the_echo(gain_db: float, delay_s: float) -> Non
     assert 0 < told[0][0] - loud_s < 0.5, "soon, and not before anyone spoke"
 
 
+def test_words_that_follow_the_avatars_once_are_not_taken_for_its_echo() -> None:
+    """Who interrupts into a headset does so again and again, and each time it looks like a late echo."""
+    draw, rule = np.random.default_rng(3), EchoRule()
+
+    def noise(seconds: float) -> Sound:
+        return np.asarray(draw.normal(0, 3_000, round(seconds * RATE_HZ / FRAME) * FRAME), np.int16)
+
+    def frames(heard: Sound, played: Sound) -> list[bool]:
+        starts = range(0, len(heard), FRAME)
+        return [rule.is_echo(heard[first : first + FRAME], played[first : first + FRAME]) for first in starts]
+
+    for _ in range(2):
+        word, pause = noise(0.48), silence(0.32)
+        heard = np.concatenate([silence(1.28), pause, word, silence(2.56)])
+        played = np.concatenate([silence(1.28), noise(0.48), pause, silence(2.56)])
+        frames(heard, played)
+        assert not any(frames(noise(0.64), noise(0.64)))
+        frames(silence(2.56), silence(2.56))
+
+
 def test_soft_person_is_heard_where_there_is_no_echo() -> None:
     played = np.concatenate([with_silence(said(ANSWER)), silence(1.0)])
     person = np.asarray(said("Excuse me, please stop.", pitch=0.85) // 8, np.int16)  # 18 dB softer than the avatar
