@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import anyio
+from rich.console import Console
 
 from export.fetch import ensure_demo_files
 from export.repository import export_repository
 from inference.launcher import require_free_ports
 from inference.supervisor import TritonSupervisor
 from latentsync.motions import motion_names
-from orchestrator.avatars.adding import add_avatar, add_motion_of
+from orchestrator.avatars.adding import add_avatar, add_avatar_in_terminal, add_motion_of, foreseen, summary
 from orchestrator.avatars.motions import MotionOptions
+from orchestrator.avatars.prepare import PrepareOptions
 from orchestrator.exclusive import replacing_repository, running_triton, serving
 from orchestrator.lan import Invitation, invite, on_lan, welcome
 from orchestrator.observability.metrics import triton_restarts
@@ -32,11 +35,18 @@ SECOND = "second"
 """The name of the second presenter's avatar."""
 
 
-async def demo(settings: Settings, tell: Tell, signals: StopSignals, lan: bool = False, both: bool = False) -> None:
+async def demo(
+    settings: Settings,
+    tell: Tell,
+    signals: StopSignals,
+    lan: bool = False,
+    both: bool = False,
+    person: Path | None = None,
+) -> None:
     """Fetch, export, start Triton, prepare the avatar, serve; returns after a signal, with everything stopped.
 
     With `lan` phones of the local network can talk with it: over HTTPS, by a new key. With `both` the second presenter
-    is prepared too.
+    is prepared too; `person` is the video of somebody who is shown in place of them.
 
     Each step is done once: a second start finds its results. Raises what the steps raise, with nothing left running;
     before all of them NoLan, NoKeys, LockRefused where another process works in the data folder, and ServerFailed or
@@ -47,22 +57,34 @@ async def demo(settings: Settings, tell: Tell, signals: StopSignals, lan: bool =
         settings = on_lan(settings)
     else:
         open_gate(settings)
+    for line in foreseen(settings, person, PrepareOptions()) if person is not None else ():
+        tell(line)
     with serving(settings, "demo"):
         require_free_address(settings)
         require_free_ports(triton_options(settings))
         invitation = invite(settings) if lan else None  # not before: the key of a demo that runs is in use
         await _prepare_files(settings, tell)
         with running_triton(settings, "demo"):
-            await _run(settings, tell, signals, invitation, both)
+            await _run(settings, tell, signals, invitation, both, person)
 
 
-async def _run(settings: Settings, tell: Tell, signals: StopSignals, invitation: Invitation | None, both: bool) -> None:
+async def _run(
+    settings: Settings,
+    tell: Tell,
+    signals: StopSignals,
+    invitation: Invitation | None,
+    both: bool,
+    person: Path | None,
+) -> None:
     tell("Starting Triton …")
     triton = TritonSupervisor(triton_options(settings))
     await triton.start()
     try:
         tell("Preparing the avatar …")
-        await _add_presenter(settings, settings.checkpoint_dir / "avatar", settings.avatar, tell)
+        if person is not None:
+            await _add_person(settings, person, tell)
+        else:
+            await _add_presenter(settings, settings.checkpoint_dir / "avatar", settings.avatar, tell)
         if both:
             tell("Preparing the second avatar …")
             await _add_presenter(settings, settings.checkpoint_dir / "second-avatar", SECOND, tell)
@@ -71,6 +93,14 @@ async def _run(settings: Settings, tell: Tell, signals: StopSignals, invitation:
         signals.ignore()
         tell("Stopping …")
         await triton.aclose()
+
+
+async def _add_person(settings: Settings, video: Path, tell: Tell) -> None:
+    """Somebody's avatar: with how far it is, and what came of it."""
+    began = time.monotonic()
+    console = Console(stderr=True)
+    avatar = await add_avatar_in_terminal(settings, video, settings.avatar, PrepareOptions(), console)
+    tell(f"  {summary(avatar, time.monotonic() - began)}")
 
 
 async def _add_presenter(settings: Settings, folder: Path, name: str, tell: Tell) -> None:

@@ -13,7 +13,7 @@ from latentsync.avatar import AvatarError, PreparedAvatar
 from latentsync.checkpoint import CONFIG_FILE, Checkpoint
 from orchestrator.avatars.presets import presets
 
-_STARTER = "starter"
+STARTER = "starter"
 """Name of the checkpoint for anybody that comes with the checkout."""
 
 
@@ -36,8 +36,8 @@ def unfitting(checkpoint_dir: Path, video: Path) -> str | None:
 def _made_for_another(checkpoint: Checkpoint) -> str:
     own = " and ".join(str(path.relative_to(checkpoint.directory)) for path in checkpoint.made_for)
     cure = "Export the official weights for other people"
-    if (checkpoint.directory.parent / _STARTER / CONFIG_FILE).is_file():
-        cure += f", or the checkpoint {_STARTER!r}, which needs no download and is softer"
+    if (checkpoint.directory.parent / STARTER / CONFIG_FILE).is_file():
+        cure += f", or the checkpoint {STARTER!r}, which needs no download and is softer (`demo --video` shows it)"
     return (
         f"the checkpoint {checkpoint.name!r} was trained for the person of its {own} alone: any other face gets a "
         f"blurred mouth. {cure} (docs/checkpoints.md), then add the avatar again"
