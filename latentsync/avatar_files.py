@@ -7,7 +7,7 @@ import mmap
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,12 @@ SUMS_FILE = "SHA256SUMS"
 
 class AvatarError(ValueError):
     """An avatar's folder is missing, damaged, or of another version; the message says which file and why."""
+
+
+class DiskFull(AvatarError):
+    """An avatar can't be written: the disk has too little space left."""
+
+    code: ClassVar[str] = "disk_full"
 
 
 class Loop(StrEnum):

@@ -27,6 +27,7 @@ from latentsync.avatar_files import (
     SUMS_FILE,
     AvatarError,
     AvatarSettings,
+    DiskFull,
     FrameFile,
 )
 from latentsync.contract import CONTRACT
@@ -47,7 +48,7 @@ class FrameWriter:
         self._file = path.open("wb")
 
     def add(self, frame: NDArray[np.uint8]) -> None:
-        """Appends a frame RGB uint8 [H, W, 3]; raises AvatarError for another shape, and for a full disk."""
+        """Appends a frame RGB uint8 [H, W, 3]; raises AvatarError for another shape, DiskFull for a full disk."""
         if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
             raise AvatarError(f"frame {self.count} must be [H, W, 3] uint8; got {list(frame.shape)} {frame.dtype}")
         size = (frame.shape[1], frame.shape[0])
@@ -60,7 +61,7 @@ class FrameWriter:
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise
-            raise AvatarError(
+            raise DiskFull(
                 f"the disk of {self.path.parent} is full after {self.count} frames of {frame.nbytes / 1e6:.1f} MB: "
                 "free some space, shorten the clip, or make it smaller with --max-height"
             ) from error

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 from latentsync.avatar import AvatarError
+from latentsync.avatar_files import DiskFull
 
 _NAMED_RANGES = 8
 
@@ -34,10 +35,8 @@ class AvatarTooLarge(AvatarError):
     code: ClassVar[str] = "avatar_too_large"
 
 
-class NoRoomForAvatar(AvatarError):
-    """The disk has too little space left."""
-
-    code: ClassVar[str] = "disk_full"
+class NoRoomForAvatar(DiskFull):
+    """The disk would have too little space left for everything else."""
 
 
 class AvatarInUse(AvatarError):

@@ -106,7 +106,7 @@ class Films:
 
         `motion` names the motion that it becomes of an avatar that there is; of the options only `loop` counts then.
         """
-        if len(self._records) >= _MOST_FILMS:
+        if len(self._records) + self._preparations.films >= _MOST_FILMS:
             raise PreparationsFull
         record = FilmRecord(
             str(uuid.uuid4()), avatar, f"picture{order.picture.suffix}", order.prompt, order.seed, self._clock(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import errno
 import logging
 import tempfile
 import uuid
@@ -16,8 +17,9 @@ from typing import Any, Protocol
 
 from typing_extensions import TypedDict
 
-from inference.errors import InferenceError
+from inference.errors import InferenceError, TritonUnavailable
 from latentsync.avatar import AvatarError, PreparedAvatar
+from latentsync.avatar_files import DiskFull
 from latentsync.checkpoint import CheckpointError
 from latentsync.landmarks import LandmarkModelError
 from orchestrator.avatars.fit import as_sentence, fit_warning
@@ -25,11 +27,14 @@ from orchestrator.avatars.motions import MotionOptions
 from orchestrator.avatars.prepare import PrepareOptions, Progress, Step
 from orchestrator.clock import Clock
 from orchestrator.observability.notices import Broadcast
+from orchestrator.tasks.open_logs import PASSING
 from orchestrator.tasks.task import FailureJson, Moment, Share
 
 _HISTORY = 100
 _NOTICE_FRAMES = 10
 _FILMED_SHARE = 0.5  # of an avatar whose video is made first
+_FAULT = ("internal_error", "The server failed at this video. Its log says why.")
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _SHARES = {Step.TRACKING: (0.0, 0.6), Step.ENCODING: (0.6, 0.35), Step.IDLE: (0.95, 0.05)}
 
 logger = logging.getLogger(__name__)
@@ -151,6 +156,7 @@ class _Job:
     options: PrepareOptions | MotionOptions
     outlives_server: bool = False
     cancelled: bool = False
+    waits: bool = False
 
 
 class PreparationsFull(Exception):
@@ -158,13 +164,19 @@ class PreparationsFull(Exception):
 
 
 class Preparations:
-    """The queue of avatars to be prepared; one at a time, since each can use all memory and the whole encoder."""
+    """The queue of avatars to be prepared; one at a time, since each can use all memory and the whole encoder.
 
-    def __init__(self, prepare: Prepare, notices: Broadcast, clock: Clock, limit: int = 8) -> None:
+    A film is made and paid for: one that can't be prepared now is kept, and prepared again after `retry_s` seconds.
+    """
+
+    def __init__(
+        self, prepare: Prepare, notices: Broadcast, clock: Clock, limit: int = 8, retry_s: float = 60.0
+    ) -> None:
         self._prepare = prepare
         self._notices = notices
         self._clock = clock
         self._limit = limit
+        self._retry_s = retry_s
         self._preparations: dict[str, Preparation] = {}
         self._jobs: dict[str, _Job] = {}
         self._running: tuple[str, asyncio.Task[PreparedAvatar]] | None = None
@@ -185,7 +197,7 @@ class Preparations:
 
         Raises PreparationsFull when too many are waiting.
         """
-        if len(self._jobs) >= self._limit:
+        if sum(not job.waits for job in self._jobs.values()) >= self._limit:
             raise PreparationsFull
         preparation = Preparation(str(uuid.uuid4()), avatar, self._clock(), warning, motion=motion)
         self._preparations[preparation.id] = preparation
@@ -215,6 +227,11 @@ class Preparations:
         self._jobs[preparation_id] = _Job(folder, video, options, outlives_server=True)
         self._change(preparation_id, state=PreparationState.QUEUED, filmed=1.0)
         self._arrived.set()
+
+    @property
+    def films(self) -> int:
+        """How many films are queued, are being prepared, or wait until they can be."""
+        return sum(job.outlives_server for job in self._jobs.values())
 
     def fail(self, preparation_id: str, code: str, message: str) -> None:
         """An announced one has no video."""
@@ -247,25 +264,28 @@ class Preparations:
         """Prepare queued avatars, until cancelled."""
         try:
             while True:
-                while not self._jobs:
-                    self._arrived.clear()
+                self._arrived.clear()
+                ready = next(((known, job) for known, job in self._jobs.items() if not job.waits), None)
+                if ready is None:
                     await self._arrived.wait()
-                preparation_id, job = next(iter(self._jobs.items()))
-                await self._make(preparation_id, job)
+                else:
+                    await self._make(*ready)
         finally:
             for job in self._jobs.values():
                 if not job.outlives_server:
                     job.upload.cleanup()
 
     async def _make(self, preparation_id: str, job: _Job) -> None:
-        self._change(preparation_id, state=PreparationState.PREPARING)
+        made = self._preparations[preparation_id]
+        # The warning of a film says why it waited.
+        warning = None if job.outlives_server else made.warning
+        self._change(preparation_id, state=PreparationState.PREPARING, warning=warning)
         loop = asyncio.get_running_loop()
 
         def progress(step: Step, done: int, total: int | None) -> None:
             if done % _NOTICE_FRAMES == 0 or done == total:
                 loop.call_soon_threadsafe(self._progress, preparation_id, step, done, total)
 
-        made = self._preparations[preparation_id]
         name = made.motion or made.avatar
         work = asyncio.create_task(self._prepare(job.video, name, job.options, progress))
         self._running = (preparation_id, work)
@@ -275,19 +295,31 @@ class Preparations:
             if not job.cancelled:
                 raise  # the server stops
             self._end(preparation_id, state=PreparationState.CANCELLED)
-        except (AvatarError, CheckpointError, InferenceError, LandmarkModelError) as error:
-            code = getattr(error, "code", "bad_avatar")
-            self._end(preparation_id, state=PreparationState.FAILED, error=(code, str(error)))
+        except (AvatarError, CheckpointError, InferenceError, LandmarkModelError, OSError) as error:
+            if job.outlives_server and not job.cancelled and _may_pass(error):
+                self._wait(preparation_id, job, error)
+            else:
+                self._end(preparation_id, state=PreparationState.FAILED, error=_failure(error, name))
         except Exception:  # a bug must not end the queue; the log has its traceback
             logger.exception("avatar %s could not be prepared", name)
-            message = "The server failed at this video. Its log says why."
-            self._end(preparation_id, state=PreparationState.FAILED, error=("internal_error", message))
+            self._end(preparation_id, state=PreparationState.FAILED, error=_FAULT)
         else:
             # What was measured says more than what was known of the checkpoint beforehand.
-            warning = as_sentence(fit_warning(settings)) or self._preparations[preparation_id].warning
+            warning = as_sentence(fit_warning(settings)) or warning
             self._end(preparation_id, state=PreparationState.DONE, warning=warning, fit_db=settings.fit_db)
         finally:
             self._running = None
+
+    def _wait(self, preparation_id: str, job: _Job, error: Exception) -> None:
+        logger.error("the film of %s can't be prepared now: %s", self._preparations[preparation_id].avatar, error)
+        job.waits = True
+        warning = f"It waits, its film is kept, and it is tried again every {self._retry_s:g} s: {error}."
+        self._change(preparation_id, state=PreparationState.QUEUED, step=None, done=0, total=None, warning=warning)
+        asyncio.get_running_loop().call_later(self._retry_s, self._try_again, job)
+
+    def _try_again(self, job: _Job) -> None:
+        job.waits = False
+        self._arrived.set()
 
     def _progress(self, preparation_id: str, step: Step, done: int, total: int | None) -> None:
         if not self._preparations[preparation_id].state.final:
@@ -309,3 +341,19 @@ class Preparations:
         changed = dataclasses.replace(self._preparations[preparation_id], **changes)
         self._preparations[preparation_id] = changed
         self._notices.send(changed)
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether the same video may be prepared later: there is no room for it, or Triton is away."""
+    if isinstance(error, OSError):
+        return error.errno in (*_FULL, *PASSING)
+    return isinstance(error, DiskFull | TritonUnavailable)
+
+
+def _failure(error: Exception, name: str) -> tuple[str, str]:
+    if not isinstance(error, OSError):
+        return getattr(error, "code", "bad_avatar"), str(error)
+    logger.error("avatar %s could not be prepared", name, exc_info=error)
+    if error.errno in _FULL:
+        return DiskFull.code, "The server's disk is full. Free some space there, and send the video again."
+    return _FAULT
