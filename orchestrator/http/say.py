@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 from conversation.synthesis.synthesiser import SynthesisError
 from orchestrator.http.arriving import small_json
 from orchestrator.http.errors import ApiError
+from orchestrator.http.hang_up import while_connected
 from orchestrator.http.live_speech import LiveSpeech
 from orchestrator.http.operations import Answer, operation
 from orchestrator.http.parameters import checked
@@ -69,11 +70,11 @@ async def _begun(request: Request) -> LiveSpeech:
     arrived_at = orchestrator.clock()
     body = await text_body(request, SayBody, "text")
     source = text_source(orchestrator, channel_id, body.voice, body.rate)
-    return await begun(orchestrator, channel_id, body.text, source, parameters(body), arrived_at)
+    return await begun(request, channel_id, body.text, source, parameters(body), arrived_at)
 
 
 async def begun(
-    orchestrator: Orchestrator,
+    request: Request,
     channel_id: str,
     text: str,
     source: TextSource,
@@ -82,11 +83,13 @@ async def begun(
 ) -> LiveSpeech:
     """The speech of a text whose first sound is there; the rest comes by itself.
 
-    Raises ApiError, SynthesisError: what can't be said is refused, and never a task.
+    Raises ApiError, SynthesisError, and ClientDisconnect where the client hangs up before: what can't be said is
+    refused, and never a task, nor is what nobody waits for.
     """
+    orchestrator: Orchestrator = request.app.state.orchestrator
     frames = source.frames(_whole(text))
     try:
-        first = await anext(frames)
+        first = await while_connected(request, anext(frames))
         speech = await LiveSpeech.begin(orchestrator, channel_id, fields, None, source, SpeechSource.TEXT, arrived_at)
     except BaseException:
         await frames.aclose()

@@ -24,16 +24,19 @@ class ToneSynthesiser:
         self.hold_after: int | None = None
         self.error: SynthesisError | None = None
         self.said: list[tuple[str, Voice]] = []
-        self.cancelled = 0
+        self.cancelled = self.waiting = 0
 
     async def synthesise(self, text: str, voice: Voice) -> AsyncGenerator[NDArray[np.int16], None]:
         if len(self.said) == self.hold_after:
             self.gate.clear()
+        self.waiting += 1
         try:
             await self.gate.wait()
         except asyncio.CancelledError:
             self.cancelled += 1
             raise
+        finally:
+            self.waiting -= 1
         if self.error is not None:
             raise self.error
         self.said.append((text, voice))

@@ -67,7 +67,7 @@ async def audio_speech(request: Request) -> Response:
         body = await text_body(request, AudioSpeechBody, "input")
         channel_id = channel_of(orchestrator, request.path_params.get("channel_id"), body.model)
         source = text_source(orchestrator, channel_id, _voice(orchestrator, body.voice), body.speed)
-        speech = await begun(orchestrator, channel_id, body.input, source, {}, arrived_at)
+        speech = await begun(request, channel_id, body.input, source, {}, arrived_at)
     except (ApiError, SynthesisError) as error:
         raise await refused(request, error, _UNREAD_BYTES) from None
     return _Sound(orchestrator, speech, body, request.state.caller)

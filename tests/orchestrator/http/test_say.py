@@ -74,6 +74,25 @@ async def test_it_is_heard_while_its_next_sentence_is_synthesised(
     await server.task(task_id, "done")
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [(PATH, {"text": "Hi there."}), ("/v1/audio/speech", {"model": "main", "input": "Hi there."})],
+)
+async def test_who_hangs_up_before_the_first_sound_ends_the_synthesis_and_no_task_begins(
+    server: RunningServer, synthesiser: ToneSynthesiser, path: str, body: dict[str, str]
+) -> None:
+    tasks = (await server.http.get("/v1/tasks")).json()["tasks"]
+    synthesiser.gate.clear()
+    asking = asyncio.create_task(server.http.post(path, json=body))
+    while not synthesiser.waiting:
+        await asyncio.sleep(0.01)
+    asking.cancel()
+    while synthesiser.waiting:
+        await asyncio.sleep(0.01)
+    assert (synthesiser.cancelled, synthesiser.said) == (1, [])
+    assert (await server.http.get("/v1/tasks")).json()["tasks"] == tasks
+
+
 async def test_voice_and_rate_are_those_that_were_asked_for(
     server: RunningServer, synthesiser: ToneSynthesiser
 ) -> None:
