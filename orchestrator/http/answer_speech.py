@@ -72,20 +72,20 @@ class AnswerSpeech:
             final: Task | None = None
             try:
                 if self._is_cancelled:
-                    await self._cancel(speech)
+                    await speech.cancel()
                 final = await speech.follow(changed)
             finally:
                 receiving.cancel()
                 await asyncio.wait({receiving})
                 if final is None:
-                    await self._cancel(speech)  # its conversation ends with the server, and isn't said after it
+                    await speech.cancel()  # its conversation ends with the server, and isn't said after it
         return final
 
     async def cancel(self) -> None:
         """Fade out, and end the task."""
         self._is_cancelled = True
         if self._speech is not None:
-            await self._cancel(self._speech)
+            await self._speech.cancel()
 
     def sound(self) -> LogReader | None:
         """Its sound for whoever hears it too, to be closed; None where it isn't said."""
@@ -96,12 +96,7 @@ class AnswerSpeech:
             await speech.receive(frames)
         except Exception:  # nobody would ever end this speech
             logger.exception("task %s", speech.task.id)
-            await self._cancel(speech)
-
-    async def _cancel(self, speech: LiveSpeech) -> None:
-        channel = self._orchestrator.channels.get(self._channel_id)
-        if channel is not None:  # else its tasks are cancelled already
-            await channel.cancel(speech.task.id)
+            await speech.cancel()
 
 
 def _refused(error: ApiError | SynthesisError | KeyError, channel_id: str) -> SpeechRefused:

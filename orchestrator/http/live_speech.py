@@ -91,8 +91,17 @@ class LiveSpeech:
         return min(self.task.frames_heard * self._source.rate_hz // FPS, self._source.samples)
 
     def sound(self) -> LogReader:
-        """Its sound as it arrives, for whoever hears it too; close it. To be asked for before the task can be over."""
+        """Its sound as it arrives, for whoever hears it too; close it. To be asked for before the task can be over.
+
+        Raises OSError where no file can be opened: who answers with that cancels the speech.
+        """
         return self._log.reader()
+
+    async def cancel(self) -> None:
+        """Fade out, and end the task."""
+        channel = self._orchestrator.channels.get(self.task.channel)
+        if channel is not None:  # else its tasks are cancelled already
+            await channel.cancel(self.task.id)
 
     @property
     def broken_off(self) -> str | None:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -95,3 +95,8 @@ def _failing_call(name: str, code: int, calls: list[str]) -> Any:
             raise error
 
     return fail
+
+
+def no_file_left(*_: object) -> NoReturn:
+    """In place of a call that opens one."""
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))

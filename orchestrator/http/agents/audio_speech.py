@@ -25,6 +25,7 @@ from orchestrator.http.text_source import text_source
 from orchestrator.http.unread import refused
 from orchestrator.orchestrator import Orchestrator
 from orchestrator.tasks.task import TaskState
+from speech.log import LogReader
 
 _UNREAD_BYTES = 1_000_000
 _PIECE_FRAMES = 25  # a second: a file begins before the last sentence is synthesised
@@ -68,9 +69,10 @@ async def audio_speech(request: Request) -> Response:
         channel_id = channel_of(orchestrator, request.path_params.get("channel_id"), body.model)
         source = text_source(orchestrator, channel_id, _voice(orchestrator, body.voice), body.speed)
         speech = await begun(request, channel_id, body.input, source, {}, arrived_at)
-    except (ApiError, SynthesisError) as error:
+        reader = await _reader(speech)
+    except (ApiError, SynthesisError, OSError) as error:
         raise await refused(request, error, _UNREAD_BYTES) from None
-    return _Sound(orchestrator, speech, body, request.state.caller)
+    return _Sound(orchestrator, speech, reader, body, request.state.caller)
 
 
 def channel_of(orchestrator: Orchestrator, of_path: str | None, model: str) -> str:
@@ -81,6 +83,15 @@ def channel_of(orchestrator: Orchestrator, of_path: str | None, model: str) -> s
     if of_path is None and (not model or model.startswith(_THEIR_MODELS)):
         return orchestrator.settings.channel_id
     raise unknown_channel(name, orchestrator)
+
+
+async def _reader(speech: LiveSpeech) -> LogReader:
+    """Raises OSError, and then the speech is not said."""
+    try:
+        return speech.sound()
+    except OSError:
+        await speech.cancel()
+        raise
 
 
 def _voice(orchestrator: Orchestrator, asked: str | VoiceId | None) -> str | None:
@@ -96,7 +107,9 @@ class _Sound(StreamingResponse):
     fails breaks the answer off, so that no client takes it for whole.
     """
 
-    def __init__(self, orchestrator: Orchestrator, speech: LiveSpeech, body: AudioSpeechBody, caller: str) -> None:
+    def __init__(
+        self, orchestrator: Orchestrator, speech: LiveSpeech, reader: LogReader, body: AudioSpeechBody, caller: str
+    ) -> None:
         events = body.stream_format == "sse"
         super().__init__(
             _events(self._pieces(body.response_format)) if events else self._pieces(body.response_format),
@@ -106,7 +119,7 @@ class _Sound(StreamingResponse):
         self._orchestrator = orchestrator
         self._speech = speech
         self._caller = caller
-        self._reader = speech.sound()
+        self._reader = reader
         self._ended = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -118,10 +131,9 @@ class _Sound(StreamingResponse):
             return  # uvicorn closes the connection, since the body has no end
         finally:
             self._reader.close()
-            channel = self._orchestrator.channels.get(self._speech.task.channel)
-            if not self._ended and channel is not None:
+            if not self._ended:
                 with anyio.CancelScope(shield=True):
-                    await channel.cancel(self._speech.task.id)
+                    await self._speech.cancel()
 
     async def _pieces(self, wanted: SpeechFormat) -> AsyncIterator[bytes]:
         encoder = EncodedSpeech(wanted)

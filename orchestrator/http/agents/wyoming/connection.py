@@ -22,7 +22,7 @@ from orchestrator.http.agents.audio_formats import RATE_HZ, EncodedSpeech, Speec
 from orchestrator.http.agents.wyoming import events
 from orchestrator.http.agents.wyoming.description import SAMPLE_BYTES, description
 from orchestrator.http.agents.wyoming.events import BadEvent, ClientEvent, EventReader
-from orchestrator.http.errors import ApiError
+from orchestrator.http.errors import ApiError, from_os_error
 from orchestrator.http.guard import within
 from orchestrator.http.live_speech import LiveSpeech
 from orchestrator.http.segment import LOST, Segment
@@ -32,6 +32,7 @@ from orchestrator.orchestrator import Orchestrator
 from orchestrator.tasks.task import Failure, Task, TaskState
 from speech.audio.live_pcm import PcmSource
 from speech.audio.live_source import LiveSource
+from speech.log import LogReader
 from speech.source import SpeechSource
 
 _PIECE_FRAMES = 25  # a second: the sound begins before the last sentence is synthesised
@@ -141,7 +142,16 @@ class WyomingConnection:
         name = None if voice is None else voice.name
         source = text_source(self._orchestrator, self._existing(self._channel_id), name, None)
         segment = await self._begin(source, SpeechSource.TEXT)
-        task = asyncio.create_task(self._answer(segment, streamed), name=f"wyoming-text-{segment.speech.task.id}")
+        try:
+            reader = segment.speech.sound()
+        except OSError as error:  # it isn't said without its answer
+            self._end_open()
+            await segment.speech.cancel()
+            await segment.receive()  # nothing; it closes what the segment holds
+            raise from_os_error(error) from None
+        task = asyncio.create_task(
+            self._answer(segment, reader, streamed), name=f"wyoming-text-{segment.speech.task.id}"
+        )
         self._texts.add(task)
         task.add_done_callback(self._texts.discard)
 
@@ -193,13 +203,12 @@ class WyomingConnection:
         if segment is not None and segment.of_text and self._orchestrator.accepting:
             await self._silence(segment)
 
-    async def _answer(self, segment: Segment, streamed: bool) -> None:
+    async def _answer(self, segment: Segment, reader: LogReader, streamed: bool) -> None:
         """Send a text's sound while it is synthesised. A client that is gone before its end interrupts the speech.
 
         A speech that is interrupted ends the sound; one that fails ends the connection, so that nobody takes it for
         whole.
         """
-        reader = segment.speech.sound()
         receiving = asyncio.create_task(segment.receive())
         encoder = EncodedSpeech(SpeechFormat.PCM)
         ended = False
@@ -255,9 +264,7 @@ class WyomingConnection:
 
     async def _silence(self, segment: Segment) -> None:
         segment.end()
-        channel = self._orchestrator.channels.get(segment.speech.task.channel)
-        if channel is not None:  # else its tasks are cancelled already
-            await channel.cancel(segment.speech.task.id)
+        await segment.speech.cancel()
 
     async def _say_sound(self, sound: bytes) -> None:
         if sound:

@@ -17,6 +17,7 @@ import pytest_asyncio
 
 from conversation.synthesis.synthesiser import SynthesisError
 from orchestrator.access.keys import KeyFile, Scope
+from tests.support.failing_files import no_file_left
 from tests.support.running_server import RunningServer, running, settings_in
 from tests.support.synthesisers import ToneSynthesiser
 
@@ -220,6 +221,19 @@ async def test_a_synthesiser_that_fails_later_breaks_the_answer_off(
                 pass
         task_id = answer.headers["Location"].rpartition("/")[2]
     assert (await server.task(task_id, "failed"))["error"]["code"] == "synthesis_failed"
+
+
+async def test_a_text_whose_sound_cannot_be_opened_is_refused_and_not_said(
+    server: RunningServer, synthesiser: ToneSynthesiser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as full:
+        full.setattr("speech.log.os.dup", no_file_left)
+        answer = await server.http.post(PATH, json={**BODY, "input": "This would take three seconds to be said."})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "busy"), answer.text
+    assert int(answer.headers["Retry-After"]) > 0
+    task = await server.task((await latest_task(server))["task_id"], "cancelled")
+    assert task["frames"]["heard"] < 10
+    await server.orchestrator.arrivals.drain()
 
 
 async def come_and_go(server: RunningServer, count: int, drawn: random.Random) -> None:

@@ -13,6 +13,7 @@ import pytest_asyncio
 
 from conversation.synthesis.synthesiser import SynthesisError
 from orchestrator.server import ServerFailed
+from tests.support.failing_files import no_file_left
 from tests.support.running_server import RunningServer, free_port, running, settings_in
 from tests.support.sockets import tone
 from tests.support.synthesisers import ToneSynthesiser
@@ -254,6 +255,18 @@ async def test_a_text_that_fails_is_no_whole_sound(server: RunningServer, synthe
         events = await answers(client)
     assert [event.type for event in events] == ["audio-start", "error"]
     assert events[-1].data == {"text": "no voice today", "code": "synthesis_failed"}
+
+
+async def test_a_text_whose_sound_cannot_be_opened_is_not_said(
+    server: RunningServer, synthesiser: ToneSynthesiser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = await Tasks.of(server)
+    monkeypatch.setattr("speech.log.os.dup", no_file_left)
+    async with client_of(server) as client:
+        await client.write_event(Synthesize(text=TEXT).event())
+        events = await answers(client)
+    assert [(event.type, event.data["code"]) for event in events] == [("error", "busy")]
+    assert ((await made.newest("cancelled"))["frames"]["heard"], synthesiser.said) == (0, [])
 
 
 @pytest.mark.parametrize(
