@@ -23,6 +23,7 @@ def bench_live_speech(
             help="A data set of training/: its held-out sentences are said too.", exists=True, file_okay=False
         ),
     ] = None,
+    sentences: Annotated[int, typer.Option(min=1, help="Of each group of them at most.")] = 100,
     long: Annotated[
         Path | None,
         typer.Option(help="A recording of two minutes: the steps where windows meet.", exists=True, dir_okay=False),
@@ -48,6 +49,7 @@ def bench_live_speech(
         said = Said(
             tuple(speech or ()),
             rendered,
+            sentences,
             long,
             tuple(windows.split(",")),
             _numbers(chunks),

@@ -24,12 +24,29 @@ class Likeness:
     psnr_db: float
 
 
-def likeness(landmarks: LipLandmarks, faces: Faces, expected: Faces) -> Likeness:
-    """How `faces` uint8 [n, R, R, 3] compare with `expected` of the same shape."""
-    points, true_points = (np.stack([landmarks.points(face) for face in each]) for each in (faces, expected))
-    opening, true_opening = openings(points), openings(true_points)
-    box = _mouth(in_crop(true_points, faces.shape[1]), faces.shape[1])
-    error = np.mean(np.square(faces[:, *box].astype(np.float64) - expected[:, *box]))
+@dataclass(frozen=True)
+class SeenFaces:
+    """Faces uint8 [n, R, R, 3] and their landmarks float32 [n, 468, 2], which are found once for all comparisons."""
+
+    faces: Faces
+    points: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, faces: Faces, landmarks: LipLandmarks) -> SeenFaces:
+        """Find the landmarks of all faces."""
+        return cls(faces, np.stack([landmarks.points(face) for face in faces]))
+
+    def part(self, begin: int, end: int) -> SeenFaces:
+        """Frames `begin` … `end` - 1, or fewer where they end sooner."""
+        return SeenFaces(self.faces[begin:end], self.points[begin:end])
+
+
+def likeness(seen: SeenFaces, expected: SeenFaces) -> Likeness:
+    """How faces compare with the expected ones, of which there are as many."""
+    opening, true_opening = openings(seen.points), openings(expected.points)
+    side = seen.faces.shape[1]
+    box = _mouth(in_crop(expected.points, side), side)
+    error = np.mean(np.square(seen.faces[:, *box].astype(np.float64) - expected.faces[:, *box]))
     return Likeness(
         r=float(np.corrcoef(opening, true_opening)[0, 1]),
         amplitude=float(opening.std() / true_opening.std()),

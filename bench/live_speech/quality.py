@@ -6,7 +6,7 @@ Where the speech was rendered, so that its true faces are known, live and whole 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from itertools import product
@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.live_speech.flicker import Flicker, flicker
-from bench.live_speech.lips import Likeness, likeness
+from bench.live_speech.lips import Likeness, SeenFaces, likeness
 from bench.live_speech.paced_log import PacedLog
+from bench.live_speech.remembered import RememberedFeatures
 from bench.live_speech.speeches import SILENT_FRAMES, BenchSpeech
 from latentsync.lip_landmarks import LipLandmarks
 from speech.audio.decoder import DecodeLimits, decode
@@ -34,7 +35,7 @@ _WINDOWS: dict[str, Callable[[int], WindowPolicy]] = {"growing": growing_window,
 
 @dataclass(frozen=True)
 class Point:
-    """One way to hear and cut a live speech, and how its lips compare; `whisper_ms` is the mean of a window.
+    """One way to hear and cut a live speech, and how its lips compare.
 
     `likeness` is to the faces of the whole speech; `to_truth` and `whole_to_truth` are those of the live and the whole
     faces to the rendered ones, where there are any.
@@ -48,7 +49,6 @@ class Point:
     likeness: Likeness
     to_truth: Likeness | None
     whole_to_truth: Likeness | None
-    whisper_ms: float
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,9 @@ class QualityPlan:
 
 @dataclass(frozen=True)
 class _Said:
-    """Every face of a speech, the mean seconds of a window, and the frames at which a window began anew."""
+    """Every face of a speech, and the frames at which a window began anew."""
 
     faces: NDArray[np.uint8]
-    whisper_s: float
     joins: tuple[int, ...]
 
 
@@ -89,24 +88,34 @@ class QualityCurve:
             for speech in plan.speeches:
                 path = Path(folder) / speech.name
                 await _write_log(path, speech.path, plan.seconds)
-                whole = await self._faces(speech, SpeechLog(path, LogEnd()), self._request)
-                whole_to_truth = self._to_truth(speech, whole.faces)
-                for point in _points(plan):
-                    live = await self._faces(speech, PacedLog(path), self._live(*point))
-                    found.append(
-                        Point(
-                            speech.name,
-                            speech.group,
-                            point[0],
-                            point[1],
-                            40 * point[2],
-                            likeness(self._lips, live.faces, whole.faces),
-                            self._to_truth(speech, live.faces),
-                            whole_to_truth,
-                            round(1000 * live.whisper_s, 1),
-                        )
+                found += await self._curve(plan, speech, path, done)
+        return found
+
+    async def _curve(
+        self, plan: QualityPlan, speech: BenchSpeech, path: Path, done: Callable[[Point], None]
+    ) -> list[Point]:
+        found: list[Point] = []
+        whole = self._seen((await self._faces(self._models, speech, SpeechLog(path, LogEnd()), self._request)).faces)
+        truth = None if speech.truth is None else self._seen(speech.truth)
+        whole_to_truth = _to_truth(whole, truth)
+        for window in plan.windows:
+            models = RememberedFeatures(self._models)
+            for chunk_frames, look_ahead_frames in product(plan.chunk_frames, plan.look_ahead_frames):
+                request = self._live(window, chunk_frames, look_ahead_frames)
+                live = self._seen((await self._faces(models, speech, PacedLog(path), request)).faces)
+                found.append(
+                    Point(
+                        speech.name,
+                        speech.group,
+                        window,
+                        chunk_frames,
+                        40 * look_ahead_frames,
+                        likeness(live, whole),
+                        _to_truth(live, truth),
+                        whole_to_truth,
                     )
-                    done(found[-1])
+                )
+                done(found[-1])
         return found
 
     async def flicker(self, speech: BenchSpeech, seconds: float, done: Callable[[Flicker], None]) -> list[Flicker]:
@@ -117,11 +126,11 @@ class QualityCurve:
             await _write_log(path, speech.path, seconds)
             for window in (None, *_WINDOWS):
                 if window is None:
-                    said = await self._faces(speech, SpeechLog(path, LogEnd()), self._request)
+                    said = await self._faces(self._models, speech, SpeechLog(path, LogEnd()), self._request)
                 else:
                     default = LiveSettings()
                     request = self._live(window, default.chunk_frames, default.look_ahead_frames)
-                    said = await self._faces(speech, PacedLog(path), request)
+                    said = await self._faces(self._models, speech, PacedLog(path), request)
                 found.append(flicker(speech.name, window, said.faces, said.joins))
                 done(found[-1])
         return found
@@ -131,27 +140,28 @@ class QualityCurve:
             self._request, windows=_WINDOWS[window](look_ahead_frames), chunks=ChunkPlan(steady=chunk_frames)
         )
 
-    def _to_truth(self, speech: BenchSpeech, faces: NDArray[np.uint8]) -> Likeness | None:
-        if speech.truth is None:
-            return None
-        said = faces[SILENT_FRAMES:][: len(speech.truth)]
-        return likeness(self._lips, said, speech.truth[: len(said)])
+    def _seen(self, faces: NDArray[np.uint8]) -> SeenFaces:
+        return SeenFaces.of(faces, self._lips)
 
-    async def _faces(self, speech: BenchSpeech, log: SpeechLog, request: SpeechRequest) -> _Said:
+    async def _faces(self, models: SpeechModels, speech: BenchSpeech, log: SpeechLog, request: SpeechRequest) -> _Said:
         timeline = SpeechTimeline(log, SILENT_FRAMES, SILENT_FRAMES)
         # One chunk at a time: the next one is planned, and its sound arrives, when the one before it is made.
         settings = GenerationSettings(chunks_ahead=1)
-        generation = SpeechGeneration(self._models, speech.avatar, timeline, request, settings)
+        generation = SpeechGeneration(models, speech.avatar, timeline, request, settings)
         try:
             async with aclosing(generation.chunks()) as chunks:
                 faces = [chunk.faces async for chunk in chunks]
         finally:
             log.close()
-        return _Said(np.concatenate(faces), generation.whisper_mean_s, generation.window_joins)
+        return _Said(np.concatenate(faces), generation.window_joins)
 
 
-def _points(plan: QualityPlan) -> Iterator[tuple[str, int, int]]:
-    return product(plan.windows, plan.chunk_frames, plan.look_ahead_frames)
+def _to_truth(seen: SeenFaces, truth: SeenFaces | None) -> Likeness | None:
+    """Rendered faces begin after the silence before a speech, and a speech may be cut short."""
+    if truth is None:
+        return None
+    said = seen.part(SILENT_FRAMES, SILENT_FRAMES + len(truth.faces))
+    return likeness(said, truth.part(0, len(said.faces)))
 
 
 async def _write_log(path: Path, speech: Path, seconds: float) -> None:

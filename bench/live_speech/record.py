@@ -45,10 +45,11 @@ class QualityRecord:
 
 @dataclass(frozen=True)
 class Said:
-    """Recordings, a folder of rendered sentences, and a long recording; how they are heard and cut."""
+    """Recordings, a folder of rendered sentences and how many of each group, a long recording; how they are said."""
 
     recordings: tuple[Path, ...]
     rendered: Path | None
+    sentences: int
     long: Path | None
     windows: tuple[str, ...]
     chunk_frames: tuple[int, ...]
@@ -71,7 +72,7 @@ async def measure_quality(
     if prepared is not None:
         speeches += recordings(said.recordings, prepared)
     if said.rendered is not None:
-        speeches += rendered_sentences(said.rendered, models.condition)
+        speeches += rendered_sentences(said.rendered, models.condition, said.sentences)
     plan = QualityPlan(speeches, said.windows, said.chunk_frames, said.look_ahead_frames, said.seconds)
     curve = QualityCurve(models, LipLandmarks(settings.checkpoint_dir.parent / "face" / _LANDMARKS), steps, guidance)
     count = 0

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,16 +54,16 @@ def recordings(paths: tuple[Path, ...], avatar: PreparedAvatar) -> tuple[BenchSp
 
 
 def rendered_sentences(
-    folder: Path, encode: Callable[[NDArray[np.uint8]], NDArray[np.float16]]
+    folder: Path, encode: Callable[[NDArray[np.uint8]], NDArray[np.float16]], of_each: int
 ) -> tuple[BenchSpeech, ...]:
-    """The held-out sentences of a data set (training/corpus.py has its files); `encode` makes conditions of idle faces.
+    """The held-out sentences of a data set (training/corpus.py has its files), of each group the first `of_each`.
 
-    Raises NoTruthError where files are missing or no sentence is held out.
+    `encode` makes conditions of idle faces. Raises NoTruthError where files are missing or no sentence is held out.
     """
     try:
         entries = json.loads((folder / "speech.json").read_text())
         starts = json.loads((folder / "starts.json").read_text())
-        held_out = [entry for entry in entries if entry["group"] in _GROUPS]
+        held_out = _first_of_each([entry for entry in entries if entry["group"] in _GROUPS], of_each)
         truths = [np.load(folder / "truth" / f"{entry['id']}.npy", mmap_mode="r") for entry in held_out]
         condition = encode(np.load(folder / "idle.npy"))
     except OSError as error:
@@ -78,3 +80,13 @@ def rendered_sentences(
         )
         for entry, truth in zip(held_out, truths, strict=True)
     )
+
+
+def _first_of_each(entries: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+    seen: Counter[str] = Counter()
+    first = []
+    for entry in entries:
+        if seen[entry["group"]] < count:
+            first.append(entry)
+        seen[entry["group"]] += 1
+    return first

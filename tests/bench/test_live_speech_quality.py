@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 
 from bench.live_speech.flicker import flicker
 from bench.live_speech.plot import plot
-from bench.live_speech.speeches import SILENT_FRAMES, NoTruthError, rendered_sentences
+from bench.live_speech.quality import Point, QualityCurve, QualityPlan
+from bench.live_speech.remembered import RememberedFeatures
+from bench.live_speech.speeches import SILENT_FRAMES, BenchSpeech, NoTruthError, RenderedAvatar, rendered_sentences
+from latentsync.contract import CONTRACT
+from latentsync.lip_landmarks import CHIN, INPUT, LOWER_LIP, POINTS, LipLandmarks
+from tests.support.audio_files import write_wav
+from tests.support.logs import noise
 
 SIDE = 32
 
@@ -38,7 +44,7 @@ def encode(faces: NDArray[np.uint8]) -> NDArray[np.float16]:
 
 
 def test_a_rendered_sentence_is_said_over_the_idle_frames_it_was_rendered_on(tmp_path: Path) -> None:
-    (speech,) = rendered_sentences(data_set(tmp_path, "heldB"), encode)
+    (speech,) = rendered_sentences(data_set(tmp_path, "heldB"), encode, of_each=1)
     assert (speech.name, speech.group) == ("one", "unseen voice")
     assert speech.truth is not None and speech.truth.shape == (3, SIDE, SIDE, 3)
     assert [speech.avatar.frame_index(SILENT_FRAMES + frame) for frame in range(3)] == [9, 0, 1]
@@ -46,10 +52,84 @@ def test_a_rendered_sentence_is_said_over_the_idle_frames_it_was_rendered_on(tmp
 
 def test_a_data_set_without_truth_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(NoTruthError, match="no held-out sentence"):
-        rendered_sentences(data_set(tmp_path, "train"), encode)
+        rendered_sentences(data_set(tmp_path, "train"), encode, of_each=1)
     (tmp_path / "idle.npy").unlink()
     with pytest.raises(NoTruthError, match=r"idle\.npy"):
-        rendered_sentences(tmp_path, encode)
+        rendered_sentences(tmp_path, encode, of_each=1)
+
+
+def test_the_first_sentences_of_each_group_are_said(tmp_path: Path) -> None:
+    entries = [{"id": f"{group}-{number}", "group": group} for number in (1, 2, 3) for group in ("heldA", "heldC")]
+    data_set(tmp_path, "heldB")
+    (tmp_path / "speech.json").write_text(json.dumps(entries))
+    (tmp_path / "starts.json").write_text(json.dumps({entry["id"]: 0 for entry in entries}))
+    for entry in entries:
+        np.save(tmp_path / "truth" / f"{entry['id']}.npy", np.zeros((3, SIDE, SIDE, 3), np.uint8))
+    names = [speech.name for speech in rendered_sentences(tmp_path, encode, of_each=2)]
+    assert names == ["heldA-1", "heldC-1", "heldA-2", "heldC-2"]
+
+
+class Echo:
+    """The features of a position are the first sample of its 20 ms, and a face is as bright as what its frame hears."""
+
+    def __init__(self) -> None:
+        self.windows: list[bytes] = []
+
+    async def features(self, window: NDArray[np.float32]) -> NDArray[np.float16]:
+        self.windows.append(window.tobytes())
+        heard = window[:: CONTRACT.samples_per_position]
+        return np.broadcast_to(heard[:, None, None], (len(heard), 5, 384)).astype(np.float16)
+
+    async def faces(
+        self,
+        noise: NDArray[np.float32],
+        condition: NDArray[np.float16],
+        audio: NDArray[np.float16],
+        steps: int,
+        guidance: float,
+    ) -> NDArray[np.uint8]:
+        level = 128 + 127 * audio.astype(np.float64).mean(axis=(1, 2)) + len(audio)
+        return np.broadcast_to(level[:, None, None, None], (len(level), SIDE, SIDE, 3)).astype(np.uint8)
+
+
+class BrightLips(LipLandmarks):
+    """Lips that are as open as the face is bright."""
+
+    def __init__(self) -> None: ...
+
+    def points(self, face: NDArray[np.uint8]) -> NDArray[np.float32]:
+        points = np.random.default_rng(0).uniform(0.3 * INPUT, 0.7 * INPUT, (POINTS, 2)).astype(np.float32)
+        points[LOWER_LIP, 1] += face.mean()
+        points[CHIN, 1] = INPUT
+        return points
+
+
+async def curve_of(models: Echo, speech: Path, chunk_frames: tuple[int, ...]) -> list[Point]:
+    avatar = RenderedAvatar(encode(np.zeros((10, SIDE, SIDE, 3), np.uint8)), start=0)
+    said = BenchSpeech("noise", "recordings", speech, avatar)
+    plan = QualityPlan((said,), windows=("short",), chunk_frames=chunk_frames, look_ahead_frames=(1, 5))
+    return await QualityCurve(models, BrightLips(), steps=1, guidance=1.0).measure(plan, lambda point: None)
+
+
+async def test_a_window_is_encoded_once_for_all_ways_that_hear_it(tmp_path: Path) -> None:
+    speech = write_wav(tmp_path / "noise.wav", noise(50))
+    models, alone = Echo(), Echo()
+    points = await curve_of(models, speech, (4, 8))
+    assert len(models.windows) == len(set(models.windows))
+    assert await curve_of(alone, speech, (8,)) == [point for point in points if point.chunk_frames == 8]
+    assert set(alone.windows) < set(models.windows), "chunks of 8 hear what chunks of 4 have heard"
+
+
+async def test_remembered_features_are_those_of_the_sound(tmp_path: Path) -> None:
+    window = np.full(15 * CONTRACT.sample_rate_hz, np.nan, np.float32)
+    window[: CONTRACT.sample_rate_hz] = np.linspace(-1, 1, CONTRACT.sample_rate_hz)
+    models = Echo()
+    remembered = RememberedFeatures(models)
+    for _ in range(2):
+        np.testing.assert_array_equal(await remembered.features(window), (await Echo().features(window))[:50])
+    assert len(models.windows) == 1
+    window[0] = 0
+    assert (await remembered.features(window))[0, 0, 0] == 0, "another window is encoded"
 
 
 def point(window: str, look_ahead_ms: int, r: float) -> dict[str, object]:
