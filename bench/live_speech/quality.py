@@ -5,6 +5,7 @@ Where the speech was rendered, so that its true faces are known, live and whole 
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
@@ -82,13 +83,21 @@ class QualityCurve:
         self._request = SpeechRequest(seed=0, steps=steps, guidance=guidance)
 
     async def measure(self, plan: QualityPlan, done: Callable[[Point], None]) -> list[Point]:
-        """All points of the plan; `done` is told each. Raises AudioError and CheckpointError's kin."""
+        """All points of the plan; `done` is told each. Raises AudioError and CheckpointError's kin.
+
+        The whole takes an hour: cancelled, it returns the points of the speeches that were finished, if there are any.
+        """
         found: list[Point] = []
         with tempfile.TemporaryDirectory() as folder:
             for speech in plan.speeches:
                 path = Path(folder) / speech.name
                 await _write_log(path, speech.path, plan.seconds)
-                found += await self._curve(plan, speech, path, done)
+                try:
+                    found += await self._curve(plan, speech, path, done)
+                except asyncio.CancelledError:
+                    if not found:
+                        raise
+                    break
         return found
 
     async def _curve(

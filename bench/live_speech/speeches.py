@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +58,13 @@ def rendered_sentences(
 ) -> tuple[BenchSpeech, ...]:
     """The held-out sentences of a data set (training/corpus.py has its files), of each group the first `of_each`.
 
-    `encode` makes conditions of idle faces. Raises NoTruthError where files are missing or no sentence is held out.
+    The groups take turns, so that a few sentences are some of each. `encode` makes conditions of idle faces.
+    Raises NoTruthError where files are missing or no sentence is held out.
     """
     try:
         entries = json.loads((folder / "speech.json").read_text())
         starts = json.loads((folder / "starts.json").read_text())
-        held_out = _first_of_each([entry for entry in entries if entry["group"] in _GROUPS], of_each)
+        held_out = _by_turns(entries, of_each)
         truths = [np.load(folder / "truth" / f"{entry['id']}.npy", mmap_mode="r") for entry in held_out]
         condition = encode(np.load(folder / "idle.npy"))
     except OSError as error:
@@ -82,11 +83,6 @@ def rendered_sentences(
     )
 
 
-def _first_of_each(entries: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
-    seen: Counter[str] = Counter()
-    first = []
-    for entry in entries:
-        if seen[entry["group"]] < count:
-            first.append(entry)
-        seen[entry["group"]] += 1
-    return first
+def _by_turns(entries: list[dict[str, Any]], of_each: int) -> list[dict[str, Any]]:
+    groups = [[entry for entry in entries if entry["group"] == group][:of_each] for group in _GROUPS]
+    return [entry for turn in zip_longest(*groups) for entry in turn if entry is not None]

@@ -1,6 +1,9 @@
 """`bench live-speech`: what its figures mean."""
 
+import asyncio
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -58,8 +61,8 @@ def test_a_data_set_without_truth_is_refused_by_name(tmp_path: Path) -> None:
         rendered_sentences(tmp_path, encode, of_each=1)
 
 
-def test_the_first_sentences_of_each_group_are_said(tmp_path: Path) -> None:
-    entries = [{"id": f"{group}-{number}", "group": group} for number in (1, 2, 3) for group in ("heldA", "heldC")]
+def test_the_first_sentences_of_each_group_are_said_by_turns(tmp_path: Path) -> None:
+    entries = [{"id": f"{group}-{number}", "group": group} for group in ("heldA", "heldC") for number in (1, 2, 3)]
     data_set(tmp_path, "heldB")
     (tmp_path / "speech.json").write_text(json.dumps(entries))
     (tmp_path / "starts.json").write_text(json.dumps({entry["id"]: 0 for entry in entries}))
@@ -104,11 +107,17 @@ class BrightLips(LipLandmarks):
         return points
 
 
-async def curve_of(models: Echo, speech: Path, chunk_frames: tuple[int, ...]) -> list[Point]:
+async def curve_of(
+    models: Echo,
+    speech: Path,
+    chunk_frames: tuple[int, ...],
+    names: tuple[str, ...] = ("noise",),
+    done: Callable[[Point], None] = lambda point: None,
+) -> list[Point]:
     avatar = RenderedAvatar(encode(np.zeros((10, SIDE, SIDE, 3), np.uint8)), start=0)
-    said = BenchSpeech("noise", "recordings", speech, avatar)
-    plan = QualityPlan((said,), windows=("short",), chunk_frames=chunk_frames, look_ahead_frames=(1, 5))
-    return await QualityCurve(models, BrightLips(), steps=1, guidance=1.0).measure(plan, lambda point: None)
+    said = tuple(BenchSpeech(name, "recordings", speech, avatar) for name in names)
+    plan = QualityPlan(said, windows=("short",), chunk_frames=chunk_frames, look_ahead_frames=(1, 5))
+    return await QualityCurve(models, BrightLips(), steps=1, guidance=1.0).measure(plan, done)
 
 
 async def test_a_window_is_encoded_once_for_all_ways_that_hear_it(tmp_path: Path) -> None:
@@ -118,6 +127,24 @@ async def test_a_window_is_encoded_once_for_all_ways_that_hear_it(tmp_path: Path
     assert len(models.windows) == len(set(models.windows))
     assert await curve_of(alone, speech, (8,)) == [point for point in points if point.chunk_frames == 8]
     assert set(alone.windows) < set(models.windows), "chunks of 8 hear what chunks of 4 have heard"
+
+
+async def test_an_interrupted_curve_has_the_speeches_that_were_finished(tmp_path: Path) -> None:
+    speech = write_wav(tmp_path / "noise.wav", noise(20))
+    measuring = asyncio.current_task()
+    assert measuring is not None
+
+    def interrupt(at: str, point: Point) -> None:
+        if point.speech == at:
+            measuring.cancel()
+
+    names = ("one", "two", "three")
+    points = await curve_of(Echo(), speech, (8,), names, partial(interrupt, "two"))
+    measuring.uncancel()
+    assert [point.speech for point in points] == ["one", "one"]
+    with pytest.raises(asyncio.CancelledError):
+        await curve_of(Echo(), speech, (8,), names, partial(interrupt, "one"))
+    measuring.uncancel()
 
 
 async def test_remembered_features_are_those_of_the_sound(tmp_path: Path) -> None:
