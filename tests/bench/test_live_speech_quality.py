@@ -159,17 +159,19 @@ async def test_remembered_features_are_those_of_the_sound(tmp_path: Path) -> Non
     assert (await remembered.features(window))[0, 0, 0] == 0, "another window is encoded"
 
 
-def point(window: str, look_ahead_ms: int, r: float) -> dict[str, object]:
+def point(window: str, look_ahead_ms: int, r: float, group: str = "recordings") -> dict[str, object]:
     likeness = {"r": r, "amplitude": 1.0, "psnr_db": 40 * r}
-    return {"group": "recordings", "window": window, "chunk_frames": 8, "look_ahead_ms": look_ahead_ms} | {
-        "likeness": likeness
-    }
+    truth = {"to_truth": likeness, "whole_to_truth": likeness} if group != "recordings" else {"to_truth": None}
+    way = {"group": group, "window": window, "chunk_frames": 8, "look_ahead_ms": look_ahead_ms}
+    return way | {"likeness": likeness} | truth
 
 
-def test_the_plot_has_a_line_for_each_way_in_both_panels() -> None:
-    points = [point("growing", 0, 0.9), point("growing", 200, 1.0), point("short", 0, 0.8), point("short", 200, 0.9)]
-    drawing = ElementTree.fromstring(plot({"points": points}))
+@pytest.mark.parametrize(("groups", "panels"), [(["recordings"], 2), (["recordings", "unseen voice"], 4)])
+def test_the_plot_has_a_line_for_each_way_in_all_panels(groups: list[str], panels: int) -> None:
+    values = [("growing", 0, 0.9), ("growing", 200, 1.0), ("short", 0, 0.8), ("short", 200, 0.9)]
+    records = [{"points": [point(*each, group) for each in values]} for group in groups]
+    drawing = ElementTree.fromstring(plot(*records))
     lines = [each.attrib["points"].split() for each in drawing.iter("{http://www.w3.org/2000/svg}polyline")]
-    assert len(lines) == 4
+    assert len(lines) == 2 * panels
     heights = [[float(at.split(",")[1]) for at in line] for line in lines]
     assert all(first > second for first, second in heights), "a better value lies higher"
