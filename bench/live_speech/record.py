@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.live_speech.flicker import Flicker
-from bench.live_speech.local_models import LocalModels
 from bench.live_speech.quality import Point, QualityCurve, QualityPlan
 from bench.live_speech.speeches import BenchSpeech, recordings, rendered_sentences
+from bench.local_models import LocalModels
 from bench.machine import Machine, this_machine
 from latentsync.checkpoint import Checkpoint
 from latentsync.lip_landmarks import LipLandmarks

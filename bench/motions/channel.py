@@ -37,9 +37,10 @@ class Watched:
 
 
 class VirtualChannel:
-    """Where `ChannelHandle` and its process stand; `made` tells what the face of a speech's frame was made for."""
+    """Where `ChannelHandle` and its process stand."""
 
-    def __init__(self, avatar: PreparedAvatar, made: Callable[[str, int], Made], pictures: bool = True) -> None:
+    def __init__(self, avatar: PreparedAvatar, made: Callable[[str, int], Made] | None, pictures: bool = True) -> None:
+        """`made` tells what the face of a speech's frame was made for; None where nobody compares it."""
         self.motions = ChannelMotions(avatar)
         self.compositor = Compositor(avatar, avatar.idle, self.motions)
         self.mixer = Mixer(2, 4, avatar.period)
@@ -159,7 +160,7 @@ class VirtualChannel:
         watched = self.watched
         watched.ticks.append(tick)
         watched.positions.append(tick.position)
-        if tick.speech is not None and tick.audio is not None:
+        if self._made is not None and tick.speech is not None and tick.audio is not None:
             shown = self.motions.path.at(tick.position)
             watched.made_for_another_frame += self._made(tick.speech, tick.audio) != (shown.clip, shown.frame)
         if self._pictures:

@@ -17,7 +17,8 @@ import numpy as np
 
 from bench.machine import Machine
 from bench.motions.channel import VirtualChannel, difference
-from bench.motions.stand_ins import NotingModels, QuickLog, avatar_of
+from bench.motions.lips import LipsAcross
+from bench.motions.stand_ins import SILENCE, NotingModels, Order, QuickLog, avatar_of, speech_maker
 from bench.virtual_loop import in_virtual_time
 from latentsync.avatar import PreparedAvatar
 from latentsync.clip_path import IDLE, Detour
@@ -25,16 +26,8 @@ from latentsync.contract import CONTRACT
 from latentsync.motions import open_motions
 from latentsync.sound import SOUND_FRAME_SAMPLES
 from orchestrator.avatars.faces import FaceFinder
-from orchestrator.channels.shared_path import CHUNKS_WITH_MOTIONS, SharedPath
-from speech.audio.frames import SilentFrames
-from speech.events import SpeechEvent
-from speech.live import LiveSettings
+from orchestrator.channels.shared_path import SharedPath
 from speech.log import LogEnd
-from speech.pacing import Pace
-from speech.request import GenerationSettings
-from speech.source import SpeechSource
-from speech.speaking import SpeechMaker
-from speech.urgency import UrgentFirst
 from streaming.compositor import Compositor
 from streaming.config import FPS
 from streaming.mixer import Mixer
@@ -77,6 +70,7 @@ class MotionsRecord:
     `largest_neighbour` is the largest difference between neighbouring frames within the clips, in grey levels, and
     `largest_switch` the largest between two pictures of a switch; `hard_cut` is the median of a switch without any of
     this, at the moment of the request. `cost` is the time of a frame with five motions over that of one without.
+    `lips` is None where they weren't measured.
     """
 
     date: str
@@ -97,6 +91,7 @@ class MotionsRecord:
     to_motion_speaking_s: Percentiles
     cost_idle: float
     cost_speaking: float
+    lips: LipsAcross | None
 
     @property
     def switch_ratio(self) -> float:
@@ -115,21 +110,12 @@ class MotionsRecord:
         broken = [f"{count} {name}" for name, count in counted.items() if count]
         if self.switch_ratio > 1.5:
             broken.append(f"a switch differs {self.switch_ratio:.2f} times as much as neighbouring frames do at most")
-        return broken
+        return broken + ([] if self.lips is None else self.lips.broken)
 
     def to_json(self) -> str:
         """The record as JSON."""
         values = {**asdict(self), "switch_ratio": round(self.switch_ratio, 3), "broken": self.broken}
         return json.dumps(values, indent=2, default=str)
-
-
-@dataclass(frozen=True)
-class _Order:
-    id: str
-    seed: int
-    source: SpeechSource = SpeechSource.UPLOAD
-    steps: int = 1
-    guidance: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -152,10 +138,11 @@ def run_motions(
     date: datetime,
     report: Callable[[str], None] = lambda line: None,
     finder: FaceFinder | None = None,
+    lips: LipsAcross | None = None,
 ) -> MotionsRecord:
     """Run the plan, in virtual time and then, for the cost, as fast as it goes.
 
-    Without a `finder` no landmarks are compared, and heads don't meet in a crossfade.
+    Without a `finder` no landmarks are compared, and heads don't meet in a crossfade. `lips` go into the record.
     """
     with tempfile.TemporaryDirectory() as folder:
         names = [(f"motion-{number}", video) for number, video in enumerate(plan.motions)]
@@ -165,7 +152,7 @@ def run_motions(
         run = _Run(plan, avatar, Path(folder), report)
         in_virtual_time(run.work())
         report("measuring what it costs")
-        return run.record(machine, date)
+        return run.record(machine, date, lips)
 
 
 class _Run:
@@ -217,20 +204,14 @@ class _Run:
         path = self._folder / f"speech-{number}"
         path.write_bytes(bytes(frames * 2 * (CONTRACT.samples_per_frame + SOUND_FRAME_SAMPLES)))
         log = QuickLog(path, LogEnd())
-        silence = SilentFrames(before=0, behind=2)
-        loop = asyncio.get_running_loop()
-        urgent = UrgentFirst(4)
-        ahead = GenerationSettings(CHUNKS_WITH_MOTIONS)
-        maker = SpeechMaker(
-            self._models, self._avatar, _unheard, silence, loop.time, ahead, urgent, Pace(), LiveSettings(), self._path
-        )
-        saying = asyncio.create_task(maker.say(_Order(str(number), number), log, self._channel))
+        maker = speech_maker(self._models, self._avatar, self._path)
+        saying = asyncio.create_task(maker.say(Order(str(number), number), log, self._channel))
         await asyncio.sleep(self._random.uniform(0.1, 0.9) * frames / FPS)
         await self._ask(speaking=bool(self._channel.mixer.speeches))
         await saying
         log.close()
         path.unlink()
-        self._spoken[str(number)] = frames + silence.behind
+        self._spoken[str(number)] = frames + SILENCE.behind
 
     async def _ask(self, speaking: bool) -> None:
         name = self._random.choice(self._path.names)
@@ -239,7 +220,7 @@ class _Run:
         planned = await self._path.play(name)
         self._requests.append(_Request(speaking, position, (shown.clip, shown.frame), name, planned.position))
 
-    def record(self, machine: Machine, date: datetime) -> MotionsRecord:
+    def record(self, machine: Machine, date: datetime, lips: LipsAcross | None) -> MotionsRecord:
         """What came out."""
         watched = self._channel.watched
         switches = self._switches()
@@ -267,6 +248,7 @@ class _Run:
             to_motion_speaking_s=_percentiles([r.seconds for r in self._requests if r.speaking]),
             cost_idle=round(idle_cost, 3),
             cost_speaking=round(speaking_cost, 3),
+            lips=lips,
         )
 
     def _switches(self) -> list[float]:
@@ -328,10 +310,6 @@ def _frames_s(avatar: PreparedAvatar, with_motions: bool, speaking: bool, frames
         else:
             compositor.speaking(tick.position, number, face, tick.opacity, out)
     return time.process_time() - began
-
-
-async def _unheard(speech_id: str, event: SpeechEvent) -> None:
-    """Nobody keeps account of these speeches."""
 
 
 def _falls(detour: Detour) -> int:

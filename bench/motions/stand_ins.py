@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -19,13 +20,48 @@ from orchestrator.avatars.faces import FaceFinder
 from orchestrator.avatars.likeness import differences, ordinary_difference, thumbnails
 from orchestrator.avatars.looping import detect_loop
 from orchestrator.avatars.video import read_frames
+from orchestrator.channels.shared_path import CHUNKS_WITH_MOTIONS
+from speech.audio.frames import SilentFrames
+from speech.events import SpeechEvent
+from speech.live import LiveSettings
 from speech.log import SoundFrames, SpeechLog
-from speech.speaking import HEARD_SILENCE_FRAMES
+from speech.pacing import Pace
+from speech.request import GenerationSettings, SpokenAvatar, SpokenPath
+from speech.source import SpeechSource
+from speech.speaking import HEARD_SILENCE_FRAMES, RecoveringModels, SpeechMaker
+from speech.urgency import UrgentFirst
 
 _SIDE = 8
 _RESOLUTION = _SIDE * CONTRACT.pixels_per_latent
 _CURRENT_FEATURE = 4 * 5  # row of a frame's own first feature among its 10 features of 5 layers
 _LONGEST = 1500
+
+
+SILENCE = SilentFrames(before=0, behind=2)
+"""Shown around each speech."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """A speech that was uploaded."""
+
+    id: str
+    seed: int
+    source: SpeechSource = SpeechSource.UPLOAD
+    steps: int = 1
+    guidance: float = 1.0
+
+
+def speech_maker(models: RecoveringModels, avatar: SpokenAvatar, path: SpokenPath | None = None) -> SpeechMaker:
+    """The product's own, on the running loop's time; `path` is given where the sink shows motions."""
+    clock, ahead = asyncio.get_running_loop().time, GenerationSettings(CHUNKS_WITH_MOTIONS)
+    return SpeechMaker(
+        models, avatar, _unheard, SILENCE, clock, ahead, UrgentFirst(4), Pace(), LiveSettings(), path
+    )  # fmt: skip
+
+
+async def _unheard(speech_id: str, event: SpeechEvent) -> None:
+    """Nobody keeps account of these speeches."""
 
 
 class NotingModels:
