@@ -11,7 +11,7 @@ import dataclasses
 import subprocess
 from pathlib import Path
 
-from training.avatar.make_idle import encoder
+from training.avatar.encoding import encoder
 from training.avatar.motion import IDLE_FRAMES, idle_state
 from training.people.identity import draw_identity
 from training.people.renderer import PersonRenderer, Studio
