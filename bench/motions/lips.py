@@ -66,9 +66,9 @@ class LipsAcross:
     @property
     def broken(self) -> list[str]:
         """What was promised and not kept."""
-        if self.same_pose.mean >= LEAST_R:
+        if self.same_pose.least >= LEAST_R:
             return []
-        return [f"lips across a switch agree with r {self.same_pose.mean:.2f} with those without one, not {LEAST_R}"]
+        return [f"lips across a switch agree with r {self.same_pose.least:.2f} with those without one, not {LEAST_R}"]
 
 
 def lips_across(checkpoint: str, speeches: int, windows: Sequence[Across], openings: Openings) -> LipsAcross:
