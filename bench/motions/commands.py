@@ -22,10 +22,7 @@ def bench_motions(
     checkpoint: CheckpointDir = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
 ) -> None:
-    """Switch between idle and motions at random moments, in virtual time, and look at every frame; needs no Triton.
-
-    Before that, speeches are said across switches by the checkpoint's own networks, and their lips compared.
-    """
+    """Switch between idle and motions at random moments, in virtual time; look at every frame, and compare lips."""
     from datetime import UTC, datetime
 
     from bench.machine import this_machine
