@@ -25,6 +25,7 @@ class LocalModels:
         self._device = torch.device(device)
         self._scheduler = checkpoint.scheduler
         self._whisper = checkpoint.load_whisper(device)
+        self._guidance_base = checkpoint.guidance_base(device)
         self._unet = PlainPredictor(checkpoint.load_unet(device))
         self._vae = checkpoint.load_vae(device)
 
@@ -83,6 +84,7 @@ class LocalModels:
             steps,
             guidance,
             self._scheduler,
+            guidance_base=self._guidance_base,
         )[0]
         return np.asarray(pixels_to_uint8(self._vae.decode(latents)).cpu().numpy())
 

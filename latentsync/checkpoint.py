@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from latentsync.contract import CONTRACT
 from latentsync.published import published_unet
-from latentsync.scheduler import PredictionType, SchedulerConfig, TimestepSpacing
+from latentsync.scheduler import GuidedFrom, PredictionType, SchedulerConfig, TimestepSpacing
 
 if TYPE_CHECKING:
     import torch
@@ -151,6 +151,23 @@ class Checkpoint:
         encoder = _built(path, lambda: AudioEncoder.from_state_dict(state, WhisperConfig(**sizes), products))
         return encoder.to(device)
 
+    def guidance_base(self, device: torch.device | str = "cpu") -> torch.Tensor | None:
+        """The audio that guidance leads away from, [50, 384] float32, for `denoise`; None for zeros.
+
+        Raises CheckpointError as `load_whisper` does.
+        """
+        if self.scheduler.guided_from is GuidedFrom.NOTHING:
+            return None
+        import torch
+
+        from latentsync.audio import frame_windows
+
+        silence = torch.zeros(1, 2 * CONTRACT.sample_rate_hz)
+        with torch.inference_mode():
+            features = self.load_whisper()(silence)[0].float().numpy()
+        middle = frame_windows(features, [CONTRACT.frames_per_second])[0]
+        return torch.from_numpy(middle).to(device)
+
 
 def _resolution(folder: Path, values: Mapping[str, Any]) -> int:
     """The configured side of the faces, or that of a published UNet; raises KeyError where neither is known."""
@@ -179,6 +196,7 @@ def _scheduler(values: Mapping[str, Any]) -> SchedulerConfig:
         **values,
         "prediction_type": prediction,
         "timestep_spacing": TimestepSpacing(values.get("timestep_spacing", "leading")),
+        "guided_from": GuidedFrom(values.get("guided_from", "nothing")),
     }
     return SchedulerConfig(**settings)
 

@@ -95,14 +95,15 @@ def denoise(
     *,
     solver: Solver = Solver.DDIM,
     reuse: int = 1,
+    guidance_base: Tensor | None = None,
 ) -> Tensor:
     """Denoises chunks of F frames into latents [B, F, 4, h, w] float32.
 
     `unet` is a Predictor, or a function that maps (sample [B, 13, F, h, w], timesteps [B], audio [B, F, 50, 384]) to
     its prediction [B, 4, F, h, w]. Takes noise [B, 4, h, w], the same for all frames of a chunk; condition
     [B, F, 9, h, w] (mask, masked-image latents, reference latents); audio [B, F, 50, 384]. Guidance above 1 runs a
-    second, unconditional half of the batch (audio zero). With `reuse` above 1 the deep layers run in each reuse-th step
-    only (DeepCache, Ma et al. 2023), if the predictor can.
+    second half of the batch with the audio that it leads away from: `guidance_base` [50, 384], or zero. With `reuse`
+    above 1 the deep layers run in each reuse-th step only (DeepCache, Ma et al. 2023), if the predictor can.
     Raises Cancelled when `should_stop` returns True before a step, and ValueError for an impossible number of steps.
     """
     frames = condition.shape[1]
@@ -112,7 +113,8 @@ def denoise(
     guided = guidance > 1.0
     if guided:
         condition = torch.cat([condition, condition])
-        audio = torch.cat([torch.zeros_like(audio), audio])
+        base = torch.zeros_like(audio) if guidance_base is None else guidance_base.to(audio).expand_as(audio)
+        audio = torch.cat([base, audio])
     predictor = unet if hasattr(unet, "begin") else PlainPredictor(unet)
     predict = predictor.begin(condition, audio)
     step = begin_steps(solver, scheduler, steps)
@@ -121,7 +123,7 @@ def denoise(
             raise Cancelled
         prediction = predict(torch.cat([latents, latents]) if guided else latents, timestep, index % reuse == 0)
         if guided:
-            unconditional, conditional = prediction.chunk(2)
-            prediction = unconditional + guidance * (conditional - unconditional)
+            away, towards = prediction.chunk(2)
+            prediction = away + guidance * (towards - away)
         latents = step(latents, prediction, timestep)
     return latents.transpose(1, 2)

@@ -25,6 +25,13 @@ class TimestepSpacing(StrEnum):
     TRAILING = "trailing"
 
 
+class GuidedFrom(StrEnum):
+    """What guidance above 1 leads away from."""
+
+    NOTHING = "nothing"  # audio of zeros, as LatentSync was trained
+    SILENCE = "silence"  # what Whisper hears in silence: a mouth that is closed stays closed
+
+
 class Solver(StrEnum):
     """How the steps of a denoising run follow from predictions."""
 
@@ -46,6 +53,7 @@ class SchedulerConfig:
     set_alpha_to_one: bool = False
     default_steps: int = 20
     default_guidance: float = 1.0
+    guided_from: GuidedFrom = GuidedFrom.NOTHING
 
     def __post_init__(self) -> None:
         if not 1 <= self.default_steps <= self.num_train_timesteps:

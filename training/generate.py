@@ -47,6 +47,7 @@ class CheckpointGenerator:
         self._unet = ReusingPredictor(unet) if reuse > 1 else PlainPredictor(unet)
         self._vae = opened.load_vae(device)
         self._whisper = opened.load_whisper(device)
+        self._guidance_base = opened.guidance_base(device)
         self._noise = torch.from_numpy(task_noise(seed, opened.latent_size)).to(device)
         self._condition = face_condition(self._vae, idle)
 
@@ -73,6 +74,7 @@ class CheckpointGenerator:
                 self.scheduler,
                 solver=self._solver,
                 reuse=self._reuse,
+                guidance_base=self._guidance_base,
             )
             faces.append(pixels_to_uint8(self._vae.decode(latents[0])).cpu().numpy())
         return np.asarray(np.concatenate(faces)[:count])

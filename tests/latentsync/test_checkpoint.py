@@ -91,6 +91,21 @@ def test_a_saved_checkpoint_opens_and_its_models_run(folder: Path) -> None:
 
 
 @torch.inference_mode()
+def test_guidance_leads_away_from_what_whisper_hears_in_silence_where_a_checkpoint_says_so(folder: Path) -> None:
+    assert Checkpoint.open(folder).guidance_base() is None
+    scheduler = json.loads((folder / "config.json").read_text())["scheduler"]
+    rewrite_config(folder, scheduler=scheduler | {"guided_from": "silence"})
+    checkpoint = Checkpoint.open(folder)
+    base = checkpoint.guidance_base()
+    assert base is not None
+    with torch.inference_mode():
+        heard = checkpoint.load_whisper()(torch.zeros(1, 32_000))[0]
+    torch.testing.assert_close(base, heard[46:56].reshape(50, -1))
+    rewrite_config(folder, scheduler=scheduler | {"guided_from": "noise"})
+    with pytest.raises(CheckpointError, match="noise"):
+        Checkpoint.open(folder)
+
+
 def test_latents_are_scaled_and_pixels_clamped(folder: Path) -> None:
     vae = Checkpoint.open(folder).load_vae()
     pixels = torch.rand(1, 3, 64, 64) * 2 - 1

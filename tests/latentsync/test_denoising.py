@@ -122,6 +122,20 @@ def test_guidance_moves_away_from_silence() -> None:
     torch.testing.assert_close(latents, 1.5 * denoise(plain, noise, condition, audio, 1, 1.0, config))
 
 
+def test_guidance_may_lead_away_from_the_audio_of_silence() -> None:
+    noise, condition, audio = task()
+    unet = RecordingUNet()
+    config = SchedulerConfig(prediction_type=PredictionType.SAMPLE, set_alpha_to_one=True)
+    base = torch.full(audio.shape[2:], 0.25)
+    denoise(unet, noise, condition, audio, 1, 1.5, config, guidance_base=base)
+    assert torch.equal(unet.audio[0][:1], torch.full_like(audio, 0.25))
+    assert torch.equal(unet.audio[0][1:], audio)
+    quiet = base.expand_as(audio).clone()
+    guided = denoise(RecordingUNet(), noise, condition, quiet, 1, 1.5, config, guidance_base=base)
+    plain = denoise(RecordingUNet(), noise, condition, quiet, 1, 1.0, config)
+    torch.testing.assert_close(guided, plain)  # a mouth that is closed stays so
+
+
 def test_it_stops_between_steps_when_told() -> None:
     unet = RecordingUNet()
     with pytest.raises(Cancelled):

@@ -12,6 +12,10 @@ from training.starter import state
 from training.starter.sizes import SIZES, Sizes
 from training.write_checkpoint import SCHEDULER, WHISPER
 
+# Faces that it never saw open their lips less than they should, and more so guided away from silence
+# (docs/benchmarks/starter-checkpoint-2core-cpu.md).
+GUIDANCE = {"default_guidance": 1.4, "guided_from": "silence"}
+
 
 def write(folder: Path, target: Path, sizes: Sizes, name: str = "starter") -> None:
     """Write config.json, vae.safetensors and unet.safetensors (float16).
@@ -24,7 +28,7 @@ def write(folder: Path, target: Path, sizes: Sizes, name: str = "starter") -> No
         "name": name,
         "trained_on": "rendered people",
         "resolution": sizes.resolution,
-        "scheduler": SCHEDULER,
+        "scheduler": SCHEDULER | GUIDANCE,
         "unet": sizes.unet,
         "vae": {"type": "AutoencoderTiny", "scaling_factor": about["scaling_factor"], "config": about["config"]},
         "whisper": WHISPER,

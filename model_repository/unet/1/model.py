@@ -24,6 +24,7 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         self._instance, checkpoint = ModelInstance.start(args)
         self._scheduler = checkpoint.scheduler
+        self._guidance_base = checkpoint.guidance_base(self._instance.device)
         unet = checkpoint.load_unet(self._instance.device, self._instance.dtype)
         self._unet = self._instance.run_unet(unet)
         guidances = (2.0, 1.0) if self._instance.is_compiled else (1.0,)  # guidance doubles the batch
@@ -64,6 +65,7 @@ class TritonPythonModel:
                 should_stop=lambda: all(chunk.is_cancelled() for chunk in chunks),
                 solver=self._instance.solver,
                 reuse=self._instance.reuse,
+                guidance_base=self._guidance_base,
             )
         except Cancelled:
             return [None] * len(chunks)
