@@ -15,6 +15,7 @@ _STEP = 128  # samples of a step of the envelopes, 8 ms
 _STEPS_S = RATE_HZ / _STEP
 _LONGEST = round(0.45 * _STEPS_S)  # delay from the stream to the microphone that loudness is asked for
 _LEARNT = round(2.0 * _STEPS_S)  # steps from which the echo is learnt
+_LEAST = round(0.75 * _STEPS_S)  # of them the avatar must have sounded in
 _REMEMBERED = 150  # moments in which something was learnt
 _RECENT = 30 * RATE_HZ // FRAME  # frames with the avatar's sound after which what was learnt counts no more
 _AGREEING = 6  # moments that must agree before the echo is known
@@ -104,15 +105,19 @@ class EchoRule:
         windows = np.lib.stride_tricks.sliding_window_view(self._played, _LEARNT)
         lags = np.arange(_LONGEST + 1)
         played = windows[_LONGEST - lags]  # one row for each delay
-        heard = self._heard - self._heard.mean()
-        size = float(np.sqrt((heard**2).sum()))
         loud = played.mean(1)
-        if size == 0 or loud.max() < _LOUD:
+        if not self._heard.any() or loud.max() < _LOUD:
             return
-        centred = played - loud[:, None]
-        power = np.maximum((centred**2).sum(1), 1e-9)
-        product = centred @ heard
-        alike = np.where(loud >= _LOUD, product / (np.sqrt(power) * size), 0.0)
+        # Where the avatar is silent tells nothing: a person who begins to speak with it would be as alike as its echo.
+        sounds = (played > _QUIET).astype(np.float64)
+        steps = np.maximum(sounds.sum(1), 1.0)
+        sounding = played * sounds
+        mean, heard_mean = sounding.sum(1) / steps, sounds @ self._heard / steps
+        power = np.maximum((sounding**2).sum(1) - steps * mean**2, 1e-9)
+        heard_power = np.maximum(sounds @ self._heard**2 - steps * heard_mean**2, 1e-9)
+        product = sounding @ self._heard - steps * mean * heard_mean
+        tells = (loud >= _LOUD) & (steps >= _LEAST)
+        alike = np.where(tells, product / np.sqrt(power * heard_power), 0.0)
         best = int(alike.argmax())
         if not self._learnt:
             self._bound()

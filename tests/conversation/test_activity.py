@@ -39,6 +39,10 @@ def with_silence(sound: Sound) -> Sound:
     return np.concatenate([silence(0.5), sound, silence(1.0)])
 
 
+def without_lead(sound: Sound) -> Sound:
+    return sound[int(np.flatnonzero(np.abs(sound) > 600)[0]) :]
+
+
 def test_voice_begins_and_ends_where_someone_speaks() -> None:
     sound = said("Good morning.")
     loud = np.flatnonzero(np.abs(sound) > 600)
@@ -158,6 +162,15 @@ def test_person_with_a_voice_like_the_avatars_is_heard_soon_where_there_is_no_ec
     told_s = [at_s for at_s, change in heard_as(heard, played) if change.is_voice]
     late_s = [min(at_s for at_s in told_s if at_s > start_s) - start_s - begins_s for start_s in starts]
     assert max(late_s) < 0.3, late_s
+
+
+def test_person_who_begins_just_behind_the_avatar_is_heard() -> None:
+    """Both were silent before, which makes them alike: it is no echo for that."""
+    answer, person = without_lead(said(ANSWER)), without_lead(said("Wait, I meant tomorrow.", pitch=0.85))
+    for start_s in (0.1, 0.2):
+        heard = np.concatenate([silence(1.0 + start_s), person, silence(5.0)])[: len(answer) + RATE_HZ]
+        told = heard_as(heard, np.concatenate([silence(1.0), answer]))
+        assert told and told[0][1].is_voice and told[0][0] < 1.0 + start_s + len(person) / RATE_HZ, start_s
 
 
 @pytest.mark.parametrize("gain_db", [-10, -20])
