@@ -15,6 +15,7 @@ _STEP = 128  # samples of a step of the envelopes, 8 ms
 _STEPS_S = RATE_HZ / _STEP
 _LONGEST = round(0.45 * _STEPS_S)  # delay from the stream to the microphone that loudness is asked for
 _LEARNT = round(2.0 * _STEPS_S)  # steps from which the echo is learnt
+_ONES = np.ones(_LEARNT)
 _LEAST = round(0.75 * _STEPS_S)  # of them the avatar must have sounded in
 _REMEMBERED = 150  # moments in which something was learnt
 _RECENT = 30 * RATE_HZ // FRAME  # frames with the avatar's sound after which what was learnt counts no more
@@ -102,20 +103,17 @@ class EchoRule:
         return expected if expected > _QUIET else 0.0
 
     def _learn(self) -> None:
-        windows = np.lib.stride_tricks.sliding_window_view(self._played, _LEARNT)
-        lags = np.arange(_LONGEST + 1)
-        played = windows[_LONGEST - lags]  # one row for each delay
-        loud = played.mean(1)
-        if not self._heard.any() or loud.max() < _LOUD:
-            return
+        heard, sounds = self._heard, (self._played > _QUIET).astype(np.float64)
         # Where the avatar is silent tells nothing: a person who begins to speak with it would be as alike as its echo.
-        sounds = (played > _QUIET).astype(np.float64)
-        steps = np.maximum(sounds.sum(1), 1.0)
-        sounding = played * sounds
-        mean, heard_mean = sounding.sum(1) / steps, sounds @ self._heard / steps
-        power = np.maximum((sounding**2).sum(1) - steps * mean**2, 1e-9)
-        heard_power = np.maximum(sounds @ self._heard**2 - steps * heard_mean**2, 1e-9)
-        product = sounding @ self._heard - steps * mean * heard_mean
+        played = self._played * sounds
+        loud = _at_each_delay(self._played, _ONES) / _LEARNT
+        if not heard.any() or loud.max() < _LOUD:
+            return
+        steps = np.maximum(_at_each_delay(sounds, _ONES), 1.0)
+        mean, heard_mean = _at_each_delay(played, _ONES) / steps, _at_each_delay(sounds, heard) / steps
+        power = np.maximum(_at_each_delay(played**2, _ONES) - steps * mean**2, 1e-9)
+        heard_power = np.maximum(_at_each_delay(sounds, heard**2) - steps * heard_mean**2, 1e-9)
+        product = _at_each_delay(played, heard) - steps * mean * heard_mean
         tells = (loud >= _LOUD) & (steps >= _LEAST)
         alike = np.where(tells, product / np.sqrt(power * heard_power), 0.0)
         best = int(alike.argmax())
@@ -125,7 +123,7 @@ class EchoRule:
         # taken for its echo as often as the window holds it, and those who interrupt wouldn't be heard any more.
         if alike[best] >= _ALIKE and self._untold >= _LEARNT:
             self._untold = 0
-            self._note(float(lags[best]), float(product[best] / power[best]))
+            self._note(float(best), float(product[best] / power[best]))
 
     def _is_coherent(self) -> bool:
         """Also learns from it, much sooner than the envelopes tell anything."""
@@ -160,6 +158,11 @@ class EchoRule:
         tells = (played >= _LOUD) & (loudest > 0)
         if tells.any():
             self._gain = min(self._gain, float((loudest[tells] / played[tells]).min()))
+
+
+def _at_each_delay(played: NDArray[np.float64], heard: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The sum of the products of so many steps of both, for each delay from 0 on."""
+    return np.correlate(played, heard, "valid")[::-1]
 
 
 def _envelope(samples: NDArray[np.int16]) -> NDArray[np.float64]:
