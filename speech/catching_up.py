@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 
 from latentsync.contract import CONTRACT
-from speech.pauses import MARGIN_FRAMES, is_quiet
+from speech.pauses import MARGIN_FRAMES, NoiseFloor, is_quiet
 from speech.request import FaceChunk, SpeechRequest
 from speech.timeline import SpeechTimeline
 
@@ -37,6 +37,7 @@ class CatchingUp:
         self._backlog = request.catch_up_frames
         self._first = request.first_frame
         self._source = SourceDelay(clock)
+        self._noise = NoiseFloor(timeline)
         self._left_out = 0
         self._waited = 0
         # For each of the last chunks the delay, in frames since the beginning, that it would just have been late with.
@@ -66,11 +67,16 @@ class CatchingUp:
             return 0
         self._source.look(self._timeline.available)
         count, too_late = 0, self._too_late
+        quiet_rms: float | None = None
         while True:
             unmade = self._timeline.available - (first + count)
             # Where only the pause's length is in question, its end must have been heard.
             is_behind = unmade > self._backlog or (count < too_late and unmade > MARGIN_FRAMES)
-            if not is_behind or not await is_quiet(self._timeline, first + count):
+            if not is_behind:
+                break
+            if quiet_rms is None:
+                quiet_rms = await self._noise.quiet_rms()
+            if not await is_quiet(self._timeline, first + count, quiet_rms):
                 break
             count += 1
         self._left_out += count

@@ -18,9 +18,13 @@ IN_TIME = 2  # frames that still wait when a chunk comes
 
 
 class Microphone:
-    """One whose sound is said chunk by chunk; `delay` is by how many frames more the speech is late than at first."""
+    """One whose sound is said chunk by chunk; `delay` is by how many frames more the speech is late than at first.
 
-    def __init__(self, folder: Path) -> None:
+    `noise` is what its room adds to each sample, as a root mean square.
+    """
+
+    def __init__(self, folder: Path, noise: float = 0.0) -> None:
+        self.noise, self._draw = noise, np.random.default_rng(0)
         self.log: SpeechLog = QuickLog(folder / "log")
         self.now = 0.0
         request = SpeechRequest(1, 1, 1.0, catch_up_frames=BACKLOG)
@@ -31,10 +35,13 @@ class Microphone:
     def delay(self) -> int:
         return self.waited - (self._made - self._shown)
 
-    async def say(self, chunks: int, quiet: bool = False, in_time: int = IN_TIME, pace: float = 1.0) -> None:
+    async def say(
+        self, chunks: int, quiet: bool = False, in_time: int = IN_TIME, pace: float = 1.0, loud: int = 5000
+    ) -> None:
         """Each chunk comes `in_time` frames before the last moment, and earlier by the delay, or later as its sound."""
-        heard = np.full((1, 640), 0 if quiet else 5000, np.int16)
         for _ in range(chunks * CHUNK):
+            noise = self._draw.normal(0, self.noise, (1, 640))
+            heard = np.rint(noise + (0 if quiet else loud)).astype(np.int16)
             self.now += pace / FPS
             await self.log.append(SoundFrames(heard, np.repeat(heard, 3, axis=1)))
             self._made += await self._catching_up.left_out(self._made)
@@ -98,3 +105,45 @@ async def test_microphone_whose_clock_is_fast_is_followed(microphone: Microphone
         await microphone.say(20, pace=0.99)
         await microphone.say(4, quiet=True, pace=0.99)
     assert microphone.delay < 0
+
+
+@pytest.fixture
+async def noisy(tmp_path: Path) -> Microphone:
+    """In a room with a noise of -42 dBFS, where a speech has waited for three frames."""
+    microphone = Microphone(tmp_path, noise=260.0)
+    for _ in range(3):
+        await microphone.say(20)
+        await microphone.say(4, quiet=True)
+    microphone.waited += 3
+    await microphone.say(20)
+    assert microphone.delay == 3, "no word is shortened"
+    return microphone
+
+
+async def test_noisy_room_has_pauses_too(noisy: Microphone) -> None:
+    await noisy.say(4, quiet=True)
+    await noisy.say(20)
+    assert noisy.delay == 0
+
+
+async def test_soft_words_in_a_noisy_room_are_not_left_out(noisy: Microphone) -> None:
+    await noisy.say(8, loud=260)
+    assert noisy.delay == 3
+
+
+async def test_noise_as_loud_as_speech_may_be_is_not_left_out(tmp_path: Path) -> None:
+    microphone = Microphone(tmp_path, noise=1500.0)
+    for _ in range(3):
+        await microphone.say(20)
+        await microphone.say(4, quiet=True)
+    microphone.waited += 3
+    await microphone.say(20)
+    await microphone.say(4, quiet=True)
+    await microphone.say(20)
+    assert microphone.delay == 3
+
+
+async def test_noise_that_rises_is_taken_for_a_pause_only_once_it_is_known(noisy: Microphone) -> None:
+    noisy.noise = 400.0
+    await noisy.say(4, quiet=True)
+    assert noisy.delay == 3
