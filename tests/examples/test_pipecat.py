@@ -3,10 +3,12 @@
 import asyncio
 import importlib.util
 import random
+import re
 import warnings
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -30,8 +32,10 @@ from pipecat.frames.frames import (
     ErrorFrame,
     Frame,
     InterruptionFrame,
+    LLMContextFrame,
     LLMFullResponseEndFrame,
     LLMFullResponseStartFrame,
+    LLMMessagesAppendFrame,
     LLMTextFrame,
     TranscriptionFrame,
     TTSAudioRawFrame,
@@ -40,6 +44,8 @@ from pipecat.frames.frames import (
 )
 from pipecat.pipeline.pipeline import Pipeline
 from pipecat.pipeline.worker import PipelineWorker
+from pipecat.processors.aggregators.llm_context import LLMContext
+from pipecat.processors.aggregators.llm_response_universal import LLMContextAggregatorPair
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from pipecat.services.settings import TTSSettings
 from pipecat.services.tts_service import TTSService
@@ -61,11 +67,11 @@ def avatar_class() -> Any:
 
 
 class FakeModel(FrameProcessor):  # type: ignore[misc]
-    """Answers each transcript with two sentences, in pieces."""
+    """Answers each transcript, and each context, with two sentences, in pieces."""
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
         await super().process_frame(frame, direction)
-        if not isinstance(frame, TranscriptionFrame):
+        if not isinstance(frame, TranscriptionFrame | LLMContextFrame):
             await self.push_frame(frame, direction)
             return
         await self.push_frame(LLMFullResponseStartFrame())
@@ -93,6 +99,14 @@ class HibariTts(TTSService):  # type: ignore[misc]
                 )
 
 
+class Nothing(FrameProcessor):  # type: ignore[misc]
+    """Hands on what comes."""
+
+    async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
+        await super().process_frame(frame, direction)
+        await self.push_frame(frame, direction)
+
+
 class Seen(FrameProcessor):  # type: ignore[misc]
     """What comes out of the pipeline."""
 
@@ -116,6 +130,10 @@ class Seen(FrameProcessor):  # type: ignore[misc]
             await self.changed.wait()
 
 
+def worker_of(pipeline: Pipeline) -> PipelineWorker:
+    return PipelineWorker(pipeline, cancel_on_idle_timeout=False, enable_rtvi=False)
+
+
 class Talk:
     """A running pipeline that ends in the avatar."""
 
@@ -123,8 +141,7 @@ class Talk:
         self.avatar = avatar_class()(str(server.http.base_url))
         self.heard: list[tuple[float, str]] = []
         self.seen = Seen()
-        pipeline = Pipeline([*before, self.avatar, self.seen])
-        self.worker = PipelineWorker(pipeline, cancel_on_idle_timeout=False, enable_rtvi=False)
+        self.worker = worker_of(Pipeline([*before, self.avatar, self.seen]))
 
         @self.avatar.event_handler("on_heard")  # type: ignore[untyped-decorator]
         async def on_heard(processor: Any, seconds: float, reason: str) -> None:
@@ -150,20 +167,27 @@ class Talk:
 @asynccontextmanager
 async def talking(server: RunningServer, *before: FrameProcessor) -> AsyncIterator[Talk]:
     talk = Talk(server, *before)
+    async with at_work(talk.worker):
+        yield talk
+
+
+@asynccontextmanager
+async def at_work(worker: PipelineWorker) -> AsyncIterator[None]:
+    """The pipeline runs inside the block, and to its end behind it."""
     started = asyncio.Event()
 
-    @talk.worker.event_handler("on_pipeline_started")  # type: ignore[untyped-decorator]
+    @worker.event_handler("on_pipeline_started")  # type: ignore[untyped-decorator]
     async def on_started(worker: Any, frame: Frame) -> None:
         started.set()
 
     runner = WorkerRunner(handle_sigint=False)
-    await runner.add_workers(talk.worker)
+    await runner.add_workers(worker)
     work = asyncio.create_task(runner.run())
     await started.wait()
     try:
-        yield talk
+        yield
     finally:
-        await talk.push(EndFrame())
+        await worker.queue_frame(EndFrame())
         await work
 
 
@@ -190,6 +214,34 @@ async def test_an_answer_is_said_and_the_bot_speaks_for_as_long_as_it_is_heard(s
     tasks = (await server.http.get("/v1/tasks")).json()["tasks"]
     assert sum(task["duration_s"] for task in tasks) > 1.0
     assert sum(task["duration_s"] for task in tasks) == pytest.approx(sum(heard for heard, _ in talk.heard), abs=0.1)
+
+
+async def test_the_documented_example_says_what_the_model_answers(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Word for word but for the server's address, with the parts that it takes from the agent."""
+    found = re.search(r"^## Pipecat\n.*?^```python\n(.*?)^```", (ROOT / "docs/agents.md").read_text(), re.M | re.S)
+    assert found is not None
+    monkeypatch.syspath_prepend(str(ROOT / "examples/pipecat"))
+    synthesiser, seen = HibariSynthesiser(), Seen()
+    names: dict[str, Any] = {
+        "transport": SimpleNamespace(input=Nothing, output=lambda: seen),
+        "stt": Nothing(),
+        "context": LLMContextAggregatorPair(LLMContext()),
+        "llm": FakeModel(),
+        "tts": HibariTts(synthesiser),
+    }
+    exec(found[1].replace("http://127.0.0.1:11001", str(server.http.base_url)), names)
+    worker = worker_of(names["pipeline"])
+    synthesising = asyncio.create_task(synthesiser.run())
+    try:
+        async with at_work(worker):
+            question = {"role": "user", "content": "Hello?"}
+            await worker.queue_frame(LLMMessagesAppendFrame(messages=[question], run_llm=True))
+            await seen.until(BotStoppedSpeakingFrame)
+    finally:
+        synthesising.cancel()
+    assert re.fullmatch(r"(heard [\d.]+ s, completed\n)+", capsys.readouterr().out)
 
 
 async def test_an_interruption_ends_the_speech_at_what_was_heard(server: RunningServer) -> None:
