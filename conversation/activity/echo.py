@@ -25,6 +25,7 @@ _QUIET = 20.0  # of 32768, about -64 dBFS: a reference below it has no echo
 _LOUD = 200.0  # mean of a second from which something can be learnt
 # Until the echo was heard it may be as loud as a loudspeaker beside the microphone: -7 dB.
 _UNKNOWN_GAIN = 10 ** (-7 / 20)
+_LEAST_GAIN = 1e-5
 _MARGIN = 10 ** (4 / 20)
 _ALIKE = 0.8  # correlation from which on the microphone hears the echo and nothing else
 _EXPLAINED = 0.6  # share of the microphone's power; voices of others stay below 0.3, very like ones below 0.55
@@ -150,14 +151,15 @@ class EchoRule:
     def _bound(self) -> None:
         """What the microphone heard in the time in which the echo of a loud moment comes is at least that echo.
 
-        A microphone that is switched off hears nothing at all, which tells nothing.
+        A microphone that is switched off hears nothing for as long as the echo is learnt from, which tells nothing. One
+        with echo cancellation hears nothing but people, which tells that there is no echo.
         """
         played = np.convolve(self._played, _SMOOTH, "same")[_LONGEST:-_AWAITED]
         heard = np.convolve(self._heard, _SMOOTH, "same")
         loudest = np.lib.stride_tricks.sliding_window_view(heard, _AWAITED + 1).max(1)
-        tells = (played >= _LOUD) & (loudest > 0)
+        tells = played >= _LOUD
         if tells.any():
-            self._gain = min(self._gain, float((loudest[tells] / played[tells]).min()))
+            self._gain = min(self._gain, max(_LEAST_GAIN, float((loudest[tells] / played[tells]).min())))
 
 
 def _at_each_delay(played: NDArray[np.float64], heard: NDArray[np.float64]) -> NDArray[np.float64]:

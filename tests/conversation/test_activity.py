@@ -173,6 +173,19 @@ def test_person_who_begins_just_behind_the_avatar_is_heard() -> None:
         assert told and told[0][1].is_voice and told[0][0] < 1.0 + start_s + len(person) / RATE_HZ, start_s
 
 
+def test_microphone_that_hears_nothing_of_an_answer_hears_a_soft_person_at_once_in_the_next_one() -> None:
+    """Echo cancellation leaves silence, in which there is no echo: nobody need be as loud as the avatar."""
+    question, answer = said("What can you do?", pitch=0.9), without_lead(said(ANSWER))
+    person = np.asarray(without_lead(said("Wait, I meant tomorrow.", pitch=0.85)) // 4, np.int16)
+    asked = np.concatenate([question, silence(0.7)])
+    heard = np.concatenate([asked, silence(len(answer) / RATE_HZ + 1.2), person, silence(0.5)])
+    played = np.concatenate([silence(len(asked) / RATE_HZ), answer, silence(1.0), answer])[: len(heard)]
+    heard = heard[: len(played)]
+    began_s = (len(asked) + len(answer)) / RATE_HZ + 1.2
+    told_s = [at_s for at_s, change in heard_as(heard, played) if change.is_voice]
+    assert began_s < told_s[1] < began_s + 0.4
+
+
 @pytest.mark.parametrize("gain_db", [-10, -20])
 @pytest.mark.parametrize("delay_s", [0.05, 0.15])
 def test_echo_that_begins_late_is_no_voice(gain_db: float, delay_s: float) -> None:

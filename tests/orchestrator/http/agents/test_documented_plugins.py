@@ -60,7 +60,7 @@ def in_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job, "_JobContextVar", SimpleNamespace(get=lambda default=None: context))
 
 
-def test_each_plugin_has_its_example() -> None:
+async def test_each_plugin_has_its_example() -> None:
     assert set(EXAMPLES) == {"bey", "liveavatar", "simli"}
 
 
