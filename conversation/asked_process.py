@@ -11,10 +11,12 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+from processes.starvation import starved_s
 from processes.tethered import tethered
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 30.0
 _LONGEST_LINE = 256 * 1024
+_MOST_STARVED = 3  # times the patience with an answer
 
 logger = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
@@ -41,7 +43,8 @@ class ProcessDied(RuntimeError):
 class Patience:
     """A start may take `start_s`, an answer `answer_s`; a request waits `wait_s` for the start.
 
-    At most `most_waiting` requests wait at once; None leaves that to who asks.
+    The time in which the process had no core, as on an overloaded machine, isn't counted as that of an answer, up to
+    three times `answer_s`. At most `most_waiting` requests wait at once; None leaves that to who asks.
     """
 
     start_s: float = 60.0
@@ -113,12 +116,17 @@ class AskedProcess(Generic[Answer]):
         command: Sequence[str],
         patience: Patience,
         read: Callable[[asyncio.StreamReader], Awaitable[Answer]],
+        starved: Callable[[int], float] = starved_s,
     ) -> None:
-        """`read` takes one answer from the output, and raises IncompleteReadError at its end."""
+        """`read` takes one answer from the output, and raises IncompleteReadError at its end.
+
+        `starved` tells for how many seconds the process of an id had no core by now.
+        """
         self._name = name
         self._command = command
         self._patience = patience
         self._read = read
+        self._starved = starved
         self._process: Process | None = None
         self._ready = asyncio.Event()
         self._asked: deque[_Asked[Answer]] = deque()
@@ -139,10 +147,10 @@ class AskedProcess(Generic[Answer]):
         process = await self._ready_process()
         asked = _OneAnswer[Answer]()
         self._send(process, asked, request)
-        since_s = asyncio.get_running_loop().time()
+        since_s, starved_s = asyncio.get_running_loop().time(), self._starved(process.pid)
         try:
             while not asked.answer.done():
-                await asyncio.wait({asked.answer}, timeout=self._left_s(process, since_s))
+                await asyncio.wait({asked.answer}, timeout=self._left_s(process, since_s, starved_s))
             return asked.answer.result()
         finally:
             asked.answer.cancel()  # where nobody waits for it any more
@@ -157,9 +165,10 @@ class AskedProcess(Generic[Answer]):
         process = await self._ready_process()
         asked = _ManyAnswers(is_last)
         self._send(process, asked, request)
+        starved_s = self._starved(process.pid)
         try:
             while True:
-                answer = await self._next_of_many(process, asked)
+                answer = await self._next_of_many(process, asked, starved_s)
                 if isinstance(answer, Exception):
                     raise answer
                 yield answer
@@ -170,10 +179,12 @@ class AskedProcess(Generic[Answer]):
             if not asked.is_over and process.stdin is not None and not process.stdin.is_closing():
                 process.stdin.write(stop)
 
-    async def _next_of_many(self, process: Process, asked: _ManyAnswers[Answer]) -> Answer | Exception:
+    async def _next_of_many(
+        self, process: Process, asked: _ManyAnswers[Answer], starved_s: float
+    ) -> Answer | Exception:
         since_s = asyncio.get_running_loop().time()
         while True:
-            left_s = self._left_s(process, since_s)
+            left_s = self._left_s(process, since_s, starved_s)
             try:
                 async with asyncio.timeout(left_s):
                     return await asked.answers.get()
@@ -198,15 +209,18 @@ class AskedProcess(Generic[Answer]):
         self._asked.append(asked)
         process.stdin.write(request)
 
-    def _left_s(self, process: Process, since_s: float) -> float:
+    def _left_s(self, process: Process, since_s: float, starved_s: float) -> float:
         """How much longer an answer may take that was asked for at `since_s`; raises ProcessHung where that is over.
 
-        A process that answers others meanwhile isn't hung, only busy.
+        A process that answers others meanwhile isn't hung, only busy, and neither is one that was starved: when it was
+        asked it had waited for a core for `starved_s`.
         """
-        waited_s = asyncio.get_running_loop().time() - max(since_s, self._answered_s)
-        if waited_s >= self._patience.answer_s:
+        waited_s, most_s = asyncio.get_running_loop().time() - max(since_s, self._answered_s), self._patience.answer_s
+        if waited_s >= most_s:
+            most_s += min(_MOST_STARVED * most_s, self._starved(process.pid) - starved_s)
+        if waited_s >= most_s:
             raise self._hung(process)
-        return self._patience.answer_s - waited_s
+        return most_s - waited_s
 
     def _hung(self, process: Process) -> ProcessHung:
         self._problem = f"an answer took longer than {self._patience.answer_s:g} s"

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conversation.asked_process import Patience
+from conversation.asked_process import AskedProcess, Patience, ProcessHung, line
 from conversation.recognition.ct2_weights import whisper_state
 from conversation.recognition.openai import OpenAiRecogniser, TranscriptionProvider
 from conversation.recognition.recogniser import Recogniser, RecognitionError
@@ -38,7 +38,7 @@ while line := sys.stdin.buffer.readline():
 
 
 @asynccontextmanager
-async def running(recogniser: Recogniser) -> AsyncIterator[None]:
+async def running(recogniser: Recogniser | AskedProcess[bytes]) -> AsyncIterator[None]:
     work = asyncio.create_task(recogniser.run())
     try:
         yield
@@ -88,6 +88,18 @@ async def test_process_that_dies_hangs_or_fails_is_that_of_its_own_utterance() -
                 await whisper.recognise(np.zeros(samples, np.int16), "en")
             assert refused.value.code == code
             assert await whisper.recognise(np.zeros(7, np.int16), "en") == "7"
+
+
+async def test_process_that_has_no_core_is_waited_for_but_not_for_ever() -> None:
+    """To end it on an overloaded machine would cost its start, and the utterance."""
+    code = "import sys, time\nprint(flush=True)\nfor each in sys.stdin: time.sleep(float(each)), print(flush=True)"
+    patience = Patience(start_s=30.0, wait_s=30.0, answer_s=0.5)
+    now_s = asyncio.get_running_loop().time
+    process = AskedProcess("a stand-in", (sys.executable, "-c", code), patience, line, starved=lambda pid: now_s())
+    async with running(process):
+        assert await process.ask(b"1\n") == b"\n"
+        with pytest.raises(ProcessHung):
+            await process.ask(b"60\n")
 
 
 async def test_too_much_is_refused() -> None:
