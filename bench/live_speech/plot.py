@@ -123,13 +123,13 @@ def _stroke(window: str, chunk: int) -> str:
 
 
 def _legend(points: Points, y: int) -> str:
-    parts, x = [], _LEFT
+    parts, x = [f'<text x="{_LEFT}" y="{y + 4}">window, chunk:</text>'], _LEFT + 92
     for window, chunk in sorted({(p["window"], p["chunk_frames"]) for p in points}):
         parts.append(
             f'<line x1="{x}" x2="{x + 26}" y1="{y}" y2="{y}" {_stroke(window, chunk)}/>'
-            f'<text x="{x + 32}" y="{y + 4}">{window}, chunks of {chunk}</text>'
+            f'<text x="{x + 32}" y="{y + 4}">{window}, {chunk}</text>'
         )
-        x += 140
+        x += 116
     return "".join(parts)
 
 
