@@ -38,10 +38,7 @@ def bench_live_speech(
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Compare the lips of live speech with those of whole recordings, and of rendered sentences with the truth.
-
-    Ctrl-C ends it with a record of the speeches that are finished.
-    """
+    """Compare live speech's lips with the whole recording's and the truth; Ctrl-C keeps what is finished."""
     if not speech and rendered is None and long is None:
         raise typer.BadParameter("name recordings, a data set with --rendered, or a recording with --long")
     settings = settings_or_exit(checkpoint_dir=checkpoint, data_dir=data_dir)

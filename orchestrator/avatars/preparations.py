@@ -351,7 +351,7 @@ def _may_pass(error: Exception) -> bool:
 
 
 def _failure(error: Exception, name: str) -> tuple[str, str]:
-    if not isinstance(error, OSError):
+    if isinstance(error, LandmarkModelError) or not isinstance(error, OSError):
         return getattr(error, "code", "bad_avatar"), str(error)
     logger.error("avatar %s could not be prepared", name, exc_info=error)
     if error.errno in _FULL:

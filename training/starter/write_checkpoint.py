@@ -14,7 +14,7 @@ from training.write_checkpoint import SCHEDULER, WHISPER
 
 # Faces that it never saw open their lips less than they should, and more so guided away from silence
 # (docs/benchmarks/starter-checkpoint-2core-cpu.md).
-GUIDANCE = {"default_guidance": 1.4, "guided_from": "silence"}
+GUIDANCE = {"default_guidance": 1.3, "guided_from": "silence"}
 
 
 def write(folder: Path, target: Path, sizes: Sizes, name: str = "starter") -> None:

@@ -148,7 +148,8 @@ async def test_recording_is_discarded(page: Page, server: RunningServer) -> None
     assert sent == []
     await page.click("#record")
     await expect(page.locator("#record span")).to_contain_text("1 s", timeout=WAIT_MS)
-    async with page.expect_request(lambda request: request.method == "POST"):
+    # Answered, so that it stands before the next test's tasks.
+    async with page.expect_response(lambda response: response.request.method == "POST"):
         await page.click("#record")
 
 
