@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from conversation.activity.coherence import LONGEST, WINDOW, explained
+from conversation.activity.envelope import STEP, envelope
 from conversation.activity.silero import FRAME, RATE_HZ
 
-_STEP = 128  # samples of a step of the envelopes, 8 ms
-_STEPS_S = RATE_HZ / _STEP
+_STEPS_S = RATE_HZ / STEP
 _LONGEST = round(0.45 * _STEPS_S)  # delay from the stream to the microphone that loudness is asked for
 _LEARNT = round(2.0 * _STEPS_S)  # steps from which the echo is learnt
 _ONES = np.ones(_LEARNT)
@@ -72,7 +72,7 @@ class EchoRule:
         self._waves_played = np.concatenate([self._waves_played[len(played) :], played])
         self._listen(heard, played)
         loud = float(np.sqrt((heard.astype(np.float64) ** 2).mean())) / (_MARGIN * self._gain)
-        steps = len(heard) // _STEP
+        steps = len(heard) // STEP
         is_soft = loud <= self._expected(steps, self._delay)
         if not is_voice or (is_soft and self._delay is not None):
             self._doubts = min(_DOUBTS, self._doubts + _DOUBTS_BACK)
@@ -86,9 +86,9 @@ class EchoRule:
         return True
 
     def _listen(self, heard: NDArray[np.int16], played: NDArray[np.int16]) -> None:
-        loud = _envelope(heard)
+        loud = envelope(heard)
         self._heard = np.concatenate([self._heard[len(loud) :], loud])
-        self._played = np.concatenate([self._played[len(loud) :], _envelope(played)])
+        self._played = np.concatenate([self._played[len(loud) :], envelope(played)])
         self._sounded += bool(self._played[-1] > _QUIET)
         self._untold += len(loud)
         self._learn()
@@ -134,7 +134,7 @@ class EchoRule:
         found = explained(heard, played)
         if found.share < _EXPLAINED:
             return False
-        self._note(found.delay / _STEP, found.gain)
+        self._note(found.delay / STEP, found.gain)
         return True
 
     def _note(self, delay: float, gain: float) -> None:
@@ -165,9 +165,3 @@ class EchoRule:
 def _at_each_delay(played: NDArray[np.float64], heard: NDArray[np.float64]) -> NDArray[np.float64]:
     """The sum of the products of so many steps of both, for each delay from 0 on."""
     return np.correlate(played, heard, "valid")[::-1]
-
-
-def _envelope(samples: NDArray[np.int16]) -> NDArray[np.float64]:
-    """The root mean square of each step."""
-    steps = samples.astype(np.float64).reshape(-1, _STEP)
-    return np.asarray(np.sqrt((steps**2).mean(1)), np.float64)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import errno
 import logging
 import tempfile
 import uuid
@@ -27,14 +26,13 @@ from orchestrator.avatars.motions import MotionOptions
 from orchestrator.avatars.prepare import PrepareOptions, Progress, Step
 from orchestrator.clock import Clock
 from orchestrator.observability.notices import Broadcast
-from orchestrator.tasks.open_logs import PASSING
+from orchestrator.tasks.open_logs import FULL, PASSING
 from orchestrator.tasks.task import FailureJson, Moment, Share
 
 _HISTORY = 100
 _NOTICE_FRAMES = 10
 _FILMED_SHARE = 0.5  # of an avatar whose video is made first
 _FAULT = ("internal_error", "The server failed at this video. Its log says why.")
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 _SHARES = {Step.TRACKING: (0.0, 0.6), Step.ENCODING: (0.6, 0.35), Step.IDLE: (0.95, 0.05)}
 
 logger = logging.getLogger(__name__)
@@ -346,7 +344,7 @@ class Preparations:
 def _may_pass(error: Exception) -> bool:
     """Whether the same video may be prepared later: there is no room for it, or Triton is away."""
     if isinstance(error, OSError):
-        return error.errno in (*_FULL, *PASSING)
+        return error.errno in (*FULL, *PASSING)
     return isinstance(error, DiskFull | TritonUnavailable)
 
 
@@ -354,6 +352,6 @@ def _failure(error: Exception, name: str) -> tuple[str, str]:
     if isinstance(error, LandmarkModelError) or not isinstance(error, OSError):
         return getattr(error, "code", "bad_avatar"), str(error)
     logger.error("avatar %s could not be prepared", name, exc_info=error)
-    if error.errno in _FULL:
+    if error.errno in FULL:
         return DiskFull.code, "The server's disk is full. Free some space there, and send the video again."
     return _FAULT

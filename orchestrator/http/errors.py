@@ -15,7 +15,7 @@ from typing_extensions import TypedDict
 
 from conversation.synthesis.synthesiser import AWAY, FAILED, SynthesisError
 from orchestrator.tasks.database import StoreUnavailable
-from orchestrator.tasks.open_logs import PASSING
+from orchestrator.tasks.open_logs import FULL, PASSING
 from orchestrator.tasks.task import FailureJson
 from speech.audio.errors import AudioError, DecodeTimeout, TooLarge, TooLong
 
@@ -23,7 +23,6 @@ _RETRY_STORE_S = 5
 _RETRY_PASSING_S = 5
 _RETRY_SYNTHESIS_S = 5
 _FAULT = "The server failed at this request. Its log says why."
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 _FAILING = (errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENXIO, errno.ENODEV, errno.ESTALE)
 _CLOSE_CODES = 4000  # a status as a WebSocket's close code
 
@@ -73,7 +72,7 @@ def from_os_error(error: OSError) -> ApiError:
     An error of another kind is a fault of the server.
     """
     reason = error.strerror or str(error)
-    if error.errno in _FULL:
+    if error.errno in FULL:
         logger.error("the disk is full: %s", error)
         message = "The server's disk is full, and what you sent was not kept. Free some space there, and send it again."
         return ApiError(HTTPStatus.INSUFFICIENT_STORAGE, "disk_full", message)

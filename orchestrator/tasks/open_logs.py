@@ -14,6 +14,8 @@ SOURCE_LOST = "source_lost"
 
 PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
 """Errors of files that pass by themselves."""
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Errors of a disk that has no room."""
 _PAUSES_S = (0.5, 1.0, 2.0, 4.0)
 
 logger = logging.getLogger(__name__)
@@ -77,7 +79,7 @@ def unreadable(error: OSError) -> Failure:
 
 def unwritable(error: OSError) -> Failure:
     """Why a task fails whose speech can't be stored any further."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in FULL:
         return Failure("disk_full", "The server's disk is full. Free some space there, and send the speech again.")
     message = f"The speech's file can't be written ({error.strerror or error}). Send the speech again."
     return Failure("speech_unwritable", message)
