@@ -98,6 +98,11 @@ class Settings(
     )
     data_dir: Path = Field(Path("var"), description="model repository, avatars, tasks, sockets, logs")
     checkpoint_dir: Path = Field(CHECKOUT / "checkpoints" / "demo", description="checkpoint to export and to serve")
+    further_checkpoints: tuple[Path, ...] | None = Field(
+        None,
+        description="checkpoints served beside that of checkpoint_dir; none: the starter, where that one knows some "
+        "people only",
+    )
     cpu_threads: int = Field(
         default_factory=lambda: len(os.sched_getaffinity(0)),
         ge=1,
@@ -202,6 +207,11 @@ class Settings(
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return None if value is None else value.expanduser().absolute()
+
+    @field_validator("further_checkpoints")
+    @classmethod
+    def _all_absolute(cls, value: tuple[Path, ...] | None) -> tuple[Path, ...] | None:
+        return None if value is None else tuple(path.expanduser().absolute() for path in value)
 
     @model_validator(mode="after")
     def _ports_differ(self) -> Settings:

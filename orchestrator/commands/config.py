@@ -22,7 +22,7 @@ def config() -> None:
 
 def _as_toml(value: object) -> str:
     if isinstance(value, (bool, list, tuple)):
-        return json.dumps(value)
+        return json.dumps(value, default=str)  # paths
     if isinstance(value, dict):
         return "{" + ", ".join(f"{json.dumps(key)} = {_as_toml(each)}" for key, each in value.items()) + "}"
     return str(value) if isinstance(value, (int, float)) else json.dumps(str(value))
