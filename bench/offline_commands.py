@@ -37,11 +37,13 @@ def bench_render(
     """Measure frames/s of a render and the time of each stage."""
     settings = settings_or_exit(data_dir=data_dir)
     from bench.with_settings import bench_speech
+    from orchestrator.avatars.store import find_avatar
     from orchestrator.offline.settings import render_options
 
     with errors_as_sentences():
-        options = render_options(settings, steps, guidance, seed=0)
-        record = asyncio.run(bench_speech(settings, avatar or settings.avatar, audio, options))
+        prepared = find_avatar(settings.avatars_dir, avatar or settings.avatar)
+        options = render_options(settings, prepared, steps, guidance, seed=0)
+        record = asyncio.run(bench_speech(settings, prepared, audio, options))
     if as_json:
         typer.echo(record.to_json())
         return

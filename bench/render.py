@@ -68,7 +68,8 @@ async def bench_render(
     """
     before = await client.statistics()
     with tempfile.TemporaryDirectory(prefix="latentsync-bench-") as folder:
-        report = await render(avatar, audio, Path(folder) / "bench.mp4", client, options, progress)
+        models = client.drawing_with(avatar.settings.checkpoint)
+        report = await render(avatar, audio, Path(folder) / "bench.mp4", models, options, progress)
     after = await client.statistics()
     frames, width, height = report.frames, *avatar.frame_size
     seconds = {

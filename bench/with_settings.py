@@ -17,23 +17,23 @@ from bench.render import RenderBench, bench_render
 from inference.client import TritonClient
 from latentsync.avatar import PreparedAvatar
 from latentsync.checkpoint import Checkpoint
-from orchestrator.avatars.store import avatar_directory, find_avatar
+from orchestrator.avatars.store import find_avatar
+from orchestrator.checkpoints import ServedCheckpoints
 from orchestrator.offline.render import RenderOptions
 from orchestrator.settings import CHECKOUT, Settings
 from orchestrator.triton_secret import triton_settings
 from speech.audio.decoder import ffmpeg_binary
 
 
-async def bench_speech(settings: Settings, avatar: str, audio: Path, options: RenderOptions) -> RenderBench:
+async def bench_speech(settings: Settings, avatar: PreparedAvatar, audio: Path, options: RenderOptions) -> RenderBench:
     """Measure the render of a speech; raises what `orchestrator.offline.render.render` and Checkpoint do."""
-    prepared = PreparedAvatar.open(avatar_directory(settings.avatars_dir, avatar))
     async with TritonClient(triton_settings(settings)) as client:
-        record = await bench_render(prepared, audio, client, options, datetime.now(UTC))
+        record = await bench_render(avatar, audio, client, options, datetime.now(UTC))
     if record.machine.gpus:
         return record
     from bench.floor import floor, kernel_rates  # torch
 
-    checkpoint = Checkpoint.open(settings.checkpoint_dir)
+    checkpoint = ServedCheckpoints.open(settings).of(avatar)
     threads, measured_ms = settings.cpu_threads, record.stage_ms_per_frame
     kernels = await asyncio.to_thread(kernel_rates, threads)
     lowest = floor(checkpoint, record.frames, options.steps, options.guidance, threads, kernels, measured_ms)

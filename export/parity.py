@@ -164,9 +164,11 @@ def measure(stage: Stage) -> StageParity:
 
 def table(rows: list[StageParity]) -> str:
     """The measurements as lines of text."""
-    lines = [f"{'stage':12} {'engine':8} {'dtype':9} {'max error':>11} {'relative':>11}   (against float32 eager)"]
+    wide = max(12, *(len(row.stage) for row in rows))
+    lines = [f"{'stage':{wide}} {'engine':8} {'dtype':9} {'max error':>11} {'relative':>11}   (against float32 eager)"]
     lines += [
-        f"{row.stage:12} {row.engine:8} {row.dtype:9} {row.max_error:11.2e} {row.relative_error:11.2e}" for row in rows
+        f"{row.stage:{wide}} {row.engine:8} {row.dtype:9} {row.max_error:11.2e} {row.relative_error:11.2e}"
+        for row in rows
     ]
     return "\n".join(lines)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,13 @@ from latentsync.engine import Engine
 
 _FUSED_SOURCES = Path(__file__).resolve().parent.parent / "latentsync" / "fused"
 _COMPILED_FOR = "compiled for"
+_CHECKPOINTS = "checkpoints"
 
 
-def record_of(checkpoint_dir: Path, options: ExportOptions) -> dict[str, Any]:
-    """What an export is made from: options, templates by content, the contract, weights by size and time."""
+def record_of(checkpoint_dirs: Sequence[Path], options: ExportOptions) -> dict[str, Any]:
+    """What an export is made from: checkpoints, the main one first, options, templates, contract, weights by time."""
     weights: dict[str, list[object]] = {}
-    for path in checkpoint_files(checkpoint_dir).values():
+    for path in checkpoint_files(checkpoint_dirs).values():
         status = path.stat()
         weights[str(path.resolve())] = [status.st_size, status.st_mtime_ns]
     if options.engine is not Engine.EAGER:
@@ -36,7 +37,8 @@ def record_of(checkpoint_dir: Path, options: ExportOptions) -> dict[str, Any]:
             weights[_COMPILED_FOR] = list(asdict(Machine.of(torch.device(options.device.value))).values())
     files = template_sources() | (_fused_sources() if options.engine is Engine.FUSED else {})
     record: dict[str, Any] = json.loads(json.dumps({"options": asdict(options), "sources": _digests(files)}))
-    return record | {"contract": asdict(CONTRACT), "weights": weights}
+    checkpoints = [str(folder.resolve()) for folder in checkpoint_dirs]
+    return record | {"contract": asdict(CONTRACT), "weights": weights, _CHECKPOINTS: checkpoints}
 
 
 def read_record(output_dir: Path) -> Any:
@@ -67,11 +69,10 @@ def is_of_this_version(output_dir: Path) -> bool:
     )
 
 
-def exported_from(output_dir: Path) -> Path | None:
-    """The checkpoint folder that a repository was exported from; None where its record doesn't say."""
+def exported_from(output_dir: Path) -> tuple[Path, ...]:
+    """The checkpoint folders that a repository was exported from, the main one first; none where no record says it."""
     written = read_record(output_dir)
-    weights = written.get("weights", {}) if isinstance(written, dict) else {}
-    return next((Path(name).parent for name in weights if Path(name).name == "config.json"), None)
+    return tuple(map(Path, written.get(_CHECKPOINTS, ()))) if isinstance(written, dict) else ()
 
 
 def _digests(files: Mapping[str, Path]) -> dict[str, str]:

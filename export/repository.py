@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ from export.layout import (
     WEIGHTS,
     ExportError,
     checkpoint_files,
+    checkpoint_folders,
     gpu_batch,
     template_sources,
 )
@@ -30,6 +31,7 @@ from latentsync.contract import CONTRACT, CONTRACT_FILE, ServedContract
 from latentsync.scheduler import Solver
 
 if TYPE_CHECKING:
+    from export.parity import StageParity
     from latentsync.checkpoint import Checkpoint
 
 __all__ = [
@@ -48,6 +50,7 @@ def export_repository(
     checkpoint_dir: Path,
     output_dir: Path,
     *,
+    further: Sequence[Path] = (),
     device: str = Device.AUTO,
     dtype: str = Dtype.AUTO,
     cpu_threads: int | None = None,
@@ -61,6 +64,7 @@ def export_repository(
 ) -> bool:
     """Writes `output_dir` for tritonserver out of a checkpoint folder; False when it was up to date already.
 
+    `further` are folders of checkpoints that the same models serve too, to requests that name them.
     `cpu_threads` is for each model process (None: every core), `instances` per GPU, or on the CPU, by model name (1
     where not named), `unet_batch` the most chunks denoised together (None: 4 on GPUs, for faces above 256 pixels and on
     a CPU 1, where a batch only makes its first chunk late). `engine` runs UNet and VAE decoder ("auto": "fused" on
@@ -72,18 +76,19 @@ def export_repository(
     raising; nothing is written where all is up to date.
     Raises ExportError, CheckpointError for weights that do not load, and EngineError for graphs that do not compile.
     """
+    checkpoint_dirs = (checkpoint_dir, *further)
     options = resolve_options(
         device=device,
         dtype=dtype,
         cpu_threads=cpu_threads,
         instances=instances,
         unet_batch=unet_batch,
-        gpu_batch=gpu_batch(checkpoint_dir),
+        gpu_batch=gpu_batch(checkpoint_dirs),
         engine=engine,
         solver=solver,
         reuse=reuse,
     )
-    record = record_of(checkpoint_dir, options)
+    record = record_of(checkpoint_dirs, options)
     if is_current(read_record(output_dir), record):
         return False
     if output_dir.exists():
@@ -92,7 +97,7 @@ def export_repository(
     prefix = f".{output_dir.name}-"
     with writing(), tempfile.TemporaryDirectory(dir=output_dir.parent, prefix=prefix) as folder:
         fresh = Path(folder) / "new"
-        _write_repository(checkpoint_dir, fresh, options, report)
+        _write_repository(checkpoint_dirs, fresh, options, report)
         (fresh / RECORD).write_text(json.dumps(record, indent=2) + "\n")
         replace_folder(fresh, output_dir)
     return True
@@ -104,22 +109,23 @@ def _require_own_folder(output_dir: Path) -> None:
 
 
 def _write_repository(
-    checkpoint_dir: Path, target: Path, options: ExportOptions, report: Callable[[str], None]
+    checkpoint_dirs: Sequence[Path], target: Path, options: ExportOptions, report: Callable[[str], None]
 ) -> None:
     from latentsync.checkpoint import CONFIG_FILE, Checkpoint  # here: an export that is up to date needs no torch
 
-    checkpoint = Checkpoint.open(checkpoint_dir)
-    checkpoint.require_published_resolution()  # the copies can't tell it: they have other bytes
-    for name, source in checkpoint_files(checkpoint_dir).items():
+    checkpoints = [Checkpoint.open(folder) for folder in checkpoint_dirs]
+    _require_names(checkpoints)
+    for name, source in checkpoint_files(checkpoint_dirs).items():
         _copy_weights(source, target / WEIGHTS / name)
-    _write_resolution(target / WEIGHTS / CHECKPOINT / CONFIG_FILE, checkpoint.resolution)
+    folders = [target / WEIGHTS / name for name in checkpoint_folders(len(checkpoints))]
+    for checkpoint, folder in zip(checkpoints, folders, strict=True):
+        checkpoint.require_published_resolution()  # the copies can't tell it: they have other bytes
+        _write_resolution(folder / CONFIG_FILE, checkpoint.resolution)
     dtype = options.computing_dtype
-    _compile_and_compare(
-        Checkpoint.open(target / WEIGHTS / CHECKPOINT), target / WEIGHTS / GRAPHS, options, dtype, report
-    )
-    served = ServedContract(CONTRACT, checkpoint.resolution)
+    _compile_and_compare([Checkpoint.open(folder) for folder in folders], target / WEIGHTS, options, dtype, report)
+    served = ServedContract(CONTRACT, checkpoints[0].resolution)
     (target / CONTRACT_FILE).write_text(served.to_json(), encoding="utf-8")
-    values = _template_values(served, options, dtype)
+    values = _template_values({each.name: each.resolution for each in checkpoints}, options, dtype)
     for name, source in template_sources().items():
         path = target / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -127,37 +133,63 @@ def _write_repository(
         path.write_text(Template(text).substitute(values) if path.suffix == ".pbtxt" else text)
 
 
+def _require_names(checkpoints: Sequence[Checkpoint]) -> None:
+    names = [each.name for each in checkpoints]
+    if len(set(names)) < len(names):
+        raise ExportError(f"checkpoints that are served together need different names, and these are {names}")
+
+
 def _compile_and_compare(
-    checkpoint: Checkpoint, graphs_dir: Path, options: ExportOptions, dtype: Dtype, report: Callable[[str], None]
+    checkpoints: Sequence[Checkpoint],
+    weights: Path,
+    options: ExportOptions,
+    dtype: Dtype,
+    report: Callable[[str], None],
 ) -> None:
     """Compiles what the engine needs, and compares each stage with float32 eager; raises ExportError, EngineError."""
     import torch
 
     from export import parity
-    from export.compiled import NetworkCompiler
     from latentsync.engines import configure_libraries
 
     if options.on_gpu and not torch.cuda.is_available():
         report("no GPU is here: nothing was compared")
-        checkpoint.load_unet()  # what does not load is refused all the same
-        checkpoint.load_vae()
-        checkpoint.load_whisper()
+        for checkpoint in checkpoints:  # what does not load is refused all the same
+            checkpoint.load_unet()
+            checkpoint.load_vae()
+            checkpoint.load_whisper()
         return
-    device, solver = torch.device(options.device.value), options.solver
-    configure_libraries(device, options.engine)  # as it is served
-    served = NetworkCompiler(checkpoint, graphs_dir, options.engine, options.unet_batch, device, options.reuse)
-    compared = parity.stages(
-        checkpoint, device, getattr(torch, dtype.value), options.engine, served, solver, options.reuse
-    )
-    with served.exported_kernels():
-        rows = [parity.measure(stage) for stage in compared]
+    configure_libraries(torch.device(options.device.value), options.engine)  # as it is served
+    rows = _compared(checkpoints[0], weights / GRAPHS, options, dtype)
+    for folder, checkpoint in zip(checkpoint_folders(len(checkpoints))[1:], checkpoints[1:], strict=True):
+        # Whisper is the same.
+        more = _compared(checkpoint, weights / f"{GRAPHS}-{folder}", options, dtype, ours="whisper")
+        rows += [replace(row, stage=f"{row.stage} of {checkpoint.name}") for row in more]
     report(parity.table(rows))
-    (graphs_dir.parent / PARITY).write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
+    (weights / PARITY).write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
     broken = [row.stage for row in rows if not row.finite]
     if broken:
         raise ExportError(
             f"{', '.join(broken)} gives values that are not finite as {dtype.value}: export with another --dtype"
         )
+
+
+def _compared(
+    checkpoint: Checkpoint, graphs_dir: Path, options: ExportOptions, dtype: Dtype, ours: str = ""
+) -> list[StageParity]:
+    """Each stage but `ours` beside float32 eager, once what the engine needs is compiled into `graphs_dir`."""
+    import torch
+
+    from export import parity
+    from export.compiled import NetworkCompiler
+
+    device, solver = torch.device(options.device.value), options.solver
+    served = NetworkCompiler(checkpoint, graphs_dir, options.engine, options.unet_batch, device, options.reuse)
+    stages = parity.stages(
+        checkpoint, device, getattr(torch, dtype.value), options.engine, served, solver, options.reuse
+    )
+    with served.exported_kernels():
+        return [parity.measure(stage) for stage in stages if stage.name != ours]
 
 
 def _copy_weights(source: Path, target: Path) -> None:
@@ -188,8 +220,11 @@ def _write_resolution(config_path: Path, resolution: int) -> None:
         config_path.write_text(json.dumps(values | {"resolution": resolution}, indent=2) + "\n", encoding="utf-8")
 
 
-def _template_values(served: ServedContract, options: ExportOptions, dtype: Dtype) -> dict[str, str]:
-    on_gpu, contract = options.on_gpu, served.contract
+def _template_values(resolutions: Mapping[str, int], options: ExportOptions, dtype: Dtype) -> dict[str, str]:
+    """What the templates leave open; `resolutions` are those of the checkpoints by name, the main one first."""
+    on_gpu, contract = options.on_gpu, CONTRACT
+    sides, largest = set(resolutions.values()), max(resolutions.values())
+    folders = [f"../{WEIGHTS}/{name}" for name in checkpoint_folders(len(resolutions))]
     values: dict[str, object] = {
         "latent_channels": contract.latent_channels,
         "condition_channels": contract.condition_channels,
@@ -197,13 +232,16 @@ def _template_values(served: ServedContract, options: ExportOptions, dtype: Dtyp
         "hidden_size": contract.hidden_size,
         "audio_tokens": contract.audio_tokens,
         "kind": "KIND_GPU" if on_gpu else "KIND_CPU",
-        "checkpoint": f"../{WEIGHTS}/{CHECKPOINT}",
+        "checkpoint": folders[0],
+        "further": _quoted(json.dumps(folders[1:])),
+        "resolutions": _quoted(json.dumps(resolutions)),
         "engine": options.engine.value,
         "solver": options.solver.value,
         "reuse": options.reuse,
         "graphs": f"../{WEIGHTS}/{GRAPHS}",
-        "resolution": served.resolution,
-        "latent_size": served.latent_size,
+        # Any, where they differ: the models refuse what doesn't fit the checkpoint of a request.
+        "resolution": largest if len(sides) == 1 else -1,
+        "latent_size": largest // contract.pixels_per_latent if len(sides) == 1 else -1,
         "cpu_threads": options.cpu_threads,
         "inputs_on_cpu": "no" if on_gpu else "yes",
         "unet_dtype": dtype.value,
@@ -211,8 +249,13 @@ def _template_values(served: ServedContract, options: ExportOptions, dtype: Dtyp
         "whisper_dtype": whisper_dtype(options.on_gpu, dtype).value,
         "unet_batch": options.unet_batch,
         "vae_decoder_batch": options.unet_batch,
-        "vae_encoder_batch": _encoder_batch(served.resolution),
+        "vae_encoder_batch": _encoder_batch(largest),
         "whisper_batch": 4,
     }
     values |= {f"{name}_instances": count for name, count in options.instances.items()}
     return {name: str(value) for name, value in values.items()}
+
+
+def _quoted(text: str) -> str:
+    """A string of the text format of protocol buffers."""
+    return json.dumps(text)

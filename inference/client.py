@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Set
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -14,6 +15,7 @@ import tritonclient.grpc.aio as grpcclient
 from numpy.typing import NDArray
 
 from inference.capacity import Capacity
+from inference.drawing import DrawingModels
 from inference.errors import InferenceError, TritonUnavailable
 from inference.reload import OnReload
 from inference.retry import send
@@ -93,15 +95,22 @@ class TritonClient:
                 self._by_address[address] = client, WatchedServer(client, traffic, self._report_reload)
         return {address: server for address, (_, server) in self._by_address.items()}
 
-    async def face_model(self) -> FaceModel:
-        """The resolution that Triton serves, from the metadata of `vae_decoder`."""
+    def drawing_with(self, checkpoint: str | None) -> DrawingModels:
+        """The models with the networks of a served checkpoint; those of the main one for None."""
+        return DrawingModels(self, checkpoint)
 
-        async def metadata() -> Any:
-            return await self._client.get_model_metadata("vae_decoder", as_json=True, client_timeout=5.0)
+    async def face_models(self) -> dict[str, FaceModel]:
+        """The faces of each checkpoint that Triton serves, by its name, those of the main one first."""
 
-        answer = await send(metadata, "metadata of vae_decoder", self._settings.retry)
-        shapes = {tensor["name"]: tensor["shape"] for tensor in (*answer["inputs"], *answer["outputs"])}
-        return FaceModel(resolution=int(shapes["FACES"][-2]), latent_size=int(shapes["LATENTS"][-1]))
+        async def configuration() -> Any:
+            return await self._client.get_model_config("vae_decoder", client_timeout=5.0)
+
+        config = (await send(configuration, "configuration of vae_decoder", self._settings.retry)).config
+        if "resolutions" not in config.parameters:
+            reason = "vae_decoder doesn't say whose faces it draws: it was exported by another version, export it again"
+            raise InferenceError(reason, "vae_decoder")
+        resolutions = json.loads(config.parameters["resolutions"].string_value)
+        return {name: FaceModel(side, side // CONTRACT.pixels_per_latent) for name, side in resolutions.items()}
 
     async def encoder_batch(self) -> int:
         """The largest number of pictures in one `encode`."""
@@ -170,9 +179,11 @@ class TritonClient:
         audio: NDArray[np.float16],
         steps: int,
         guidance: float,
+        checkpoint: str | None = None,
     ) -> NDArray[np.uint8]:
         """A chunk's faces, uint8 RGB [k, R, R, 3], from the speech's noise and the chunk's condition and audio.
 
+        They are drawn by the main checkpoint, or by the one that is named.
         `noise` float32 [4, h, h], `condition` float16 [k, 9, h, h], `audio` float16 [k, 50, 384]; R = 8 h, and k is one
         of the contract's `chunk_lengths`. Raises ValueError for other shapes.
         """
@@ -188,9 +199,10 @@ class TritonClient:
         # Two calls and not the ensemble `lipsync`: Triton doesn't pass a cancellation on to an ensemble's models, so an
         # interrupted speech would keep the GPU busy. The latents that go back and forth are small.
         denoised = Output("LATENTS", (1, frames, CONTRACT.latent_channels, size, size), np.float16)
-        return await self.decode((await self._transport.infer("unet", inputs, denoised))[0])
+        latents = await self._transport.infer("unet", inputs, denoised, _parameters(checkpoint))
+        return await self.decode(latents[0], checkpoint)
 
-    async def decode(self, latents: NDArray[np.float16]) -> NDArray[np.uint8]:
+    async def decode(self, latents: NDArray[np.float16], checkpoint: str | None = None) -> NDArray[np.uint8]:
         """Faces RGB uint8 [k, R, R, 3] of scaled latents float16 [k, 4, R/8, R/8].
 
         k is one of the contract's `chunk_lengths`; ValueError for others.
@@ -199,7 +211,8 @@ class TritonClient:
         side = CONTRACT.pixels_per_latent * size
         given = _expect("LATENTS", latents, (frames, CONTRACT.latent_channels, size, size), np.float16)[None]
         output = Output("FACES", (1, frames, side, side, 3), np.uint8)
-        faces: NDArray[np.uint8] = (await self._transport.infer("vae_decoder", {"LATENTS": given}, output))[0]
+        drawn = await self._transport.infer("vae_decoder", {"LATENTS": given}, output, _parameters(checkpoint))
+        faces: NDArray[np.uint8] = drawn[0]
         return faces
 
     async def recover(self, error: InferenceError) -> bool:
@@ -239,7 +252,7 @@ class TritonClient:
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)
 
-    async def encode(self, pixels: NDArray[np.float16]) -> NDArray[np.float16]:
+    async def encode(self, pixels: NDArray[np.float16], checkpoint: str | None = None) -> NDArray[np.float16]:
         """Latents, scaled, float16 [n, 4, R/8, R/8], of pictures in [-1, 1], float16 [n, 3, R, R].
 
         n is at most `encoder_batch()`.
@@ -247,12 +260,16 @@ class TritonClient:
         count, side = pixels.shape[0], pixels.shape[-1]
         inputs = {"PIXELS": _expect("PIXELS", pixels, (count, 3, side, side), np.float16)}
         output = Output("LATENTS", (count, 4, side // 8, side // 8), np.float16)
-        return await self._transport.infer("vae_encoder", inputs, output)
+        return await self._transport.infer("vae_encoder", inputs, output, _parameters(checkpoint))
 
 
 async def _closed(client: grpcclient.InferenceServerClient, server: WatchedServer) -> None:
     await server.aclose()
     await client.close()
+
+
+def _parameters(checkpoint: str | None) -> dict[str, str] | None:
+    return None if checkpoint is None else {"checkpoint": checkpoint}
 
 
 def _expect(name: str, values: NDArray[Any], shape: tuple[int, ...], dtype: type[np.generic]) -> NDArray[Any]:

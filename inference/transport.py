@@ -35,6 +35,7 @@ _ALIGNMENT_BYTES = 64
 _MOST_SERVERS = 16
 
 Inputs = dict[str, NDArray[Any]]
+Parameters = dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -98,15 +99,20 @@ class TensorTransport:
         self._in_flight = asyncio.Semaphore(settings.max_in_flight * (_MOST_SERVERS if several else 1))
         self.traffic = Traffic()
 
-    async def infer(self, model: str, inputs: Inputs, output: Output) -> NDArray[Any]:
-        """The model's output as an array of its own; raises `TritonUnavailable` or `InferenceFailed`."""
+    async def infer(
+        self, model: str, inputs: Inputs, output: Output, parameters: Parameters | None = None
+    ) -> NDArray[Any]:
+        """The model's output as an array of its own; raises `TritonUnavailable` or `InferenceFailed`.
+
+        `parameters` are those of the request, which Triton hands to the model as they are.
+        """
         size = output.nbytes + sum(_aligned(values.nbytes) for values in inputs.values())
 
         async def once() -> NDArray[Any]:
             region = await self._pool.lend(size) if self._pool is not None else None
             if self._pool is None or region is None:
-                return await self._through_grpc(model, inputs, output)
-            return await self._through_memory(self._pool, region, model, inputs, output)
+                return await self._through_grpc(model, inputs, output, parameters)
+            return await self._through_memory(self._pool, region, model, inputs, output, parameters)
 
         async with self._in_flight:
             return await send(once, model, self._settings.retry)
@@ -118,16 +124,24 @@ class TensorTransport:
         if self._pool is not None:
             await self._pool.aclose()
 
-    async def _through_grpc(self, model: str, inputs: Inputs, output: Output) -> NDArray[Any]:
+    async def _through_grpc(
+        self, model: str, inputs: Inputs, output: Output, parameters: Parameters | None
+    ) -> NDArray[Any]:
         tensors = [_described(name, values) for name, values in inputs.items()]
         for tensor, values in zip(tensors, inputs.values(), strict=True):
             tensor.set_data_from_numpy(values)
-        answer = await self._call(model, tensors, grpcclient.InferRequestedOutput(output.name))
+        answer = await self._call(model, tensors, grpcclient.InferRequestedOutput(output.name), parameters)
         _check_shape(model, answer, output)
         return np.asarray(answer.as_numpy(output.name))
 
     async def _through_memory(
-        self, pool: RegionPool, region: Region, model: str, inputs: Inputs, output: Output
+        self,
+        pool: RegionPool,
+        region: Region,
+        model: str,
+        inputs: Inputs,
+        output: Output,
+        parameters: Parameters | None,
     ) -> NDArray[Any]:
         tensors, offset = [_described(name, values) for name, values in inputs.items()], 0
         for tensor, values in zip(tensors, inputs.values(), strict=True):
@@ -137,7 +151,7 @@ class TensorTransport:
         wanted = grpcclient.InferRequestedOutput(output.name)
         wanted.set_shared_memory(region.name, output.nbytes, offset)
         try:
-            answer = await self._call(model, tensors, wanted)
+            answer = await self._call(model, tensors, wanted, parameters)
             _check_shape(model, answer, output)
         except BaseException as error:
             # Cancelled, timed out or failed: Triton may still use the region.
@@ -149,7 +163,7 @@ class TensorTransport:
         pool.take_back(region)
         return result
 
-    async def _call(self, model: str, tensors: list[Any], output: Any) -> Any:
+    async def _call(self, model: str, tensors: list[Any], output: Any, parameters: Parameters | None) -> Any:
         with self.traffic.request(model), span.child(f"infer {model}", calls=True, model=model):
             return await self._client_of(model).infer(
                 model,
@@ -157,6 +171,7 @@ class TensorTransport:
                 outputs=[output],
                 client_timeout=self._settings.request_timeout_s,
                 headers=dict(span.headers()),  # Triton's spans of the request become children of this one
+                parameters=parameters,
             )
 
     def _client_of(self, model: str) -> grpcclient.InferenceServerClient:

@@ -43,6 +43,7 @@ from orchestrator.channels.setup import ChannelSetup, open_avatar
 from orchestrator.channels.shared_path import CHUNKS_WITH_MOTIONS
 from orchestrator.channels.store import ChannelStore
 from orchestrator.channels.view import ChannelState
+from orchestrator.checkpoints import ServedCheckpoints
 from orchestrator.clock import Clock, anchored_clock
 from orchestrator.conversations.local_parts import open_local_parts
 from orchestrator.conversations.log import ConversationLog
@@ -62,7 +63,7 @@ from orchestrator.tasks import speech_events
 from orchestrator.tasks.arrivals import Arrivals
 from orchestrator.tasks.board import TaskBoard
 from orchestrator.tasks.decodings import Decodings
-from orchestrator.tasks.parameters import SpeechDefaults
+from orchestrator.tasks.parameters import Quality, SpeechDefaults
 from orchestrator.tasks.speech_files import SpeechFiles
 from orchestrator.tasks.store import TaskStore
 from orchestrator.tasks.task import Task
@@ -113,7 +114,8 @@ class Orchestrator:
             self._count_finished,
             lambda channel: channel in self.channels,
         )
-        self.defaults = _speech_defaults(settings)
+        self.checkpoints = ServedCheckpoints.open(settings)
+        self.defaults = SpeechDefaults(self._quality_of, settings.max_steps, settings.max_guidance, settings.channel_id)
         limits = DecodeLimits(max_duration_s=settings.speech_limit_s)
         self.decodings = Decodings(self.board, limits, self.metrics.speech_s.inc)
         self.arrivals = Arrivals()
@@ -153,7 +155,7 @@ class Orchestrator:
         self._client = client or TritonClient(triton_settings(settings))
         self._urgent = UrgentFirst(settings.chunks_in_flight or 1)
         self.triton = TritonReadiness(
-            self._client, settings.triton_grpc_url, avatar.resolution, self.metrics, self._size_queue
+            self._client, settings.triton_grpc_url, avatar.settings, self.metrics, self._size_queue
         )
         self.preparations = Preparations(self._prepare_avatar, self.notices, self.clock)
         self.film_service = open_film_service(settings)
@@ -299,7 +301,7 @@ class Orchestrator:
         if path is not None and path.has_motions:
             generation = replace(generation, chunks_ahead=CHUNKS_WITH_MOTIONS)
         return SpeechMaker(
-            self._client,
+            self._client.drawing_with(avatar.settings.checkpoint),
             avatar,
             partial(speech_events.note, self.board),
             silence,
@@ -310,6 +312,12 @@ class Orchestrator:
             LiveSettings(settings.live_look_ahead_frames, settings.live_chunk_frames, settings.live_window),
             path,
         )
+
+    def _quality_of(self, channel_id: str) -> Quality:
+        channel = self.channels.get(channel_id)
+        checkpoint = self.checkpoints.named(None if channel is None else channel.checkpoint)
+        settings = self.settings
+        return Quality.of(checkpoint or self.checkpoints.main, settings.default_steps, settings.default_guidance)
 
     def _size_queue(self, capacity: Capacity) -> None:
         # One batch that is computed, one that waits, and one chunk in transit; chunks that are sent keep their order.
@@ -380,14 +388,3 @@ def _turn_secret(settings: Settings) -> str | None:
     if secret == "":
         raise SettingsError(f"turn_secret_file={path} is empty: `openssl rand -hex 32` makes a secret")
     return secret
-
-
-def _speech_defaults(settings: Settings) -> SpeechDefaults:
-    scheduler = Checkpoint.open(settings.checkpoint_dir).scheduler
-    return SpeechDefaults(
-        steps=settings.default_steps or scheduler.default_steps,
-        guidance=settings.default_guidance or scheduler.default_guidance,
-        max_steps=settings.max_steps,
-        max_guidance=settings.max_guidance,
-        channel=settings.channel_id,
-    )

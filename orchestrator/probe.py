@@ -69,7 +69,7 @@ async def _infer(url: str, timeout_s: float, secret: str | None) -> float:
     try:
         with anyio.fail_after(timeout_s):
             async with TritonClient(settings) as client:
-                size = (await client.face_model()).latent_size
+                size = next(iter((await client.face_models()).values())).latent_size
                 # The shortest window and chunk: speeches wait while a model answers this.
                 frames = CONTRACT.shortest_chunk_frames
                 await client.features(np.zeros(CONTRACT.sample_rate_hz, np.float32))

@@ -13,6 +13,7 @@ from inference.capacity import Capacity
 from inference.client import TritonClient
 from inference.errors import InferenceError, InferenceFailed
 from inference.watched_server import SPEECH_MODELS, WatchedServer
+from latentsync.avatar import AvatarSettings
 from orchestrator.observability.metrics import Metrics
 
 _POLL_S = 1.0
@@ -34,20 +35,20 @@ class TritonReadiness:
     """Probes each Triton and the processes of its models once a second, and reloads models that are dead or hang.
 
     Of several Tritons one healthy one is enough: requests that fail at another are sent to it. A Triton whose
-    checkpoint doesn't fit the avatar is not ready.
+    checkpoints don't fit the avatar is not ready.
     """
 
     def __init__(
         self,
         client: TritonClient,
         url: str,
-        resolution: int,
+        avatar: AvatarSettings,
         metrics: Metrics,
         on_capacity: Callable[[Capacity], None],
     ) -> None:
         self._client = client
         self._url = url
-        self._resolution = resolution
+        self._avatar = avatar
         self._metrics = metrics
         self._on_capacity = on_capacity
         self._ready = anyio.Event()
@@ -95,13 +96,20 @@ class TritonReadiness:
         return self._verdict()
 
     async def _misfit(self) -> str:
-        """Why the served checkpoint doesn't fit the avatar, else ""; passes on how many chunks Triton takes at once."""
-        faces = await self._client.face_model()
-        self._latent_size = faces.latent_size
-        if faces.resolution != self._resolution:
+        """Why no served checkpoint fits the avatar, else ""; passes on how many chunks Triton takes at once."""
+        models, avatar = await self._client.face_models(), self._avatar
+        main = next(iter(models))
+        self._latent_size = models[main].latent_size
+        faces = models.get(avatar.checkpoint or main)
+        if faces is None:
             return (
-                f"Triton at {self._url} makes faces of {faces.resolution} pixels and the avatar has {self._resolution}:"
-                " add the avatar again with the served checkpoint"
+                f"Triton at {self._url} draws with {', '.join(models)} and the avatar was prepared for "
+                f"{avatar.checkpoint}: export that too, or add the avatar again"
+            )
+        if faces.resolution != avatar.resolution:
+            return (
+                f"Triton at {self._url} makes faces of {faces.resolution} pixels and the avatar has "
+                f"{avatar.resolution}: add the avatar again with the served checkpoint"
             )
         self._on_capacity(await self._client.capacity())
         return ""

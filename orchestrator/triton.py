@@ -65,11 +65,11 @@ async def run_triton(
 def _warn_of_another_checkpoint(settings: Settings) -> None:
     # No refusal: `export --checkpoint` needs no setting, and Triton itself reads nothing of checkpoint_dir.
     exported, wanted = exported_from(settings.model_repository), settings.checkpoint_dir.resolve()
-    if exported is not None and exported != wanted:
+    if exported and exported[0] != wanted:
         logger.warning(
             "%s was exported from %s, and checkpoint_dir is %s, from which `serve` takes steps and guidance and "
             "`avatar` its encoder: set LATENTSYNC_CHECKPOINT_DIR=%s for all of them, or export again",
-            settings.model_repository, exported, wanted, exported,
+            settings.model_repository, exported[0], wanted, exported[0],
         )  # fmt: skip
 
 

@@ -74,9 +74,13 @@ class NumberedModels:
         """Always: a model that fails is loaded again, and Triton is there meanwhile."""
         return True
 
-    async def face_model(self) -> FaceModel:
+    async def face_models(self) -> dict[str, FaceModel]:
         """The size of the numbered faces."""
-        return FaceModel(RESOLUTION, _SIDE)
+        return {"numbered": FaceModel(RESOLUTION, _SIDE)}
+
+    def drawing_with(self, checkpoint: str | None) -> NumberedModels:
+        """These, for every checkpoint."""
+        return self
 
     async def capacity(self) -> Capacity:
         """A batch of four, as one small GPU would."""

@@ -29,6 +29,17 @@ def require_chunk(name: str, tensor: Tensor) -> Tensor:
     return require_finite(name, tensor)
 
 
+def require_side(name: str, tensor: Tensor, side: int) -> Tensor:
+    """Returns `tensor` [..., height, width] as it is; raises ValueError for pictures of another side.
+
+    Where checkpoints of several resolutions are served, Triton itself lets every size through.
+    """
+    height, width = tensor.shape[-2:]
+    if (height, width) != (side, side):
+        raise ValueError(f"{name} is {height}×{width}, expected {side}×{side} for this checkpoint")
+    return tensor
+
+
 def require_window(name: str, pcm: Tensor) -> Tensor:
     """Returns windows of PCM [rows, samples] as they are.
 

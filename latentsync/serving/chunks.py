@@ -10,7 +10,7 @@ from torch import Tensor
 
 from latentsync.contract import CONTRACT
 from latentsync.scheduler import SchedulerConfig, timesteps
-from latentsync.serving.checks import require_chunk, require_finite
+from latentsync.serving.checks import require_chunk, require_finite, require_side
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,11 +29,15 @@ class ChunkRequest:
 
     @classmethod
     def read(
-        cls, tensor: Callable[[str], Tensor], scheduler: SchedulerConfig, is_cancelled: Callable[[], bool]
+        cls,
+        tensor: Callable[[str], Tensor],
+        scheduler: SchedulerConfig,
+        latent_size: int,
+        is_cancelled: Callable[[], bool],
     ) -> ChunkRequest:
         """Reads a request's inputs by their names; raises ValueError that names the one that is wrong."""
-        noise = require_finite("NOISE", tensor("NOISE"))
-        condition = require_chunk("CONDITION", tensor("CONDITION"))
+        noise = require_side("NOISE", require_finite("NOISE", tensor("NOISE")), latent_size)
+        condition = require_side("CONDITION", require_chunk("CONDITION", tensor("CONDITION")), latent_size)
         audio = require_chunk("AUDIO", tensor("AUDIO"))
         if audio.shape[1] != condition.shape[1]:
             raise ValueError(f"AUDIO has {audio.shape[1]} frames, expected as many as CONDITION, {condition.shape[1]}")

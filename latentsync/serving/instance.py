@@ -6,10 +6,10 @@ import json
 import locale
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -41,24 +41,28 @@ class ModelInstance:
     max_batch: int = 1
     solver: Solver = Solver.DDIM
     reuse: int = 1
+    further: tuple[Path, ...] = ()
 
     @classmethod
-    def start(cls, arguments: Mapping[str, str]) -> tuple[ModelInstance, Checkpoint]:
-        """Reads the `args` of a model's `initialize`, configures this process, and opens the checkpoint.
+    def start(cls, arguments: Mapping[str, str]) -> list[tuple[ModelInstance, Checkpoint]]:
+        """Reads the `args` of a model's `initialize`, configures this process, and opens the checkpoints.
 
-        Raises ValueError as `from_triton` does, and CheckpointError.
+        The main one, whose Whisper all of them listen to, comes first. Raises ValueError as `from_triton` does, and
+        CheckpointError.
         """
         instance = cls.from_triton(arguments)
         instance.configure_process()
-        return instance, Checkpoint.open(instance.checkpoint_dir)
+        each = (instance, *(instance.with_checkpoint(folder) for folder in instance.further))
+        return [(one, Checkpoint.open(one.checkpoint_dir)) for one in each]
 
     @classmethod
     def from_triton(cls, arguments: Mapping[str, str]) -> ModelInstance:
         """Reads the `args` of a Python-backend model's `initialize`.
 
         The configuration's parameters are `checkpoint` (a folder, relative to the model's own), `dtype`, `cpu_threads`,
-        for a model whose graph an engine may run `engine` and `graphs` (a folder again), and for the one that denoises
-        `solver` and `reuse`. Raises ValueError naming the parameter that is missing or not understood.
+        for a model of several checkpoints `further` (a JSON list of such folders), for one whose graph an engine may
+        run `engine` and `graphs` (a folder again), and for the one that denoises `solver` and `reuse`. Raises
+        ValueError naming the parameter that is missing or not understood.
         """
         config = json.loads(arguments["model_config"])
         entries = config["parameters"]
@@ -91,7 +95,13 @@ class ModelInstance:
             max_batch=max(1, int(config.get("max_batch_size", 1))),
             solver=solver,
             reuse=int(reuse),
+            further=tuple(repository / folder for folder in _folders(entries)),
         )
+
+    def with_checkpoint(self, folder: Path) -> ModelInstance:
+        """The same for another checkpoint of this process, whose compiled graphs lie beside those of the main one."""
+        graphs = None if self.graphs_dir is None else self.graphs_dir.with_name(f"{self.graphs_dir.name}-{folder.name}")
+        return replace(self, checkpoint_dir=folder, graphs_dir=graphs, further=())
 
     @property
     def is_compiled(self) -> bool:
@@ -131,6 +141,17 @@ class ModelInstance:
     def run_decoder(self, vae: Vae) -> Decode:
         """The VAE's decoder as this instance's engine runs it; raises EngineError."""
         return engines.run_decoder(vae, self.engine, self.graphs_dir, decoder_batches(self.max_batch))
+
+
+def _folders(entries: Mapping[str, Any]) -> list[str]:
+    value = entries["further"]["string_value"] if "further" in entries else "[]"
+    try:
+        folders = json.loads(value)
+    except ValueError:
+        folders = None
+    if not isinstance(folders, list) or not all(isinstance(folder, str) for folder in folders):
+        raise ValueError(f"parameter further is {value!r}, expected a JSON list of checkpoint folders")
+    return folders
 
 
 def _one_of(choices: type[Choice], name: str, value: str) -> Choice:

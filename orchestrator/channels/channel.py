@@ -59,6 +59,8 @@ class Channel:
         self._setup = setup
         self._board = board
         self._maker: SpeechMaker
+        self.checkpoint: str | None = None
+        """Name of the checkpoint that draws the avatar; None for the main one, and until the avatar was opened."""
         self.motions = Motions(self.id, notices, lambda: self.definition)
         self._speeches = ChannelSpeeches(
             self.id, board, inference_ready, setup.traces, metrics, ledger, self._change, self.motions.release
@@ -167,6 +169,7 @@ class Channel:
         config = await asyncio.to_thread(self._setup.config, definition)
         self._refused = await asyncio.to_thread(self._setup.refused_targets, definition)
         path = await asyncio.to_thread(self.motions.prepare, avatar)
+        self.checkpoint = avatar.settings.checkpoint
         self._maker = self._setup.maker(definition, avatar, path)
         with anyio.CancelScope(shield=True):  # a half-started process could not be closed
             self._process = process = await ChannelHandle.start(config)

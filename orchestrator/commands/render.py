@@ -30,9 +30,11 @@ def render(
 ) -> None:
     """Render a speech into an mp4, through the Triton that is running."""
     settings = settings_or_exit(data_dir=data_dir)
+    from orchestrator.avatars.store import find_avatar
     from orchestrator.offline.settings import render_options, render_speech
 
     with errors_as_sentences():
-        options = render_options(settings, steps, guidance, seed)
-        report = asyncio.run(render_speech(settings, avatar or settings.avatar, audio, output, options))
+        prepared = find_avatar(settings.avatars_dir, avatar or settings.avatar)
+        options = render_options(settings, prepared, steps, guidance, seed)
+        report = asyncio.run(render_speech(settings, prepared, audio, output, options))
     typer.echo(f"{output}: {report.frames} frames in {report.elapsed_s:.1f} s")

@@ -60,10 +60,11 @@ async def end(request: Request) -> Response:
 
 def _session(orchestrator: Orchestrator, caller: Caller) -> SessionJson:
     defaults, settings = orchestrator.defaults, orchestrator.settings
+    own = defaults.quality_of(defaults.channel)
     speech: SpeechLimitsJson = {
         "channel": defaults.channel,
-        "num_inference_steps": {"default": defaults.steps, "maximum": defaults.max_steps},
-        "guidance_scale": {"default": defaults.guidance, "maximum": defaults.max_guidance},
+        "num_inference_steps": {"default": own.steps, "maximum": defaults.max_steps},
+        "guidance_scale": {"default": own.guidance, "maximum": defaults.max_guidance},
         "longest_s": settings.speech_limit_s,
         "largest_bytes": settings.upload_limit_bytes,
     }

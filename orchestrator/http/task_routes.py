@@ -129,11 +129,13 @@ def speech_parameters(fields: Mapping[str, str], defaults: SpeechDefaults) -> Sp
     """What the fields ask for, and the defaults where it doesn't; raises ApiError (422)."""
     most = {"num_inference_steps": defaults.max_steps, "guidance_scale": defaults.max_guidance}
     asked = checked(SpeechFields, fields, most)
+    channel = asked.channel or defaults.channel
+    own = defaults.quality_of(channel)
     return SpeechParameters(
-        steps=asked.num_inference_steps or defaults.steps,
-        guidance=asked.guidance_scale or defaults.guidance,
+        steps=asked.num_inference_steps or own.steps,
+        guidance=asked.guidance_scale or own.guidance,
         seed=secrets.randbelow(2**31) if asked.seed is None else asked.seed,
-        channel=asked.channel or defaults.channel,
+        channel=channel,
     )
 
 

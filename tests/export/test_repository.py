@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from export.record import is_current
 from export.replacing import replace_folder
-from export.repository import RECORD, ExportError, export_repository, is_of_this_version
+from export.repository import RECORD, ExportError, export_repository, exported_from, is_of_this_version
 from latentsync.checkpoint import Checkpoint, CheckpointError
 from latentsync.contract import CONTRACT, ServedContract, read_contract
 from latentsync.published import PublishedUNet
@@ -48,6 +48,40 @@ def test_an_export_has_every_model_and_no_path_of_this_machine(tiny: Path, tmp_p
         assert str(tmp_path) not in path.read_text()
         assert (path.parent / "1").is_dir()
     assert Checkpoint.open(output / "unet" / ".." / "lipsync" / "1" / "checkpoint").load_whisper()
+
+
+def test_several_checkpoints_are_written_with_one_whisper_and_served_by_name(tiny: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny.parent, tmp_path / "checkpoints")
+    main = tmp_path / "checkpoints" / tiny.name
+    other = write_tiny_checkpoint(main.parent, name="other", resolution=96, seed=1)
+    output, said = tmp_path / "repository", list[str]()
+
+    assert export_repository(main, output, further=[other], device="cpu", dtype="bf16", report=said.append)
+
+    assert exported_from(output) == (main, other)
+    weights = output / "lipsync" / "1"
+    assert len(list(weights.rglob("encoder.safetensors"))) == 1
+    assert Checkpoint.open(weights / "checkpoint-2").resolution == 96
+    assert Checkpoint.open(weights / "checkpoint-2").load_whisper()
+    decoder = (output / "vae_decoder" / "config.pbtxt").read_text()
+    assert "dims: [ -1, 4, -1, -1 ]" in decoder
+    assert "unet of other" in said[0]
+    assert not export_repository(main, output, further=[other], device="cpu", dtype="bf16"), "it is up to date"
+    assert export_repository(main, output, device="cpu", dtype="bf16"), "without the other it is another one"
+    assert exported_from(output) == (main,)
+
+
+def test_checkpoints_that_cannot_share_a_server_are_refused(checkpoint_dir: Path, tmp_path: Path) -> None:
+    other = write_tiny_checkpoint(checkpoint_dir.parent, name="other")
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps(config | {"name": "tiny"}))
+    with pytest.raises(ExportError, match=r"need different names, and these are \['tiny', 'tiny'\]"):
+        export_repository(checkpoint_dir, tmp_path / "repository", further=[other], device="cpu")
+
+    (other / "config.json").write_text(json.dumps(config | {"whisper": config["whisper"] | {"path": "another"}}))
+    with pytest.raises(ExportError, match="other and tiny listen to different Whispers"):
+        export_repository(checkpoint_dir, tmp_path / "repository", further=[other], device="cpu")
+    assert not (tmp_path / "repository").exists()
 
 
 def test_the_contract_lies_beside_the_models(tiny: Path, tmp_path: Path) -> None:

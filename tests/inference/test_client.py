@@ -14,7 +14,7 @@ from tritonclient.utils import InferenceServerException
 
 from inference.attempts import attempt
 from inference.capacity import Capacity
-from inference.client import TritonClient
+from inference.client import FaceModel, TritonClient
 from inference.errors import InferenceFailed, TritonUnavailable
 from inference.launcher import TritonOptions, TritonServer
 from inference.retry import RetryPolicy
@@ -41,8 +41,7 @@ def settings(server: TritonServer, **others: object) -> TritonSettings:
 async def test_every_model_answers_with_its_type_and_shape(triton_server: TritonServer, shared_memory: bool) -> None:
     async with TritonClient(settings(triton_server, shared_memory=shared_memory)) as client:
         assert await client.is_ready()
-        model = await client.face_model()
-        assert (model.resolution, model.latent_size) == (RESOLUTION, LATENT_SIZE)
+        assert await client.face_models() == {"tiny": FaceModel(RESOLUTION, LATENT_SIZE)}
         for seconds in (1, 30):
             features = await client.features(np.zeros(seconds * 16_000, np.float32))
             assert (features.dtype, features.shape) == (np.dtype(np.float16), (50 * seconds, 5, 384))

@@ -38,15 +38,17 @@ class Chunk:
         }
 
 
-def random_chunk(seed: int, steps: int = 2, guidance: float = 1.0, frames: int = 16) -> Chunk:
+def random_chunk(
+    seed: int, steps: int = 2, guidance: float = 1.0, frames: int = 16, latent_size: int = LATENT_SIZE
+) -> Chunk:
     generator = np.random.default_rng(seed)
 
     def normal(*shape: int) -> NDArray[np.float32]:
         return generator.standard_normal(shape, dtype=np.float32)
 
     return Chunk(
-        noise=normal(4, LATENT_SIZE, LATENT_SIZE),
-        condition=normal(frames, 9, LATENT_SIZE, LATENT_SIZE).astype(np.float16),
+        noise=normal(4, latent_size, latent_size),
+        condition=normal(frames, 9, latent_size, latent_size).astype(np.float16),
         audio=normal(frames, 50, 384).astype(np.float16),
         steps=steps,
         guidance=guidance,

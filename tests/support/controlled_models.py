@@ -36,8 +36,11 @@ class ControlledModels:
     async def is_ready(self) -> bool:
         return self.ready
 
-    async def face_model(self) -> FaceModel:
-        return FaceModel(resolution=RESOLUTION, latent_size=RESOLUTION // 8)
+    async def face_models(self) -> dict[str, FaceModel]:
+        return {"controlled": FaceModel(resolution=RESOLUTION, latent_size=RESOLUTION // 8)}
+
+    def drawing_with(self, checkpoint: str | None) -> "ControlledModels":
+        return self
 
     async def each_server(self) -> "dict[str, ControlledModels]":
         return {"controlled": self}

@@ -58,17 +58,25 @@ CONFIG = {
 MOVING_UNET = UNET | {"block_out_channels": [32, 64], "motion_modules": "all"}
 
 
-def write_tiny_checkpoint(parent: Path, unet_config: dict[str, Any] = UNET) -> Path:
-    """Writes parent/tiny (UNet, VAE) and parent/whisper-tiny (audio encoder); returns parent/tiny."""
-    torch.manual_seed(0)
-    checkpoint, whisper = parent / "tiny", parent / "whisper-tiny"
-    for folder in (checkpoint, whisper):
-        folder.mkdir(parents=True)
-    (checkpoint / "config.json").write_text(json.dumps(CONFIG | {"unet": unet_config}))
+def write_tiny_checkpoint(
+    parent: Path, unet_config: dict[str, Any] = UNET, name: str = "tiny", resolution: int = RESOLUTION, seed: int = 0
+) -> Path:
+    """Writes parent/tiny (UNet, VAE), and parent/whisper-tiny (audio encoder) if it isn't there; returns parent/tiny.
+
+    Another `name` is that of the checkpoint and of its folder.
+    """
+    torch.manual_seed(seed)
+    checkpoint, whisper = parent / name, parent / "whisper-tiny"
+    checkpoint.mkdir(parents=True)
+    config = CONFIG | {"name": name, "resolution": resolution, "unet": unet_config}
+    (checkpoint / "config.json").write_text(json.dumps(config))
     settings: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in unet_config.items()}
     unet = upstream_state_dict(LatentSyncUNet(UNetConfig(**settings)))
     save_file({name: tensor.contiguous() for name, tensor in unet.items()}, checkpoint / "unet.safetensors")
     save_file(AutoencoderTiny(**VAE).state_dict(), checkpoint / "vae.safetensors")
+    if whisper.is_dir():
+        return checkpoint
+    whisper.mkdir()
     encoder = AudioEncoder(80, 1500, 384, 6, 4).state_dict()
     save_file({f"encoder.{name}": tensor for name, tensor in encoder.items()}, whisper / "encoder.safetensors")
     return checkpoint

@@ -70,6 +70,8 @@ def write_emulated(repository: Path, target: Path, emulated: Emulation) -> Path:
             "by_steps": "yes" if model == UNET else "no",
             "FORCE_CPU_ONLY_INPUT_TENSORS": "yes",
         }
+        if "resolutions" in config.parameters:  # clients ask for them
+            values["resolutions"] = config.parameters["resolutions"].string_value
         config.parameters.clear()
         for name, value in values.items():
             config.parameters[name].string_value = value

@@ -15,7 +15,7 @@ class TritonPythonModel:
     """`PCM` FP32 [n] at 16 kHz, of 1 to 30 whole seconds -> `FEATURES` FP16 [n / 320, 5, 384]."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        instance, checkpoint = ModelInstance.start(args)
+        instance, checkpoint = ModelInstance.start(args)[0]
         encoder = checkpoint.load_whisper(instance.device, instance.dtype)
 
         def features(pcm: torch.Tensor) -> torch.Tensor:

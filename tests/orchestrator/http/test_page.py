@@ -217,10 +217,11 @@ async def test_files_after_one_that_finds_the_queue_full_are_not_sent(page: Page
 
 async def test_quality_has_the_limits_of_the_server_and_errors_use_its_words(page: Page, server: RunningServer) -> None:
     defaults = server.orchestrator.defaults
+    own = defaults.quality_of(defaults.channel)
     await page.click("summary:has-text('Quality')")
     steps = page.get_by_label("Steps")
     await expect(steps).to_have_attribute("max", str(defaults.max_steps))
-    await expect(steps).to_have_attribute("placeholder", f"default {defaults.steps}")
+    await expect(steps).to_have_attribute("placeholder", f"default {own.steps}")
     await expect(page.get_by_label("Guidance")).to_have_attribute("max", f"{defaults.max_guidance:g}")
     await expect(page.locator("#cost")).to_contain_text("starts later")
     file: FilePayload = {"name": "speech.wav", "mimeType": "audio/wav", "buffer": wav(0.2)}
