@@ -88,8 +88,10 @@ class ServedCheckpoints:
 
         Raises UnknownCheckpoint.
         """
-        if name is None:
-            return self.for_video(video)
+        return self.for_video(video) if name is None else self.require(name)
+
+    def require(self, name: str) -> Checkpoint:
+        """The one of that name; raises UnknownCheckpoint, which lists those that there are."""
         checkpoint = self.named(name)
         if checkpoint is None:
             raise UnknownCheckpoint(f"no checkpoint {name[:_NAMED_CHARS]!r} is served: {self.names} can be chosen")

@@ -19,6 +19,7 @@ from latentsync.motions import motion_names
 from orchestrator.avatars.adding import add_avatar, add_avatar_in_terminal, add_motion_of, foreseen, summary
 from orchestrator.avatars.motions import MotionOptions
 from orchestrator.avatars.prepare import PrepareOptions
+from orchestrator.checkpoints import ServedCheckpoints
 from orchestrator.exclusive import replacing_repository, running_triton, serving
 from orchestrator.lan import Invitation, invite, on_lan, welcome
 from orchestrator.observability.metrics import triton_restarts
@@ -49,21 +50,23 @@ async def demo(
     is prepared too; `person` is the video of somebody who is shown in place of them.
 
     Each step is done once: a second start finds its results. Raises what the steps raise, with nothing left running;
-    before all of them NoLan, NoKeys, LockRefused where another process works in the data folder, and ServerFailed or
-    TritonLaunchError where a port is taken.
+    before all of them NoLan, NoKeys, SettingsError or CheckpointError for checkpoints that can't be served together,
+    LockRefused where another process works in the data folder, and ServerFailed or TritonLaunchError where a port is
+    taken.
     """
     # What is missing or taken is told now, and not after a minute of preparing.
     if lan:
         settings = on_lan(settings)
     else:
         open_gate(settings)
+    served = ServedCheckpoints.open(settings)
     for line in foreseen(settings, person, PrepareOptions()) if person is not None else ():
         tell(line)
     with serving(settings, "demo"):
         require_free_address(settings)
         require_free_ports(triton_options(settings))
         invitation = invite(settings) if lan else None  # not before: the key of a demo that runs is in use
-        await _prepare_files(settings, tell)
+        await _prepare_files(settings, served, tell)
         with running_triton(settings, "demo"):
             await _run(settings, tell, signals, invitation, both, person)
 
@@ -114,15 +117,16 @@ async def _add_presenter(settings: Settings, folder: Path, name: str, tell: Tell
             await add_motion_of(settings, video, video.stem, MotionOptions(avatar.name))
 
 
-async def _prepare_files(settings: Settings, tell: Tell) -> None:
+async def _prepare_files(settings: Settings, served: ServedCheckpoints, tell: Tell) -> None:
     # In threads, so that signals are handled during these steps.
     tell("Checking the files that the demo needs …")
     await asyncio.to_thread(ensure_demo_files, settings.checkpoint_dir.parent)
-    tell("Exporting the checkpoint for Triton …")
+    tell(f"Exporting {served.names} for Triton …")
     export = partial(
         export_repository,
         settings.checkpoint_dir,
         settings.model_repository,
+        further=served.directories[1:],
         cpu_threads=settings.cpu_threads,
         writing=lambda: replacing_repository(settings.model_repository),
     )

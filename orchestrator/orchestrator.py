@@ -19,7 +19,6 @@ from inference.capacity import Capacity
 from inference.client import TritonClient
 from inference.served_contract import served_contract
 from latentsync.avatar import AvatarError, PreparedAvatar
-from latentsync.checkpoint import Checkpoint
 from latentsync.landmarks import FaceLandmarker
 from orchestrator.access.gate import Gate
 from orchestrator.access.limits import Places, RateLimit
@@ -327,7 +326,6 @@ class Orchestrator:
         self, video: Path, name: str, options: PrepareOptions | MotionOptions, progress: Progress
     ) -> PreparedAvatar:
         settings = self.settings
-        checkpoint = await asyncio.to_thread(Checkpoint.open, settings.checkpoint_dir)
         finder = await asyncio.to_thread(FaceLandmarker, settings.checkpoint_dir.parent / "face")
         room = DiskRoom(settings.avatar_limit_bytes, settings.avatar_reserve_bytes)
         avatar_name = options.avatar if isinstance(options, MotionOptions) else name
@@ -335,16 +333,17 @@ class Orchestrator:
             with changing_avatar(settings, avatar_name):
                 if isinstance(options, MotionOptions):
                     avatar = await asyncio.to_thread(find_avatar, settings.avatars_dir, avatar_name)
-                    motion = await add_motion(
-                        video, name, avatar, options, checkpoint, self._client, finder, progress, room
-                    )
+                    checkpoint = self.checkpoints.of(avatar)
+                    coder = self._client.drawing_with(checkpoint.name)
+                    motion = await add_motion(video, name, avatar, options, checkpoint, coder, finder, progress, room)
                     return motion.clip
+                checkpoint = await asyncio.to_thread(self.checkpoints.choose, video, options.checkpoint)
                 return await prepare_avatar(
                     video,
                     name,
                     settings.avatars_dir,
                     checkpoint,
-                    self._client,
+                    self._client.drawing_with(checkpoint.name),
                     finder,
                     options,
                     progress,

@@ -208,6 +208,15 @@ class Settings(
     def _absolute(cls, value: Path | None) -> Path | None:
         return None if value is None else value.expanduser().absolute()
 
+    @field_validator("further_checkpoints", mode="before")
+    @classmethod
+    def _is_list(cls, value: Any) -> Any:
+        if value == "":  # Compose passes a variable that isn't set as an empty one
+            return None
+        if isinstance(value, str):
+            raise ValueError('must be a list of folders, such as ["checkpoints/starter"]')
+        return value
+
     @field_validator("further_checkpoints")
     @classmethod
     def _all_absolute(cls, value: tuple[Path, ...] | None) -> tuple[Path, ...] | None:

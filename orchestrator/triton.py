@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, start_http_server
 
@@ -13,9 +15,11 @@ from export.repository import exported_from, is_of_this_version
 from inference.launcher import TritonLaunchError, TritonOptions, require_repository
 from inference.served_contract import served_contract
 from inference.supervisor import TritonSupervisor
+from latentsync.checkpoint import CheckpointError
+from orchestrator.checkpoints import ServedCheckpoints
 from orchestrator.exclusive import running_triton
 from orchestrator.observability.metrics import triton_restarts
-from orchestrator.settings import Settings
+from orchestrator.settings import Settings, SettingsError
 from orchestrator.triton_secret import own_secret
 from processes.stop_signals import StopSignals
 
@@ -46,7 +50,7 @@ async def run_triton(
             "with the options that it was made with"
         )
     served_contract(options.model_repository)
-    _warn_of_another_checkpoint(settings)
+    _warn_of_other_checkpoints(settings)
     registry = CollectorRegistry()
     triton = TritonSupervisor(options, triton_restarts(registry).inc)
     with (
@@ -62,15 +66,29 @@ async def run_triton(
             await triton.aclose()
 
 
-def _warn_of_another_checkpoint(settings: Settings) -> None:
-    # No refusal: `export --checkpoint` needs no setting, and Triton itself reads nothing of checkpoint_dir.
-    exported, wanted = exported_from(settings.model_repository), settings.checkpoint_dir.resolve()
-    if exported and exported[0] != wanted:
+def _warn_of_other_checkpoints(settings: Settings) -> None:
+    # No refusal: `export --checkpoint` needs no setting, and Triton itself reads nothing of the checkpoints.
+    exported, wanted = exported_from(settings.model_repository), _configured(settings)
+    if exported and (exported[0] != wanted[0] or set(exported) != set(wanted)):
         logger.warning(
-            "%s was exported from %s, and checkpoint_dir is %s, from which `serve` takes steps and guidance and "
-            "`avatar` its encoder: set LATENTSYNC_CHECKPOINT_DIR=%s for all of them, or export again",
-            settings.model_repository, exported[0], wanted, exported[0],
+            "%s was exported from %s, and checkpoint_dir is %s with further_checkpoints %s: from these `serve` takes "
+            "steps and guidance, and `avatar` who is drawn by which. Set LATENTSYNC_CHECKPOINT_DIR=%s and "
+            "LATENTSYNC_FURTHER_CHECKPOINTS='%s' for all of them, or export again",
+            settings.model_repository, " and ".join(map(str, exported)), wanted[0], _as_json(wanted[1:]),
+            exported[0], _as_json(exported[1:]),
         )  # fmt: skip
+
+
+def _configured(settings: Settings) -> tuple[Path, ...]:
+    """The folders that the settings name, the main one first; of what can't be opened as they name it."""
+    try:
+        return ServedCheckpoints.open(settings).directories
+    except (CheckpointError, SettingsError):
+        return tuple(path.resolve() for path in (settings.checkpoint_dir, *(settings.further_checkpoints or ())))
+
+
+def _as_json(folders: Iterable[Path]) -> str:
+    return json.dumps([str(folder) for folder in folders])
 
 
 @contextmanager

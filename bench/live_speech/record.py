@@ -13,9 +13,9 @@ from bench.live_speech.quality import Point, QualityCurve, QualityPlan
 from bench.live_speech.speeches import BenchSpeech, recordings, rendered_sentences
 from bench.local_models import LocalModels
 from bench.machine import Machine, this_machine
-from latentsync.checkpoint import Checkpoint
 from latentsync.lip_landmarks import LipLandmarks
 from orchestrator.channels.setup import open_avatar
+from orchestrator.checkpoints import ServedCheckpoints
 from orchestrator.settings import Settings
 from speech.audio.decoder import ffmpeg_binary
 
@@ -60,15 +60,16 @@ class Said:
 async def measure_quality(
     settings: Settings, avatar: str, said: Said, device: str, report: Callable[[str], None]
 ) -> QualityRecord:
-    """Measure all points with the settings' checkpoint.
+    """Measure all points with the avatar's checkpoint, or the main one where no speech of an avatar is among them.
 
-    Raises SettingsError, CheckpointError, AudioError and NoTruthError.
+    Raises SettingsError, CheckpointError, AvatarError, AudioError and NoTruthError.
     """
-    checkpoint = Checkpoint.open(settings.checkpoint_dir)
+    served = ServedCheckpoints.open(settings)
+    prepared = open_avatar(settings, avatar).with_own_condition() if said.recordings or said.long else None
+    checkpoint = served.main if prepared is None else served.of(prepared)
     steps, guidance = checkpoint.scheduler.default_steps, checkpoint.scheduler.default_guidance
     models = LocalModels(checkpoint, device)
     speeches: tuple[BenchSpeech, ...] = ()
-    prepared = open_avatar(settings, avatar).with_own_condition() if said.recordings or said.long else None
     if prepared is not None:
         speeches += recordings(said.recordings, prepared)
     if said.rendered is not None:

@@ -13,18 +13,18 @@ from rich.progress import Progress as Bars
 
 from inference.client import TritonClient
 from latentsync.avatar import AvatarError, PreparedAvatar
-from latentsync.checkpoint import Checkpoint
 from latentsync.landmarks import FaceLandmarker
 from latentsync.motions import Motion
 from orchestrator.avatars.errors import named_frames
 from orchestrator.avatars.fit import fit_warning
-from orchestrator.avatars.made_for import require_prepared_for, unfitting
+from orchestrator.avatars.made_for import unfitting
 from orchestrator.avatars.motions import MotionOptions, add_motion
 from orchestrator.avatars.overlay import overlay
 from orchestrator.avatars.prepare import PrepareOptions, Progress, Step, prepare_avatar
 from orchestrator.avatars.room import DiskRoom, expected_bytes, free_bytes
 from orchestrator.avatars.store import find_avatar
 from orchestrator.avatars.video import video_info
+from orchestrator.checkpoints import ServedCheckpoints
 from orchestrator.settings import Settings
 from orchestrator.triton_secret import triton_settings
 
@@ -39,16 +39,18 @@ async def add_avatar(
     options: PrepareOptions | None = None,
     progress: Progress = lambda step, done, total: None,
 ) -> PreparedAvatar:
-    """Prepare an avatar from a video; the same one is prepared once.
+    """Prepare an avatar from a video, for the checkpoint that the options name or the video chooses.
 
-    Raises AvatarError, CheckpointError, InferenceError.
+    The same one is prepared once. Raises AvatarError, CheckpointError, SettingsError, InferenceError.
     """
-    checkpoint = Checkpoint.open(settings.checkpoint_dir)
+    options = options or PrepareOptions()
+    checkpoint = ServedCheckpoints.open(settings).choose(video, options.checkpoint)
     finder = FaceLandmarker(settings.checkpoint_dir.parent / "face")
     room = DiskRoom(settings.avatar_limit_bytes, settings.avatar_reserve_bytes)
     async with TritonClient(triton_settings(settings)) as client:
+        coder = client.drawing_with(checkpoint.name)
         return await prepare_avatar(
-            video, name, settings.avatars_dir, checkpoint, client, finder, options, progress, room=room
+            video, name, settings.avatars_dir, checkpoint, coder, finder, options, progress, room=room
         )
 
 
@@ -67,14 +69,17 @@ async def add_motion_of(
     options: MotionOptions,
     progress: Progress = lambda step, done, total: None,
 ) -> Motion:
-    """Prepare a motion from a video; raises AvatarError, CheckpointError, InferenceError."""
-    checkpoint = Checkpoint.open(settings.checkpoint_dir)
+    """Prepare a motion from a video, for its avatar's checkpoint.
+
+    Raises AvatarError, CheckpointError, SettingsError, InferenceError.
+    """
     avatar = find_avatar(settings.avatars_dir, options.avatar)
-    require_prepared_for(settings.checkpoint_dir, avatar)
+    checkpoint = ServedCheckpoints.open(settings).of(avatar)
     finder = FaceLandmarker(settings.checkpoint_dir.parent / "face")
     room = DiskRoom(settings.avatar_limit_bytes, settings.avatar_reserve_bytes)
     async with TritonClient(triton_settings(settings)) as client:
-        return await add_motion(video, name, avatar, options, checkpoint, client, finder, progress, room)
+        coder = client.drawing_with(checkpoint.name)
+        return await add_motion(video, name, avatar, options, checkpoint, coder, finder, progress, room)
 
 
 async def add_motion_in_terminal(
@@ -101,15 +106,19 @@ def _progress_bars(console: Console) -> Iterator[Progress]:
 
 
 def foreseen(settings: Settings, video: Path, options: PrepareOptions) -> list[str]:
-    """What there is to say before minutes of preparing: how much disk it takes, and whether the checkpoint fits.
+    """What there is to say before minutes of preparing: how much disk it takes, who draws it, and whether that fits.
 
-    Raises VideoError and CheckpointError.
+    Raises VideoError, UnknownCheckpoint, CheckpointError and SettingsError.
     """
     idle = None if options.idle is None else video_info(options.idle)
     needed = expected_bytes(video_info(video), idle, options.max_frames, options.max_height)
     free = free_bytes(settings.avatars_dir)
     lines = [f"its frames will take about {needed / 1e9:.2g} GB of the disk, which has {free / 1e9:.3g} GB free"]
-    warning = unfitting(settings.checkpoint_dir, video)
+    served = ServedCheckpoints.open(settings)
+    checkpoint = served.choose(video, options.checkpoint)
+    if len(served.all) > 1:
+        lines.append(f"of {served.names}, the checkpoint {checkpoint.name!r} will draw it")
+    warning = unfitting(checkpoint, video)
     return lines if warning is None else [*lines, f"WARNING: {warning}"]
 
 

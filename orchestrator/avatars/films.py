@@ -45,13 +45,16 @@ class FilmRecord:
     asked: bool = False
     job: str | None = None
     motion: str | None = None
+    checkpoint: str | None = None
 
     @property
     def options(self) -> PrepareOptions | MotionOptions:
         """How the video is prepared."""
         if self.motion is not None:
             return MotionOptions(self.avatar, self.loop)
-        return PrepareOptions(max_height=self.max_height, loop=self.loop, face_at=self.face_at)
+        return PrepareOptions(
+            max_height=self.max_height, loop=self.loop, face_at=self.face_at, checkpoint=self.checkpoint
+        )
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,7 @@ class Films:
             raise PreparationsFull
         record = FilmRecord(
             str(uuid.uuid4()), avatar, f"picture{order.picture.suffix}", order.prompt, order.seed, self._clock(),
-            options.max_height, options.loop, options.face_at, motion=motion,
+            options.max_height, options.loop, options.face_at, motion=motion, checkpoint=options.checkpoint,
         )  # fmt: skip
         self._arriving.add(record.id)
         try:

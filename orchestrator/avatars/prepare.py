@@ -64,7 +64,8 @@ class PrepareOptions:
 
     `face_at` names one of several faces by a point near it, as shares of the picture's width and height; `idle` is a
     clip of its own that plays while nobody speaks. `size` (width, height) is what the pictures are scaled to, and must
-    have the same shape; of the clip only the frames from `first` to `last`, inclusive, are taken.
+    have the same shape; of the clip only the frames from `first` to `last`, inclusive, are taken. `checkpoint` names
+    the served one that is to draw it (None: the one that fits the video), for who prepares it.
     """
 
     max_frames: int = 1500
@@ -75,6 +76,7 @@ class PrepareOptions:
     size: tuple[int, int] | None = None
     first: int = 0
     last: int | None = None
+    checkpoint: str | None = None
 
 
 async def prepare_avatar(

@@ -1,29 +1,29 @@
-"""People that come with a checkpoint: clips in its folder, of which an avatar is made without a video of one's own."""
+"""People that come with the served checkpoints: clips in their folders, of which avatars are made without a video."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from latentsync.avatar import AvatarError
-from latentsync.checkpoint import Checkpoint
-
-FOLDER = "people"
+from orchestrator.checkpoints import PEOPLE, ServedCheckpoints, people
 
 
-def presets(checkpoint_dir: Path) -> dict[str, Path]:
-    """Clips by name, in alphabetical order; raises CheckpointError for a folder that is no checkpoint."""
-    folder = Checkpoint.open(checkpoint_dir).directory / FOLDER
-    return {path.stem: path for path in sorted(folder.glob("*.mp4"))}
+def presets(served: ServedCheckpoints) -> dict[str, Path]:
+    """Clips by name, in alphabetical order; of two people of one name the one whose checkpoint comes first."""
+    found: dict[str, Path] = {}
+    for checkpoint in reversed(served.all):
+        found |= people(checkpoint)
+    return dict(sorted(found.items()))
 
 
-def preset_clip(checkpoint_dir: Path, name: str) -> Path:
-    """The clip of that person; raises AvatarError, which names those that there are, and CheckpointError."""
-    people = presets(checkpoint_dir)
-    if name in people:
-        return people[name]
-    if not people:
+def preset_clip(served: ServedCheckpoints, name: str) -> Path:
+    """The clip of that person; raises AvatarError, which names those that there are."""
+    known = presets(served)
+    if name in known:
+        return known[name]
+    if not known:
         raise AvatarError(
-            f"the checkpoint {checkpoint_dir.name!r} comes without people (no {FOLDER}/*.mp4 in its folder): set "
-            "checkpoint_dir to one that has some, as checkpoints/starter, or add a video with `avatar add`"
+            f"no people come with {served.names} (no {PEOPLE}/*.mp4 in the checkpoint's folder): serve one that has "
+            "some, as checkpoints/starter (checkpoint_dir or further_checkpoints), or add a video with `avatar add`"
         )
-    raise AvatarError(f"the checkpoint comes with no {name!r}: its people are {', '.join(people)}")
+    raise AvatarError(f"no {name!r} comes with {served.names}: the people are {', '.join(known)}")

@@ -13,10 +13,10 @@ from typing import Literal
 from latentsync.avatar import PreparedAvatar
 from latentsync.motions import motion_names
 from orchestrator.access.allowed_targets import AllowedTargets
-from orchestrator.avatars.made_for import require_prepared_for
 from orchestrator.avatars.store import known_avatars
 from orchestrator.channels.definition import ChannelDefinition, target_problem
 from orchestrator.channels.shared_path import RING_WITH_MOTIONS
+from orchestrator.checkpoints import ServedCheckpoints
 from orchestrator.observability.traces import Traces
 from orchestrator.settings import Settings, SettingsError
 from speech.audio.decoder import ffmpeg_binary
@@ -149,7 +149,7 @@ class ChannelSetup:
 def open_avatar(settings: Settings, name: str) -> PreparedAvatar:
     """The prepared avatar `name`; raises SettingsError when there is none.
 
-    Raises AvatarError for one that is damaged, or was prepared for another checkpoint than that of the settings.
+    Raises AvatarError for one that is damaged, or was prepared for another checkpoint than those of the settings.
     """
     folder = settings.avatars_dir / name
     if not folder.is_dir():
@@ -158,7 +158,7 @@ def open_avatar(settings: Settings, name: str) -> PreparedAvatar:
             f"`latentsync-realtime avatar add VIDEO --name {name}` prepares one"
         )
     avatar = PreparedAvatar.open(folder)
-    require_prepared_for(settings.checkpoint_dir, avatar)
+    ServedCheckpoints.open(settings).of(avatar)
     return avatar
 
 

@@ -11,7 +11,7 @@ import typer
 
 from orchestrator.commands.avatar_create import avatar_create
 from orchestrator.commands.motion import motion_app
-from orchestrator.commands.options import DataDir, PreparedAvatar
+from orchestrator.commands.options import CheckpointName, DataDir, PreparedAvatar
 from orchestrator.commands.terminal import errors_as_sentences, fail, settings_or_exit
 
 avatar_app = typer.Typer(help="Avatars: prepare, list and remove them.", no_args_is_help=True)
@@ -40,6 +40,7 @@ def avatar_add(
         int | None, typer.Option(min=64, help="Scale down to this height in pixels; else as it is.")
     ] = None,
     loop: Annotated[str | None, typer.Option(help="cycle or pingpong: how the clip repeats; else found out.")] = None,
+    checkpoint: CheckpointName = None,
     data_dir: DataDir = None,
 ) -> None:
     """Prepare an avatar from a video, through the Triton that is running."""
@@ -57,7 +58,9 @@ def avatar_add(
             repeats = Loop(loop) if loop else None
         except ValueError:
             fail(f"--loop is {loop!r} and must be cycle or pingpong")
-        options = PrepareOptions(max_height=max_height, loop=repeats, face_at=face_point(face), idle=idle)
+        options = PrepareOptions(
+            max_height=max_height, loop=repeats, face_at=face_point(face), idle=idle, checkpoint=checkpoint
+        )
         with changing_avatar(settings, name):
             for line in foreseen(settings, video, options):
                 typer.echo(line, err=True)
@@ -80,6 +83,8 @@ def avatar_list(data_dir: DataDir = None) -> None:
         fit = "" if (fit_db := avatar.settings.fit_db) is None else f"\tfit {fit_db:g} dB"
         warned = "" if fit_warning(avatar.settings) is None else "\ttoo low: its mouth will look spoiled"
         size = f"{width}×{height}\t{avatar.frame_count} frames\tfaces of {avatar.resolution}"
+        if (checkpoint := avatar.settings.checkpoint) is not None:
+            size += f" by {checkpoint}"
         typer.echo(f"{avatar.name}\t{size}{fit}{warned}")
 
 

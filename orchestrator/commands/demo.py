@@ -38,14 +38,15 @@ def demo(
     # Ctrl-C ends a demo at once, without draining.
     settings = settings_or_exit(http_host=host, http_port=port, rtmp_url=rtmp, data_dir=data_dir, drain_limit_s=0)
     from orchestrator.avatars.presets import presets
+    from orchestrator.checkpoints import ServedCheckpoints
     from orchestrator.demo import demo as run_demo
-    from orchestrator.demo_person import for_anybody, with_preset, with_video
+    from orchestrator.demo_person import with_preset, with_video
     from orchestrator.observability.logs import log_to_stderr
 
     clip: Path | None = None
     with errors_as_sentences():
         if preset == "?":
-            typer.echo("\n".join(presets(for_anybody(settings).checkpoint_dir)))
+            typer.echo("\n".join(presets(ServedCheckpoints.open(settings))))
             return
         if preset is not None:
             settings, clip = with_preset(settings, preset)

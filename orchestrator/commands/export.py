@@ -1,4 +1,4 @@
-"""`export`: a checkpoint as a model repository."""
+"""`export`: checkpoints as a model repository."""
 
 from __future__ import annotations
 
@@ -22,6 +22,10 @@ from orchestrator.commands.terminal import errors_as_sentences, settings_or_exit
 
 def export(
     checkpoint: CheckpointDir = None,
+    also: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder of a checkpoint served beside it, repeated for more; else further_checkpoints."),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option(help="Model repository to write; else model_repository in the data folder.")
     ] = None,
@@ -36,9 +40,15 @@ def export(
     ] = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Write the model repository of a checkpoint, compared with float32 before it replaces the old."""
-    settings = settings_or_exit(checkpoint_dir=checkpoint, cpu_threads=cpu_threads, data_dir=data_dir)
+    """Write the model repository of checkpoints, compared with float32 before it replaces the old."""
+    settings = settings_or_exit(
+        checkpoint_dir=checkpoint,
+        further_checkpoints=tuple(also) if also else None,  # typer gives an empty list where none is given
+        cpu_threads=cpu_threads,
+        data_dir=data_dir,
+    )
     from export.repository import export_repository
+    from orchestrator.checkpoints import ServedCheckpoints
     from orchestrator.exclusive import replacing_repository
 
     target = output.absolute() if output else settings.model_repository
@@ -46,6 +56,7 @@ def export(
         written = export_repository(
             settings.checkpoint_dir,
             target,
+            further=ServedCheckpoints.open(settings).directories[1:],
             device=device,
             dtype=dtype,
             cpu_threads=settings.cpu_threads,

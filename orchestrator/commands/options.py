@@ -21,6 +21,9 @@ Guidance = Annotated[float | None, typer.Option(min=1, help="Guidance scale; els
 CheckpointDir = Annotated[
     Path | None, typer.Option("--checkpoint", help="Folder of the checkpoint; else checkpoints/demo.")
 ]
+CheckpointName = Annotated[
+    str | None, typer.Option("--checkpoint", help="Name of the served checkpoint that draws it; else by the video.")
+]
 
 # How a model repository is exported; the same for `export` and for the benches that export one.
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda; auto takes the GPU where there is one.")]

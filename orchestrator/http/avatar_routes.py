@@ -14,7 +14,6 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 
 from latentsync.avatar import AvatarError, PreparedAvatar
-from latentsync.checkpoint import CheckpointError
 from latentsync.motions import motion_names
 from orchestrator.avatars.errors import (
     AvatarExists,
@@ -176,6 +175,7 @@ def _described(avatar: PreparedAvatar) -> AvatarJson:
         "loop": settings.loop,
         "speakable_frames": int(avatar.speakable.sum()),
         "idle_frames": None if settings.idle is None else settings.idle.frame_count,
+        "checkpoint": settings.checkpoint,
         "fit_db": settings.fit_db,
         "warning": as_sentence(fit_warning(settings)),
         "motions": motion_names(avatar.directory),
@@ -200,13 +200,18 @@ async def _accepted(request: Request, orchestrator: Orchestrator) -> Preparation
         fields = checked(AvatarFields, form.fields)
         name = fields.name
         options = PrepareOptions(
-            max_height=fields.max_height, loop=fields.loop, face_at=fields.face, idle=files.get(IDLE_FIELD)
+            max_height=fields.max_height,
+            loop=fields.loop,
+            face_at=fields.face,
+            idle=files.get(IDLE_FIELD),
+            checkpoint=fields.checkpoint,
         )
         with avatar_errors():
             room = DiskRoom(settings.avatar_limit_bytes, settings.avatar_reserve_bytes)
             await asyncio.to_thread(require_room, files[VIDEO_FIELD], options, settings.avatars_dir, room)
+            drawn_by = await asyncio.to_thread(orchestrator.checkpoints.choose, files[VIDEO_FIELD], fields.checkpoint)
         require_unused(orchestrator, name)
-        warning = await asyncio.to_thread(_warning, settings.checkpoint_dir, files[VIDEO_FIELD])
+        warning = as_sentence(await asyncio.to_thread(unfitting, drawn_by, files[VIDEO_FIELD]))
         return orchestrator.preparations.submit(name, files[VIDEO_FIELD], options, upload, warning)
     except PreparationsFull:
         await asyncio.to_thread(shutil.rmtree, upload.name)
@@ -215,14 +220,6 @@ async def _accepted(request: Request, orchestrator: Orchestrator) -> Preparation
     except BaseException:
         await asyncio.to_thread(upload.cleanup)
         raise
-
-
-def _warning(checkpoint_dir: Path, video: Path) -> str | None:
-    try:
-        said = unfitting(checkpoint_dir, video)
-    except CheckpointError:
-        return None  # the task fails with it, and says it
-    return as_sentence(said)
 
 
 async def spooled(form: UploadForm, folder: Path) -> dict[str, Path]:

@@ -71,8 +71,13 @@ async def _accepted(request: Request, orchestrator: Orchestrator) -> Preparation
         if person is None and fields.name in orchestrator.avatars_in_use:
             message = f"A channel plays {fields.name!r}: it can't be changed now. Use another name."
             raise ApiError(HTTPStatus.CONFLICT, "avatar_in_use", message)
+        if fields.checkpoint is not None:
+            with avatar_errors():
+                orchestrator.checkpoints.require(fields.checkpoint)
         picture = await asyncio.to_thread(_checked_picture, sent, settings.checkpoint_dir.parent / "face", person)
-        options = PrepareOptions(max_height=fields.max_height, loop=fields.loop, face_at=fields.face)
+        options = PrepareOptions(
+            max_height=fields.max_height, loop=fields.loop, face_at=fields.face, checkpoint=fields.checkpoint
+        )
         order = FilmOrder(picture, fields.prompt, fields.seed or 0)
         if person is not None:
             return await orchestrator.films.submit(person.name, picture, order, options, motion=fields.name)
@@ -86,9 +91,10 @@ async def _accepted(request: Request, orchestrator: Orchestrator) -> Preparation
 
 async def _acting(settings: Settings, fields: FilmFields) -> PreparedAvatar:
     """The avatar whose motion is ordered; raises ApiError for what can't become one, before anything is paid."""
-    for name, value in (("max_height", fields.max_height), ("face", fields.face)):
+    of_avatar = {"max_height": fields.max_height, "face": fields.face, "checkpoint": fields.checkpoint}
+    for name, value in of_avatar.items():
         if value is not None:
-            message = f"A motion has the size and the face of its avatar: leave {name} out."
+            message = f"A motion has the size, the face and the checkpoint of its avatar: leave {name} out."
             raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, f"bad_{name}", message)
     with avatar_errors():
         avatar = await asyncio.to_thread(find_avatar, settings.avatars_dir, fields.motion_of or "")

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
 from pydantic.json_schema import SkipJsonSchema
 
 from conversation.synthesis.synthesiser import FASTEST, SLOWEST
@@ -28,6 +37,7 @@ _FacePoint = Annotated[
 ]
 # Checked by a function, which says what a name may be; the pattern is for the description.
 _NewName = Annotated[str, AfterValidator(checked_name), WithJsonSchema({"type": "string", "pattern": AVATAR_NAME})]
+_CheckpointName = Annotated[str, StringConstraints(max_length=64)]  # compared with those that are served
 _NewMotionName = Annotated[
     str, AfterValidator(checked_motion_name), WithJsonSchema({"type": "string", "pattern": AVATAR_NAME})
 ]
@@ -100,6 +110,7 @@ class AvatarFields(BaseModel):
     loop: Loop | _Absent = None
     max_height: Annotated[int, Field(ge=64, le=4320), DIGITS] | _Absent = None
     face: _FacePoint | _Absent = None
+    checkpoint: _CheckpointName | _Absent = None
     name: _NewName
 
 
@@ -120,6 +131,7 @@ class FilmFields(BaseModel):
     loop: Loop | _Absent = None
     max_height: Annotated[int, Field(ge=64, le=4320), DIGITS] | _Absent = None
     face: _FacePoint | _Absent = None
+    checkpoint: _CheckpointName | _Absent = None
 
 
 class FilmForm(FilmFields):

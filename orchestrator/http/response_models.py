@@ -98,7 +98,8 @@ class LedgerJson(TypedDict):
 class AvatarJson(TypedDict):
     """A prepared avatar; it can speak on `speakable_frames` of its `frames`.
 
-    `fit_db` is how well its checkpoint draws its mouth; `warning` says so in words where that is badly, else null.
+    `checkpoint` is the one that draws it, null for an avatar of an older version, which the main one draws. `fit_db` is
+    how well it draws its mouth; `warning` says so in words where that is badly, else null.
     """
 
     name: str
@@ -110,6 +111,7 @@ class AvatarJson(TypedDict):
     loop: Loop
     speakable_frames: int
     idle_frames: int | None
+    checkpoint: str | None
     fit_db: float | None
     warning: str | None
     motions: list[str]

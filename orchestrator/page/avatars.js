@@ -94,7 +94,8 @@ export class Avatars {
     const on = channels.filter((channel) => channel.avatar === name).map((channel) => channel.channel);
     card.querySelector("img").src = `${avatar.preview}?${avatar.frames}-${avatar.width}`;
     card.querySelector("h3").textContent = name;
-    card.querySelector(".about").textContent = `${avatar.width}×${avatar.height} · ${t("seconds", { seconds: avatar.duration_s.toFixed(1) })} · ${t("speakable", { speakable: avatar.speakable_frames, frames: avatar.frames })}`;
+    const about = [`${avatar.width}×${avatar.height}`, t("seconds", { seconds: avatar.duration_s.toFixed(1) }), t("speakable", { speakable: avatar.speakable_frames, frames: avatar.frames }), avatar.checkpoint];
+    card.querySelector(".about").textContent = about.filter(Boolean).join(" · ");
     card.querySelector(".on").hidden = !on.length;
     card.querySelector(".on").textContent = t("shown_by", { channels: on.join(", ") });
     const button = (kind, act, allowed) => {

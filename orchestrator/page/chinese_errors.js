@@ -39,6 +39,7 @@ export const CHINESE_ERRORS = {
   bad_loop: "循环方式有误",
   bad_face: "人脸选择有误",
   bad_max_height: "最大高度有误",
+  bad_checkpoint: "服务器没有这个检查点",
   no_face: "视频中没有找到人脸",
   face_too_small: "人脸太小",
   face_turned: "人脸偏转过大",

@@ -1,4 +1,4 @@
-"""Anybody in place of the demo's presenter: on the starter, in a folder of its own, under a name made of the file's."""
+"""Anybody in place of the demo's presenter: drawn by the starter beside it, under a name made of the file's."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from latentsync.avatar import AvatarError
+from orchestrator.checkpoints import ServedCheckpoints
 from orchestrator.demo_person import avatar_name_of, with_preset, with_video
-from orchestrator.settings import Settings, SettingsError, load_settings
+from orchestrator.settings import Settings, load_settings
 from tests.support.command_line import cli
 
 CHECKPOINTS = Path(__file__).parents[2] / "checkpoints"
@@ -34,32 +35,26 @@ def test_avatar_is_named_after_its_file(file: str, name: str) -> None:
 
 
 def test_person_of_a_video_is_drawn_by_the_starter(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "me.mp4").write_bytes(b"somebody")
     found, video = with_video(settings, tmp_path / "me.mp4")
     assert (found.avatar, video) == ("me", tmp_path / "me.mp4")
-    assert found.checkpoint_dir == CHECKPOINTS / "starter"
-    assert found.model_repository == tmp_path / "starter" / "model_repository"
-    assert settings.model_repository == tmp_path / "model_repository", "the demo's own stays as it is"
-
-
-def test_chosen_checkpoint_is_kept(tmp_path: Path) -> None:
-    chosen = load_settings(data_dir=tmp_path, checkpoint_dir=CHECKPOINTS / "demo")
-    found, _ = with_video(chosen, tmp_path / "me.mp4")
-    assert (found.checkpoint_dir, found.data_dir) == (CHECKPOINTS / "demo", tmp_path)
+    assert ServedCheckpoints.open(found).for_video(video).name == "starter"
+    assert found == settings.model_copy(update={"avatar": "me"}), "models and data are those of the demo"
 
 
 def test_preset_is_a_clip_of_the_starter(settings: Settings) -> None:
     found, clip = with_preset(settings, "mei")
     assert found.avatar == "mei"
     assert clip == CHECKPOINTS / "starter" / "people" / "mei.mp4"
-    with pytest.raises(AvatarError, match="its people are amir, ben"):
+    assert ServedCheckpoints.open(found).for_video(clip).name == "starter"
+    with pytest.raises(AvatarError, match=r"no 'nobody' comes with 'demo' and 'starter': the people are amir, ben"):
         with_preset(settings, "nobody")
 
 
-def test_missing_starter_is_named(settings: Settings, tmp_path: Path) -> None:
-    elsewhere = settings.model_copy(update={"checkpoint_dir": tmp_path / "demo"})
-    elsewhere.model_fields_set.discard("checkpoint_dir")
-    with pytest.raises(SettingsError, match="starter is missing"):
-        with_video(elsewhere, tmp_path / "me.mp4")
+def test_a_chosen_checkpoint_without_one_for_anybody_brings_nobody(settings: Settings) -> None:
+    alone = settings.model_copy(update={"further_checkpoints": ()})
+    with pytest.raises(AvatarError, match="no people come with 'demo'"):
+        with_preset(alone, "mei")
 
 
 def test_demo_shows_one_of_them(tmp_path: Path) -> None:
@@ -74,4 +69,4 @@ def test_demo_refuses_what_is_no_video_before_it_prepares_anything(tmp_path: Pat
     answer = cli("demo", "--video", __file__, LATENTSYNC_DATA_DIR=str(tmp_path))
     assert answer.returncode == 1
     assert "no video that can be read" in answer.stderr
-    assert not (tmp_path / "starter" / "model_repository").exists()
+    assert not (tmp_path / "model_repository").exists()

@@ -18,6 +18,7 @@ from latentsync.contract import CONTRACT_FILE
 from orchestrator.orchestrator import Orchestrator
 from orchestrator.triton import PortTaken, run_triton
 from processes.stop_signals import StopSignals
+from tests.support.checkpoints import checkpoint_in
 from tests.support.model_processes import model_processes
 from tests.support.running_server import free_port, settings_in
 
@@ -96,6 +97,27 @@ async def test_repository_of_another_checkpoint_is_served_with_a_warning_that_na
             await run_triton(other, lambda: None, StopSignals())
     [said] = caplog.messages
     assert f"exported from {checkpoint.directory}, and checkpoint_dir is {other.checkpoint_dir}" in said
+    assert f"Set LATENTSYNC_CHECKPOINT_DIR={checkpoint.directory} and LATENTSYNC_FURTHER_CHECKPOINTS='[]'" in said
+
+
+async def test_repository_without_a_further_checkpoint_of_the_settings_is_served_with_a_warning_that_names_it(
+    checkpoint: Checkpoint, exported: Callable[..., Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    taken = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+    port = taken.sockets[0].getsockname()[1]  # ends the start before tritonserver's
+    further = checkpoint_in(tmp_path, "further")
+    settings = settings_in(
+        tmp_path,
+        triton_supervisor_port=port,
+        checkpoint_dir=checkpoint.directory,
+        further_checkpoints=(further,),
+    )
+    exported(settings.model_repository)
+    async with taken:
+        with pytest.raises(PortTaken):
+            await run_triton(settings, lambda: None, StopSignals())
+    [said] = caplog.messages
+    assert f'checkpoint_dir is {checkpoint.directory} with further_checkpoints ["{further}"]' in said
 
 
 async def test_models_that_expect_other_numbers_are_refused(

@@ -66,12 +66,14 @@ class Faulty:
 
     def __init__(self, folder: Path, *faults: Exception) -> None:
         self.folder, self.faults, self.tries = folder, list(faults), 0
+        self.asked: list[PrepareOptions | MotionOptions] = []
 
     async def __call__(
         self, video: Path, name: str, options: PrepareOptions | MotionOptions, progress: Progress
     ) -> PreparedAvatar:
         assert await asyncio.to_thread(video.read_bytes) == VIDEO
         self.tries += 1
+        self.asked.append(options)
         if self.faults:
             raise self.faults.pop(0)
         return await asyncio.to_thread(make_avatar, self.folder / name, 256, 256, 2)
@@ -183,7 +185,8 @@ async def test_a_film_that_waits_says_why_holds_up_nobody_and_outlives_the_serve
 ) -> None:
     prepare = Faulty(tmp_path / "avatars", FULL)
     async with films_in(tmp_path / "films", AtOnce(), prepare, retry_s=600.0) as (films, preparations):
-        film = await films.submit("drawn", picture, FilmOrder(picture, "she nods"), PrepareOptions())
+        asked = PrepareOptions(max_height=320, checkpoint="starter")
+        film = await films.submit("drawn", picture, FilmOrder(picture, "she nods"), asked)
         await until(lambda: waits(preparations, film))
         assert "free some space" in (known(preparations, film).warning or "")
         picture.write_bytes(b"pixels")
@@ -193,6 +196,7 @@ async def test_a_film_that_waits_says_why_holds_up_nobody_and_outlives_the_serve
     async with films_in(tmp_path / "films", AtOnce(), prepare) as (_, preparations):
         await until(lambda: preparations.get(film.id) is not None and known(preparations, film).state.final)
         assert known(preparations, film).state is PreparationState.DONE
+    assert prepare.asked[-1] == asked
 
 
 async def test_a_film_that_waits_can_be_cancelled(tmp_path: Path, picture: Path) -> None:

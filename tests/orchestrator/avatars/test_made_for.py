@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from latentsync.avatar import AvatarError
+from latentsync.checkpoint import Checkpoint
 from orchestrator.avatars.made_for import unfitting
 from orchestrator.channels.setup import open_avatar
 from orchestrator.settings import Settings
 from speech.audio.decoder import ffmpeg_binary
 from tests.support.checkout import ROOT
+from tests.support.checkpoints import checkpoint_in
 from tests.support.command_line import cli
 from tests.support.running_server import free_port, running, settings_in
 from tests.support.synthetic_avatar import write_avatar
@@ -37,32 +39,36 @@ def settings_for_one_person(folder: Path) -> Settings:
     return settings
 
 
+def warned(folder: Path, video: Path) -> str | None:
+    return unfitting(Checkpoint.open(folder), video)
+
+
 def test_the_demo_speaks_as_its_own_presenter_only(video: Path) -> None:
-    assert unfitting(DEMO, DEMO / "avatar" / "idle.mp4") is None
-    warning = unfitting(DEMO, video)
+    assert warned(DEMO, DEMO / "avatar" / "idle.mp4") is None
+    warning = warned(DEMO, video)
     assert warning is not None and "'demo'" in warning and "docs/checkpoints.md" in warning
 
 
 def test_the_official_checkpoint_is_for_everybody(video: Path) -> None:
-    assert unfitting(ROOT / "checkpoints" / "latentsync-1.0", video) is None
+    assert warned(ROOT / "checkpoints" / "latentsync-1.0", video) is None
 
 
 def test_a_checkpoint_that_learned_from_rendered_people_says_so_of_all_but_its_own(tmp_path: Path, video: Path) -> None:
     folder = settings_in(tmp_path).checkpoint_dir
     (folder / "config.json").write_text(json.dumps({**CONFIG, "trained_on": "rendered people"}))
-    warning = unfitting(folder, video)
+    warning = warned(folder, video)
     assert warning is not None and "'tiny' was trained on rendered people alone" in warning
     (folder / "people").mkdir()
     shutil.copy(video, folder / "people" / "mei.mp4")
-    assert unfitting(folder, video) is None
+    assert warned(folder, video) is None
 
 
 def test_a_checkpoint_for_one_person_names_the_one_for_anybody_where_there_is_one(tmp_path: Path, video: Path) -> None:
     folder = settings_for_one_person(tmp_path).checkpoint_dir
-    assert "'starter'" not in str(unfitting(folder, video))
+    assert "'starter'" not in str(warned(folder, video))
     (folder.parent / "starter").mkdir()
     (folder.parent / "starter" / "config.json").write_text("{}")
-    assert "or the checkpoint 'starter', which needs no download" in str(unfitting(folder, video))
+    assert "or serve 'starter' beside it (further_checkpoints), which needs no download" in str(warned(folder, video))
 
 
 def prepared_for(settings: Settings, name: str, checkpoint: str | None) -> None:
@@ -110,6 +116,38 @@ async def test_a_checkpoint_for_everybody_warns_of_nothing(tmp_path: Path, video
         await server.ready()
         answer = (await server.http.post("/v1/avatars", data={"name": "person"}, files=files)).json()
         assert answer["warning"] is None
+
+
+async def test_the_starter_beside_a_checkpoint_for_one_person_takes_all_others(tmp_path: Path, video: Path) -> None:
+    settings = settings_for_one_person(tmp_path)
+    checkpoint_in(settings.checkpoint_dir.parent, "starter")
+    files = {"video": ("person.mp4", video.read_bytes())}
+    async with running(settings) as server:
+        await server.ready()
+        for name, fields, warned_of in (("x", {}, None), ("y", {"checkpoint": "tiny"}, "blurred mouth")):
+            answer = (await server.http.post("/v1/avatars", data={"name": name, **fields}, files=files)).json()
+            assert answer["warning"] is None if warned_of is None else warned_of in answer["warning"]
+        data = {"name": "z", "checkpoint": "latentsync-1.6"}
+        refused = await server.http.post("/v1/avatars", data=data, files=files)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (422, "bad_checkpoint")
+        assert "'tiny' and 'starter' can be chosen" in refused.json()["error"]["message"]
+
+
+def test_the_command_names_the_checkpoint_that_will_draw_the_face(tmp_path: Path, video: Path) -> None:
+    settings = settings_for_one_person(tmp_path)
+    checkpoint_in(settings.checkpoint_dir.parent, "starter", trained_on="rendered people")
+    values = {"DATA_DIR": settings.data_dir, "CHECKPOINT_DIR": settings.checkpoint_dir}
+    values["TRITON_URL"] = f"127.0.0.1:{settings.triton_grpc_port}"  # type: ignore[assignment]
+    environment = {f"LATENTSYNC_{name}": str(value) for name, value in values.items()}
+    command = ("avatar", "add", str(video), "--name", "x")
+    said = cli(*command, **environment)  # no Triton runs
+    assert "of 'tiny' and 'starter', the checkpoint 'starter' will draw it" in said.stderr
+    assert "WARNING: the checkpoint 'starter' was trained on rendered people alone" in said.stderr
+    said = cli(*command, "--checkpoint", "tiny", **environment)
+    assert "the checkpoint 'tiny' will draw it" in said.stderr and "blurred mouth" in said.stderr
+    said = cli(*command, "--checkpoint", "demo", **environment)
+    assert said.returncode == 1
+    assert "no checkpoint 'demo' is served: 'tiny' and 'starter' can be chosen" in said.stderr
 
 
 def test_the_command_says_first_what_it_takes_and_that_the_face_will_be_bad(tmp_path: Path, video: Path) -> None:

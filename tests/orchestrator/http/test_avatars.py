@@ -84,6 +84,7 @@ async def test_video_becomes_an_avatar_with_progress(server: RunningServer, clip
     assert listed["person"]["height"] == 320
     assert listed["person"]["speakable_frames"] == listed["person"]["frames"] == FRAMES
     assert listed["person"]["loop"] == "pingpong"
+    assert listed["person"]["checkpoint"] == "tiny"
     # Drawn weights draw nobody's mouth, and that is measured.
     assert listed["person"]["fit_db"] == seen[-1]["fit_db"] < LEAST_FIT_DB
     assert listed["person"]["warning"] == seen[-1]["warning"]
@@ -184,6 +185,7 @@ async def test_cancelled_preparation_leaves_nothing(server: RunningServer, clip:
         ({"name": "x", "loop": "round"}, None, 422, "bad_loop"),
         ({"name": "x", "max_height": "12"}, None, 422, "bad_max_height"),
         ({"name": "x", "face": "left"}, None, 422, "bad_face"),
+        ({"name": "x", "checkpoint": "latentsync-1.6"}, None, 422, "bad_checkpoint"),
         ({"name": "x", "face": "0.5,1.5"}, None, 422, "bad_face"),
     ],
 )

@@ -196,6 +196,7 @@ async def test_refusals_say_what_to_do_and_cost_nothing(
             (order(server, picture, "../drawn"), 422, "bad_name"),
             (order(server, picture, prompt=""), 422, "bad_prompt"),
             (order(server, picture, seed="x"), 422, "bad_seed"),
+            (order(server, picture, checkpoint="latentsync-1.6"), 422, "bad_checkpoint"),
             (order(server, picture + bytes(20_000_000)), 413, "upload_too_large"),
             (order(server, picture, server.orchestrator.settings.avatar), 409, "avatar_in_use"),
         ]
@@ -227,6 +228,7 @@ async def test_film_becomes_a_motion_of_the_avatar_that_it_shows(
             ("nod", {"motion_of": "nobody"}, 404, "unknown_avatar"),
             ("nod", {"motion_of": "drawn", "max_height": "320"}, 422, "bad_max_height"),
             ("nod", {"motion_of": "drawn", "face": "0.5,0.5"}, 422, "bad_face"),
+            ("nod", {"motion_of": "drawn", "checkpoint": "tiny"}, 422, "bad_checkpoint"),
         ):
             refused = await order(server, picture, name, **fields)
             assert (refused.status_code, refused.json()["error"]["code"]) == (status, code), refused.text
