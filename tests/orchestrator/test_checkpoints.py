@@ -1,18 +1,19 @@
 """Which checkpoints one server speaks with, and which of them draws whom."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+import export.repository
 from latentsync.avatar import AvatarError
 from latentsync.checkpoint import CheckpointError
+from orchestrator import demo
 from orchestrator.checkpoints import ServedCheckpoints, UnknownCheckpoint
+from orchestrator.commands.export import export as export_command
 from orchestrator.settings import Settings, SettingsError, load_settings
 from tests.support.checkpoints import checkpoint_in
 from tests.support.running_server import settings_in
-from tests.support.synthetic_avatar import write_avatar
+from tests.support.synthetic_avatar import write_avatar_of
 
 
 def served(main: Path, *further: Path) -> ServedCheckpoints:
@@ -53,8 +54,7 @@ def test_those_that_are_named_are_served_in_their_order(tmp_path: Path) -> None:
     assert found.directories == (second, third, first)
     assert found.main.name == "second" and found.named(None) is found.main
     assert found.names == "'second', 'third' and 'first'"
-    unnamed = found.named("fourth")
-    assert unnamed is None and found.named("first") is found.all[2]
+    assert found.named("fourth") is None and found.named("first") is found.all[2]
 
 
 def test_two_of_one_name_are_refused(tmp_path: Path) -> None:
@@ -146,11 +146,8 @@ def test_an_avatar_is_drawn_by_the_checkpoint_that_it_was_prepared_for(tmp_path:
     settings = settings_in(tmp_path, further_checkpoints=(checkpoint_in(tmp_path / "checkpoints", "second"),))
     found = ServedCheckpoints.open(settings)
 
-    def drawn_by(checkpoint: str | None) -> Any:
-        avatar = write_avatar(settings.avatars_dir, "anna")
-        path = avatar.directory / "avatar.json"
-        path.write_text(json.dumps(json.loads(path.read_text()) | {"checkpoint": checkpoint}))
-        return found.of(type(avatar).open(avatar.directory)).name
+    def drawn_by(checkpoint: str | None) -> str:
+        return found.of(write_avatar_of(checkpoint, settings.avatars_dir, "anna")).name
 
     assert (drawn_by("tiny"), drawn_by("second"), drawn_by(None)) == ("tiny", "second", "tiny")
     expected = (
@@ -159,3 +156,36 @@ def test_an_avatar_is_drawn_by_the_checkpoint_that_it_was_prepared_for(tmp_path:
     )
     with pytest.raises(AvatarError, match=expected):
         drawn_by("third")
+
+
+def exported(monkeypatch: pytest.MonkeyPatch, module: object) -> list[tuple[Path, tuple[Path, ...]]]:
+    """What is exported from now on in place of a repository: the main checkpoint, and those beside it."""
+    calls: list[tuple[Path, tuple[Path, ...]]] = []
+
+    def note(main: Path, target: Path, *, further: tuple[Path, ...], **options: object) -> bool:
+        calls.append((main, further))
+        return True
+
+    monkeypatch.setattr(module, "export_repository", note)
+    return calls
+
+
+def test_export_takes_those_that_it_is_told_else_those_of_the_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two, three = (checkpoint_in(tmp_path, name) for name in ("one", "two", "three"))
+    monkeypatch.setenv("LATENTSYNC_FURTHER_CHECKPOINTS", f'["{two}"]')
+    calls = exported(monkeypatch, export.repository)
+    export_command(checkpoint=one, data_dir=tmp_path)
+    export_command(checkpoint=one, also=[three, two], data_dir=tmp_path)
+    assert calls == [(one, (two,)), (one, (three, two))]
+
+
+async def test_the_demo_exports_all_that_it_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load_settings(data_dir=tmp_path)
+    calls = exported(monkeypatch, demo)
+    monkeypatch.setattr(demo, "ensure_demo_files", lambda folder: None)
+    said: list[str] = []
+    await demo._prepare_files(settings, ServedCheckpoints.open(settings), said.append)
+    assert calls == [(settings.checkpoint_dir, (settings.checkpoint_dir.parent / "starter",))]
+    assert "'demo' and 'starter'" in said[-1]

@@ -1,5 +1,6 @@
 """A small avatar drawn by the test: a grey ground on which a bar moves, so that every frame differs."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -26,3 +27,10 @@ def write_avatar(avatars_dir: Path, name: str = "demo", resolution: int = 128) -
         loop=Loop.PINGPONG,
         source_sha256="0" * 64,
     )
+
+
+def write_avatar_of(checkpoint: str | None, avatars_dir: Path, name: str) -> PreparedAvatar:
+    """The same, prepared for the checkpoint of that name; None: by an older version, which noted none."""
+    path = write_avatar(avatars_dir, name).directory / "avatar.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"checkpoint": checkpoint}))
+    return PreparedAvatar.open(path.parent)

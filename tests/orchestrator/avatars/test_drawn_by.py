@@ -1,6 +1,5 @@
 """An avatar and its motions are prepared by one checkpoint of those that are served, over HTTP and by the commands."""
 
-import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +16,7 @@ from orchestrator.settings import Settings
 from tests.support.checkpoints import checkpoint_in
 from tests.support.controlled_models import ControlledModels
 from tests.support.running_server import settings_in
-from tests.support.synthetic_avatar import write_avatar
+from tests.support.synthetic_avatar import write_avatar_of
 
 Prepare = Callable[[Path, str, PrepareOptions | MotionOptions], Awaitable[object]]
 
@@ -43,19 +42,13 @@ class Noted:
         self, video: Path, name: str, directory: Path, checkpoint: Any, coder: Networks, *rest: Any, **options: Any
     ) -> PreparedAvatar:
         self.calls.append((name, checkpoint.name, coder.checkpoint))
-        return prepared_for(directory, name, checkpoint.name)
+        return write_avatar_of(checkpoint.name, directory, name)
 
     async def motion(
         self, video: Path, name: str, avatar: PreparedAvatar, options: Any, checkpoint: Any, coder: Networks, *rest: Any
     ) -> object:
         self.calls.append((name, checkpoint.name, coder.checkpoint))
         return SimpleNamespace(clip=avatar)
-
-
-def prepared_for(directory: Path, name: str, checkpoint: str | None) -> PreparedAvatar:
-    path = write_avatar(directory, name).directory / "avatar.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"checkpoint": checkpoint}))
-    return PreparedAvatar.open(path.parent)
 
 
 @pytest.fixture
@@ -65,7 +58,7 @@ def settings(tmp_path: Path) -> Settings:
     checkpoint_in(settings.checkpoint_dir.parent, "tiny", made_for=["own.mp4"])
     (settings.checkpoint_dir / "own.mp4").write_text("own")
     checkpoint_in(settings.checkpoint_dir.parent, "starter")
-    prepared_for(settings.avatars_dir, settings.avatar, "starter")
+    write_avatar_of("starter", settings.avatars_dir, settings.avatar)
     return settings
 
 
@@ -110,7 +103,7 @@ async def test_a_motion_is_prepared_for_the_checkpoint_of_its_avatar(
     settings: Settings, noted: Noted, prepare: Prepare, tmp_path: Path
 ) -> None:
     for name, checkpoint in (("ann", "starter"), ("bob", "tiny"), ("cat", "latentsync-1.6")):
-        prepared_for(settings.avatars_dir, name, checkpoint)
+        write_avatar_of(checkpoint, settings.avatars_dir, name)
     (video := tmp_path / "nod.mp4").write_text("nod")
     for avatar in ("ann", "bob"):
         await prepare(video, f"nod-of-{avatar}", MotionOptions(avatar))

@@ -17,7 +17,7 @@ from tests.support.checkout import ROOT
 from tests.support.checkpoints import checkpoint_in
 from tests.support.command_line import cli
 from tests.support.running_server import free_port, running, settings_in
-from tests.support.synthetic_avatar import write_avatar
+from tests.support.synthetic_avatar import write_avatar_of
 from tests.support.tiny_checkpoint import CONFIG
 
 DEMO = ROOT / "checkpoints" / "demo"
@@ -71,16 +71,10 @@ def test_a_checkpoint_for_one_person_names_the_one_for_anybody_where_there_is_on
     assert "or serve 'starter' beside it (further_checkpoints), which needs no download" in str(warned(folder, video))
 
 
-def prepared_for(settings: Settings, name: str, checkpoint: str | None) -> None:
-    avatar = write_avatar(settings.avatars_dir, name)
-    path = avatar.directory / "avatar.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"checkpoint": checkpoint}))
-
-
 def test_an_avatar_of_another_checkpoint_is_refused_by_both_names(tmp_path: Path) -> None:
     settings = settings_in(tmp_path)
     for name, checkpoint in (("older", None), ("own", "tiny"), ("other", "latentsync-1.6")):
-        prepared_for(settings, name, checkpoint)
+        write_avatar_of(checkpoint, settings.avatars_dir, name)
     assert open_avatar(settings, "older").settings.checkpoint is None
     assert open_avatar(settings, "own").settings.checkpoint == "tiny"
     expected = (
@@ -94,7 +88,7 @@ async def test_a_channel_is_not_made_of_an_avatar_of_another_checkpoint(tmp_path
     settings = settings_in(tmp_path)
     async with running(settings) as server:
         await server.ready()
-        prepared_for(settings, "other", "latentsync-1.6")
+        write_avatar_of("latentsync-1.6", settings.avatars_dir, "other")
         answer = await server.http.post("/v1/channels", json={"channel": "second", "avatar": "other"})
         assert answer.status_code == 422
         assert "was prepared for the checkpoint 'latentsync-1.6'" in answer.json()["error"]["message"]

@@ -18,7 +18,7 @@ from orchestrator.avatars.motions import MotionOptions
 from orchestrator.avatars.prepare import PrepareOptions, Progress, Step
 from tests.support.running_server import RunningServer, free_port, running, settings_in
 from tests.support.speech_samples import wav
-from tests.support.synthetic_avatar import write_avatar
+from tests.support.synthetic_avatar import write_avatar, write_avatar_of
 from tests.support.viewer_page import ARGUMENTS, CHROMIUM, DESKTOP
 
 WAIT_MS = 30_000
@@ -56,7 +56,7 @@ async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Runn
     for scope in (Scope.ADMINISTER, Scope.VIEW):
         secret = KeyFile(settings.keys_path).add(scope.value, scope)
         settings.keys_path.with_name(scope.value).write_text(secret)
-    write_avatar(settings.avatars_dir, "anna")
+    write_avatar_of("tiny", settings.avatars_dir, "anna")
     async with running(settings) as started:
         started.http.headers["Authorization"] = f"Bearer {secret_of(started, Scope.ADMINISTER)}"
         await started.ready()
@@ -194,6 +194,7 @@ async def test_an_avatar_is_uploaded_inspected_renamed_and_deleted(server: Runni
         await cards.get_by_role("button", name="Delete: someone").click()
         await dialog.get_by_role("button", name="Delete").click()
         await expect(cards.locator("h3")).to_have_text(["anna", "demo"])
+        await expect(cards.filter(has_text="anna").locator(".about")).to_contain_text("of 50 frames · tiny")
         # One that a channel plays can be neither renamed nor deleted.
         await expect(cards.filter(has_text="on main").get_by_role("button")).to_have_text(["Show", "Inspect"])
 
@@ -317,8 +318,8 @@ async def test_page_is_chinese_for_a_chinese_browser_and_fits_a_narrow_phone(
     server: RunningServer, browser: Browser
 ) -> None:
     phone = {"width": 360, "height": 740}
-    # Names, which nobody translates: of channels and avatars, of formats and programs.
-    kept = r"latentsync|realtime|main|demo|anna|person|English|WebRTC|MP4|OBS|VLC|WHEP|https?://\S+|embed_sites|webm|flac|speech|m3u8"
+    # Names, which nobody translates: of channels, avatars and checkpoints, of formats and programs.
+    kept = r"latentsync|realtime|main|demo|anna|tiny|person|English|WebRTC|MP4|OBS|VLC|WHEP|https?://\S+|embed_sites|webm|flac|speech|m3u8"
     async with opened(server, browser, "live", viewport=phone, locale="zh-CN") as page:
         assert await page.evaluate("document.documentElement.lang") == "zh-CN"
         for view in VIEWS:
