@@ -29,8 +29,8 @@ def write_avatar(avatars_dir: Path, name: str = "demo", resolution: int = 128) -
     )
 
 
-def write_avatar_of(checkpoint: str | None, avatars_dir: Path, name: str) -> PreparedAvatar:
+def write_avatar_of(checkpoint: str | None, avatars_dir: Path, name: str, resolution: int = 128) -> PreparedAvatar:
     """The same, prepared for the checkpoint of that name; None: by an older version, which noted none."""
-    path = write_avatar(avatars_dir, name).directory / "avatar.json"
+    path = write_avatar(avatars_dir, name, resolution).directory / "avatar.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"checkpoint": checkpoint}))
     return PreparedAvatar.open(path.parent)
