@@ -23,12 +23,15 @@ _GOP_FRAMES = 50
 class PacketSource:
     """Pictures with their number, with a flash and a beep each second; as a context manager it runs in a thread."""
 
-    def __init__(self, path: Path, size: tuple[int, int] = (480, 320), sound_delay_frames: int = 0) -> None:
+    def __init__(
+        self, path: Path, size: tuple[int, int] = (480, 320), sound_delay_frames: int = 0, first_number: int = 0
+    ) -> None:
         """`sound_delay_frames` publishes sound that much after its pictures, as an encoder with a delay does."""
         self.keyframe_requests = 0
         self.started_at: float | None = None
         self._size = size
         self._delay = sound_delay_frames
+        self._first = first_number
         self._wanted = threading.Event()
         self._ended = threading.Event()
         self._server = PacketServer(path, self._want_keyframe)
@@ -65,8 +68,9 @@ class PacketSource:
         )
         picture = np.full((height, width, 3), 90, np.uint8)
         waiting: list[Packet] = []
-        begin, number = time.monotonic(), 0
-        self.started_at = begin
+        number = self._first
+        self.started_at = time.monotonic()
+        begin = self.started_at - number * _FRAME_S
         while not self._ended.wait(max(0.0, begin + number * _FRAME_S - time.monotonic())):
             due = begin + number * _FRAME_S
             picture[64:] = number % 200

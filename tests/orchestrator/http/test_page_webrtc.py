@@ -11,9 +11,18 @@ from playwright.async_api import Page, async_playwright, expect
 
 from tests.support.packet_source import PacketSource
 from tests.support.running_server import RunningServer, running, settings_in
-from tests.support.viewer_page import ARGUMENTS, CHROMIUM, DESKTOP, PHONE, READ_NUMBERS
+from tests.support.viewer_page import (
+    ARGUMENTS,
+    CHROMIUM,
+    DESKTOP,
+    PHONE,
+    READ_PICTURES,
+    ViewerPage,
+    assert_each_once_and_in_order,
+)
 
 WAIT_MS = 30_000
+expect.set_options(timeout=WAIT_MS)  # of a machine that runs other tests too
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
@@ -72,11 +81,10 @@ async def test_page_plays_over_webrtc_and_says_goodbye(
             await moves(page)
             await expect(page.locator("#way")).to_have_text("WebRTC")
             await expect(page.locator("#why")).to_be_hidden()
-            await page.evaluate(READ_NUMBERS)
+            await page.evaluate(READ_PICTURES)
             await page.evaluate("watch(document.getElementById('video'))")
-            await page.wait_for_function("() => numbers.length > 10", timeout=WAIT_MS)
-            numbers = await page.evaluate("numbers")
-            assert numbers == sorted(set(numbers))
+            pictures = await ViewerPage(page).until(lambda pictures: len(pictures) > 10)
+            assert_each_once_and_in_order(pictures)
             assert await page.evaluate("document.documentElement.scrollWidth") <= size["width"]
             await page.screenshot(path=folder / f"webrtc-{size['width']}.png")
             await page.goto("about:blank")
