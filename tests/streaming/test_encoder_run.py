@@ -12,9 +12,10 @@ from streaming.encoder_steps import EncoderStep
 from streaming.frame_pool import FramePool
 from streaming.pairs import PairQueue
 
+# Another process holds its output for as long as its input is open.
 _HELD_OUTPUT = """
 import subprocess, sys
-subprocess.Popen(["sleep", "3"])
+subprocess.Popen(["cat"])
 sys.exit(3)
 """
 _CLOSED_OUTPUT = """
@@ -38,11 +39,14 @@ def a_run_of(program: str) -> Iterator[EncoderRun]:
 
 def test_an_encoder_that_ended_is_seen_although_another_process_holds_its_output() -> None:
     with a_run_of(_HELD_OUTPUT) as run:
-        assert run.wait(2) == 3
+        while (code := run.wait(0.1)) is None:
+            pass
+        assert code == 3
 
 
 def test_an_encoder_that_only_closed_its_output_runs_on() -> None:
     with a_run_of(_CLOSED_OUTPUT) as run:
+        assert run._silent.wait(60), "it never closed its output"
         assert run.wait(1) is None and run.wait(0) is None
 
 

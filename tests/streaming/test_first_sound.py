@@ -33,6 +33,7 @@ async def test_the_sound_begins_with_the_first_frame_of_the_face_and_ends_before
         await watched.channel.write("a", 0, faces, sound)
         await watched.channel.end("a")
         await watched.until(is_kind(SpeechEnded))
+    watched.skip_where_pictures_were_left_out()
     shown_s, opacity = mouth(out)
     face = np.flatnonzero(opacity > 0.1)
     heard_s = loud(out)

@@ -46,13 +46,13 @@ def server(tmp_path: Path) -> Iterator[PreviewServer]:
 
 def connect(tmp_path: Path) -> socket.socket:
     reader = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    reader.settimeout(5)
+    reader.settimeout(60)
     reader.connect(str(tmp_path / "preview.sock"))
     return reader
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.005)

@@ -116,7 +116,7 @@ async def test_streamid_and_passphrase_of_srt_arrive_though_they_are_hidden(
     source = ["-i", f"{address}?mode=listener&passphrase={KEY}-{KEY}", "-t", "1"]
     listener = subprocess.Popen(["ffmpeg", "-v", "verbose", *source, "-f", "null", "-"], stderr=subprocess.PIPE)
     async with running(avatar, tmp_path, targets=(target,)):
-        _, said = await asyncio.to_thread(listener.communicate, timeout=30)
+        _, said = await asyncio.to_thread(listener.communicate, timeout=60)
     assert listener.returncode == 0, "a wrong passphrase gets no packet through"
     assert f"streamid [a {KEY}]".encode() in said
 

@@ -23,6 +23,12 @@ def steps_of(watched: Watched) -> list[str]:
     return [name for name, _ in itertools.groupby(names)]
 
 
+def keeps_its_step(watched: Watched) -> bool:
+    """For five seconds: on a busy machine what is slow enough may be found later."""
+    latest = [event.encoder_step for event in watched.events if isinstance(event, Status)][-6:]
+    return len(latest) == 6 and len(set(latest)) == 1 and latest[0].endswith(" frames/s")
+
+
 def errors_in(folder: Path) -> list[str]:
     lines = (folder / "c.log").read_text().splitlines()
     return [line for line in lines if "ERROR" in line or "ended with code" in line]
@@ -59,7 +65,7 @@ async def test_smaller_pictures_and_fewer_of_them_follow_and_sound_stays_with_it
         await watched.until(
             lambda e: isinstance(e, Status) and e.encoder_step.endswith(" frames/s") and e.queue_s < 0.1
         )
-        await asyncio.sleep(4)
+        await watched.until(lambda _: keeps_its_step(watched))
     last = [event for event in watched.events if isinstance(event, Status)][-1]
     assert last.encoder_restarts == 0
     received = read(out, *avatar.frame_size)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 import signal
 import subprocess
 from dataclasses import dataclass
@@ -9,10 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from streaming.config import SAMPLE_RATE_HZ
+from streaming.config import FPS, SAMPLE_RATE_HZ
 from streaming.pattern import read_stamp
 
 FFMPEG = "ffmpeg"
+_LIMIT_S = 60.0
+"""Turns a hang into a failure; nothing takes so long, also on a busy machine."""
 _FINE = ("-enc_time_base:v", "1:90000")  # else ffmpeg rounds times to whole frames
 
 
@@ -40,17 +44,34 @@ class Recording:
 
     def __init__(self, url: str, path: Path) -> None:
         probing = ["-analyzeduration", "1000000"]
-        command = [FFMPEG, "-v", "error", "-nostdin", "-y", *probing, "-i", url, "-c", "copy", "-copyts", str(path)]
+        self._progress = path.with_suffix(".progress")
+        told = ["-progress", str(self._progress), "-stats_period", "0.1"]
+        copying = ["-i", url, "-c", "copy", "-copyts", str(path)]
+        command = [FFMPEG, "-v", "error", "-nostdin", "-y", *told, *probing, *copying]
         self._process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+
+    async def more(self, seconds: float) -> None:
+        """Waits until so much more of the stream is recorded: ffmpeg may take seconds to begin."""
+        wanted = self._pictures() + round(seconds * FPS)
+        async with asyncio.timeout(_LIMIT_S):
+            while self._pictures() < wanted:
+                assert self._process.poll() is None, "the stream has ended"
+                await asyncio.sleep(0.05)
+
+    def _pictures(self) -> int:
+        """How many are recorded."""
+        told = self._progress.read_text() if self._progress.exists() else ""
+        counts = re.findall(r"^frame=\s*(\d+)$", told, re.MULTILINE)
+        return int(counts[-1]) if counts else 0
 
     def wait(self) -> None:
         """Waits for the stream to end."""
-        self._process.wait(20)
+        self._process.wait(_LIMIT_S)
 
     def stop(self) -> None:
         """Ends the recording."""
         self._process.send_signal(signal.SIGINT)
-        self._process.wait(20)
+        self._process.wait(_LIMIT_S)
 
 
 def read(path: Path, width: int, height: int) -> Received:

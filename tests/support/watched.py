@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from latentsync.avatar import PreparedAvatar
@@ -18,6 +19,9 @@ from streaming.handle import ChannelHandle
 from tests.support.grey_avatar import RESOLUTION
 from tests.support.processes import descendants
 
+_LIMIT_S = 60.0
+"""Turns a hang into a failure; nothing takes so long, also on a busy machine."""
+
 
 class Watched:
     """A channel whose events are collected."""
@@ -25,6 +29,7 @@ class Watched:
     def __init__(self, channel: ChannelHandle) -> None:
         self.channel = channel
         self.events: list[ChannelEvent] = []
+        self._found = 0  # events up to the one that was waited for last
         self._changed = asyncio.Condition()
         self._task = asyncio.create_task(self._collect())
 
@@ -35,15 +40,41 @@ class Watched:
                 self._changed.notify_all()
 
     async def until(self, condition: Callable[[ChannelEvent], bool]) -> ChannelEvent:
-        """The next event from now on for which the condition holds."""
-        return await asyncio.wait_for(self._next(condition), 30)
+        """The first event for which the condition holds, behind the one that was waited for last.
 
-    async def _next(self, condition: Callable[[ChannelEvent], bool]) -> ChannelEvent:
+        It may have come already: on a busy machine it comes together with the answer to what caused it.
+        """
+        return await asyncio.wait_for(self._next(condition, self._found), _LIMIT_S)
+
+    async def next_status(self) -> Status:
+        """The first one that comes from now on."""
         seen = len(self.events)
         async with self._changed:
             while True:
-                for event in self.events[seen:]:
+                if statuses := [event for event in self.events[seen:] if isinstance(event, Status)]:
+                    return statuses[0]
+                await self._changed.wait()
+
+    async def between_flashes(self) -> None:
+        """Waits until the last flash and beep of the test pattern are half a second old; a status comes with each."""
+        await self.next_status()
+        await asyncio.sleep(0.5)
+
+    def skip_where_pictures_were_left_out(self) -> None:
+        """Ends a test that counts pictures where the machine was too busy to encode all of them.
+
+        What is promised then is another matter (test_slow_encoder.py).
+        """
+        statuses = [event for event in self.events if isinstance(event, Status)]
+        if any(status.encoder_steps_down or status.dropped_pairs for status in statuses):
+            pytest.skip(f"the machine is too busy: the encoder was relieved ({statuses[-1].encoder_step})")
+
+    async def _next(self, condition: Callable[[ChannelEvent], bool], seen: int) -> ChannelEvent:
+        async with self._changed:
+            while True:
+                for place, event in enumerate(self.events[seen:], seen + 1):
                     if condition(event):
+                        self._found = max(self._found, place)
                         return event
                 seen = len(self.events)
                 await self._changed.wait()
