@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.fault_stage import Stage
+from tests.support.fault_stage import Stage, patiently
+from tests.support.processes import one
+from tests.support.starved import Starved
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -41,13 +43,15 @@ def jump(stage: Stage, tmp_path: Path) -> Iterator[Callable[[int], None]]:
 
 
 def test_wall_clock_that_jumps_is_noticed_by_nobody(stage: Stage, jump: Callable[[int], None]) -> None:
-    began, first = time.time(), stage.stream()
+    assert stage.server is not None
+    began, first, starved = time.time(), stage.stream(), Starved(one(stage.server.pid, "streaming.process"))
     task_ids = stage.speaking(8)
     for offset_s in (3 * HOUR_S, -48 * HOUR_S):
         jump(offset_s)
         before = stage.stream()["frames_sent"]
-        time.sleep(2)  # the channel reports each second
-        assert stage.stream()["frames_sent"] > before
+        for _ in patiently("no frame goes out"):
+            if stage.stream()["frames_sent"] > before:
+                break
         told = parsedate_to_datetime(stage.http.get("/health/live").headers["Date"]).timestamp()
         assert abs(told - began) > HOUR_S, "the server's clock has not jumped"
         task_ids.append(stage.say(0.5))
@@ -56,6 +60,8 @@ def test_wall_clock_that_jumps_is_noticed_by_nobody(stage: Stage, jump: Callable
         stamps = list(task["timings_s"].values())
         assert stamps == sorted(stamps) and 0 <= stamps[-1] < time.time() - began
     last = stage.stream()
-    for count in ("stalls", "dropped_pairs", "reconnects", "encoder_restarts"):
+    for count in ("reconnects", "encoder_restarts"):
         assert last[count] == first[count], count
+    for count in ("stalls", "dropped_pairs"):
+        assert last[count] == first[count] or starved.seconds > 0.5, count
     stage.assert_on_air()

