@@ -65,6 +65,12 @@ async def conversation(server: RunningServer) -> dict[str, Any]:
     return dict(answer.json())
 
 
+async def until_heard(server: RunningServer, frames: int) -> None:
+    """So many frames of the newest speech are heard, by what its channel told last."""
+    while (await server.http.get("/v1/tasks")).json()["tasks"][0]["frames"]["heard"] < frames:
+        await asyncio.sleep(0.02)
+
+
 async def over(server: RunningServer) -> dict[str, Any]:
     """What was said, once nobody talks any more."""
     while (now := await conversation(server))["running"]:

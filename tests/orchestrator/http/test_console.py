@@ -202,7 +202,7 @@ async def test_an_avatar_is_uploaded_inspected_renamed_and_deleted(server: Runni
 async def test_an_upload_shows_how_far_it_is_and_can_be_stopped(
     server: RunningServer, browser: Browser, tmp_path: Path
 ) -> None:
-    """Over a line that takes seconds for it; what was sent in the end is the file, byte for byte."""
+    """Over a line that takes long until all was seen; what was sent in the end is the file, byte for byte."""
     preparations, received = server.orchestrator.preparations, asyncio.Event()
     video = (Path(__file__).parents[3] / "checkpoints" / "demo" / "avatar" / "idle.mp4").read_bytes()
     padded = tmp_path / "long.mp4"
@@ -220,11 +220,15 @@ async def test_an_upload_shows_how_far_it_is_and_can_be_stopped(
     async with opened(server, browser, "avatars") as page:
         line = await page.context.new_cdp_session(page)
         await line.send("Network.enable")
-        slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 1_000_000}
-        await line.send("Network.emulateNetworkConditions", slow)
+
+        async def upload_at(bytes_per_s: int) -> None:
+            conditions = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": bytes_per_s}
+            await line.send("Network.emulateNetworkConditions", conditions)
+
         form, sending = page.locator("#upload"), page.locator("#upload .sending")
         under_way = "() => Math.abs(document.querySelector('#upload progress').value - 0.5) < 0.4"
         for stopped in (True, False):
+            await upload_at(200_000)
             await page.set_input_files("#video-file", padded)
             await form.get_by_label("Name").fill("person")
             await form.get_by_role("button", name="Upload and prepare").click()
@@ -235,6 +239,7 @@ async def test_an_upload_shows_how_far_it_is_and_can_be_stopped(
                 await sending.get_by_role("button").click()
                 await expect(form.locator(".message")).to_have_text("The upload was stopped.")
                 assert kept == []
+        await upload_at(-1)
         await received.wait()
         await expect(sending).to_be_hidden()
         assert kept == [padded.read_bytes()]

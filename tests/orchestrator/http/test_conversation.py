@@ -19,6 +19,7 @@ from tests.support.talk_client import (
     over,
     talking,
     talking_server,
+    until_heard,
 )
 
 
@@ -57,8 +58,7 @@ async def test_the_channel_shows_what_the_conversation_is_at(tmp_path: Path) -> 
 async def test_an_interrupted_answer_leaves_in_the_history_what_was_heard(tmp_path: Path) -> None:
     async with talking_server(tmp_path) as server, talking(server) as talk:
         await talk.say(LONG)
-        await talk.until("ledger")
-        await asyncio.sleep(1.0)
+        await until_heard(server, 15)
         await send(talk.socket, {"type": "interrupt"})
         heard = (await talk.until("heard"))["text"]
         whole = LONG.removeprefix("Say ")
@@ -78,8 +78,7 @@ async def test_an_interrupted_answer_leaves_in_the_history_what_was_heard(tmp_pa
 async def test_a_turn_typed_into_an_answer_ends_it_and_is_answered(tmp_path: Path) -> None:
     async with talking_server(tmp_path) as server, talking(server) as talk:
         await talk.say(LONG)
-        await talk.until("ledger")
-        await asyncio.sleep(0.6)
+        await until_heard(server, 15)
         await talk.say("Say done.")
         first, second = await talk.until("heard"), await talk.until("heard")
         assert first["turn"] < second["turn"] and 0 < len(first["text"]) < len(LONG)
@@ -101,9 +100,9 @@ async def test_what_was_said_is_forgotten_after_its_time(tmp_path: Path) -> None
         async with talking(server) as talk:
             await talk.say("Say hi.")
             await talk.until("heard")
-        assert (await over(server))["messages"]
-        await asyncio.sleep(0.35)
-        assert (await conversation(server))["messages"] == []
+            assert (await conversation(server))["messages"]
+        while (await over(server))["messages"]:
+            await asyncio.sleep(0.05)
 
 
 async def test_a_reset_begins_again_in_the_same_connection(tmp_path: Path) -> None:

@@ -38,31 +38,34 @@ async def test_server_reads_no_further_than_the_bound_and_drops_nothing(tmp_path
     async with running(settings_in(tmp_path, live_ahead_s=2.0)) as server, open_socket(server, PATH) as socket:
         await server.ready()
         sending = asyncio.create_task(send(socket, START, *[tone(0.5)] * 20, END))
-        most_ahead_s, log = 0.0, None
+        most_ahead, log = 0, None
         async for text in socket:
             message = json.loads(text)
             if message["type"] == "accepted":
                 log = server.orchestrator.board._logs.get(message["task_id"])
             if message["type"] == "position":
                 assert log is not None
-                most_ahead_s = max(most_ahead_s, log.frames / 25 - message["sample"] / 24_000)
+                read = log.frames  # what the server knows to be heard comes second: it only grows
+                known = await server.orchestrator.board.get(message["task_id"])
+                assert known is not None
+                most_ahead = max(most_ahead, read - known.frames_heard)
             if message["type"] == "ended":
                 break
         await sending
         assert (message["reason"], message["heard_samples"]) == ("completed", 240_000)
-        assert most_ahead_s < 2.0 + 1.5, "the position is told once a second"
+        assert 25 < most_ahead <= 50 + 13, "the bound, and one message"
 
 
 async def test_interrupt_while_it_is_still_sent_tells_what_was_heard(tmp_path: Path) -> None:
     async with running(settings_in(tmp_path)) as server, open_socket(server, PATH) as socket:
         await server.ready()
-        await send(socket, START, tone(3.0))
+        await send(socket, START, tone(6.0))
         await receive(socket, "accepted")
         await receive(socket, "started")
         await receive(socket, "position")
         await send(socket, {"type": "interrupt"})
         ended = await receive(socket, "ended")
-        assert ended["reason"] == "interrupted" and 0 < ended["heard_samples"] < 72_000
+        assert ended["reason"] == "interrupted" and 0 < ended["heard_samples"] < 144_000
 
 
 async def test_lost_source_is_heard_to_its_last_sample(tmp_path: Path) -> None:
@@ -70,7 +73,7 @@ async def test_lost_source_is_heard_to_its_last_sample(tmp_path: Path) -> None:
         await server.ready()
         await send(socket, START, tone(1.0))
         await receive(socket, "accepted")
-        await receive(socket, "started")
-        await receive(socket, "error")
+        # Which of the two comes first is a matter of the machine.
+        assert {(await receive(socket, "started", "error"))["type"] for _ in range(2)} == {"started", "error"}
         ended = await receive(socket, "ended")
         assert (ended["reason"], ended["heard_samples"]) == ("source_lost", 24_000)

@@ -25,6 +25,7 @@ from tests.support.synthesisers import ToneSynthesiser
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 ARGUMENTS = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 WAIT_MS = 30_000
+expect.set_options(timeout=WAIT_MS)  # of a machine that runs other tests too
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
@@ -79,8 +80,8 @@ async def plays(page: Page) -> None:
 async def test_page_plays_the_stream_near_its_live_edge(page: Page) -> None:
     await page.goto(f"{page.url}?player=mp4")
     await plays(page)
-    behind = await page.evaluate("(v => v.buffered.end(v.buffered.length - 1) - v.currentTime)(video)")
-    assert 0 <= behind < 3
+    behind = "video.buffered.end(video.buffered.length - 1) - video.currentTime"
+    await page.wait_for_function(f"() => {behind} >= 0 && {behind} < 3", timeout=WAIT_MS)
     assert await page.evaluate("video.videoWidth") == 160
 
 
@@ -316,9 +317,19 @@ async def test_motions_are_buttons_and_the_one_that_is_shown_is_marked(tmp_path:
         await page.goto(str(server.http.base_url))
         button = page.get_by_role("button", name="wave", exact=True)
         await expect(button).to_have_attribute("aria-pressed", "false", timeout=WAIT_MS)
+        # Each change is noted when it comes: a motion is over sooner than a busy machine looks again.
+        await button.evaluate(
+            """button => {
+                window.pressed = ["false"];
+                const note = () => {
+                    const now = button.getAttribute("aria-pressed");
+                    if (now !== pressed.at(-1)) pressed.push(now);
+                };
+                new MutationObserver(note).observe(button, { attributeFilter: ["aria-pressed"] });
+            }"""
+        )
         await button.click()
-        await expect(button).to_have_attribute("aria-pressed", "true", timeout=WAIT_MS)
-        await expect(button).to_have_attribute("aria-pressed", "false", timeout=WAIT_MS)
+        await page.wait_for_function("() => pressed.join() === 'false,true,false'", timeout=WAIT_MS)
         await page.close()
 
 

@@ -19,6 +19,7 @@ from tests.support.running_server import RunningServer, running, settings_in
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 DEVICE = ["--no-sandbox", "--use-fake-device-for-media-stream"]
 WAIT_MS = 30_000
+expect.set_options(timeout=WAIT_MS)  # of a machine that runs other tests too
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),

@@ -13,6 +13,7 @@ from tests.support.turn_server import COTURN, turn_server
 from tests.support.viewer_page import ARGUMENTS, CHROMIUM, DESKTOP
 
 WAIT_MS = 30_000
+expect.set_options(timeout=WAIT_MS)  # of a machine that runs other tests too
 RELAY_PORTS = (50500, 50549)
 SECRET = "known-to-coturn"
 

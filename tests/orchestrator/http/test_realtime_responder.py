@@ -14,7 +14,7 @@ from tests.support.human_voice import said, silence
 from tests.support.realtime_server import RealtimeServer
 from tests.support.running_server import RunningServer
 from tests.support.sockets import open_socket, send
-from tests.support.talk_client import TALK, Talk, conversation, over, talking, talking_server
+from tests.support.talk_client import TALK, Talk, conversation, over, talking, talking_server, until_heard
 
 
 @asynccontextmanager
@@ -58,8 +58,7 @@ async def test_model_learns_at_which_position_it_was_interrupted(tmp_path: Path)
     model = RealtimeServer(words=" ".join(f"word{n:02}" for n in range(60)))
     async with spoken_to(tmp_path, model) as server, talking(server) as talk:
         await talk.say("Count.")
-        await talk.until("ledger")
-        await asyncio.sleep(1.0)
+        await until_heard(server, 20)
         await send(talk.socket, {"type": "interrupt"})
         heard = (await talk.until("heard"))["text"].split()
         assert 5 < len(heard) < 60 and heard == model.words.split()[: len(heard)]

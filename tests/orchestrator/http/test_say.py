@@ -102,11 +102,15 @@ async def test_voice_and_rate_are_those_that_were_asked_for(
 
 
 async def test_cancelling_ends_the_synthesis(server: RunningServer, synthesiser: ToneSynthesiser) -> None:
+    synthesiser.hold_after = 1
     task_id = await accepted(server, text="A long first sentence. Another one.")
-    await server.task(task_id, "streaming", "done")
+    await server.task(task_id, "streaming")
+    while not synthesiser.waiting:
+        await asyncio.sleep(0.01)
     await server.http.delete(f"/v1/tasks/{task_id}")
     await server.orchestrator.arrivals.drain()
     assert (await server.http.get(f"/v1/tasks/{task_id}")).json()["state"] == "cancelled"
+    assert synthesiser.cancelled == 1
 
 
 @pytest.mark.parametrize(
@@ -155,8 +159,12 @@ async def test_a_synthesiser_that_is_away_or_off_is_told(server: RunningServer, 
 async def test_a_synthesiser_that_fails_later_ends_the_task_behind_what_came(
     server: RunningServer, synthesiser: ToneSynthesiser
 ) -> None:
+    synthesiser.hold_after = 1
     task_id = await accepted(server, text="First one. " + "Second one. " * 9)
     synthesiser.error = SynthesisError("synthesis_failed", "It said nonsense.")
+    while not synthesiser.waiting:
+        await asyncio.sleep(0.01)
+    synthesiser.gate.set()
     task = await server.task(task_id, "failed")
     assert task["error"] == {"code": "synthesis_failed", "message": "It said nonsense."}
     assert task["frames"]["heard"] >= 20

@@ -77,11 +77,15 @@ async def page(server: RunningServer, browser: Browser, far: ScriptedConversatio
     assert complaints == []
 
 
-async def hold(page: Page, seconds: float) -> None:
+async def hold(page: Page, seconds: float) -> float:
+    """Holds the button for at least so long; returns for how long at most."""
     await page.hover("#hold")
+    loop = asyncio.get_running_loop()
+    began = loop.time()
     await page.mouse.down()
     await asyncio.sleep(seconds)
     await page.mouse.up()
+    return loop.time() - began
 
 
 def captions(page: Page) -> Any:
@@ -93,10 +97,10 @@ async def test_what_is_said_while_the_button_is_held_goes_up_as_16_khz(page: Pag
     assert (start["format"], start["sample_rate"], start["channels"], start["mode"]) == ("pcm_s16le", 16_000, 1, "push")
     await asyncio.sleep(0.3)
     assert far.sound == b"", "the microphone is open, and nobody holds the button"
-    await hold(page, 1.2)
+    held_s = await hold(page, 1.2)
     await far.until("release")
     sound = np.frombuffer(bytes(far.sound), np.int16).astype(float)
-    assert 1.2 <= len(sound) / 16_000 < 2.5, "with the tail that the thumb would cut"
+    assert 1.2 <= len(sound) / 16_000 < held_s + 1.3, "with the tail that the thumb would cut"
     spectrum, hz = np.abs(np.fft.rfft(sound * np.hanning(len(sound)))), np.fft.rfftfreq(len(sound), 1 / 16_000)
     voiced = sum(spectrum[np.abs(hz - 150 * k) < 20].sum() for k in range(1, 12))
     assert voiced > 0.5 * spectrum[hz < 4_000].sum()
@@ -164,8 +168,8 @@ async def test_who_holds_the_button_while_the_avatar_speaks_interrupts_it(
     far.say("state", state="speaking")
     await expect(page.locator("#state")).to_have_text("Speaking")
     await hold(page, 0.3)
-    kinds = [message["type"] for message in far.received if message["type"] != "start"]
     await far.until("release")
+    kinds = [message["type"] for message in far.received if message["type"] != "start"]
     assert kinds[0] == "interrupt"
 
 
@@ -188,6 +192,7 @@ async def test_open_microphone_is_heard_until_it_is_shut(page: Page, far: Script
     await expect(page.locator("#state")).to_have_text("Ready")
     await expect(page.locator("#message")).to_be_hidden()
     assert await page.evaluate("document.getElementById('level').value") == 0
+    far.is_ready = False  # else the next connection takes the message away before anybody looks
     await far.lose()
     await expect(page.locator("#message")).to_contain_text("connection was lost")
 
@@ -211,9 +216,11 @@ async def test_keyboard_alone_talks_writes_and_interrupts(page: Page, far: Scrip
 
 async def test_lost_connection_is_told_and_comes_back(page: Page, far: ScriptedConversation) -> None:
     far.say("transcript", turn=1, text="Before.", final=True)
+    far.is_ready = False  # else the next connection takes the message away before anybody looks
     await far.lose()
     await expect(page.locator("#message")).to_contain_text("connection was lost")
     await far.until("start", 2)
+    far.say("ready", **READY)
     await expect(page.locator("#state")).to_have_text("Ready")
     await expect(page.locator("#message")).to_be_hidden()
     far.say("transcript", turn=1, text="After.", final=True)
@@ -381,7 +388,7 @@ async def test_worklet_resamples_what_the_sound_card_has(
             }
             ear.connect(context.destination);
             await context.startRendering();
-            await new Promise((resolve) => setTimeout(resolve, 200));
+            while (samples.length < 31_300) await new Promise((resolve) => setTimeout(resolve, 50));
             return samples;
         }""",
         rate,
@@ -457,7 +464,8 @@ async def test_screen_stays_on_while_a_conversation_runs(
     await page.goto(f"{server.http.base_url}/talk?player=mp4")
     await page.click("#begin")
     await far.until("start")
-    assert await page.evaluate("locks.map(({ kind, released }) => [kind, released])") == [["screen", False]]
+    locks = "JSON.stringify(locks.map(({ kind, released }) => [kind, released]))"
+    await page.wait_for_function(f"""() => {locks} === '[["screen",false]]'""")
     await page.click("#end")
-    assert await page.evaluate("locks[0].released")
+    await page.wait_for_function("() => locks[0].released")
     await context.close()

@@ -13,7 +13,7 @@ from playwright.async_api import Browser, Page, async_playwright, expect
 from tests.support.audio_files import write_wav
 from tests.support.human_voice import said, silence
 from tests.support.running_server import RunningServer
-from tests.support.talk_client import LONG, conversation, over, talking_server
+from tests.support.talk_client import LONG, conversation, over, talking_server, until_heard
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 ARGUMENTS = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
@@ -83,7 +83,7 @@ async def test_tap_cuts_the_answer_where_the_history_ends(page: Page, server: Ru
     await page.fill("#words", LONG)
     await page.press("#words", "Enter")
     await expect(page.locator("#state")).to_have_text("Speaking")
-    await asyncio.sleep(2.0)
+    await until_heard(server, 15)
     await page.touchscreen.tap(100, 250)
     rest = page.locator("#captions s")
     await expect(rest).to_contain_text("twelve.")

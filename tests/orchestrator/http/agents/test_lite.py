@@ -247,7 +247,8 @@ async def test_a_session_that_is_over_keeps_no_avatar_open(server: RunningServer
         async with talking(server) as client:
             await client.say(0.2)
             await client.until(*ENDS)
-    assert mapped_avatars() == before
+    while mapped_avatars() != before:
+        await asyncio.sleep(0.05)
 
 
 async def test_each_segments_end_is_told_once_with_interruptions_and_deaths(server: RunningServer) -> None:
@@ -263,7 +264,8 @@ async def test_each_segments_end_is_told_once_with_interruptions_and_deaths(serv
                 assert (await client.until(*ENDS))["heard_s"] <= seconds + 0.001
                 assert len(client.ends) == number
             await client.say(2.0, end=drawn.random() < 0.5)  # and the client goes away
-    assert list(server.orchestrator.settings.tasks_dir.glob("*.speech")) == []
+    while list(server.orchestrator.settings.tasks_dir.glob("*.speech")):  # deleted once the store has the task's end
+        await asyncio.sleep(0.05)
 
 
 async def test_livekits_stock_plugin_drives_the_avatar(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -137,7 +137,7 @@ async def test_what_the_agent_says_is_heard_and_reported_once(server: RunningSer
     async with talking(server, hall) as agent:
         for seconds in (0.6, 0.3):
             await agent.say(seconds)
-            event = await asyncio.wait_for(agent.output.wait_for_playout(), 20)
+            event = await asyncio.wait_for(agent.output.wait_for_playout(), 60)
             assert (event.playback_position, event.interrupted) == (pytest.approx(seconds, abs=0.04), False)
         assert (agent.started, len(agent.finished)) == (2, 2)
 
@@ -340,4 +340,5 @@ async def test_each_segment_is_reported_once_with_clearing_at_any_moment(
             assert agent.finished[-1].playback_position <= max(seconds, 0.2) + 0.001
         await asyncio.sleep(0.2)
         assert len(agent.finished) == said
-        assert server.orchestrator.channels[of_rooms(server)[0]].active == []
+        while server.orchestrator.channels[of_rooms(server)[0]].active:
+            await asyncio.sleep(0.02)
