@@ -144,7 +144,8 @@ async def slow(exchange: ChatExchange) -> None:
 )
 async def test_fault_of_the_provider_is_told_and_the_next_turn_works(fault: object, code: str, heard: str) -> None:
     async with Server(fault).running() as server:  # type: ignore[arg-type]
-        responder = OpenAiResponder(ChatProvider(server.url, "m", first_s=1.0))
+        first_s = 3.0 if fault is slow else 30.0  # the answer behind it has so long too
+        responder = OpenAiResponder(ChatProvider(server.url, "m", first_s=first_s))
         async with talking(Unasked(), responder) as talk:
             await talk.dialogue.type("What time is it?")
             await talk.until(lambda: talk.is_listening and talk.texts(TellHeard))

@@ -75,7 +75,7 @@ async def test_text_that_kills_it_twice_is_refused_and_the_next_one_said() -> No
 
 
 async def test_process_that_hangs_is_replaced() -> None:
-    async with running(**STAND_IN, answer_s=0.3) as synthesiser:
+    async with running(**STAND_IN, answer_s=2.0) as synthesiser:
         with pytest.raises(SynthesisError) as refused:
             await said(synthesiser, "hang")
         assert refused.value.code == "synthesiser_unavailable"
@@ -83,7 +83,7 @@ async def test_process_that_hangs_is_replaced() -> None:
 
 
 async def test_many_that_wait_for_each_other_are_all_said() -> None:
-    async with running(**STAND_IN, answer_s=1.0) as synthesiser:
+    async with running(**STAND_IN, answer_s=2.0) as synthesiser:
         await said(synthesiser, "warm")
         pid = one(os.getpid(), "json.loads")
         said_all = await asyncio.gather(*(said(synthesiser, "slow") for _ in range(12)))

@@ -114,7 +114,7 @@ async def test_one_that_does_not_answer_is_given_up_after_three_attempts(
     provider: SpeechProvider, answer: object
 ) -> None:
     provider.answer = answer  # type: ignore[assignment]
-    assert (await refused(provider, timeout_s=0.3)).code == "synthesiser_unavailable"
+    assert (await refused(provider, timeout_s=1.0)).code == "synthesiser_unavailable"
     assert len(provider.seen) == 3
 
 
@@ -138,7 +138,7 @@ async def breaks_off(exchange: Exchange) -> None:
 @pytest.mark.parametrize("answer", [stalls, breaks_off])
 async def test_what_broke_off_is_not_asked_for_again(provider: SpeechProvider, answer: object) -> None:
     provider.answer = answer  # type: ignore[assignment]
-    assert (await refused(provider, timeout_s=0.3)).code == "synthesis_failed"
+    assert (await refused(provider, timeout_s=1.0)).code == "synthesis_failed"
     assert len(provider.seen) == 1, "else its beginning would be heard twice"
 
 
@@ -163,7 +163,7 @@ async def trickles_its_refusal(exchange: Exchange) -> None:
     ("answer", "code", "said"),
     [
         (trickles, "synthesiser_unavailable", "too slow"),
-        (trickles_its_head, "synthesiser_unavailable", "no answer within 0.6 s"),
+        (trickles_its_head, "synthesiser_unavailable", "no answer within 2 s"),
         (trickles_its_refusal, "synthesis_failed", "status 400"),
     ],
 )
@@ -171,8 +171,8 @@ async def test_one_that_sends_a_byte_now_and_then_is_given_up(
     provider: SpeechProvider, answer: object, code: str, said: str
 ) -> None:
     provider.answer = answer  # type: ignore[assignment]
-    async with asyncio.timeout(20):
-        refusal = await refused(provider, timeout_s=0.3)
+    async with asyncio.timeout(60):
+        refusal = await refused(provider, timeout_s=1.0)
     assert refusal.code == code and said in refusal.message
 
 
@@ -185,9 +185,9 @@ async def test_who_hears_it_may_pause(provider: SpeechProvider) -> None:
         await exchange.end()
 
     provider.answer = in_two_short_ones
-    async with using(provider, 0.3) as synthesiser, aclosing(synthesiser.synthesise(TEXT, Voice("nova"))) as blocks:
+    async with using(provider, 1.0) as synthesiser, aclosing(synthesiser.synthesise(TEXT, Voice("nova"))) as blocks:
         await anext(blocks)
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(1.5)
         assert len(await anext(blocks)) == 120
 
 

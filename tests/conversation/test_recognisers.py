@@ -175,7 +175,7 @@ async def test_half_a_character_becomes_a_question_mark() -> None:
 )
 async def test_each_fault_has_its_code_and_the_next_utterance_is_recognised(answer: Answer, code: str) -> None:
     async with ChatProvider(answer).running() as server:
-        recogniser = OpenAiRecogniser(TranscriptionProvider(server.url, "m", "secret-key", timeout_s=1.0))
+        recogniser = OpenAiRecogniser(TranscriptionProvider(server.url, "m", "secret-key", timeout_s=3.0))
         async with running(recogniser):
             with pytest.raises(RecognitionError) as refused:
                 await recogniser.recognise(silence(0.5), "en")

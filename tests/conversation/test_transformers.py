@@ -148,7 +148,7 @@ async def test_each_fault_of_the_process_has_its_code_and_the_next_question_is_a
     tmp_path: Path, word: str, code: str
 ) -> None:
     model = LocalModel(write_chat_model(tmp_path, SAYS))
-    patience = Patience(start_s=30.0, wait_s=30.0, answer_s=1.0)
+    patience = Patience(start_s=30.0, wait_s=30.0, answer_s=3.0)
     stand_in = TransformersResponder(model, (sys.executable, "-c", _STAND_IN), patience)
     async with running(stand_in) as responder:
         with pytest.raises(ResponseError) as refused:

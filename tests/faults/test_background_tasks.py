@@ -90,7 +90,7 @@ async def test_stream_goes_on_and_no_task_is_lost(tmp_path: Path, place: Startin
             await server.task(task_ids[0], "streaming", "done")  # a starved machine may see it at its end alone
             server.models.gate.clear()
             task_ids.append(await say(server, 0.5))  # its faces are being made when the fault comes
-            async with speaking_live(server, place):
+            async with speaking_live(server, place, failing):
                 failing.fail()
                 await asyncio.sleep(0.1)
                 server.models.gate.set()
@@ -113,7 +113,7 @@ async def test_stream_goes_on_and_no_task_is_lost(tmp_path: Path, place: Startin
 
 
 @asynccontextmanager
-async def speaking_live(server: RunningServer, place: StartingPlace) -> AsyncIterator[None]:
+async def speaking_live(server: RunningServer, place: StartingPlace, failing: FailingOnce) -> AsyncIterator[None]:
     """Somebody speaks live, where the place lies on that way; what becomes of it is told to nobody here."""
     file = place.file
     if file in BY_SOCKET:
@@ -153,15 +153,24 @@ async def speaking_live(server: RunningServer, place: StartingPlace) -> AsyncIte
             # What hadn't begun yet, or is over already, begins now; the fault may have ended the conversation.
             with suppress(ConnectionClosed):
                 await send(socket, {"type": "interrupt"}, {"type": "text", "text": "Hello again."})
-            await asyncio.sleep(0.5)
+            await until_failed(failing)
     elif file in BY_BODY:
         sending = asyncio.create_task(server.http.put(PATH, content=slowly(wav(3.0))))
         await asyncio.sleep(1.0)
         yield
+        await until_failed(failing)
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
     else:
         yield
+
+
+async def until_failed(failing: FailingOnce) -> None:
+    """What begins at the end alone fails later."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(10):
+            while not failing.failed:
+                await asyncio.sleep(0.05)
 
 
 async def slowly(sound: bytes) -> AsyncIterator[bytes]:

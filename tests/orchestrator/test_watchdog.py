@@ -64,7 +64,8 @@ async def test_models_process_that_is_stopped_at_work_is_ended_by_the_supervisor
         settings = settings_in(tmp_path, triton_url=f"127.0.0.1:{options.grpc_port}")
         async with running(settings, real_client=True, resolution=RESOLUTION) as server:
             await server.ready()
-            answer = await server.http.post("/v1/tasks", files={"audio_file": ("a.wav", wav(8))})
+            answer = await server.http.post("/v1/tasks", files={"audio_file": ("a.wav", wav(20))})
+            # Longer than the channel's ring of 10 s, so that not all of its faces are made before.
             await server.task(answer.json()["task_id"], "streaming")
             [process] = model_processes(options, "unet")
             os.kill(process, signal.SIGSTOP)

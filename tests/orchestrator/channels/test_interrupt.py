@@ -63,7 +63,8 @@ async def test_position_is_told_of_what_plays_and_not_of_what_waits_behind_it(se
     await upload(server, "playing", 250)
     await server.task("playing", "streaming")
     await upload(server, "behind", 50)
-    await asyncio.sleep(0.5)
+    while (await server.task("playing", "streaming"))["frames"]["heard"] < 10:
+        await asyncio.sleep(0.02)
     # Two at once, as two clients may: in the fade that the first one began, nothing is left to cancel.
     answers = await asyncio.gather(*(interrupt(server, everything=True) for _ in range(2)))
     heard = {task_id: told["frames"] for body in answers for task_id, told in body["heard"].items()}

@@ -28,7 +28,7 @@ def said(folder: Path) -> list[str]:
 
 
 async def until_written(folder: Path, count: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not (folder / TODAY).exists() or len(said(folder)) < count:
             await asyncio.sleep(0.01)
 
@@ -75,7 +75,7 @@ async def test_old_files_are_deleted_also_where_nothing_is_written_any_more(tmp_
     log = log_in(tmp_path, is_on=False)
     say(log, "one")
     running = asyncio.create_task(log.run())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (tmp_path / f"{old}.jsonl").exists():
             await asyncio.sleep(0.01)
     running.cancel()
