@@ -44,7 +44,7 @@ async def listened(path: Path, sent: list[Packet]) -> Ear:
     ear = Ear(path)
     listening = asyncio.create_task(ear.run())
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not server.readers:
                 await asyncio.sleep(0.01)
             server.publish(Description(1, (TrackDescription(Track.OPUS, b""),)))

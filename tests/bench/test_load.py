@@ -18,7 +18,7 @@ async def test_clients_upload_and_poll_and_come_back_when_they_are_told(tmp_path
         await server.ready()
         server.models.gate.clear()
         url = str(server.http.base_url)
-        clients = Clients(url, wav(0.5), time.monotonic() + 3)
+        clients = Clients(url, wav(0.5), time.monotonic() + 10)
         await clients.run(uploaders=8, pollers=2)
         usage = WholeServer(os.getpid())
         usage.sample()

@@ -160,7 +160,8 @@ def test_each_promise_can_be_broken() -> None:
 async def test_provider_fails_as_it_is_told_to(fault: Fault | None, code: str | None) -> None:
     async with FaultyProvider().running() as provider:
         provider.fault = fault
-        responder = OpenAiResponder(ChatProvider(provider.url, "m", whole_s=1.0))
+        whole_s = 1.0 if fault is Fault.ENDLESS else 60.0
+        responder = OpenAiResponder(ChatProvider(provider.url, "m", whole_s=whole_s))
         found, text = None, ""
         try:
             async with aclosing(responder.answer([Message(Role.PERSON, "?")])) as pieces:

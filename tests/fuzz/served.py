@@ -51,8 +51,7 @@ class Served:
         self._until_ready()
         self._until_parts_run()
         self.http.close()
-        time.sleep(0.5)  # the server has seen it
-        self.quiet = self.held()
+        self.quiet = self._settled()
         self.http = self._client()
 
     @property
@@ -77,6 +76,15 @@ class Served:
             ),
             "shared memory": len(list(Path("/dev/shm").glob(f"latentsync-{pid}-*"))),
         }
+
+    def _settled(self) -> dict[str, object]:
+        """What it holds once that stays the same for two seconds: a busy server sees late who has left."""
+        held, since = self.held(), time.monotonic()
+        while time.monotonic() < since + 2:
+            time.sleep(0.25)
+            if (now := self.held()) != held:
+                held, since = now, time.monotonic()
+        return held
 
     def tidy(self) -> None:
         """Cancels what the requests began: speeches, channels, avatars in the making."""

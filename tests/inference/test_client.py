@@ -85,8 +85,12 @@ async def test_cancelled_request_gives_its_region_up(triton_server: TritonServer
         await client.faces(*chunk(0), steps=20, guidance=1.0)
         before_s = (await client.statistics())["unet"].compute_s
         before = regions()
+        pool = client._transport._pool
+        assert pool is not None
         task = asyncio.create_task(client.faces(*chunk(0), steps=500, guidance=1.0))
-        await asyncio.sleep(0.2)
+        while sum(map(len, pool._free.values())) == len(before):  # none is lent
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.2)  # the request is on its way
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

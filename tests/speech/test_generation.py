@@ -1,6 +1,7 @@
 """From PCM to chunks of faces in order, whatever order the answers come in."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from speech.log import SpeechLog
 from speech.timeline import SpeechTimeline
 from speech.windows import growing_window
 from tests.support.logs import noise, sealed_log, sound_frames
+from tests.support.mixed_channel import QuickLog
 
 RESOLUTION = 16
 
@@ -122,6 +124,11 @@ async def collect(generation: SpeechGeneration, first_position: int = 0) -> list
     return [chunk async for chunk in generation.chunks(first_position)]
 
 
+async def until(is_so: Callable[[], bool]) -> None:
+    while not is_so():
+        await asyncio.sleep(0.001)
+
+
 async def turns() -> None:
     """Time for everything that waits for nobody; reading a log takes a thread."""
     for _ in range(20):
@@ -162,6 +169,7 @@ async def test_slow_reader_bounds_what_is_asked_for(speeches: Speeches) -> None:
     generation = await speeches.of(models, 640, GenerationSettings(chunks_ahead=3))
     async with aclosing(generation.chunks()) as chunks:
         await anext(chunks)
+        await until(lambda: len(models.conditions) >= 3)
         await turns()
         assert len(models.conditions) == 3
     assert models.most_out <= 2, "the first went alone"
@@ -173,11 +181,13 @@ async def test_others_wait_for_the_first_chunk_which_a_viewer_waits_for(speeches
     generation = await speeches.of(models, 640, GenerationSettings(chunks_ahead=4))
     async with aclosing(generation.chunks()) as chunks:
         first = asyncio.ensure_future(anext(chunks))
+        await until(lambda: models.out >= 1)
         await turns()
         assert models.out == 1
         models.answer.set()
         await first
         models.answer.clear()
+        await until(lambda: models.out >= 3)
         await turns()
         assert models.out == 3, "asked for without waiting for the reader"
 
@@ -230,6 +240,7 @@ async def test_features_can_come_before_the_place_is_known(speeches: Speeches) -
     generation = await speeches.of(models, 64)
     async with aclosing(generation):
         generation.request_features()
+        await until(lambda: len(models.windows) >= 1)
         await turns()
         assert len(models.windows) == 1
         assert [chunk.faces[0, 0, 0, 0] for chunk in await collect(generation, first_position=5)] == [5, 1, 7, 3]
@@ -288,10 +299,12 @@ async def test_first_long_chunk_is_made_before_another_that_would_share_its_batc
         models.answer.set()
         await first
         models.answer.clear()
+        await until(lambda: len(models.audios) >= 3)
         await turns()
         assert [len(audio) for audio in models.audios] == [4, 8, 16], "the second is still out"
         models.answer.set()
         await anext(chunks)
+        await until(lambda: len(models.audios) >= 5)
         await turns()
         assert [len(audio) for audio in models.audios] == [4, 8, 16, 16, 16]
 
@@ -348,7 +361,7 @@ HEARD_AFTER, LOOK_AHEAD = 2, 5
 
 
 async def test_chunk_is_made_as_soon_as_its_look_ahead_has_arrived(speeches: Speeches, tmp_path: Path) -> None:
-    models, log = Models(), SpeechLog(tmp_path / "log")
+    models, log = Models(), QuickLog(tmp_path / "log")  # no thread, which a busy machine would let wait
     generation = speeches.of_log(models, log, request=LIVE)
     given: list[FaceChunk] = []
 

@@ -157,7 +157,7 @@ async def test_what_came_is_said_where_a_slow_generator_waits_for_a_source_that_
     log = SpeechLog(tmp_path / "log")
     await log.append(sound_frames(noise(30)))
     saying = asyncio.create_task(maker.say(replace(task("a"), source=SpeechSource.STREAM), log, channel))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not channel.written:  # though no more of it comes, and its end isn't known
             await asyncio.sleep(0.05)
     saying.cancel()
@@ -174,7 +174,7 @@ class Undecided(Channel):
         self._fails = fails
 
     async def open(self, *_: object, **__: object) -> Reservation:
-        await asyncio.wait_for(self._models.heard.wait(), timeout=5)
+        await asyncio.wait_for(self._models.heard.wait(), timeout=60)
         if self._fails:
             raise ChannelError("the channel is gone")
         return self.place
@@ -375,7 +375,7 @@ async def test_speech_is_held_for_the_features_of_its_next_chunk_only_as_long_as
     for count in (8, 3, 30):
         await log.append(sound_frames(noise(count)))
         await asyncio.sleep(0.05)  # the window of the first chunk begins with all of it, and without the rest
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not channel.written:
             await asyncio.sleep(0.05)
     saying.cancel()
