@@ -144,6 +144,10 @@ def test_render_writes_mp4_alone(output: str, named: str) -> None:
 def test_render_computes_no_more_than_a_task_may(
     tmp_path: Path, option: str, value: str, setting: str, most: str
 ) -> None:
-    answer = cli("render", "--audio", __file__, "--output", str(tmp_path / "x.mp4"), option, value)
+    settings = settings_in(tmp_path)
+    write_avatar(settings.avatars_dir, "demo")
+    folders = {"DATA_DIR": str(settings.data_dir), "CHECKPOINT_DIR": str(settings.checkpoint_dir)}
+    environment = {f"LATENTSYNC_{name}": value for name, value in folders.items()}
+    answer = cli("render", "--audio", __file__, "--output", str(tmp_path / "x.mp4"), option, value, **environment)
     assert answer.returncode == 1
     assert f"{option} is {value} and may be {most} at most; the setting {setting} allows more" in answer.stderr
