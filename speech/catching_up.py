@@ -19,6 +19,10 @@ _WORST_OF_CHUNKS = 16
 # Frames that are to wait when the next ones come: the one that is shown now, and what chunks of other speeches, made
 # before a chunk of this one or beside it, may cost. A speech that nothing held up begins with fewer.
 _SPARE_FRAMES = 5
+# Once the worst of minutes is known, it is enough that it would be in time, and that the usual chunk finds so many: the
+# one that is shown now, and two for the 60 ms that the rule for the start leaves. So a speech that began late comes
+# back to what one begins with that nothing held up. Its last chunks come up to two frames later than the usual one.
+_USUAL_SPARE_FRAMES = 3
 # Looks at what has arrived, one with each frame: sound that comes in bursts is in time at their ends only.
 _REMEMBERED_LOOKS = 2 * CONTRACT.frames_per_second
 
@@ -42,6 +46,7 @@ class CatchingUp:
         self._waited = 0
         # For each of the last chunks the delay, in frames since the beginning, that it would just have been late with.
         self._late_at: deque[int] = deque(maxlen=_REMEMBERED_CHUNKS)
+        self._minutes = WorstOfMinutes()
 
     @property
     def leaves_out(self) -> bool:
@@ -56,10 +61,12 @@ class CatchingUp:
         if chunk.first_frame == 0:
             return  # nothing was waited for
         left_out = chunk.timeline_frame - chunk.first_frame - self._first
-        if self._late_at:
+        if self._late_at and waited > self._waited:
             self._late_at[-1] += waited - self._waited  # that was the chunk that was waited for
+            self._minutes.was_late()
         self._waited = waited
         self._late_at.append(waited - left_out - unplayed)
+        self._minutes.add(self._late_at[-1])
 
     async def left_out(self, first: int) -> int:
         """The number of frames from `first` on that are quiet and more than may wait."""
@@ -93,7 +100,44 @@ class CatchingUp:
         worst = late_at.index(max(late_at))
         others = [*late_at[: max(0, worst - _ABOUT_CHUNKS)], *late_at[worst + _ABOUT_CHUNKS + 1 :], of_late]
         enough = max(self._source.frames, max(others) + 1)
-        return max(0, delay - min(enough, of_late + _SPARE_FRAMES))
+        spared = of_late + _SPARE_FRAMES
+        if (of_minutes := self._minutes.worst) is not None:
+            usual = sorted(late_at)[len(late_at) // 2]
+            spared = min(spared, max(of_minutes + 1, usual + _USUAL_SPARE_FRAMES))
+        return max(0, delay - min(enough, spared))
+
+
+class WorstOfMinutes:
+    """The worst of so many chunks in time, one after another, that a worse one is rare.
+
+    Where one comes nevertheless, and the speech is late, twice as many are needed from then on. So the two frames that
+    it risks by trusting them are risked once in three minutes, once in the six that follow, and so on: it doesn't swing
+    between catching up and being late.
+    """
+
+    def __init__(self) -> None:
+        self._needed = _REMEMBERED_CHUNKS
+        self._chunks = 0
+        # For each delay that a chunk would just have been late with: the last such chunk.
+        self._last_at: dict[int, int] = {}
+
+    def add(self, late_at: int) -> None:
+        """Another chunk would just have been late with this delay, in frames since the beginning."""
+        self._chunks += 1
+        self._last_at[late_at] = self._chunks
+
+    def was_late(self) -> None:
+        """The chunk that was added last was waited for: it begins anew."""
+        if self.worst is not None:
+            self._needed *= 2
+        self._chunks = 0
+        self._last_at.clear()
+
+    @property
+    def worst(self) -> int | None:
+        """The greatest of these delays; None while too few chunks have come in time."""
+        first = self._chunks - self._needed
+        return None if first < 0 else max(late_at for late_at, last in self._last_at.items() if last > first)
 
 
 class SourceDelay:

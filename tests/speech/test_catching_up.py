@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from speech.catching_up import CatchingUp
+from speech.catching_up import CatchingUp, WorstOfMinutes
 from speech.log import SoundFrames, SpeechLog
 from speech.request import FaceChunk, SpeechRequest
 from speech.timeline import SpeechTimeline
@@ -15,6 +15,10 @@ CHUNK = 8
 BACKLOG = 21
 FACES, SOUND = np.zeros((CHUNK, 1, 1, 3), np.uint8), np.zeros((CHUNK, 1920), np.int16)
 IN_TIME = 2  # frames that still wait when a chunk comes
+BEGAN_LATE = IN_TIME + 25  # the same where the beginning was held up for a second
+TWENTY_CHUNKS_AND_A_PAUSE = 24
+CHUNKS_OF_MINUTES = 576  # of three
+THREE_MINUTES = CHUNKS_OF_MINUTES // TWENTY_CHUNKS_AND_A_PAUSE
 
 
 class Microphone:
@@ -53,6 +57,12 @@ class Microphone:
                 self._catching_up.written(chunk, unplayed, self.waited)
                 self._made += CHUNK
                 self._shown += CHUNK
+
+    async def talk(self, turns: int, in_time: int) -> None:
+        """Says twenty chunks and pauses, by turns."""
+        for _ in range(turns):
+            await self.say(20, in_time=in_time)
+            await self.say(TWENTY_CHUNKS_AND_A_PAUSE - 20, quiet=True, in_time=in_time)
 
 
 @pytest.fixture
@@ -147,3 +157,52 @@ async def test_noise_that_rises_is_taken_for_a_pause_only_once_it_is_known(noisy
     noisy.noise = 400.0
     await noisy.say(4, quiet=True)
     assert noisy.delay == 3
+
+
+@pytest.fixture
+async def late(tmp_path: Path) -> Microphone:
+    """A speech that began late and has caught up, as far as it may while only the worst of some seconds is known."""
+    microphone = Microphone(tmp_path)
+    await microphone.talk(4, BEGAN_LATE)
+    assert microphone.delay == 5 - BEGAN_LATE
+    return microphone
+
+
+async def test_speech_that_began_late_comes_back_to_what_another_one_begins_with(late: Microphone) -> None:
+    await late.talk(THREE_MINUTES, BEGAN_LATE)
+    assert late.delay == 3 - BEGAN_LATE, "at most a frame later"
+    await late.talk(2, BEGAN_LATE)
+    assert late.delay == 3 - BEGAN_LATE and not late.waited
+
+
+async def test_what_a_chunk_of_the_last_minutes_needed_is_not_taken_back(late: Microphone) -> None:
+    await late.say(1, in_time=BEGAN_LATE - 3)
+    await late.talk(THREE_MINUTES - 1, BEGAN_LATE)
+    assert late.delay == 1 - (BEGAN_LATE - 3)
+
+
+async def test_speech_that_was_late_having_come_back_waits_twice_as_long_before_it_tries_again(
+    late: Microphone,
+) -> None:
+    for _ in range(2):
+        await late.talk(THREE_MINUTES + 1, BEGAN_LATE)
+        await late.say(1, in_time=BEGAN_LATE - 5)
+        assert late.waited == 2, "late by what it had come back too far, and not again"
+    await late.talk(2 * THREE_MINUTES - 1, BEGAN_LATE)
+    assert late.delay == 5 - BEGAN_LATE
+    await late.talk(2, BEGAN_LATE)
+    assert late.delay == 3 - BEGAN_LATE
+
+
+def test_what_was_late_for_several_chunks_in_a_row_counts_once() -> None:
+    minutes = WorstOfMinutes()
+    for _ in range(4 * CHUNKS_OF_MINUTES):
+        minutes.add(0)
+    for _ in range(2):
+        minutes.add(3)
+        minutes.was_late()
+    for _ in range(2 * CHUNKS_OF_MINUTES - 1):
+        minutes.add(0)
+    assert minutes.worst is None
+    minutes.add(0)
+    assert minutes.worst == 0

@@ -179,6 +179,15 @@ def test_speech_that_began_late_is_soon_as_early_as_one_that_did_not(tmp_path: P
     assert late.mixer.counters.late_frames == early.mixer.counters.late_frames == 0
 
 
+def test_speech_that_began_late_is_within_minutes_no_more_than_a_frame_later_than_another(tmp_path: Path) -> None:
+    seconds = 4 * 60
+    (early,) = in_virtual_time(listened(tmp_path, Cores(0.08), 1))
+    (late,) = in_virtual_time(listened(tmp_path, Cores(0.08, held_s=2.0), 1, spoken_s=seconds))
+    assert np.median(lags(late)[-10 * FPS :]) < np.median(lags(early)) + 1.01 / FPS
+    assert words(late) == all_words(seconds)
+    assert late.mixer.counters.late_frames == 0
+
+
 def test_speech_that_the_models_held_up_catches_up_in_its_pauses(tmp_path: Path) -> None:
     (channel,) = in_virtual_time(listened(tmp_path, Cores(0.08, held_from=10.0, held_s=1.5), 1))
     at = [number for _, number in heard(channel)].index(13 * FPS)
