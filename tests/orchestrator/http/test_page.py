@@ -138,8 +138,8 @@ async def test_recording_of_the_microphone_is_said(page: Page, server: RunningSe
 
 async def test_recording_is_discarded(page: Page, server: RunningServer) -> None:
     sent: list[str] = []
+    await page.goto(page.url + "?player=mp4")  # WebRTC's player posts an offer, as it did before
     page.on("request", lambda request: sent.append(request.url) if request.method == "POST" else None)
-    await page.goto(page.url + "?player=mp4")  # WebRTC's player posts an offer
     await expect(page.locator("#discard")).to_be_hidden()
     await page.click("#record")
     await expect(page.locator("#record span")).to_contain_text("1 s", timeout=WAIT_MS)
