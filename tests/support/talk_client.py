@@ -66,8 +66,13 @@ async def conversation(server: RunningServer) -> dict[str, Any]:
 
 
 async def until_heard(server: RunningServer, frames: int) -> None:
-    """So many frames of the newest speech are heard, by what its channel told last."""
-    while (await server.http.get("/v1/tasks")).json()["tasks"][0]["frames"]["heard"] < frames:
+    """So many frames of the newest speech are heard, by what its channel told last; it may begin a moment later."""
+
+    async def heard() -> int:
+        tasks = (await server.http.get("/v1/tasks")).json()["tasks"]
+        return int(tasks[0]["frames"]["heard"]) if tasks else 0
+
+    while await heard() < frames:
         await asyncio.sleep(0.02)
 
 
