@@ -125,4 +125,6 @@ async def test_an_interrupt_takes_back_what_waits_for_a_slow_encoder(avatar: Pre
     assert ended.played_frames == heard
     assert heard < status.position - start.position - 10, "the frames that waited were not played"
     received = read(out, *avatar.frame_size)
-    assert received.out_of_turn == [] and received.numbers[-1] >= after.frames_sent - 25
+    # A picture comes again only in the place of one that a busy machine drops.
+    assert np.diff(received.numbers).min() >= (0 if after.dropped_pairs else 1)
+    assert received.numbers[-1] >= after.frames_sent - 25

@@ -416,7 +416,7 @@ async def test_a_server_that_stops_lets_sound_play_to_its_end(tmp_path: Path) ->
         await server.ready()
         made = await Tasks.of(server)
         async with client_of(server) as client, client_of(server) as idle:
-            await send_sound(client, 4.0)
+            await send_sound(client, 1.0)
             await made.newest("streaming")
             server.server.stop()
             assert [event.type for event in await answers(client)] == ["played"]
