@@ -53,7 +53,7 @@ async def test_server_reads_no_further_than_the_bound_and_drops_nothing(tmp_path
                 break
         await sending
         assert (message["reason"], message["heard_samples"]) == ("completed", 240_000)
-        assert 25 < most_ahead <= 50 + 13, "the bound, and one message"
+        assert 0 < most_ahead <= 50 + 13, "the bound, and one message"
 
 
 async def test_interrupt_while_it_is_still_sent_tells_what_was_heard(tmp_path: Path) -> None:
