@@ -23,11 +23,16 @@ pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300
 # The UNet's own model.py, with memory for one chunk at a time, and for none while `leak` is there, which a load ends.
 STARVED = """
 
-class StarvedModel(TritonPythonModel):
-    def initialize(self, args):
+from pathlib import Path
+
+import torch
+
+
+class StarvedModel(DenoisingModel):
+    def __init__(self, instance, checkpoint):
         self._leak = Path(__file__).with_name("leak")
         self._leak.unlink(missing_ok=True)
-        super().initialize(args)
+        super().__init__(instance, checkpoint)
 
     def _denoise(self, chunks):
         if self._leak.exists() or len(chunks) > 1:
@@ -37,7 +42,7 @@ class StarvedModel(TritonPythonModel):
         return super()._denoise(chunks)
 
 
-TritonPythonModel = StarvedModel
+DenoisingModel = StarvedModel
 """
 
 
@@ -47,9 +52,7 @@ async def triton(
 ) -> AsyncIterator[TritonServer]:
     repository = exported(tmp_path_factory.mktemp("served") / "models", unet_batch=4)
     model = repository / "unet" / "1" / "model.py"
-    model.write_text(
-        model.read_text().replace("import torch\n", "from pathlib import Path\n\nimport torch\n") + STARVED
-    )
+    model.write_text(model.read_text() + STARVED)
     server = await TritonServer.start(options_for(repository, exit_timeout_s=3))
     yield server
     await server.aclose()
