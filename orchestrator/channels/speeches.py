@@ -20,6 +20,7 @@ from orchestrator.tasks.task import Failure, Stage, Task, TaskState
 from speech.log import LogUnreadable, SpeechLog
 from speech.source import SpeechSource
 from speech.speaking import SpeechMaker
+from streaming.config import FPS
 from streaming.events import ChannelEvent, EndReason, SpeechEncoded, SpeechEnded, SpeechStarted, Status
 from streaming.handle import ChannelError, ChannelHandle
 
@@ -203,9 +204,11 @@ class ChannelSpeeches:
             await self._fail(task.id, Failure("internal_error", f"The server failed at this task: {error}"))
 
     def _note_played(self, status: Status) -> None:
+        # What waits for a slow encoder is heard by nobody yet, and an interrupt takes it back.
+        given = status.position - round(status.queue_s * FPS)
         for active in self._active.values():
             if active.started_at is not None:
-                self._board.progress(active.task.id, frames_played=max(status.position - active.started_at + 1, 0))
+                self._board.progress(active.task.id, frames_played=max(given - active.started_at + 1, 0))
 
     async def _fail(self, task_id: str, failure: Failure) -> None:
         await self._board.finish(task_id, TaskState.FAILED, failure)

@@ -10,8 +10,10 @@ import pytest_asyncio
 
 from orchestrator.tasks.task import Task
 from speech.source import SpeechSource
+from streaming.events import SpeechStarted
 from tests.support.logs import noise, sound_frames
 from tests.support.running_server import RunningServer, running, settings_in
+from tests.support.statuses import status
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -71,6 +73,22 @@ async def test_position_is_told_of_what_plays_and_not_of_what_waits_behind_it(se
     assert sorted(task_id for body in answers for task_id in body["cancelled"]) == ["behind", "playing"]
     assert heard["behind"] == 0 and 10 <= heard["playing"] < 250
     assert (await interrupt(server))["cancelled"] == []
+
+
+async def test_what_waits_for_the_encoder_is_told_as_heard_only_once_it_has_it(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.models.gate.clear()
+    await upload(server, "slow", 250)
+    speeches = server.orchestrator.channels["main"]._speeches
+    while "slow" not in speeches.active:
+        await asyncio.sleep(0.01)
+    await speeches.receive(SpeechStarted("slow", tick=100, position=100))
+    told: list[int] = []
+    monkeypatch.setattr(server.orchestrator.board, "progress", lambda _, frames_played: told.append(frames_played))
+    for position, waiting in ((104, 5), (119, 10), (129, 10), (129, 0)):
+        speeches._note_played(status(position=position, queue_s=waiting / 25))
+    assert told == [0, 10, 20, 30]
 
 
 async def test_speech_that_waits_for_its_sound_was_heard_as_far_as_it_came(server: RunningServer) -> None:
