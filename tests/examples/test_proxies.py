@@ -139,7 +139,7 @@ async def test_a_speech_of_1_3_mb_is_taken_and_its_events_come_while_it_is_said(
 
 async def test_the_preview_comes_through_while_it_goes_on(proxied: Proxied) -> None:
     async with proxied.https.stream("GET", "/v1/channels/main/preview.mp4", headers=proxied.bearer) as preview:
-        assert preview.headers["Content-Type"] == "video/mp4", await preview.aread()
+        assert preview.headers["Content-Type"].startswith("video/mp4")  # with the codecs, once they are known
         async for block in preview.aiter_bytes():
             assert block[4:8] == b"ftyp"
             break
