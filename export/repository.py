@@ -163,7 +163,7 @@ def _compile_and_compare(
     rows = _compared(checkpoints[0], weights / GRAPHS, options, dtype)
     for folder, checkpoint in zip(checkpoint_folders(len(checkpoints))[1:], checkpoints[1:], strict=True):
         # Whisper is the same.
-        more = _compared(checkpoint, weights / f"{GRAPHS}-{folder}", options, dtype, ours="whisper")
+        more = _compared(checkpoint, weights / f"{GRAPHS}-{folder}", options, dtype, left_out="whisper")
         rows += [replace(row, stage=f"{row.stage} of {checkpoint.name}") for row in more]
     report(parity.table(rows))
     (weights / PARITY).write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
@@ -175,9 +175,9 @@ def _compile_and_compare(
 
 
 def _compared(
-    checkpoint: Checkpoint, graphs_dir: Path, options: ExportOptions, dtype: Dtype, ours: str = ""
+    checkpoint: Checkpoint, graphs_dir: Path, options: ExportOptions, dtype: Dtype, left_out: str = ""
 ) -> list[StageParity]:
-    """Each stage but `ours` beside float32 eager, once what the engine needs is compiled into `graphs_dir`."""
+    """Each stage but `left_out` beside float32 eager, once what the engine needs is compiled into `graphs_dir`."""
     import torch
 
     from export import parity
@@ -189,7 +189,7 @@ def _compared(
         checkpoint, device, getattr(torch, dtype.value), options.engine, served, solver, options.reuse
     )
     with served.exported_kernels():
-        return [parity.measure(stage) for stage in stages if stage.name != ours]
+        return [parity.measure(stage) for stage in stages if stage.name != left_out]
 
 
 def _copy_weights(source: Path, target: Path) -> None:

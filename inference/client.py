@@ -21,7 +21,7 @@ from inference.reload import OnReload
 from inference.retry import send
 from inference.transport import Output, TensorTransport, TritonSettings, connect
 from inference.watched_server import SPEECH_MODELS, WatchedServer
-from latentsync.contract import CONTRACT
+from latentsync.contract import CHECKPOINT_PARAMETER, CONTRACT
 
 CHUNK_FRAMES = CONTRACT.chunk_frames
 _READY_POLL_S = 0.5
@@ -269,7 +269,7 @@ async def _closed(client: grpcclient.InferenceServerClient, server: WatchedServe
 
 
 def _parameters(checkpoint: str | None) -> dict[str, str] | None:
-    return None if checkpoint is None else {"checkpoint": checkpoint}
+    return None if checkpoint is None else {CHECKPOINT_PARAMETER: checkpoint}
 
 
 def _expect(name: str, values: NDArray[Any], shape: tuple[int, ...], dtype: type[np.generic]) -> NDArray[Any]:

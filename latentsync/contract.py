@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 CONTRACT_FILE = "contract.json"
+CHECKPOINT_PARAMETER = "checkpoint"
+"""The request parameter that names a checkpoint; a request without it is for the main one."""
 
 
 @dataclass(frozen=True)

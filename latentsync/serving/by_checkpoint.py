@@ -8,10 +8,8 @@ from typing import Protocol
 
 import triton_python_backend_utils as pb_utils
 
+from latentsync.contract import CHECKPOINT_PARAMETER
 from latentsync.serving.responses import invalid
-
-PARAMETER = "checkpoint"
-"""The request parameter that names a checkpoint; a request without it is for the main one."""
 
 
 class Answering(Protocol):
@@ -44,7 +42,7 @@ class ByCheckpoint:
         return [responses[index] for index in range(len(requests))]
 
     def _named_by(self, request: pb_utils.InferenceRequest) -> str:
-        return str(json.loads(request.parameters() or "{}").get(PARAMETER, self._main))
+        return str(json.loads(request.parameters() or "{}").get(CHECKPOINT_PARAMETER, self._main))
 
     def _answer(self, name: str, requests: Sequence[pb_utils.InferenceRequest]) -> Sequence[pb_utils.InferenceResponse]:
         if name in self._models:
