@@ -15,7 +15,7 @@ from latentsync.checkpoint import Checkpoint
 from training.people.pace import Pace
 from training.starter import state
 from training.starter.pictures import PictureSampler, faces_of, take_paths
-from training.starter.run import Budget, run
+from training.starter.run import Budget, backward, run
 from training.starter.sizes import SIZES, Sizes
 from training.starter.state import Progress
 from training.starter.takes import CHUNK, Speech, Takes, draw_batch
@@ -23,7 +23,8 @@ from training.starter.train_unet import SeenLoss, load_vae, psnr_of_one_step_db
 from training.starter.train_unet import train as train_unet
 from training.starter.train_vae import psnr_in_mask_db
 from training.starter.train_vae import train as train_vae
-from training.starter.write_checkpoint import write
+from training.starter.variety import varied
+from training.starter.write_checkpoint import read, write
 
 TINY = SIZES["tiny"]
 FRAMES = 20
@@ -195,6 +196,37 @@ def test_unet_learns_to_speak_in_both_stages_and_becomes_a_checkpoint(
     assert sum(p.numel() for p in opened.load_unet().parameters()) == sum(p.numel() for p in unet.parameters())
     opened.load_vae()
 
+    read(checkpoint, tmp_path / "onward")
+    for network in ("vae", "unet"):
+        kept, again = state.load(tmp_path, network), state.load(tmp_path / "onward", network)
+        assert kept is not None and again is not None
+        assert all(torch.equal(kept[key], again[key]) for key in kept)
+    onward = train_unet(TINY, draw, seen, tmp_path / "onward", budget(0), "cpu", stage="one-step")
+    assert latent_error(onward, takes, speech) < 0.7 * before
+    assert load_vae(tmp_path / "onward", "cpu").scaling_factor == vae.scaling_factor
+
+
+def test_a_varied_take_has_other_colours_and_the_same_mouths(vae_state: Path, people: Path, speech: Speech) -> None:
+    with np.load(take_paths(people)[0]) as take:
+        clips = [torch.from_numpy(take[name]) for name in ("talking", "idle")]
+    generator = torch.Generator().manual_seed(3)
+    talking, idle = varied(clips, generator)
+    assert talking.dtype == torch.uint8 and talking.shape == clips[0].shape
+    assert (talking.float() - clips[0].float()).abs().mean() > 4, "it looks otherwise"
+
+    def opened(speaking: torch.Tensor, resting: torch.Tensor) -> np.ndarray:  # type: ignore[type-arg]
+        """How much of each frame differs from its face at rest."""
+        return ((speaking.float() - resting.float()).abs().amax(-1) > 20).float().mean((1, 2)).numpy()
+
+    assert np.corrcoef(opened(talking, idle), opened(*clips))[0, 1] > 0.98, "and speaks the same"
+    vae = load_vae(vae_state, "cpu")
+    plain = Takes.load(take_paths(people), vae, speech, "cpu")
+    both = Takes.load(take_paths(people), vae, speech, "cpu", generator)
+    assert len(both.frames) == 2 * len(plain.frames) and len(both.faces) == both.latents.shape[1]
+    assert torch.equal(both.faces[:FRAMES], plain.faces[:FRAMES])
+    assert not torch.equal(both.faces[FRAMES : 2 * FRAMES], plain.faces[:FRAMES])
+    assert torch.equal(both.heard_from[::2], both.heard_from[1::2]), "a take's two views say the same"
+
 
 @torch.inference_mode()
 def latent_error(unet: torch.nn.Module, takes: Takes, speech: Speech) -> float:
@@ -248,7 +280,7 @@ def test_the_rate_falls_over_all_runs_and_a_run_ends_in_time() -> None:
         torch.manual_seed(0)
         start = network.weight.item()
         keep = partial(_keep, saved)
-        _, progress = run(network, step, Progress(before, 5), Budget(400, 1300, 1e-3), keep, clock)
+        _, progress = run(network, backward(network, step), Progress(before, 5), Budget(400, 1300, 1e-3), keep, clock)
         rates.append(abs(network.weight.item() - start))
         assert progress.steps == 405 and progress.seconds == before + 400
         assert len(saved) == 4, "every two minutes, and at the end"

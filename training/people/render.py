@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,11 +34,14 @@ _ALIGNMENT_JITTER = 0.012
 
 @dataclass(frozen=True)
 class Options:
-    """What to render: side of the faces in pixels, frames of a take, and the cameras' damage or none."""
+    """What to render: side of the faces in pixels, frames of a take, the cameras' damage or none, and how wide all
+    people speak (None: each take as wide as it was drawn, which no picture of a resting face tells).
+    """
 
     resolution: int
     frames: int
     damage: bool
+    openness: float | None = None
 
 
 def render_take(
@@ -46,6 +49,8 @@ def render_take(
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """(talking, idle) faces of one take, uint8 [T, R, R, 3] each; both are seen by the same camera."""
     take = draw_take(seed, number)
+    if options.openness is not None:
+        take = replace(take, openness=options.openness)
     renderer = PersonRenderer(studio, draw_identity(seed), take)
     rng = np.random.default_rng((29, seed, number))
     aligner, side = AnchorAligner(options.resolution), options.resolution

@@ -27,25 +27,39 @@ class Budget:
     warm_up_steps: int = 300
 
 
+def backward(network: nn.Module, loss_of_step: Callable[[], Tensor]) -> Callable[[], Tensor]:
+    """What `run` asks for, of a loss that is computed anew in each step."""
+
+    def step() -> Tensor:
+        loss = loss_of_step()
+        network.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
+
+    return step
+
+
 def run(
     network: nn.Module,
-    loss_of_step: Callable[[], Tensor],
+    gradients: Callable[[], Tensor],
     before: Progress,
     budget: Budget,
     save: Callable[[nn.Module, Progress], None],
     clock: Callable[[], float] = time.monotonic,
 ) -> tuple[nn.Module, Progress]:
-    """Train `network`, which `loss_of_step` uses, and return its moving average and the progress of all runs.
+    """Train `network`, in which `gradients` leaves those of a loss that it returns, new ones in each step.
 
-    The learning rate falls along a cosine over the seconds of all runs, wherever a run ends. `save` is told every two
-    minutes and at the end, so that a run that is cut off loses two minutes.
+    Returns the network's moving average and the progress of all runs. The learning rate falls along a cosine over the
+    seconds of all runs, wherever a run ends. `save` is told every two minutes and at the end, so that a run that is cut
+    off loses two minutes.
     """
     average = copy.deepcopy(network).eval().requires_grad_(False)
     trained: list[Tensor] = [p for p in network.parameters() if p.requires_grad]
     kept: list[Tensor] = [
         mean for mean, own in zip(average.parameters(), network.parameters(), strict=True) if own.requires_grad
     ]
-    optimiser = torch.optim.AdamW(trained, lr=budget.rate, betas=(0.9, 0.99), weight_decay=0.01)
+    fused = all(parameter.is_cuda for parameter in trained)
+    optimiser = torch.optim.AdamW(trained, lr=budget.rate, betas=(0.9, 0.99), weight_decay=0.01, fused=fused)
     began = saved = clock()
     step, running = 0, before.loss
 
@@ -57,9 +71,7 @@ def run(
         warm = min(1.0, (step + 1) / budget.warm_up_steps)
         for group in optimiser.param_groups:
             group["lr"] = budget.rate * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
-        loss = loss_of_step()
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss = gradients()
         nn.utils.clip_grad_norm_(trained, 1.0)
         optimiser.step()
         step += 1

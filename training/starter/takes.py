@@ -17,13 +17,14 @@ from latentsync.vae import Vae
 from latentsync.whisper import AudioEncoder
 from training.corpus import Clip, Corpus, audio_features
 from training.starter.growing import Growing
+from training.starter.variety import varied
 from training.train_vae import pixels
 
 CHUNK = CONTRACT.chunk_frames
 _TOKEN_DROPOUT = 0.1
 _SILENT_CHUNKS = 0.05
 _OTHER_MOUTHS = 0.2
-_ENCODED_TOGETHER = 32
+_ENCODED_TOGETHER = 48
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,13 @@ class Takes:
 
     @classmethod
     @torch.inference_mode()
-    def load(cls, paths: Sequence[Path], vae: Vae, speech: Speech, device: str) -> Takes:
-        """Encode these takes; those that are shorter than a chunk, or say nothing of `speech`, are left out."""
+    def load(
+        cls, paths: Sequence[Path], vae: Vae, speech: Speech, device: str, variety: torch.Generator | None = None
+    ) -> Takes:
+        """Encode these takes; those that are shorter than a chunk, or say nothing of `speech`, are left out.
+
+        With a generator on the device each take is there twice: as it was rendered, and `varied`.
+        """
         latents: list[Tensor] = []
         faces: list[Tensor] = []
         places: list[tuple[int, int, int, int, int]] = []
@@ -80,11 +86,13 @@ class Takes:
                 first = int(take["first_frame"])
             if len(talking) < CHUNK or clip not in speech.spans:
                 continue
-            latents.append(_encoded(vae, talking, idle, device))
-            faces.append(torch.from_numpy(talking).to(device))
             begin, end = speech.spans[clip]
-            places.append((row, len(talking), begin + 2 * first, begin, end))
-            row += len(talking)
+            both = [torch.from_numpy(frames).to(device) for frames in (talking, idle)]
+            for speaking, resting in [both] if variety is None else [both, varied(both, variety)]:
+                latents.append(_encoded(vae, speaking, resting))
+                faces.append(speaking)
+                places.append((row, len(talking), begin + 2 * first, begin, end))
+                row += len(talking)
         if not places:
             raise ValueError(f"none of {len(paths)} takes is long enough and says a sentence of the speech data")
         side = faces[0].shape[1]
@@ -104,7 +112,8 @@ class Takes:
         self.span = torch.cat([self.span, others.span])
 
 
-def _encoded(vae: Vae, talking: np.ndarray, idle: np.ndarray, device: str) -> Tensor:  # type: ignore[type-arg]
+def _encoded(vae: Vae, talking: Tensor, idle: Tensor) -> Tensor:
+    device = str(talking.device)
     keep = torch.from_numpy(face_mask(talking.shape[1])).to(device)
     parts = []
     for start in range(0, len(talking), _ENCODED_TOGETHER):

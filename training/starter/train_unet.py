@@ -26,8 +26,9 @@ from latentsync.scheduler import SchedulerConfig
 from latentsync.unet import LatentSyncUNet, UNetConfig, upstream_state_dict
 from latentsync.vae import Vae, VaeType
 from training.starter import state
+from training.starter.graphed import GraphedLoss
 from training.starter.pictures import take_paths
-from training.starter.run import Budget, run
+from training.starter.run import Budget, backward, run
 from training.starter.sizes import SIZES, Sizes
 from training.starter.state import Progress
 from training.starter.takes import Batch, Speech, Takes, draw_batch
@@ -62,11 +63,15 @@ class SeenLoss:
         self._top = max(0, int(weight.amax(1).nonzero()[0]) // scale - 1)
         self._weight = weight[self._top * scale :]
 
-    def __call__(self, predicted: Tensor, row: Tensor, generator: torch.Generator, edges: float) -> Tensor:
-        """L1 in the mask, weighted towards the lips, and `edges` times L1 of what each scale adds."""
-        flat, rows = predicted.transpose(1, 2).flatten(0, 1), row.flatten()
+    def draw(self, row: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Which frames of rows [B, 16] to decode, [n], and what they should look like, [n, 3, h, R]."""
+        rows = row.flatten()
         pick = torch.randperm(len(rows), generator=generator, device=rows.device)[: self._frames]
-        truth = pixels(self._takes.faces[rows[pick]][:, self._top * CONTRACT.pixels_per_latent :], str(rows.device))
+        return pick, pixels(self._takes.faces[rows[pick]][:, self._top * CONTRACT.pixels_per_latent :], str(row.device))
+
+    def __call__(self, predicted: Tensor, pick: Tensor, truth: Tensor, edges: float) -> Tensor:
+        """L1 in the mask, weighted towards the lips, and `edges` times L1 of what each scale adds."""
+        flat = predicted.transpose(1, 2).flatten(0, 1)
         error = self._vae.decode(flat[pick, :, self._top :]) - truth
         share = self._weight / self._weight.mean()
         loss = (error.abs() * share).mean()
@@ -96,26 +101,33 @@ def train(
         unet = LatentSyncUNet(UNetConfig(**sizes.unet))
     # torch's stub of Module.to leaves memory_format out.
     unet = unet.requires_grad_(True).to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    network = torch.compile(unet) if gpu else unet
     generator = torch.Generator(device).manual_seed(seed)
     alpha_bar = alphas_cumprod(SchedulerConfig(**SCHEDULER)).to(device)
+    one_step = stage == "one-step"
 
-    def loss_of_step() -> Tensor:
+    def inputs() -> tuple[Tensor, ...]:
         batch = draw(generator)
-        mask = 1 - batch.condition[0, 0, 0]
-        if stage == "one-step":
+        if one_step:
             shape = (len(batch.target), 4, 1, *batch.target.shape[-2:])
             noisy = torch.randn(shape, generator=generator, device=device).expand_as(batch.target)
             timestep = torch.full((len(noisy),), LAST, device=device)
         else:
             noisy, timestep = add_noise(batch.target, alpha_bar, generator)
-        with torch.autocast(device, torch.bfloat16, enabled=gpu):
-            predicted = network(torch.cat([noisy, batch.condition], 1), timestep, batch.audio).float()
-        weight = _OUTSIDE_MASK + (1 - _OUTSIDE_MASK) * mask
-        latent = ((predicted - batch.target).square() * weight).mean() / weight.mean()
-        with torch.autocast(device, torch.bfloat16, enabled=gpu):
-            picture = seen(predicted, batch.row, generator, 0.5 if stage == "one-step" else 0.0).float()
-        loss: Tensor = latent * (0.3 if stage == "one-step" else 1.0) + 0.5 * picture
+        given = torch.cat([noisy, batch.condition], 1)
+        return given, timestep, batch.audio, batch.target, *seen.draw(batch.row, generator)
+
+    # A graph can't hold what autocast keeps of weights from one call to the next.
+    def half() -> torch.autocast:
+        return torch.autocast(device, torch.bfloat16, enabled=gpu, cache_enabled=False)
+
+    def loss_of(given: Tensor, timestep: Tensor, audio: Tensor, target: Tensor, pick: Tensor, truth: Tensor) -> Tensor:
+        with half():
+            predicted = unet(given, timestep, audio).float()
+        weight = _OUTSIDE_MASK + (1 - _OUTSIDE_MASK) * (1 - given[0, 4, 0])
+        latent = ((predicted - target).square() * weight).mean() / weight.mean()
+        with half():
+            picture = seen(predicted, pick, truth, 0.5 if one_step else 0.0).float()
+        loss: Tensor = latent * (0.3 if one_step else 1.0) + 0.5 * picture
         return loss
 
     def save(average: nn.Module, progress: Progress) -> None:
@@ -123,9 +135,13 @@ def train(
         state.save(folder, NAME, upstream_state_dict(average), progress, stage=stage)
 
     before = state.Progress.read(folder, NAME)
-    if stage == "one-step" and state.about(folder, NAME).get("stage") != stage:
+    if one_step and state.about(folder, NAME).get("stage") != stage:
         before = Progress(0.0, before.steps)  # a stage has a schedule of its own
-    average, progress = run(unet, loss_of_step, before, budget, save)
+    if gpu:
+        graphed = GraphedLoss(unet, loss_of, inputs())
+        average, progress = run(unet, lambda: graphed(*inputs()), before, budget, save)
+    else:
+        average, progress = run(unet, backward(unet, lambda: loss_of(*inputs())), before, budget, save)
     print(f"{progress.steps} steps, {progress.seconds:.0f} s in all runs, loss {progress.loss:.4f}", flush=True)
     return average
 

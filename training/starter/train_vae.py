@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from latentsync.mask import face_mask
 from training.starter import state
 from training.starter.pictures import PictureSampler, faces_of, photographs, take_paths
-from training.starter.run import Budget, run
+from training.starter.run import Budget, backward, run
 from training.starter.sizes import SIZES, Sizes
 from training.starter.state import Progress
 from training.train_vae import pixels, reconstruction_loss
@@ -54,7 +54,7 @@ def train(
             scale = 1 / torch.cat([average.encoder(sample()[0]).float() for _ in range(4)]).std().item()
         state.save(folder, NAME, average.state_dict(), progress, scaling_factor=scale, config=sizes.vae)
 
-    average, progress = run(vae, loss_of_step, state.Progress.read(folder, NAME), budget, save)
+    average, progress = run(vae, backward(vae, loss_of_step), state.Progress.read(folder, NAME), budget, save)
     print(f"{progress.steps} steps, {progress.seconds:.0f} s in all runs, loss {progress.loss:.4f}", flush=True)
     return average
 

@@ -5,6 +5,8 @@
 People are rendered while the networks train, and learned from as they come: first short takes for the VAE, then
 speaking ones, from which both learn. Each stage ends at its share of the seconds, whatever it has reached. Each leaves
 its state in STATE, as the single programs do, its figures in STATE/figures.json, and a picture of people it never saw.
+
+With --onward CHECKPOINT only its UNet is trained, in its last stage, and only people are rendered who speak.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import itertools
 import json
 import multiprocessing
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,6 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-import torch._dynamo
 from numpy.typing import NDArray
 
 from latentsync.vae import Vae
@@ -40,6 +41,7 @@ from training.starter.train_unet import SeenLoss, load_vae, psnr_of_one_step_db
 from training.starter.train_unet import train as train_unet
 from training.starter.train_vae import psnr_in_mask_db
 from training.starter.train_vae import train as train_vae
+from training.starter.write_checkpoint import read
 
 _LOOK_EVERY_STEPS = 40
 _TAKES_AT_ONCE = 8
@@ -63,11 +65,13 @@ class Plan:
     base_ends: float = 0.60
     one_step_ends: float = 0.96
     rendering_ends: float = 0.80
+    openness: float = 1.0
 
     def jobs(self, seed: int, resolution: int) -> list[Job]:
         """The VAE's people first, then those who speak; each is somebody else."""
         short = Options(resolution, self.vae_frames, True)
-        long = Options(resolution, self.speaking_frames, True)
+        # How wide somebody speaks can't be seen from a face at rest: learned from all widths, lips are a blur of them.
+        long = Options(resolution, self.speaking_frames, True, self.openness)
         jobs = [Job(seed + i, 0, short, False) for i in range(self.vae_takes)]
         return jobs + [Job(seed + self.vae_takes + i, 0, long, True) for i in range(self.speaking_takes)]
 
@@ -115,6 +119,14 @@ class Run:
         self._figures |= figures | {"elapsed_s": round(self.elapsed()), "takes": len(self.arrivals.trained)}
         (self.folder / "figures.json").write_text(json.dumps(self._figures, indent=1))
 
+    def wait_for_people(self) -> None:
+        """Until the first takes are there; raises RuntimeError where none can come."""
+        while len(self.arrivals.trained) < self.plan.first_takes and self.elapsed() < 0.12 * self.plan.seconds:
+            time.sleep(0.5)
+            self.arrivals.look()
+            if not self.pool.alive() and not self.arrivals.trained:
+                raise RuntimeError("every renderer ended without a take: their errors are above")
+
     def each_step(self, take: Callable[[list[Path]], None]) -> Callable[[], None]:
         """To call before each step: paces the renderers, and hands new takes to `take` a few at a time."""
         pace = Pace(self.pool.allow, self.pool.processes, share=0.6)
@@ -143,11 +155,7 @@ class Run:
 
 def vae_stage(run: Run, sizes: Sizes, photos: list[NDArray[np.uint8]], batch: int, crop: int, rate: float) -> None:
     """Wait for the first people, and train the VAE."""
-    while len(run.arrivals.trained) < run.plan.first_takes and run.elapsed() < 0.12 * run.plan.seconds:
-        time.sleep(0.5)
-        run.arrivals.look()
-        if not run.pool.alive() and not run.arrivals.trained:
-            raise RuntimeError("every renderer ended without a take: their errors are above")
+    run.wait_for_people()
     first = list(run.arrivals.trained)
     run.say(f"VAE begins with {len(first)} takes, {len(photos)} photographs, {run.device}")
     sample = PictureSampler(faces_of(first, 2), photos, batch, crop, run.device, 0)
@@ -180,17 +188,26 @@ def vae_stage(run: Run, sizes: Sizes, photos: list[NDArray[np.uint8]], batch: in
     run.note(held_out_people_db=round(held_out_db(vae), 2), faces=len(sample))
 
 
-def unet_stages(run: Run, sizes: Sizes, vae: Vae, speech: Speech, batch: int, decoded: int, rate: float) -> None:
-    """Train the UNet on the takes that have arrived and still arrive: first at all noise levels, then at the last."""
+def unet_stages(
+    run: Run,
+    sizes: Sizes,
+    vae: Vae,
+    speech: Speech,
+    batch: int,
+    decoded: int,
+    stages: Sequence[tuple[str, float, float]],
+) -> None:
+    """Train the UNet on the takes that have arrived and still arrive; a stage has its end and its learning rate."""
     run.arrivals.look()
     run.taken = len(run.arrivals.trained)
     speaking = [path for path in run.arrivals.trained if _speaks(path)]
-    takes = Takes.load(speaking, vae, speech, run.device)
+    variety = torch.Generator(run.device).manual_seed(1)
+    takes = Takes.load(speaking, vae, speech, run.device, variety)
     held = Takes.load([p for p in run.arrivals.held_out if _speaks(p)][:_MOST_HELD_OUT], vae, speech, run.device)
     run.say(f"UNet begins with {len(takes.frames)} takes, {len(held.frames)} held out")
     seen = SeenLoss(takes, vae, decoded)
-    for stage, ends, speed in (("base", run.plan.base_ends, rate), ("one-step", run.plan.one_step_ends, rate / 3)):
-        step = run.each_step(lambda new: _add(takes, new, vae, speech, run.device))
+    for stage, ends, speed in stages:
+        step = run.each_step(lambda new: _add(takes, new, vae, speech, run.device, variety))
 
         def draw(generator: torch.Generator, step: Callable[[], None] = step) -> Batch:
             step()
@@ -208,9 +225,9 @@ def _speaks(path: Path) -> bool:
         return bool(str(take["clip"]))
 
 
-def _add(takes: Takes, new: list[Path], vae: Vae, speech: Speech, device: str) -> None:
+def _add(takes: Takes, new: list[Path], vae: Vae, speech: Speech, device: str, variety: torch.Generator) -> None:
     if speaking := [path for path in new if _speaks(path)]:
-        takes.add(Takes.load(speaking, vae, speech, device))
+        takes.add(Takes.load(speaking, vae, speech, device, variety))
 
 
 def _options() -> Iterator[tuple[str, type, object, str]]:
@@ -239,12 +256,16 @@ def main() -> None:
     parser.add_argument("--photographs", type=Path)
     parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints"), help="holds whisper-tiny.en")
     parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--onward", type=Path, metavar="CHECKPOINT", help="whose UNet is trained further")
     parser.add_argument("--size", choices=SIZES, default="starter")
     for name, kind, default, text in _options():
         parser.add_argument(name, type=kind, default=default, help=f"{text} (default {default})")
     a = parser.parse_args()
     sizes = SIZES[a.size]
-    plan = Plan(a.seconds, a.first_takes, a.vae_takes, a.vae_frames, a.speaking_takes, a.speaking_frames)
+    onward: Path | None = a.onward
+    plan = Plan(
+        a.seconds, a.first_takes, 0 if onward else a.vae_takes, a.vae_frames, a.speaking_takes, a.speaking_frames
+    )
     a.state.mkdir(parents=True, exist_ok=True)
     cv2.setNumThreads(1)
     pool = RenderPool(a.people, plan.jobs(a.seed, sizes.resolution), a.data, a.processes)
@@ -256,16 +277,20 @@ def main() -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(a.seed)
     torch.backends.cudnn.benchmark = True
-    # A compiler that fails only makes it slower.
-    torch._dynamo.config.suppress_errors = True
     run = Run(plan, pool, Arrivals(a.people, a.held_out_every), a.state, device)
     try:
-        vae_stage(run, sizes, photographs(a.photographs), a.vae_batch, a.crop, a.vae_rate)
+        last = ("one-step", plan.one_step_ends, a.unet_rate / 3)
+        stages = [last] if onward else [("base", plan.base_ends, a.unet_rate), last]
+        if onward:
+            read(onward, a.state)
+            run.wait_for_people()
+        else:
+            vae_stage(run, sizes, photographs(a.photographs), a.vae_batch, a.crop, a.vae_rate)
         hearing.join()
         if hearing.exitcode:
             raise RuntimeError("the speech couldn't be heard: its error is above")
         speech = heard(features, device)
-        unet_stages(run, sizes, load_vae(a.state, device), speech, a.unet_batch, a.decoded, a.unet_rate)
+        unet_stages(run, sizes, load_vae(a.state, device), speech, a.unet_batch, a.decoded, stages)
     finally:
         pool.stop()
     run.say("done")

@@ -6,10 +6,11 @@ import argparse
 import json
 from pathlib import Path
 
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from training.starter import state
 from training.starter.sizes import SIZES, Sizes
+from training.starter.state import Progress
 from training.write_checkpoint import SCHEDULER, WHISPER
 
 # Faces that it never saw open their lips less than they should, and more so guided away from silence
@@ -40,6 +41,17 @@ def write(folder: Path, target: Path, sizes: Sizes, name: str = "starter") -> No
             raise FileNotFoundError(f"{folder} has no {network}.json: train it first")
         save_file({key: value.half() for key, value in weights.items()}, target / f"{network}.safetensors")
     (target / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
+def read(checkpoint: Path, folder: Path) -> None:
+    """The state that such a checkpoint came from, for training it further: its weights, and nothing of the progress."""
+    vae = json.loads((checkpoint / "config.json").read_text())["vae"]
+    about: dict[str, dict[str, object]] = {
+        "vae": {"scaling_factor": vae["scaling_factor"], "config": vae["config"]},
+        "unet": {"stage": "one-step"},
+    }
+    for network, known in about.items():
+        state.save(folder, network, load_file(checkpoint / f"{network}.safetensors"), Progress(), **known)
 
 
 def main() -> None:
