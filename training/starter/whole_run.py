@@ -120,12 +120,15 @@ class Run:
         (self.folder / "figures.json").write_text(json.dumps(self._figures, indent=1))
 
     def wait_for_people(self) -> None:
-        """Until the first takes are there; raises RuntimeError where none can come."""
-        while len(self.arrivals.trained) < self.plan.first_takes and self.elapsed() < 0.12 * self.plan.seconds:
+        """Until the first takes are there, a held-out one too; raises RuntimeError where none can come."""
+        wanted = self.plan.first_takes
+        while not (len(self.arrivals.trained) >= wanted and self.arrivals.held_out):
+            if self.arrivals.trained and self.arrivals.held_out and self.elapsed() > 0.12 * self.plan.seconds:
+                return
             time.sleep(0.5)
             self.arrivals.look()
-            if not self.pool.alive() and not self.arrivals.trained:
-                raise RuntimeError("every renderer ended without a take: their errors are above")
+            if not self.pool.alive():
+                raise RuntimeError("every renderer ended without takes enough: their errors are above")
 
     def each_step(self, take: Callable[[list[Path]], None]) -> Callable[[], None]:
         """To call before each step: paces the renderers, and hands new takes to `take` a few at a time."""
