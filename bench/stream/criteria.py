@@ -46,6 +46,7 @@ def stream_criteria(run: Run, channels: list[ChannelFindings]) -> list[Criterion
         "timestamps_not_monotonic",
         "timestamps_off_the_frame_clock",
         "speeches_wrong",
+        "waits_unexplained",
         "fades_wrong",
         "sound_without_lips_frames",
     )

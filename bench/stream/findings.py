@@ -83,6 +83,7 @@ class ChannelFindings:
     speeches_in_order: list[int]
     speeches_hidden_by_outages: list[int]
     speeches_wrong: list[str]
+    waits_unexplained: list[str]
     fades_measured: int
     fades_wrong: list[str]
     speech_lag_ms: dict[str, float]
@@ -100,7 +101,7 @@ def find(parts: Sequence[PartReading], said: Sequence[Said], faults: Sequence[Fa
     speeches = [_Spoken(stream, each, fade, epoch) for each in said for epoch in stream.epochs_of(each.number)]
     offsets, times = _av_offsets(parts)
     hidden = [each.number for each in said if _is_hidden(stream, each, outages)]
-    wrong = [problem for speech in speeches if speech.number not in hidden for problem in speech.problems()]
+    seen = [speech for speech in speeches if speech.number not in hidden]
     fades = [fade for speech in speeches for fade in speech.fades()]
     lags = [lag for speech in speeches if (lag := speech.lag_ms()) is not None]
     sound_ms = np.concatenate([part.sound_ms for part in parts])
@@ -117,7 +118,8 @@ def find(parts: Sequence[PartReading], said: Sequence[Said], faults: Sequence[Fa
         latency_ms=_latency(stream),
         speeches_in_order=_order(stream),
         speeches_hidden_by_outages=hidden,
-        speeches_wrong=wrong,
+        speeches_wrong=[problem for speech in seen for problem in speech.problems()],
+        waits_unexplained=[wait for speech in seen for wait in speech.unexplained_waits()],
         fades_measured=len(fades),
         fades_wrong=[text for text in fades if text],
         speech_lag_ms=_spread(np.array(lags)),
@@ -197,13 +199,11 @@ class _Spoken:
         if not len(self._ticks):
             return [*found, f"{name} was not seen"] if said.state == "done" else found
         steps, went_by = np.diff(self._frames), np.diff(self._ticks)
-        # A face that is held repeats its frame; nothing else may differ from one frame a tick, through every outage.
-        wrong = (steps != went_by) & ~((steps == 0) & (went_by == 1)) & ~self._around_wait(steps, went_by)
+        # But for waits nothing may differ from one frame a tick, through every outage.
+        wrong = (steps != went_by) & ~self._is_wait()
         if wrong.any():
             at = int(np.flatnonzero(wrong)[0])
             found.append(f"{name}: frame {self._frames[at + 1]} follows {self._frames[at]} ({int(wrong.sum())} such)")
-        if (steps == 0).any() and not self._may_wait:
-            found.append(f"{name}: {int((steps == 0).sum())} frames are repeated")
         is_whole = said.state == "done" and self._is_last
         if is_whole and not self._cut_by_outage() and self._frames[-1] < said.frames - 1 - self._fade:
             found.append(f"{name} ends with frame {self._frames[-1]} of {said.frames}")
@@ -259,9 +259,23 @@ class _Spoken:
         """One where a face was held, or was gone and went on with the next frame."""
         return int((np.diff(self._frames) < np.diff(self._ticks)).any())
 
-    def _around_wait(self, steps: NDArray[np.int64], went_by: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Between two faces that can be read the face may be gone for a while, and fades in with the next frames."""
-        return (steps >= 0) & (steps <= 1 + self._fade) & (went_by > steps) & self._may_wait
+    def unexplained_waits(self) -> list[str]:
+        """Each wait for faces that nothing was to make late."""
+        places = np.flatnonzero(self._is_wait()) if not self._may_wait else np.zeros(0, np.int64)
+        late = np.diff(self._ticks) - np.diff(self._frames)
+        each = np.split(places, np.flatnonzero(np.diff(places) > 1) + 1) if len(places) else []
+        name = f"speech {self.number}"
+        return [f"{name} waits behind frame {self._frames[wait[0]]} for {late[wait].sum()} frames" for wait in each]
+
+    def _is_wait(self) -> NDArray[np.bool_]:
+        """Between which two faces the speech stood still: a face that is held repeats its frame.
+
+        It may be gone for a while, and fades in with the next frames, which can't be read. In an outage nobody sees how
+        many were shown before or after it.
+        """
+        steps, went_by = np.diff(self._frames), np.diff(self._ticks)
+        unseen = went_by > np.diff(self._places)
+        return (steps >= 0) & (went_by > steps) & ((steps <= 1 + self._fade) | unseen)
 
     def _cut_by_outage(self) -> bool:
         stream = self._stream

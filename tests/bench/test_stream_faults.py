@@ -83,8 +83,9 @@ def findings(*outages: Outage) -> ChannelFindings:
     return ChannelFindings(
         frames_received=0, outages=list(outages), frames_missing_outside_outages=0, frames_repeated_or_out_of_order=0,
         timestamps_not_monotonic=0, timestamps_off_the_frame_clock=0, av_offset_ms={}, av_drift_ms_per_min=0.0,
-        latency_ms={}, speeches_in_order=[], speeches_hidden_by_outages=[], speeches_wrong=[], fades_measured=0,
-        fades_wrong=[], speech_lag_ms={}, sound_without_lips_frames=0, late_waits_seen=0, idle_after_interrupt_ms=[],
+        latency_ms={}, speeches_in_order=[], speeches_hidden_by_outages=[], speeches_wrong=[], waits_unexplained=[],
+        fades_measured=0, fades_wrong=[], speech_lag_ms={}, sound_without_lips_frames=0, late_waits_seen=0,
+        idle_after_interrupt_ms=[],
     )  # fmt: skip
 
 

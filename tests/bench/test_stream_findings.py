@@ -89,7 +89,7 @@ def test_a_stream_without_a_fault_is_found_to_have_none() -> None:
     found = judged(received())
     assert found.frames_missing_outside_outages == found.frames_repeated_or_out_of_order == 0
     assert found.timestamps_not_monotonic == found.timestamps_off_the_frame_clock == 0
-    assert found.speeches_wrong == found.fades_wrong == [] and not found.outages
+    assert found.speeches_wrong == found.waits_unexplained == found.fades_wrong == [] and not found.outages
     assert (found.fades_measured, found.speeches_in_order) == (2, [3])
     assert found.sound_without_lips_frames == found.late_waits_seen == 0
     assert found.av_offset_ms["max"] == 0 and abs(found.speech_lag_ms["max"]) < 0.1
@@ -123,12 +123,18 @@ def test_repeated_frames_and_times_that_go_back_are_counted() -> None:
     assert judged(changed(received(), "sound_ms", swap)).timestamps_not_monotonic == 1
 
 
-def test_frames_of_a_speech_that_are_skipped_or_repeated_are_named() -> None:
-    skipped = changed(received(), "frame", shifted(1))
-    assert "frame 91 follows 89" in judged(skipped).speeches_wrong[0]
+def test_frames_of_a_speech_that_are_skipped_are_named() -> None:
+    skipped = judged(changed(received(), "frame", shifted(1)))
+    assert "frame 91 follows 89" in skipped.speeches_wrong[0]
+    assert skipped.waits_unexplained == []
+
+
+def test_a_face_that_is_held_has_waited_and_needs_a_reason() -> None:
     held = changed(received(), "frame", shifted(-1))
-    assert "repeated" in judged(held).speeches_wrong[0]
-    assert judged(held, said=replace(SAID, late=True)).late_waits_seen == 1
+    found = judged(held, said=replace(SAID, frames=FRAMES - 1))
+    assert (found.speeches_wrong, found.waits_unexplained) == ([], ["speech 3 waits behind frame 89 for 1 frames"])
+    late = judged(held, said=replace(SAID, late=True))
+    assert (late.late_waits_seen, late.waits_unexplained) == (1, [])
 
 
 def test_a_speech_that_is_cut_short_or_never_comes_is_named() -> None:
@@ -279,6 +285,34 @@ def test_a_face_that_went_while_a_chunk_was_late_and_goes_on_with_the_next_frame
         frame[150:] -= 10
 
     gone = changed(changed(received(), "frame", resumed_ten_frames_later), "valid", put(slice(150, 160 + FADE), 0))
-    found = judged(gone, said=replace(SAID, late=True, frames=FRAMES - 10))
-    assert (found.speeches_wrong, found.late_waits_seen) == ([], 1)
-    assert "frame 92 follows 89" in judged(gone).speeches_wrong[0], "none was to be late"
+    said = replace(SAID, frames=FRAMES - 10)
+    found = judged(gone, said=replace(said, late=True))
+    assert (found.speeches_wrong, found.waits_unexplained, found.late_waits_seen) == ([], [], 1)
+    unexplained = judged(gone, said=said)
+    assert (unexplained.speeches_wrong, unexplained.late_waits_seen) == ([], 0)
+    assert unexplained.waits_unexplained == ["speech 3 waits behind frame 89 for 10 frames"]
+
+
+def test_a_face_that_is_held_before_it_goes_and_comes_again_has_waited_once() -> None:
+    def held_for_three_then_resumed(frame: NDArray[Any]) -> None:
+        frame[150:153] = frame[149]
+        frame[153:] -= 10
+
+    gone = changed(changed(received(), "frame", held_for_three_then_resumed), "valid", put(slice(153, 160 + FADE), 0))
+    found = judged(gone, said=replace(SAID, frames=FRAMES - 10))
+    assert (found.speeches_wrong, found.waits_unexplained) == ([], ["speech 3 waits behind frame 89 for 10 frames"])
+
+
+def test_a_wait_within_an_outage_may_have_shown_any_number_of_frames_but_none_too_many() -> None:
+    def resumed_later(frames: int) -> PartReading:
+        def change(frame: NDArray[Any]) -> None:
+            frame[150:] -= frames
+
+        return without(changed(received(), "frame", change), *range(150, 200))
+
+    late, fault = replace(SAID, late=True), Fault("server", 500 + 150 / 25, 500 + 160 / 25)
+    found = judged(resumed_later(20), said=late, faults=(fault,))
+    assert (found.speeches_wrong, found.waits_unexplained, found.late_waits_seen) == ([], [], 1)
+    assert len(judged(resumed_later(20), faults=(fault,)).waits_unexplained) == 1
+    assert "frame 160 follows 89" in judged(resumed_later(-20), said=late, faults=(fault,)).speeches_wrong[0]
+    assert "frame 70 follows 89" in judged(resumed_later(70), said=late, faults=(fault,)).speeches_wrong[0]
