@@ -27,6 +27,7 @@ from latentsync.contract import CONTRACT
 from latentsync.lip_landmarks import LipLandmarks
 from latentsync.mask import face_mask, paste_mask
 from training.lip_measures import (
+    AT_THE_MOUTH,
     Count,
     Curve,
     FrameSteps,
@@ -37,6 +38,7 @@ from training.lip_measures import (
     correlation,
     edge_band,
     frame_steps,
+    lip_weights,
     peak_lag,
     psnr,
     seam,
@@ -45,7 +47,7 @@ from training.lip_measures import (
 )
 from training.poses import Poses, read_poses
 from training.speech.clip import HELD_OUT, KNOWN_VOICE, UNSEEN_SYNTHESISER, UNSEEN_VOICE, Clip, read_clips
-from training.verdict import ALL, GroupMeasures, table, verdicts
+from training.verdict import ALL, DEMO, TARGETS, GroupMeasures, table, verdicts
 
 Generate = Callable[[NDArray[np.float32], NDArray[np.int64]], NDArray[np.uint8]]
 """(mono 16 kHz PCM, index of the idle frame of each video frame [n]) → decoded faces uint8 [n, R, R, 3]."""
@@ -106,6 +108,9 @@ class ClipMeasures:
     silence_in_truth: float
     psnr_db: float
     psnr_of_idle_db: float
+    mouth_db: float
+    mouth_of_idle_db: float
+    rest_db: float
     seam: float
     chin_seam: float
     steps: FrameSteps
@@ -142,6 +147,7 @@ class Evaluator:
         generated = self.compose(self.generate(self.data.pcm(clip), indices), idle)
         mismatched = self.compose(self.generate(self._fitted(self.data.pcm(other), len(indices)), indices), idle)
         mask = face_mask(truth.shape[1])
+        not_mouth = (lip_weights(truth.shape[1]) <= AT_THE_MOUTH).astype(np.float32)
         opening, mismatched_opening = self.landmarks.openings(generated), self.landmarks.openings(mismatched)
         true_opening = true_openings[clip.id]
         silent = silent_frames(clip.phones, clip.n_frames)
@@ -159,6 +165,9 @@ class Evaluator:
             silence_in_truth=silence_opening(true_opening, silent, scale),
             psnr_db=psnr(generated, truth, mask),
             psnr_of_idle_db=psnr(idle, truth, mask),
+            mouth_db=psnr(generated, truth, not_mouth),
+            mouth_of_idle_db=psnr(idle, truth, not_mouth),
+            rest_db=psnr(generated[silent], idle[silent], mask),
             seam=seam(generated, truth, edge_band(mask)),
             chin_seam=seam(generated, truth, chin_band(mask)),
             steps=frame_steps(generated, mask),
@@ -202,6 +211,9 @@ def group_measures(name: str, clips: Sequence[ClipMeasures]) -> GroupMeasures:
         silence_in_truth=mean([c.silence_in_truth for c in clips]),
         psnr_db=mean([c.psnr_db for c in clips]),
         psnr_of_idle_db=mean([c.psnr_of_idle_db for c in clips]),
+        mouth_db=mean([c.mouth_db for c in clips]),
+        mouth_of_idle_db=mean([c.mouth_of_idle_db for c in clips]),
+        rest_db=mean([c.rest_db for c in clips]),
         seam=mean([c.seam for c in clips]),
         chin_seam=mean([c.chin_seam for c in clips]),
         flicker=steps.flicker,
@@ -233,7 +245,11 @@ def evaluate(evaluator: Evaluator) -> tuple[list[GroupMeasures], list[ClipMeasur
 
 
 def main() -> None:
-    from training.generate import CheckpointGenerator  # imports torch, which the measures above don't need
+    # They import torch, which the measures above don't need.
+    import torch
+
+    from latentsync.cpu import preferred_dtype
+    from training.generate import CheckpointGenerator
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
@@ -245,6 +261,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--solver", default="ddim", help="ddim or dpm++")
     parser.add_argument("--reuse", type=int, default=1, help="run the deep layers in every n-th step only")
+    parser.add_argument("--dtype", choices=("float32", "auto"), default="float32", help="auto: as the server does")
     parser.add_argument("--json", type=Path, help="file for all measures")
     arguments = parser.parse_args()
     data = HeldOut.open(arguments.data)
@@ -257,14 +274,15 @@ def main() -> None:
         arguments.seed,
         arguments.solver,
         arguments.reuse,
+        torch.float32 if arguments.dtype == "float32" else preferred_dtype(),
     )
     groups, clips = evaluate(Evaluator(data, generator, LipLandmarks(arguments.landmarks)))
-    checks = verdicts(groups)
+    checks = verdicts(groups, TARGETS.get(arguments.checkpoint.name, DEMO))
     print(table(groups, checks))
     if arguments.json:
         settings = {"checkpoint": str(arguments.checkpoint), "device": arguments.device, "seed": arguments.seed}
         settings |= {"steps": generator.steps, "guidance": generator.guidance}
-        settings |= {"solver": arguments.solver, "reuse": arguments.reuse}
+        settings |= {"solver": arguments.solver, "reuse": arguments.reuse, "dtype": arguments.dtype}
         report = {
             "settings": settings,
             "groups": [asdict(group) for group in groups],

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from latentsync.checkpoint import Checkpoint
 from latentsync.condition import face_condition
 from latentsync.contract import CONTRACT
-from latentsync.denoising import PlainPredictor, ReusingPredictor, Solver, denoise, task_noise
+from latentsync.denoising import Solver, denoise, task_noise
+from latentsync.engine import Engine
+from latentsync.engines import run_unet
 from latentsync.vae import pixels_to_uint8
 from latentsync.whisper import frame_windows, join_features, split_windows
 
@@ -30,8 +32,11 @@ class CheckpointGenerator:
         seed: int = 0,
         solver: str = "ddim",
         reuse: int = 1,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         """Load the models and encode the idle clip, uint8 [N, R, R, 3]; `solver` and `reuse` are those of `denoise`.
+
+        `dtype` is that of the UNet and the VAE; a server's on a CPU is `latentsync.cpu.preferred_dtype`.
 
         Raises CheckpointError, and ValueError when the idle clip has another resolution than the checkpoint.
         """
@@ -43,9 +48,9 @@ class CheckpointGenerator:
         self.guidance = opened.scheduler.default_guidance if guidance is None else guidance
         self._solver, self._reuse = Solver(solver), reuse
         self._device = device
-        unet = opened.load_unet(device)
-        self._unet = ReusingPredictor(unet) if reuse > 1 else PlainPredictor(unet)
-        self._vae = opened.load_vae(device)
+        unet = opened.load_unet(device, dtype)
+        self._unet = run_unet(unet, Engine.EAGER, None, (), reuse)
+        self._vae = opened.load_vae(device, dtype)
         self._whisper = opened.load_whisper(device)
         self._guidance_base = opened.guidance_base(device)
         self._noise = torch.from_numpy(task_noise(seed, opened.latent_size)).to(device)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentsync.contract import CONTRACT
+from latentsync.mask import face_mask
 from training.speech.clip import FRAME_RATE, SILENCE, Phone
 
 Curve = NDArray[np.float64]
@@ -23,6 +24,20 @@ FLAT = 0.1
 BILABIALS = frozenset("MBP")
 CLOSED_SHARE = 0.1
 """Lips count as closed below this share of the widest opening of the sentence."""
+LIPS, LIPS_SPREAD = (0.5, 0.62), (0.17, 0.09)
+"""Centre and extent of the lips in an aligned face, as shares of its width and height."""
+AT_THE_MOUTH = 1.5
+"""Pixels whose `lip_weights` are above it are those of the mouth."""
+
+
+def lip_weights(resolution: int) -> NDArray[np.float32]:
+    """How much a pixel counts, [R, R]: 0 outside the repainted region, 1 in it, up to 5 around the lips.
+
+    The lips are a tenth of the region, and what a viewer looks at.
+    """
+    down, across = np.meshgrid(*[np.linspace(0, 1, resolution, dtype=np.float32)] * 2, indexing="ij")
+    lips = np.exp(-(((across - LIPS[0]) / LIPS_SPREAD[0]) ** 2 + ((down - LIPS[1]) / LIPS_SPREAD[1]) ** 2))
+    return np.asarray((1 - face_mask(resolution)) * (1 + 4 * lips), np.float32)
 
 
 @dataclass(frozen=True)
@@ -121,7 +136,9 @@ def silence_opening(generated: Curve, silent: NDArray[np.bool_], scale: Scale) -
 
 
 def psnr(generated: Faces, truth: Faces, mask: NDArray[np.float32]) -> float:
-    """Peak signal-to-noise ratio in dB over the repainted pixels of all frames; infinite when they are equal."""
+    """PSNR in dB over the repainted pixels of all frames; infinite where they are equal, nan without frames."""
+    if not len(generated):
+        return float("nan")
     weight = 1 - mask[None, :, :, None]
     error = ((generated.astype(np.float32) - truth.astype(np.float32)) ** 2 * weight).sum()
     mean = float(error) / (float(weight.sum()) * 3 * len(generated))

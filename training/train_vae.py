@@ -22,9 +22,7 @@ from torch import Tensor
 
 from latentsync.mask import face_mask
 from training.corpus import Corpus, TruthFrames
-
-LIPS, LIPS_SPREAD = (0.5, 0.62), (0.17, 0.09)
-"""Centre and extent of the lips in an aligned face, as shares of its width and height."""
+from training.lip_measures import lip_weights
 
 # The decoder runs for every frame of a live speech, so at full resolution it has only one convolution and the output.
 CONFIG = {
@@ -43,13 +41,8 @@ def pixels(frames: NDArray[np.uint8] | Tensor, device: str) -> Tensor:
 
 
 def lip_weight(resolution: int) -> Tensor:
-    """Weight of each pixel in the loss, [R, R]: 0 outside the repainted region, 1 in it, up to 5 around the lips.
-
-    The lips are a tenth of the region, and what a viewer looks at.
-    """
-    down, across = torch.meshgrid(*[torch.linspace(0, 1, resolution)] * 2, indexing="ij")
-    lips = torch.exp(-(((across - LIPS[0]) / LIPS_SPREAD[0]) ** 2 + ((down - LIPS[1]) / LIPS_SPREAD[1]) ** 2))
-    return torch.from_numpy(1 - face_mask(resolution)) * (1 + 4 * lips)
+    """`lip_weights`, as a tensor."""
+    return torch.from_numpy(lip_weights(resolution))
 
 
 def reconstruction_loss(decoded: Tensor, original: Tensor, weight: Tensor) -> Tensor:
