@@ -11,7 +11,7 @@ pytest.importorskip("scipy", reason="the extra `training` is not installed")
 pytest.importorskip("PIL", reason="the extra `training` is not installed")
 
 from training.people.identity import ANCESTRIES, draw_identity
-from training.people.setting import draw_take, paint_background, photographed
+from training.people.setting import draw_take, filmed, paint_background, photographed
 from training.people.skin import paint
 from training.people.speech import SpeechData, drawn_shapes
 
@@ -32,6 +32,7 @@ def test_people_differ_in_what_they_wear_and_grow() -> None:
         lambda p: p.bald,
         lambda p: p.skin.beard > 0,
         lambda p: p.long_hair,
+        lambda p: p.cheek_hair > 0,
         lambda p: p.skin.wrinkles > 0.4,
         lambda p: sum(p.skin.tone) < 0.4,
     ):
@@ -67,6 +68,18 @@ def test_a_camera_damages_two_frames_alike_but_for_the_noise() -> None:
     assert (one != other).any()
     assert np.abs(one.mean((0, 1)) - other.mean((0, 1))).max() < 1
     assert np.abs(one.mean((0, 1)) - face.mean((0, 1))).max() > 1
+
+
+def test_a_film_keeps_its_frames_and_loses_detail_with_its_rate() -> None:
+    rng = np.random.default_rng(0)
+    clip = np.kron(rng.integers(60, 200, (6, 16, 16, 3)), np.ones((1, 6, 6, 1))).astype(np.uint8)
+    lost = [float(np.abs(filmed(clip, rate).astype(int) - clip).mean()) for rate in (20, 36)]
+    assert filmed(clip, 20).shape == clip.shape and lost[0] < lost[1] < 30
+    # Each frame is still the one that it was.
+    away = np.abs(filmed(clip, 30)[:, None].astype(int) - clip[None]).mean((2, 3, 4))
+    assert list(away.argmin(1)) == list(range(6))
+    rates = [draw_take(seed, 0).camera.h264 for seed in range(100)]
+    assert 30 < sum(rate is None for rate in rates) < 50
 
 
 def test_an_utterance_is_a_part_of_a_clip(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ FloatArray = NDArray[np.float32]
 
 STRANDS, POINTS = 6400, 11
 LONG_STRANDS = 2000
+CHEEK_STRANDS = 900
 SKULL_CENTRE = np.array([0.0, 0.42, -0.12])
 COMB_TARGET = np.array([0.0, -0.12, -1.0])
 PARTING_X = 0.16
@@ -160,6 +161,38 @@ def _long_strands(rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArra
     return points[order], light[order]
 
 
+def _cheek_strands(
+    mesh: HeadMesh, share: float, rng: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Strands that fall from the temples before the ears, over the edge of the cheeks and the jaw."""
+    k = round(CHEEK_STRANDS * share)
+    side = np.where(rng.random(k) < 0.5, -1.0, 1.0)
+    # How far a side's hair falls towards the mouth: both sides differ, as they do in life.
+    inward = np.where(side < 0, rng.uniform(0.0, 0.22), rng.uniform(0.0, 0.22))
+    depth, along = rng.random((2, k))
+    lock = rng.integers(0, 9, k)
+    phase = rng.uniform(0, 2 * np.pi, 9)[lock]
+    t = np.linspace(0, 1, POINTS)[None]
+    spread = 0.16 * (along - 0.5)
+    # Directions from the skull's centre at the temple, at the cheek, and below the jaw.
+    top = np.stack([side * (0.52 - 0.03 * depth), 0.46 + spread, 0.36 + 0.16 * along], axis=1)
+    bend = np.stack([side * (0.72 - inward), -0.30 + 0 * spread, 0.48 + spread], axis=1)
+    end = np.stack([side * (0.62 - 0.8 * inward), -1.15 - 0.2 * depth, 0.42 + 1.4 * spread], axis=1)
+    a, b, c = (x[:, None] for x in (top, bend, end))
+    u = t[..., None]
+    path = (1 - u) ** 2 * a + 2 * u * (1 - u) * (2 * b - 0.5 * a - 0.5 * c) + u**2 * c
+    path[..., 0] += side[:, None] * (0.03 * np.sin(2 * np.pi * 1.1 * t + phase[:, None]) * t)
+    lift = 0.025 + 0.055 * depth[:, None] + 0.012 * rng.normal(size=(k, 1)) * t
+    # On the head as far as there is one: below the jaw hair hangs.
+    direction = _unit(path)
+    skin = _Skull(mesh).radius(direction)
+    radius = np.where(SKULL_CENTRE[1] + direction[..., 1] * skin > -0.55, skin, np.linalg.norm(path, axis=-1)) + lift
+    points = SKULL_CENTRE + direction * np.maximum.accumulate(radius, axis=1)[..., None]
+    light = (0.45 + 0.55 * depth[:, None]) * np.ones_like(t)
+    order = np.argsort(-depth)
+    return points[order], light[order]
+
+
 def _visible(points: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Whether each segment [k, p - 1] can be visible to the viewer in any pose of the idle clip."""
     middle = (points[:, 1:] + points[:, :-1]) / 2
@@ -172,7 +205,8 @@ class Hair:
     """All strands as ribbons that face the viewer.
 
     They grow on `mesh`; `onto` moves their points [n, 3] onto a head of another shape. `long` adds those that fall
-    behind the shoulders, `light` is the shaders' source of the light.
+    behind the shoulders, `cheeks` (0 to 1) those that fall before the ears; `light` is the source of the shaders'
+    light.
     """
 
     def __init__(
@@ -183,9 +217,12 @@ class Hair:
         onto: Callable[[FloatArray], FloatArray] = lambda points: points,
         long: bool = True,
         light: str = shaders.LIGHT,
+        cheeks: float = 0.0,
     ) -> None:
         rng = np.random.default_rng(seed)
         parts = [_combed_strands(mesh, rng), *([_long_strands(rng)] if long else [])]
+        if cheeks:
+            parts.append(_cheek_strands(mesh, cheeks, np.random.default_rng((32, seed))))
         points = np.concatenate([p for p, _ in parts])
         reached = np.concatenate([reach for _, reach in parts])
         count = len(points)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,7 +107,10 @@ class GlassesLook:
 
 @dataclass(frozen=True)
 class Identity:
-    """A person. `shape` are MakeHuman's targets, `shells` how many layers of clothes are worn."""
+    """A person. `shape` are MakeHuman's targets, `shells` how many layers of clothes are worn.
+
+    `cheek_hair` is how thick the long hair is that falls before the ears over the cheeks, from 0 (none) to 1.
+    """
 
     seed: int
     shape: dict[str, float]
@@ -115,6 +118,7 @@ class Identity:
     hair: Colour
     bald: bool
     long_hair: bool
+    cheek_hair: float
     iris: Colour
     teeth: Colour
     top: Colour
@@ -135,13 +139,14 @@ def draw_identity(seed: int) -> Identity:
     skin = _skin(rng, male > 0.5, age, melanin, hair)
     bald = bool(male > 0.5 and rng.random() < 0.15 + 0.35 * age)
     glasses = _glasses(rng) if rng.random() < 0.28 else None
-    return Identity(
+    person = Identity(
         seed=seed,
         shape=_shape(rng, male, ancestry, age),
         skin=skin,
         hair=hair,
         bald=bald,
         long_hair=bool(not bald and rng.random() < (0.75 if male < 0.5 else 0.08)),
+        cheek_hair=0.0,
         iris=_IRIS[int(rng.choice(5, p=_iris_shares(ancestry)))],
         teeth=_jittered(rng, (0.70, 0.655, 0.56), 0.12),
         top=_cloth(rng),
@@ -149,6 +154,11 @@ def draw_identity(seed: int) -> Identity:
         shells=int(rng.choice([1, 1, 2, 3])),
         glasses=glasses,
     )
+    # Of a stream of its own, as all that came later: the rest of a person stays as it was.
+    locks = np.random.default_rng((31, seed))
+    if person.long_hair and locks.random() < 0.4:
+        person = replace(person, cheek_hair=float(locks.uniform(0.3, 1.0)))
+    return person
 
 
 def _jittered(rng: np.random.Generator, colour: Colour, spread: float) -> Colour:

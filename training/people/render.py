@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from latentsync.alignment import AnchorAligner, face_matrix
 from training.people.identity import draw_identity
 from training.people.renderer import PersonRenderer, Studio
-from training.people.setting import draw_take, photographed
+from training.people.setting import draw_take, filmed, photographed
 from training.people.speech import SpeechData, Utterance, drawn_shapes
 
 FRAMES_PER_SECOND = 25
@@ -65,7 +65,10 @@ def render_take(
             pair = [photographed(face, take.camera, rng) for face in pair]
         talking.append(pair[0])
         idle.append(pair[1])
-    return np.stack(talking), np.stack(idle)
+    clips = np.stack(talking), np.stack(idle)
+    if options.damage and take.camera.h264 is not None:
+        clips = filmed(clips[0], take.camera.h264), filmed(clips[1], take.camera.h264)
+    return clips
 
 
 def render_people(

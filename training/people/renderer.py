@@ -95,7 +95,7 @@ class PersonRenderer:
             Clothes(context, canonical, bake, onto, person.shells, LIGHT),
         ]
         if not person.bald:
-            self._drawn.append(Hair(context, canonical, person.seed, onto, person.long_hair, LIGHT))
+            self._drawn.append(Hair(context, canonical, person.seed, onto, person.long_hair, LIGHT, person.cheek_hair))
         if person.glasses is not None:
             self._drawn.append(Glasses(context, person.glasses, shaped.eye_centres, LIGHT))
         self._textures = [self._texture(paint(person.skin, person.seed)), self._texture(studio.masks)]

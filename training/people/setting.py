@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import cv2
 import numpy as np
@@ -32,7 +33,10 @@ class Light:
 
 @dataclass(frozen=True)
 class Camera:
-    """What a camera does to a face crop: `width` is how many pixels the face had before it was enlarged."""
+    """What a camera does to a face crop: `width` is how many pixels the face had before it was enlarged.
+
+    `h264` is the constant rate factor with which the clip was compressed afterwards; None where it wasn't.
+    """
 
     width: float
     blur: float
@@ -41,6 +45,7 @@ class Camera:
     gamma: float
     saturation: float
     jpeg: int
+    h264: int | None = None
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,7 @@ def draw_take(seed: int, number: int) -> Take:
         expression=expression,
         openness=float(rng.uniform(0.75, 1.25)),
         light=_light(rng),
-        camera=_camera(rng),
+        camera=replace(_camera(rng), h264=_compression(np.random.default_rng((33, seed, number)))),
         background_seed=int(rng.integers(1 << 31)),
     )
 
@@ -149,6 +154,11 @@ def _camera(rng: np.random.Generator) -> Camera:
     )
 
 
+def _compression(rng: np.random.Generator) -> int | None:
+    """Three clips in five are videos; of a stream of its own, so that the rest of a take stays as it was."""
+    return int(rng.integers(20, 37)) if rng.random() < 0.6 else None
+
+
 def paint_background(seed: int, size: int = FRAME_SIZE) -> Picture:
     """A background out of focus, RGB uint8 [size, size, 3]: a wall or a sky, with blobs and boxes before it."""
     rng = np.random.default_rng((27, seed))
@@ -194,3 +204,20 @@ def photographed(face: Picture, camera: Camera, rng: np.random.Generator) -> Pic
     if small < side:
         coded = cv2.resize(np.ascontiguousarray(coded), (side, side), interpolation=cv2.INTER_LANCZOS4)
     return np.ascontiguousarray(coded)
+
+
+def filmed(faces: Picture, rate_factor: int) -> Picture:
+    """Face crops RGB uint8 [T, R, R, 3] of one clip after H.264 of that constant rate factor; R is even."""
+    import av  # here, for pictures without this damage need no codec
+
+    side = faces.shape[1]
+    encoder = av.CodecContext.create("libx264", "w")
+    assert isinstance(encoder, av.VideoCodecContext)
+    encoder.width = encoder.height = side
+    encoder.pix_fmt, encoder.time_base = "yuv420p", Fraction(1, 25)
+    encoder.options = {"crf": str(rate_factor), "preset": "veryfast", "threads": "1"}
+    decoder = av.CodecContext.create("h264", "r")
+    assert isinstance(decoder, av.VideoCodecContext)
+    packets = [p for face in faces for p in encoder.encode(av.VideoFrame.from_ndarray(face, format="rgb24"))]
+    frames = [frame for packet in [*packets, *encoder.encode(None)] for frame in decoder.decode(packet)]
+    return np.stack([frame.to_ndarray(format="rgb24") for frame in [*frames, *decoder.decode(None)]])
