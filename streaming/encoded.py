@@ -5,25 +5,26 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from streaming.packet import Description, Packet, Track
 
 _MOST = 16
 _LATEST_S = 20.0
 """Within so much of the stream a frame is seen, or never: it was lost with an encoder, or time began anew."""
-_AAC_PACKET_S = 1024 / 48_000
+_PACKET_S = {Track.AAC: 1024 / 48_000, Track.OPUS: 0.02}
 _ROUNDING_S = 0.001
 """Of times that are sums of binary fractions."""
 
 
 @dataclass(frozen=True)
 class EncodedFrame:
-    """The first frame of a speech came out of the encoder, at `at` of the watch's clock."""
+    """The first frame of a speech came out of the encoder, at `at` of the watch's clock; with Opus at `opus_at`."""
 
     speech_id: str
     tick: int
     at: float
+    opus_at: float
 
 
 @dataclass
@@ -31,14 +32,15 @@ class _Expected:
     speech_id: str
     tick: int
     time_s: float
-    picture: bool = False
-    sound: bool = False
+    out: dict[Track, float] = field(default_factory=dict)
+    """When what belongs to the frame came out."""
 
 
 class EncodedWatch:
     """Told of frames by the frame clock's thread and of the encoder's packets by its reader's; neither waits.
 
-    A frame has come out once its picture and the packet with its first sample of sound have.
+    A frame has come out once its picture and the packets with its first sample of sound have. Opus comes with the
+    picture, and AAC a frame later: its encoder needs sound that follows.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -58,20 +60,24 @@ class EncodedWatch:
             self._expected = deque((e for e in self._expected if e.speech_id not in speeches), _MOST)
 
     def receive(self, message: Description | Packet) -> None:
-        """Takes what the encoder gives out; of the sounds AAC is looked at, whose packets are the longer ones."""
+        """Takes what the encoder gives out."""
         if isinstance(message, Packet):
-            if message.track is Track.H264:
-                self.picture(message.time_s)
-            elif message.track is Track.AAC:
-                self.sound(message.time_s)
+            self.came(message.track, message.time_s)
 
-    def picture(self, time_s: float) -> None:
-        """The picture of this time of the stream came out."""
-        self._note(lambda e: self._passes(e, time_s), True)
-
-    def sound(self, time_s: float) -> None:
-        """The packet of sound that begins at this time of the stream came out."""
-        self._note(lambda e: self._passes(e, time_s + _AAC_PACKET_S - _ROUNDING_S), False)
+    def came(self, track: Track, time_s: float) -> None:
+        """The picture of this time of the stream came out, or the packet of sound that begins then."""
+        if not self._expected:  # nearly always: no lock for each packet
+            return
+        end_s = time_s + _PACKET_S[track] - _ROUNDING_S if track in _PACKET_S else time_s
+        with self._lock:
+            for expected in [e for e in self._expected if self._passes(e, end_s)]:
+                if track not in expected.out:
+                    expected.out[track] = self._clock()
+                if len(expected.out) == len(Track):
+                    self._expected.remove(expected)
+                    opus_at = max(expected.out[Track.H264], expected.out[Track.OPUS])
+                    at = max(expected.out.values())
+                    self._seen.append(EncodedFrame(expected.speech_id, expected.tick, at, opus_at))
 
     def take(self) -> list[EncodedFrame]:
         """What has come out since the last call."""
@@ -82,16 +88,3 @@ class EncodedWatch:
     @staticmethod
     def _passes(expected: _Expected, time_s: float) -> bool:
         return 0 <= time_s - expected.time_s < _LATEST_S
-
-    def _note(self, passes: Callable[[_Expected], bool], is_picture: bool) -> None:
-        if not self._expected:  # nearly always: no lock for each packet
-            return
-        with self._lock:
-            for expected in [e for e in self._expected if passes(e)]:
-                if is_picture:
-                    expected.picture = True
-                else:
-                    expected.sound = True
-                if expected.picture and expected.sound:
-                    self._expected.remove(expected)
-                    self._seen.append(EncodedFrame(expected.speech_id, expected.tick, self._clock()))

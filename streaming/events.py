@@ -44,11 +44,15 @@ class SpeechStarted:
 
 @dataclass(frozen=True)
 class SpeechEncoded:
-    """Picture and sound of a speech's first frame came out of the encoder, `age_s` before this was sent."""
+    """Picture and sound of a speech's first frame came out of the encoder, `age_s` before this was sent.
+
+    Picture and Opus did so `opus_age_s` before it.
+    """
 
     speech_id: str
     tick: int
     age_s: float
+    opus_age_s: float
 
 
 @dataclass(frozen=True)

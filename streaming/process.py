@@ -122,8 +122,9 @@ class Channel:
     def _tell_encoded(self) -> None:
         for frame in self._publisher.encoded.take():
             if self._port:
-                age_s = round(time.monotonic() - frame.at, 4)
-                self._port.emit(SpeechEncoded(frame.speech_id, frame.tick, age_s))
+                now = time.monotonic()
+                age_s, opus_age_s = (round(now - at, 4) for at in (frame.at, frame.opus_at))
+                self._port.emit(SpeechEncoded(frame.speech_id, frame.tick, age_s, opus_age_s))
 
     def _wait_answering(self, seconds: float) -> None:
         """Waits, and answers requests meanwhile: a reservation must not wait for the next frame."""

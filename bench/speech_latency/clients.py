@@ -46,8 +46,16 @@ class Said:
     @property
     def encoded_at(self) -> float:
         """When its first frame came out of the encoder, by the monotonic clock."""
+        return self._at("encoded")
+
+    @property
+    def opus_at(self) -> float:
+        """When picture and Opus of its first frame did."""
+        return self._at("encoded_opus")
+
+    def _at(self, stage: str) -> float:
         created_at = datetime.fromisoformat(self.task["created_at"]).timestamp()
-        return float(created_at + self.task["timings_s"]["encoded"]) - (time.time() - time.monotonic())
+        return float(created_at + self.task["timings_s"][stage]) - (time.time() - time.monotonic())
 
 
 class SpeechClient:

@@ -24,6 +24,7 @@ _STAGES = (
     "first_face",
     "handed_over",
     "first_frame",
+    "encoded_opus",
     "encoded",
 )
 _LATE_S = 1.0
@@ -85,13 +86,15 @@ class Heard:
 class FirstSounds:
     """One way to speak, again and again on an idle channel: from the request to the first sound.
 
-    `at_encoder` ends when the frame with the first sample came out of the encoder, `at_viewer` when it had been
-    published, received and read; `steps_ms` are medians of the task's own stamps, each from the one before, the first
-    from the request. `load_average` is that of the machine in the minute before the end.
+    `at_encoder` ends when the frame with the first sample came out of the encoder, `opus_at_encoder` when it had with
+    Opus, and `at_viewer` when it had been published, received and read; `steps_ms` are medians of the task's own
+    stamps, each from the one before, the first from the request. `load_average` is that of the machine in the minute
+    before the end.
     """
 
     way: str
     at_encoder: Spread
+    opus_at_encoder: Spread
     at_viewer: Spread
     unheard: int
     steps_ms: dict[str, float]
@@ -104,7 +107,8 @@ class Microphones:
     """Speech at the pace of a microphone for some minutes: from a spoken sample to its frame at the encoder.
 
     `drift_ms` is the slope of a line through that time over the run; of one of more than 20 s without the
-    first ten, in which a speech that began late catches up. `by_minute_ms` has the median of each minute's marks. Marks
+    first ten, in which a speech that began late catches up. `sample_to_opus` ends `aac_ms` earlier, when the frame had
+    come out with Opus. `by_minute_ms` has the median of each minute's marks. Marks
     that weren't heard are `unheard`.
     """
 
@@ -112,6 +116,8 @@ class Microphones:
     minutes: float
     first_sound: Spread
     sample_to_frame: Spread
+    sample_to_opus: Spread
+    aac_ms: float
     by_channel: dict[str, Spread]
     drift_ms: dict[str, float | None]
     unheard: int
@@ -129,6 +135,7 @@ def first_sounds(
     return FirstSounds(
         way=way,
         at_encoder=Spread.of(said.encoded_at - said.asked_at for said in speeches),
+        opus_at_encoder=Spread.of(said.opus_at - said.asked_at for said in speeches),
         at_viewer=Spread.of(
             marks[0] - said.asked_at for said, marks in zip(speeches, viewed, strict=True) if len(marks)
         ),
@@ -150,12 +157,15 @@ def microphones(
 ) -> Microphones:
     """What is to say of microphones that spoke at once; `path_s` is the time from the encoder to the viewer."""
     lags = {said.channel: _lags(said, heard[said.channel], marks) for said in speeches}
+    aac_s = float(np.median([said.encoded_at - said.opus_at for said in speeches]))
     taken = {name: lag - path_s for name, (_, lag) in lags.items()}
     return Microphones(
         channels=len(speeches),
         minutes=minutes,
         first_sound=Spread.of(said.encoded_at - said.asked_at for said in speeches),
         sample_to_frame=Spread.of(np.concatenate(list(taken.values()))),
+        sample_to_opus=Spread.of(np.concatenate(list(taken.values())) - aac_s),
+        aac_ms=round(1000 * aac_s, 1),
         by_channel={name: Spread.of(each) for name, each in taken.items()},
         drift_ms={name: _drift_ms(*lags[name]) for name in lags},
         unheard=sum(max(0, marks - len(lag)) for _, lag in lags.values()),

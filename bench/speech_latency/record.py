@@ -19,7 +19,7 @@ class LatencyRecord:
     """What was found: first sounds by way, then microphones on one channel and on several at once.
 
     `path_to_viewer_ms` lies between a frame at the encoder and the same frame at the viewer. `live` are the settings of
-    live speech that differ from those as shipped.
+    live speech that differ from those as shipped, `emulated_like` the record whose GPU's times the models took.
     """
 
     date: str
@@ -31,6 +31,7 @@ class LatencyRecord:
     path_to_viewer_ms: float
     microphones: list[Microphones]
     criteria: list[Criterion]
+    emulated_like: str | None = None
 
     @property
     def kept(self) -> bool:
@@ -42,9 +43,9 @@ class LatencyRecord:
         return json.dumps(asdict(self), indent=2)
 
 
-def criteria(machine: Machine, first: list[FirstSounds], paced: list[Microphones]) -> list[Criterion]:
-    """Each goal of such a machine, and whether it was reached."""
-    goals = GOALS_GPU if machine.gpus else GOALS_CPU
+def criteria(on_gpu: bool, first: list[FirstSounds], paced: list[Microphones]) -> list[Criterion]:
+    """Each goal of a machine with or without GPUs, and whether it was reached."""
+    goals = GOALS_GPU if on_gpu else GOALS_CPU
     return [*_first_sound_criteria(first, goals), *(each for found in paced for each in _paced_criteria(found, goals))]
 
 

@@ -16,9 +16,11 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.gpu.emulated.repository import Emulation
 from bench.load.live import LiveServer, demo_server, free_ports
 from bench.machine import this_machine
 from bench.speech_latency.clients import Said, SpeechClient
+from bench.speech_latency.emulated import EMULATED_SETTINGS, emulate
 from bench.speech_latency.findings import FirstSounds, Heard, first_sounds, microphones, path_to_viewer_s
 from bench.speech_latency.marks import EVERY_S, marked, with_pauses
 from bench.speech_latency.plan import LatencyPlan, Way
@@ -38,30 +40,39 @@ Report = Callable[[str], None]
 
 
 async def bench_speech_latency(
-    settings: Settings, plan: LatencyPlan, recording: NDArray[np.int16] | None, report: Report
+    settings: Settings,
+    plan: LatencyPlan,
+    recording: NDArray[np.int16] | None,
+    report: Report,
+    emulated: Emulation | None = None,
 ) -> LatencyRecord:
     """Measure all of a plan; `recording` is spoken instead of a stand-in for a voice, int16 at 48 kHz.
 
-    What the server prepares is kept in the data folder for the next run. Raises ServerNotReady and SpeechFailed.
+    What the server prepares is kept in the data folder for the next run. Raises ServerNotReady and SpeechFailed, and
+    what an export raises where a GPU is `emulated`.
     """
-    data_dir = settings.data_dir / "bench-speech-latency"
+    # What was prepared for an emulated GPU is no use without it.
+    data_dir = settings.data_dir / ("bench-speech-latency" if emulated is None else "bench-speech-latency-emulated")
     ours = settings.model_copy(update={"data_dir": data_dir})
     shutil.rmtree(ours.tasks_dir, ignore_errors=True)
     (data_dir / "channels.json").unlink(missing_ok=True)
     ffmpeg = str(settings.ffmpeg or ffmpeg_binary())
+    if emulated is not None:
+        await asyncio.to_thread(emulate, ours, emulated, report)
     report("starting the server …")
     with tempfile.TemporaryDirectory(prefix="latentsync-speech-latency-") as name:
         folder = Path(name)
         run = _Run(folder, ffmpeg, plan, recording, report)
+        further = {} if emulated is None else EMULATED_SETTINGS
         async with (
             run.viewed("main") as address,
-            demo_server(folder, settings.checkpoint_dir, data_dir, address) as server,
+            demo_server(folder, settings.checkpoint_dir, data_dir, address, further) as server,
         ):
             await run.ways(server)
             await run.microphones(server, ("main",))
             if plan.channels > 1:
                 await run.further_channels(server, settings.avatar)
-        return run.record(settings.checkpoint_dir.name)
+        return run.record(settings.checkpoint_dir.name, None if emulated is None else emulated.like)
 
 
 class _Run:
@@ -124,7 +135,7 @@ class _Run:
                 await _create(server, name, avatar, address)
             await self.microphones(server, ("main", *names))
 
-    def record(self, checkpoint: str) -> LatencyRecord:
+    def record(self, checkpoint: str, emulated_like: str | None) -> LatencyRecord:
         """All of it, once nobody views any more."""
         machine, heard = this_machine(self._ffmpeg), self._heard
         path_s = path_to_viewer_s([said for _, speeches, _, _ in self._ways for said in speeches], heard["main"])
@@ -144,7 +155,8 @@ class _Run:
             first_sounds=first,
             path_to_viewer_ms=round(1000 * path_s, 1),
             microphones=paced,
-            criteria=criteria(machine, first, paced),
+            criteria=criteria(bool(machine.gpus) or emulated_like is not None, first, paced),
+            emulated_like=emulated_like,
         )
 
     def _speech(self, seconds: float, pauses: bool = False) -> NDArray[np.int16]:

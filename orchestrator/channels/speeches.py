@@ -141,6 +141,7 @@ class ChannelSpeeches:
                 metric = self._metrics.text_first_sound_s if is_text else self._metrics.first_frame_s
                 metric.observe(task.stamps[Stage.FIRST_FRAME.value] - task.created_at)
         elif isinstance(event, SpeechEncoded):
+            self._board.stamp(event.speech_id, Stage.ENCODED_OPUS, event.opus_age_s)
             task = self._board.stamp(event.speech_id, Stage.ENCODED, event.age_s)
             if task is not None:
                 self._ledger.enter(task)

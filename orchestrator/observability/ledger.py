@@ -23,6 +23,7 @@ SPEECH_STAGES = (
     Stage.FIRST_FACE,
     Stage.HANDED_OVER,
     Stage.FIRST_FRAME,
+    Stage.ENCODED_OPUS,
     Stage.ENCODED,
 )
 """The way of every speech; whatever else leads to one, as a turn of a conversation, has stages of its own in front."""

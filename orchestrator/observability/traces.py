@@ -13,6 +13,7 @@ _MOMENTS = {
     Stage.FIRST_FACE: "first face made",
     Stage.HANDED_OVER: "first frame handed to the channel",
     Stage.FIRST_FRAME: "first frame on the stream",
+    Stage.ENCODED_OPUS: "first frame encoded, with Opus",
     Stage.ENCODED: "first frame encoded",
 }
 

@@ -65,6 +65,7 @@ export const chinese = {
   stage_first_face: "首张人脸完成",
   stage_handed_over: "已交给频道",
   stage_first_frame: "已上直播流",
+  stage_encoded_opus: "已编码（WebRTC）",
   stage_encoded: "已编码",
   kind_upload: "上传",
   kind_stream: "流式",

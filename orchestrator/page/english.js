@@ -69,6 +69,7 @@ export const english = {
   stage_first_face: "first face made",
   stage_handed_over: "handed to the channel",
   stage_first_frame: "on the stream",
+  stage_encoded_opus: "encoded for WebRTC",
   stage_encoded: "encoded",
   kind_upload: "upload",
   kind_stream: "stream",

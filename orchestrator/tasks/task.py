@@ -52,6 +52,7 @@ class Stage(StrEnum):
     FIRST_FACE = "first_face"
     HANDED_OVER = "handed_over"
     FIRST_FRAME = "first_frame"
+    ENCODED_OPUS = "encoded_opus"
     ENCODED = "encoded"
     DONE = "done"
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from latentsync.avatar import PreparedAvatar
 from streaming.encoded import EncodedFrame, EncodedWatch
 from streaming.events import PublisherState, SpeechEncoded, SpeechEnded, SpeechStarted
+from streaming.packet import Track
 from tests.support.watched import encoder_of, is_kind, is_state, running, speech
 
 AAC_PACKET_S = 1024 / 48_000
@@ -27,21 +28,25 @@ class Now:
 def test_frame_has_come_out_once_picture_and_sound_have() -> None:
     watch = EncodedWatch(Now())
     watch.expect("a", 25, 2.0)
-    watch.picture(1.96)
-    watch.picture(2.0)
-    watch.sound(2.0 - 1.5 * AAC_PACKET_S)
+    watch.came(Track.H264, 1.96)
+    watch.came(Track.OPUS, 1.98)
+    watch.came(Track.H264, 2.0)
+    watch.came(Track.OPUS, 2.0)
+    watch.came(Track.OPUS, 2.02)
+    watch.came(Track.AAC, 2.0 - 1.5 * AAC_PACKET_S)
     assert watch.take() == []
-    watch.sound(2.0 - 0.5 * AAC_PACKET_S)  # its first sample lies within this packet
-    assert watch.take() == [EncodedFrame("a", 25, 1.0)]
-    watch.sound(2.1)
+    watch.came(Track.AAC, 2.0 - 0.5 * AAC_PACKET_S)  # its first sample lies within this packet
+    assert watch.take() == [EncodedFrame("a", 25, at=3.0, opus_at=2.0)]
+    watch.came(Track.AAC, 2.1)
     assert watch.take() == []
 
 
 def test_lower_frame_rate_shows_a_frame_by_the_next_picture() -> None:
     watch = EncodedWatch(Now())
     watch.expect("a", 25, 2.0)
-    watch.sound(2.0)
-    watch.picture(2.04)
+    watch.came(Track.OPUS, 2.0)
+    watch.came(Track.AAC, 2.0)
+    watch.came(Track.H264, 2.04)
     assert [frame.speech_id for frame in watch.take()] == ["a"]
 
 
@@ -50,11 +55,11 @@ def test_cancelled_speech_and_time_that_began_anew_tell_nothing() -> None:
     watch.expect("cancelled", 25, 2.0)
     watch.forget(["cancelled"])
     watch.expect("after a new epoch", 0, 1.0)  # while packets of the old one, days later, still come
-    watch.picture(2_000_000.0)
-    watch.sound(2_000_000.0)
+    for track in Track:
+        watch.came(track, 2_000_000.0)
     assert watch.take() == []
-    watch.picture(1.0)
-    watch.sound(1.0)
+    for track in Track:
+        watch.came(track, 1.0)
     assert [frame.speech_id for frame in watch.take()] == ["after a new epoch"]
 
 
@@ -74,3 +79,4 @@ async def test_encoder_that_stands_still_has_given_nothing_out(avatar: PreparedA
     found = [event for event in watched.events if isinstance(event, SpeechEncoded | SpeechStarted)]
     assert [type(event) for event in found] == [SpeechStarted, SpeechEncoded]
     assert found[0].tick == found[1].tick and isinstance(found[1], SpeechEncoded) and 0 <= found[1].age_s < 1
+    assert found[1].age_s <= found[1].opus_age_s < 1

@@ -1,6 +1,7 @@
 """Emulated GPUs in a real tritonserver: the product's own client takes them for the models."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,22 @@ async def test_chunks_are_answered_blank_and_signs_of_life_as_by_the_models(
             assert (await client.features(window)).any(), "the other models are the exported ones"
             at_once = await infer(connected, "lipsync", chunk.arrays())
             assert at_once.shape == (16, RESOLUTION, RESOLUTION, 3) and not at_once.any()
+    finally:
+        await emulated.aclose()
+
+
+async def test_whisper_is_emulated_where_its_time_is_given(
+    triton_server: TritonServer, options_for: Callable[..., TritonOptions], tmp_path: Path
+) -> None:
+    exported = triton_server.options.model_repository
+    emulation = Emulation(1, "a record", replace(QUICK, whisper_ms=1.0), unet_batch=4)
+    emulated = await TritonServer.start(options_for(write_emulated(exported, tmp_path / "emulated", emulation)))
+    try:
+        async with TritonClient(TritonSettings(url=f"127.0.0.1:{emulated.options.grpc_port}")) as client:
+            window = np.ones(2 * CONTRACT.sample_rate_hz, np.float32)
+            features = await client.features(window)
+            assert features.shape == CONTRACT.features_shape(len(window)) and not features.any()
+            assert await client.capacity() == Capacity(instances=1, batch=4)
     finally:
         await emulated.aclose()
 

@@ -1,9 +1,8 @@
-"""Triton model in the place of `unet` or `vae_decoder`: takes an emulated GPU's time, and answers blank."""
+"""Triton model in the place of one of ours: takes an emulated GPU's time, and answers blank."""
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,12 +26,13 @@ class TritonPythonModel:
         # The instances of a model have numbers; those of one number share a GPU.
         number = args["model_instance_name"].rpartition("_")[2]
         self._gpu = EmulatedGpu(Path(parameters["gpus"]) / number)
-        self._batch_ms = json.loads(parameters["batch_ms"])
+        self._ms_of_size = {int(frames): ms for frames, ms in json.loads(parameters["ms_of_size"]).items()}
         self._by_steps = parameters["by_steps"] == "yes"
         self._framed = next(entry["name"] for entry in config["input"] if entry["dims"][0] == -1)
         (output,) = config["output"]
         self._name, self._picture = output["name"], output["dims"][1:]
         self._dtype = _DTYPES[output["data_type"]]
+        self._enlarged = CONTRACT.pixels_per_latent if self._dtype is torch.uint8 else 1
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         # The watchdog's request has too few frames, and is refused as the real models refuse it.
@@ -45,10 +45,9 @@ class TritonPythonModel:
         self._gpu.close()
 
     def _work(self, chunks: Sequence[Any]) -> None:
-        # The record has chunks of the longest length only. As many frames in shorter ones take about as long; fewer
-        # frames than one such chunk are given all of its time, which is more than they take.
+        # As many frames in shorter chunks take about as long.
         frames = sum(map(self._frames, chunks))
-        ms = self._batch_ms[math.ceil(frames / CONTRACT.chunk_frames) - 1]
+        ms = next(ms for size, ms in sorted(self._ms_of_size.items()) if size >= frames)
         if self._by_steps:
             ms *= int(self._tensor(chunks[0], "STEPS").max())
         self._gpu.work(ms / 1000, lambda: all(chunk.is_cancelled() for chunk in chunks))
@@ -60,7 +59,10 @@ class TritonPythonModel:
             return _failure(str(error), pb_utils.TritonError.INVALID_ARG)
         if request.is_cancelled():
             return _failure("the client cancelled the request", pb_utils.TritonError.CANCELLED)
-        blank = torch.zeros(1, frames, *self._picture, dtype=self._dtype)
+        # Where checkpoints of several sizes are served, the request says whose pictures these are.
+        side = int(self._tensor(request, self._framed).shape[-1]) * self._enlarged
+        picture = [side if size < 0 else size for size in self._picture]
+        blank = torch.zeros(1, frames, *picture, dtype=self._dtype)
         return pb_utils.InferenceResponse([pb_utils.Tensor.from_dlpack(self._name, blank)])
 
     def _frames(self, request: Any) -> int:

@@ -1,4 +1,4 @@
-"""A model repository whose UNet and decoder run on emulated GPUs, beside the other models as they are."""
+"""A model repository with emulated GPUs under its UNet and decoder, and Whisper where its time is given."""
 
 from __future__ import annotations
 
@@ -17,16 +17,22 @@ from latentsync.contract import CONTRACT_FILE
 from orchestrator.settings import SettingsError
 
 _MODEL = Path(__file__).with_name("model.py")
+_WHISPER_MODEL = Path(__file__).with_name("whisper_model.py")
 _CONFIG = "config.pbtxt"
+_WHISPER = "whisper"
 
 
 @dataclass(frozen=True)
 class Emulation:
-    """So many GPUs in place of those that are there, each as fast as `times`; `like` is the record they came from."""
+    """So many GPUs in place of those that are there, each as fast as `times`; `like` is the record they came from.
+
+    `unet_batch` chunks are denoised together at most; None: as the repository says.
+    """
 
     gpus: int
     like: str
     times: GpuTimes
+    unet_batch: int | None = None
 
 
 def emulation(gpus: int | None, like: Path | None) -> Emulation | None:
@@ -47,26 +53,31 @@ def write_emulated(repository: Path, target: Path, emulated: Emulation) -> Path:
     gpus = target.with_name(f"{target.name}-gpus")
     for folder in (target, gpus):
         folder.mkdir(parents=True, exist_ok=True)
+    times = emulated.times
+    models = {UNET: times.unet_ms_of_frames, DECODER: times.decoder_ms_of_frames}
+    if times.whisper_ms is not None:
+        models[_WHISPER] = {0: times.whisper_ms}
     for name in (RECORD, CONTRACT_FILE):
         shutil.copyfile(repository / name, target / name)
     for entry in sorted(repository.iterdir()):
-        if entry.is_dir() and entry.name not in (UNET, DECODER):
+        if entry.is_dir() and entry.name not in models:
             (target / entry.name).symlink_to(entry.resolve())
-    times = emulated.times
-    sizes = range(1, len(times.unet_step_ms) + 1)
-    for model, batch_ms in ((UNET, times.unet_step_ms), (DECODER, tuple(times.decoder_ms * size for size in sizes))):
+    batches = len(times.unet_step_ms)
+    for model, ms_of_size in models.items():
         config = model_config_pb2.ModelConfig()
         text_format.Parse((repository / model / _CONFIG).read_text(encoding="utf-8"), config)
-        if config.max_batch_size > len(batch_ms):
+        if emulated.unet_batch is not None and model != _WHISPER:
+            config.max_batch_size = emulated.unet_batch
+        if config.max_batch_size > batches and model != _WHISPER:
             raise SettingsError(
                 f"{repository} takes batches of {config.max_batch_size}, and {emulated.like} has none above "
-                f"{len(batch_ms)}: export with --unet-batch {len(batch_ms)}"
+                f"{batches}: export with --unet-batch {batches}"
             )
         del config.instance_group[:]
         config.instance_group.add(count=emulated.gpus, kind=model_config_pb2.ModelInstanceGroup.KIND_CPU)
         values = {
             "gpus": str(gpus.resolve()),
-            "batch_ms": json.dumps(batch_ms),
+            "ms_of_size": json.dumps(ms_of_size),
             "by_steps": "yes" if model == UNET else "no",
             "FORCE_CPU_ONLY_INPUT_TENSORS": "yes",
         }
@@ -77,6 +88,6 @@ def write_emulated(repository: Path, target: Path, emulated: Emulation) -> Path:
             config.parameters[name].string_value = value
         folder = target / model / "1"
         folder.mkdir(parents=True)
-        shutil.copyfile(_MODEL, folder / "model.py")
+        shutil.copyfile(_WHISPER_MODEL if model == _WHISPER else _MODEL, folder / "model.py")
         (target / model / _CONFIG).write_text(text_format.MessageToString(config), encoding="utf-8")
     return target

@@ -40,6 +40,12 @@ def test_a_full_batch_is_rid_of_the_decoding_that_it_shared_its_gpu_with(record:
     assert times.decoder_ms == 10.0
 
 
+def test_shorter_chunks_cost_more_a_frame_and_decoding_costs_what_its_frames_do(record: Any) -> None:
+    times = GpuTimes.of_record(record(MIXED, FULL, *ALONE))
+    assert times.unet_ms_of_frames == pytest.approx({4: 2.775, 8: 3.525, 16: 5.0, 32: 9.0, 48: 13.0, 64: 17.0})
+    assert times.decoder_ms_of_frames == {4: 2.5, 8: 5.0, 16: 10.0, 32: 20.0, 48: 30.0, 64: 40.0}
+
+
 def test_a_record_that_lacks_what_is_needed_is_refused_with_what_to_measure(record: Any, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"no load of lipsync in which unet had batches of one size.*--clients"):
         GpuTimes.of_record(record(MIXED, *ALONE))

@@ -17,7 +17,7 @@ from tests.support.boards import task
 from tests.support.logs import noise, sound_frames
 from tests.support.running_server import RunningServer, metric, running, settings_in
 
-STAGES = ["started", "features", "first_chunk", "first_face", "handed_over", "first_frame", "encoded"]
+STAGES = ["started", "features", "first_chunk", "first_face", "handed_over", "first_frame", "encoded_opus", "encoded"]
 
 
 def ledger(now: float = 0.0, recent: int = 200) -> Ledger:

@@ -74,7 +74,8 @@ async def test_one_trace_from_the_callers_request_to_the_played_frames_with_trit
     (features,), chunks = collector.named("features"), collector.named("chunk")
     assert {collector.parent(each).name for each in (queue, play, features, *chunks)} == {"task"}
     assert events(said) == [
-        "first face made", "first frame handed to the channel", "first frame on the stream", "first frame encoded",
+        "first face made", "first frame handed to the channel", "first frame on the stream",
+        "first frame encoded, with Opus", "first frame encoded",
     ]  # fmt: skip
     assert play.attributes["latentsync.frames_played"] == task["frames"]["total"]
 

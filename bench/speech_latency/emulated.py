@@ -1,0 +1,34 @@
+"""The demo's models on an emulated GPU: what a GPU's times leave to everything around the models, without one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from bench.gpu.emulated.repository import Emulation, write_emulated
+from bench.gpu.emulated.times import GpuTimes
+from export.repository import export_repository
+from orchestrator.checkpoints import ServedCheckpoints
+from orchestrator.settings import ENV_PREFIX, Settings
+
+# A window of 30 s; the records of `bench gpu` don't have it.
+_WHISPER_MS = 10.0
+
+EMULATED_SETTINGS = {f"{ENV_PREFIX}LIVE_WINDOW": "growing"}
+"""What the server would choose on a GPU, and Triton tells it that there is none."""
+
+
+def emulated_gpu(like: Path) -> Emulation:
+    """One GPU by a record of `bench gpu`; raises SettingsError."""
+    times = replace(GpuTimes.of_record(like), whisper_ms=_WHISPER_MS)
+    return Emulation(1, like.name, times, unet_batch=len(times.unet_step_ms))
+
+
+def emulate(settings: Settings, emulated: Emulation, report: Callable[[str], None]) -> None:
+    """Writes the repository that `demo` finds up to date, with an emulated GPU; raises what an export raises."""
+    report("exporting …")
+    exported = settings.data_dir / "exported"
+    further = ServedCheckpoints.open(settings).directories[1:]
+    export_repository(settings.checkpoint_dir, exported, further=further, cpu_threads=settings.cpu_threads)
+    write_emulated(exported, settings.model_repository, emulated)
