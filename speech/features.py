@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from typing import Protocol
 
@@ -54,6 +55,8 @@ class SpeechFeatures:
         self._one_at_a_time = asyncio.Lock()
         self._beginning: asyncio.Task[None] | None = None
         self.whisper_s: list[float] = []
+        self.uneven_s = 0.0
+        """By how much sound that the first window waited for came later than what had come before it promised."""
         self.joins: list[int] = []  # frames whose window begins elsewhere than that of the frame before them
 
     def ready_to(self, first: int) -> int:
@@ -105,8 +108,14 @@ class SpeechFeatures:
             await asyncio.gather(beginning, return_exceptions=True)  # who needs the window asks again
 
     async def _encode_when_ready(self, first: int, count: int) -> None:
+        arrived, earliest_s = self._timeline.available, math.inf
         while self.ready_to(first) < first + count and self._timeline.total is None:
-            await self._timeline.wait_beyond(self._timeline.available)
+            earliest_s = min(earliest_s, self._clock() - arrived / CONTRACT.frames_per_second)
+            await self._timeline.wait_beyond(arrived)
+            # Of the frames that come at once the first one waited longest; sound faster than speech is never late.
+            late_s = self._clock() - (arrived + 1) / CONTRACT.frames_per_second - earliest_s
+            self.uneven_s = max(self.uneven_s, late_s)
+            arrived = self._timeline.available
         await self.for_frames(first, max(first, min(first + count, self.ready_to(first)) - 1))
 
     @property

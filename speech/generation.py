@@ -165,6 +165,12 @@ class SpeechGeneration:
         return missing / CONTRACT.frames_per_second
 
     @property
+    def longer_second_s(self) -> float:
+        """Seconds by which the second chunk lasts longer than the first, which plays until it is spoken and made."""
+        plan = self._planner.lengths
+        return max(0, plan.least_count(1) - plan.least_count(0)) / CONTRACT.frames_per_second
+
+    @property
     def timings(self) -> GenerationTimings:
         """The timings until now."""
         return GenerationTimings(
@@ -181,6 +187,11 @@ class SpeechGeneration:
         """Mean seconds of a window of Whisper's, 0 before the first."""
         spent = self._features.whisper_s
         return sum(spent) / len(spent) if spent else 0.0
+
+    @property
+    def uneven_s(self) -> float:
+        """By how much sound that the first window waited for came later than what had come before it promised."""
+        return self._features.uneven_s
 
     @property
     def window_joins(self) -> tuple[int, ...]:

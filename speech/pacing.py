@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from speech.source import SpeechSource
 
 # The time until the first speech of a source may start, once its sound is there.
-_FIRST_READY_S = 0.28
+_FIRST_READY_S, _FIRST_READY_ON_GPU_S = 0.28, 0.15
 _LONGEST_READY_S = 10.0
 # Idle that comes to the place of a speech too late is a delay that everyone notices. Idle that comes up to 0.16 s too
 # early is none: it slows down there. After that it turns back, and its way forth again is a delay of up to 0.4 s.
@@ -22,12 +22,13 @@ class Pace:
     frames_per_s: float | None = None
     _ready_s: dict[SpeechSource, float] = field(default_factory=dict)
 
-    def lead_s(self, source: SpeechSource, spoken_s: float = 0.0) -> float:
+    def lead_s(self, source: SpeechSource, spoken_s: float = 0.0, on_gpu: bool = False) -> float:
         """Seconds that idle has to come to the place of the next speech of a source.
 
-        `spoken_s` is the time until the sound of its first faces has been spoken.
+        `spoken_s` is the time until the sound of its first faces has been spoken, `on_gpu` says where they are made.
         """
-        return max(0.0, self._ready_s.get(source, _FIRST_READY_S + spoken_s) - _IDLE_EARLY_S)
+        first_s = spoken_s + (_FIRST_READY_ON_GPU_S if on_gpu else _FIRST_READY_S)
+        return max(0.0, self._ready_s.get(source, first_s) - _IDLE_EARLY_S)
 
     def learn(self, source: SpeechSource, lead_s: float, ready_s: float) -> None:
         """A speech for which idle had `lead_s` could start after `ready_s`.

@@ -155,7 +155,11 @@ class SpeechMaker:
                 generation.request_features()  # Whisper doesn't need the position on the stream
                 await teller.length(generation.frame_count)
                 # The sink may start with the first frame; `Starting` decides how much must be generated before.
-                lead_s = self._pace.lead_s(order.source, generation.sound_due_s if is_spoken else 0.0)
+                on_gpu = self._urgent.capacity.on_gpu
+                spoken_s = generation.sound_due_s if is_spoken else 0.0
+                if is_spoken and on_gpu:
+                    spoken_s += generation.longer_second_s  # it is all that a start waits for there
+                lead_s = self._pace.lead_s(order.source, spoken_s, on_gpu)
                 opened = await sink.open(order.id, generation.frame_count, lead_s, start_after=1)
                 place = _Place(opened, self._clock())
                 together = self._settings.chunks_ahead - 1  # requested when the first chunk arrived

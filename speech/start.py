@@ -15,6 +15,13 @@ _HELD_OF_UNKNOWN_S = 2.0
 # Sound that arrives as it is spoken doesn't arrive evenly, and Whisper and a chunk don't always take the same time.
 # Where all of the sound comes at once, more is done beside Whisper: it is decoded, and the first frames are encoded.
 _JITTER_S = 0.06
+# GPUs take the same time again and again: beside them only what the sound was uneven by is spared.
+_JITTER_ON_GPU_S, _MOST_JITTER_ON_GPU_S = 0.025, 0.1
+
+
+def spare_s(on_gpu: bool, uneven_s: float) -> float:
+    """Seconds to spare for what doesn't come evenly, where the sound was `uneven_s` late at most until now."""
+    return min(_MOST_JITTER_ON_GPU_S, _JITTER_ON_GPU_S + uneven_s) if on_gpu else _JITTER_S
 
 
 @dataclass(frozen=True)
@@ -25,6 +32,7 @@ class Progress:
     both are unknown. `rate` is that of generation, in frames/s. The next chunk has `next_frames`, whose features take
     `features_s`, and comes after `next_chunk_s` where that is later than these predict. `arriving_s` is the time until
     its sound has been spoken, None where it is there. Others' sound that is spoken too may cost `beside_s` before it.
+    `spare_s` is kept for what doesn't come evenly.
     """
 
     buffered: int
@@ -35,6 +43,7 @@ class Progress:
     features_s: float = 0.0
     arriving_s: float | None = None
     beside_s: float = 0.0
+    spare_s: float = _JITTER_S
 
     def __post_init__(self) -> None:
         if self.rate <= 0 or not math.isfinite(self.rate):
@@ -56,8 +65,9 @@ def wait_before_start_s(progress: Progress) -> float:
     work_s = (progress.arriving_s or 0.0) + progress.features_s + progress.next_frames / rate + progress.beside_s
     next_s = max(progress.next_chunk_s, work_s)
     if progress.arriving_s is not None:
-        next_s += _JITTER_S
+        next_s += progress.spare_s
     elif progress.features_s > 0:
+        # With less, on a GPU too, frames were late in two of six such speeches.
         next_s += _JITTER_S + progress.features_s
     critical_s = [next_s - buffered / FPS]
     if remaining is None:

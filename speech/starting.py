@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from speech.generation import SpeechGeneration
-from speech.start import Progress, wait_before_start_s
+from speech.start import Progress, spare_s, wait_before_start_s
 from speech.urgency import SpeechSlots
 
 # Chunks of one batch arrive together, and all of their channels then request more.
@@ -117,6 +117,7 @@ class Starting:
             features_s=generation.features_due_s,
             arriving_s=generation.sound_due_s if generation.waits_for_sound else None,
             beside_s=self._slots.beside_s(generation.next_frames, generation.whisper_mean_s),
+            spare_s=spare_s(self._slots.on_gpu, generation.uneven_s),
         )
         now, wait_s = self._clock(), wait_before_start_s(progress)
         self._ready_at = now + wait_s

@@ -109,6 +109,11 @@ class SpeechSlots:
             finally:
                 self._in_flight -= 1
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the chunks are generated on GPUs."""
+        return self._urgent.capacity.on_gpu
+
     def others(self, due: float) -> int:
         """The number of other speeches' chunks ahead of one of this speech that is due then."""
         return self._urgent.before(due) - self._in_flight

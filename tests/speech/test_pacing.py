@@ -36,6 +36,13 @@ def test_idle_has_the_time_that_speeches_of_the_same_source_took() -> None:
     assert pace.lead_s(SpeechSource.STREAM) == first, "others take another time"
 
 
+def test_first_speech_on_a_gpu_is_expected_earlier_until_it_is_known_better() -> None:
+    pace = Pace()
+    assert pace.lead_s(SpeechSource.UPLOAD, on_gpu=True) < pace.lead_s(SpeechSource.UPLOAD) - 0.1
+    pace.learn(SpeechSource.UPLOAD, pace.lead_s(SpeechSource.UPLOAD, on_gpu=True), ready_s=0.9)
+    assert pace.lead_s(SpeechSource.UPLOAD, on_gpu=True) == pace.lead_s(SpeechSource.UPLOAD) > 0.3
+
+
 def test_one_slow_speech_delays_no_later_ones() -> None:
     pace = Pace()
     for ready_s in (0.5, 0.5, 0.5, 5.0, 0.5):

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from speech.start import Progress, wait_before_start_s
+from speech.start import Progress, spare_s, wait_before_start_s
 
 
 def stalls(wait_s: float, rate: float, buffered: int, total: int) -> bool:
@@ -57,6 +57,14 @@ def test_arriving_sound_is_waited_for_with_room_for_jitter() -> None:
     assert 0.08 < wait_s < 0.16
     assert wait_before_start_s(Progress(12, None, 100.0, next_frames=8, arriving_s=0.16)) == 0
     assert wait_before_start_s(Progress(4, None, 100.0, next_frames=8)) == 0
+
+
+def test_sound_that_comes_evenly_is_spared_less_for_where_the_models_take_the_same_time_again() -> None:
+    spares = [spare_s(True, uneven_s) for uneven_s in (0.0, 0.02, 0.04, 5.0)]
+    assert spares == sorted(spares) and 0.02 <= spares[0] < spares[1] < spares[2] < spares[3] <= 0.1
+    assert spare_s(False, 0.0) == spare_s(False, 5.0) > spares[1]
+    waits = [wait_before_start_s(Progress(4, None, 100.0, 8, arriving_s=0.16, spare_s=each)) for each in spares]
+    assert waits[1] - waits[0] == pytest.approx(spares[1] - spares[0])
 
 
 def test_a_chunk_of_somebody_else_who_speaks_is_reckoned_with() -> None:

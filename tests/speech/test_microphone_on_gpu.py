@@ -1,0 +1,126 @@
+"""A microphone on a GPU: what its speech spares for sound that doesn't come evenly.
+
+Speech maker, generation, start rule and mixer are the product's; the GPU takes a measured H200's times, in virtual
+time.
+"""
+
+import asyncio
+import math
+from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.virtual_loop import in_virtual_time
+from inference.capacity import Capacity
+from speech.audio.frames import SilentFrames
+from speech.generation import GenerationSettings
+from speech.live import LiveSettings
+from speech.log import LogEnd
+from speech.pacing import Pace
+from speech.source import SpeechSource
+from speech.speaking import SpeechMaker
+from speech.urgency import UrgentFirst
+from tests.speech.test_many_at_once import BATCH, STEPS, Gpus, unheard
+from tests.support.mixed_channel import FPS, MixedChannel, SpokenLog
+
+SPOKEN_S = 10
+RATE = 90.0
+"""Frames a second, as a service knows them of such a GPU after its first speech, which may be an upload."""
+
+
+class InBlocks(SpokenLog):
+    """Spoken sound that comes in blocks of so many frames."""
+
+    block = 1
+
+    @property
+    def frames(self) -> int:
+        return self.whole if self.end is not None else super().frames // self.block * self.block
+
+    @property
+    def whole(self) -> int:
+        return SPOKEN_S * FPS
+
+    @property
+    def end(self) -> LogEnd | None:
+        return LogEnd() if super().frames == self.whole else None
+
+
+def spoken(folder: Path, block: int) -> InBlocks:
+    path = folder / "speech"
+    with path.open("wb") as file:
+        file.truncate(SPOKEN_S * FPS * 2 * (640 + 1920))
+    log = InBlocks(path, LogEnd())
+    log.block = block
+    return log
+
+
+async def listened(
+    folder: Path,
+    live: LiveSettings,
+    block: int,
+    on_gpu: bool,
+    source: SpeechSource = SpeechSource.MICROPHONE,
+    speed: float = 1.0,
+) -> MixedChannel:
+    loop, urgent = asyncio.get_running_loop(), UrgentFirst(1)
+    urgent.resize(2 * BATCH + 1, Capacity(1, BATCH, on_gpu))
+    avatar: Any = SimpleNamespace(condition=np.zeros((1, 9, 1, 1), np.float16), frame_index=lambda position: 0)
+    channel = MixedChannel()
+    maker = SpeechMaker(
+        Gpus(1), avatar, unheard, SilentFrames(0, 2), loop.time, GenerationSettings(), urgent, Pace(RATE), live
+    )
+
+    async def speak() -> None:
+        task: Any = SimpleNamespace(id="a", seed=1, steps=STEPS, guidance=1.0, source=source)
+        log = spoken(folder, block)
+        log.speed = speed
+        await maker.say(task, log, channel)
+
+    speaking = asyncio.create_task(speak())
+    await channel.play(SPOKEN_S + 3)
+    speaking.cancel()
+    with suppress(asyncio.CancelledError):
+        await speaking
+    return channel
+
+
+def lag_ms(folder: Path, live: LiveSettings, block: int = 1, on_gpu: bool = True) -> float:
+    """From a frame's first sample to its showing, where no frame is late."""
+    channel = in_virtual_time(listened(folder, live, block, on_gpu))
+    assert channel.mixer.counters.late_frames == 0
+    lags = {round(1000 * (at - number / FPS)) for number, (at, _) in enumerate(channel.heard)}
+    assert len(lags) == 1, "and none is left out"
+    return lags.pop()
+
+
+def work_ms(frames: int) -> float:
+    return {4: 20 + 70, 8: 20 + 94}[frames]
+
+
+@pytest.mark.parametrize(("live", "frames"), [(LiveSettings(), 8), (LiveSettings(2, 4), 4)])
+def test_even_sound_is_said_about_a_frame_after_its_chunk_is_made(
+    tmp_path: Path, live: LiveSettings, frames: int
+) -> None:
+    heard_ms = 40 * (frames + 2 + live.look_ahead_frames)
+    spared_ms = lag_ms(tmp_path, live) - heard_ms - work_ms(frames)
+    assert 20 <= spared_ms <= 25 + 40, "what is spared, and the time until the next frame is due"
+    assert lag_ms(tmp_path, live, on_gpu=False) >= math.floor(heard_ms + work_ms(frames) + 60)
+
+
+@pytest.mark.parametrize("block", [3, 4])
+def test_sound_in_large_blocks_is_spared_more_for(tmp_path: Path, block: int) -> None:
+    live = LiveSettings()
+    assert lag_ms(tmp_path, live, block) > lag_ms(tmp_path, live)
+
+
+@pytest.mark.parametrize("block", [1, 3])
+def test_sound_that_comes_faster_than_speech_is_not_uneven(tmp_path: Path, block: int) -> None:
+    stream = listened(tmp_path, LiveSettings(), block, True, SpeechSource.STREAM, speed=1000.0)
+    channel = in_virtual_time(stream)
+    assert channel.mixer.counters.late_frames == 0
+    assert channel.heard[0][0] <= 0.02 + 0.07 + 2 / FPS, "with its first chunk, and the second one in time"
