@@ -23,8 +23,12 @@ def with_preset(settings: Settings, name: str) -> tuple[Settings, Path]:
 
 
 def with_video(settings: Settings, video: Path) -> tuple[Settings, Path]:
-    """The settings for the person of a video, whose avatar is named after the file."""
-    return settings.model_copy(update={"avatar": avatar_name_of(video)}), video
+    """The settings for the person of a video, whose avatar is named after the file.
+
+    The name of the demo's own presenter stays with the presenter.
+    """
+    name = avatar_name_of(video)
+    return settings.model_copy(update={"avatar": f"{name}-video" if name == settings.avatar else name}), video
 
 
 def avatar_name_of(video: Path) -> str:

@@ -40,6 +40,8 @@ def test_person_of_a_video_is_drawn_by_the_starter(settings: Settings, tmp_path:
     assert (found.avatar, video) == ("me", tmp_path / "me.mp4")
     assert ServedCheckpoints.open(found).for_video(video).name == "starter"
     assert found == settings.model_copy(update={"avatar": "me"}), "models and data are those of the demo"
+    named_alike = tmp_path / f"{settings.avatar}.mp4"
+    assert with_video(settings, named_alike)[0].avatar == f"{settings.avatar}-video", "the presenter keeps the name"
 
 
 def test_preset_is_a_clip_of_the_starter(settings: Settings) -> None:
