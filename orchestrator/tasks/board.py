@@ -221,6 +221,7 @@ class TaskBoard:
     def stamp(self, task_id: str, stage: Stage, age_s: float = 0.0, once: bool = False) -> Task | None:
         """Record that a task reached a stage `age_s` ago; returns the task, or None when it is final.
 
+        Not before the stage that came last: news of that may have waited longer than this.
         With `once` a stage that it has reached already stays as it is. Kept in memory, and written with its next state:
         nobody waits for the disk on the way to the first sound.
         """
@@ -229,7 +230,9 @@ class TaskBoard:
             return None
         if once and stage.value in task.stamps:
             return task
-        task = dataclasses.replace(task, stamps={**task.stamps, stage.value: self._clock() - age_s})
+        now = self._clock()
+        latest = min(now, max(task.stamps.values(), default=now - age_s))
+        task = dataclasses.replace(task, stamps={**task.stamps, stage.value: max(latest, now - age_s)})
         self._live[task_id] = task
         self._notify(task)
         return task

@@ -14,7 +14,7 @@ import pytest
 from orchestrator.tasks.board import MAX_ATTEMPTS, QueueFull
 from orchestrator.tasks.database import StoreUnavailable, TaskDatabase, TaskStoreError
 from orchestrator.tasks.store import TaskStore
-from orchestrator.tasks.task import Failure, Task, TaskState
+from orchestrator.tasks.task import Failure, Stage, Task, TaskState
 from tests.support.boards import SPEECH, assert_whole, board_in, task
 from tests.support.checkout import ROOT
 from tests.support.held_taking import hold_taking
@@ -93,6 +93,19 @@ async def test_finished_task_leaves_no_speech_and_keeps_its_timings(tmp_path: Pa
     found = await board.get("short")
     assert found is not None and found.state is TaskState.DONE
     assert found.as_json()["timings_s"]["first_frame"] == 1.0
+    await board.aclose()
+
+
+async def test_no_stage_is_told_as_before_the_one_whose_news_came_late(tmp_path: Path) -> None:
+    board = board_in(tmp_path)
+    await board.open()
+    await board.submit(task("short"), [SPEECH])
+    await board.take("main")
+    await board.stream("short")
+    found = board.stamp("short", Stage.ENCODED_OPUS, age_s=0.2)
+    assert found is not None
+    told = found.as_json()["timings_s"]
+    assert told["encoded_opus"] == told["first_frame"] == 1.0
     await board.aclose()
 
 
