@@ -43,7 +43,9 @@ def run(folder: Path, tests: dict[str, str], *options: str) -> Run:
     (folder / "pytest.ini").write_text("[pytest]\naddopts = -q\n")
     told = folder / "told.txt"
     plugins = ("-p", "xdist", "-p", "pytest_cov")
-    environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PASSED_ALONE": str(told)}
+    # This test may itself run beside others, which isn't how those run that it starts.
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    environment = {**outside, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PASSED_ALONE": str(told)}
     command = [sys.executable, str(ROOT / "tools" / "retry_alone.py"), *plugins, *options]
     done = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
     return Run(done.returncode, done.stdout, told.read_text() if told.exists() else "")

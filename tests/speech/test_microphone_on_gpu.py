@@ -24,8 +24,8 @@ from speech.pacing import Pace
 from speech.source import SpeechSource
 from speech.speaking import SpeechMaker
 from speech.urgency import UrgentFirst
-from tests.speech.test_many_at_once import BATCH, STEPS, Gpus, unheard
 from tests.support.mixed_channel import FPS, MixedChannel, SpokenLog
+from tests.support.timed_gpus import BATCH, STEPS, Gpus, unheard
 
 SPOKEN_S = 10
 RATE = 90.0
