@@ -25,6 +25,7 @@ from latentsync.denoising import alphas_cumprod
 from latentsync.scheduler import SchedulerConfig
 from latentsync.unet import LatentSyncUNet, UNetConfig, upstream_state_dict
 from latentsync.vae import Vae, VaeType
+from training.lip_measures import AT_THE_MOUTH
 from training.starter import state
 from training.starter.graphed import GraphedLoss
 from training.starter.pictures import take_paths
@@ -155,7 +156,7 @@ def psnr_of_one_step_db(
     What the resting face gives is what a UNet that does nothing would reach.
     """
     generator = torch.Generator(device).manual_seed(1)
-    lips = (lip_weight(takes.faces.shape[1]) > 1.5).to(device)
+    lips = (lip_weight(takes.faces.shape[1]) > AT_THE_MOUTH).to(device)
     squares: dict[str, list[Tensor]] = {"spoken_db": [], "resting_db": []}
     for _ in range(batches):
         batch = draw_batch(takes, speech, 4, generator)
