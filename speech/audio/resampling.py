@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
-import soxr
+from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
 from numpy.typing import NDArray
 
 from latentsync.contract import CONTRACT
@@ -14,13 +17,17 @@ LOWEST_RATE_HZ = 8_000
 HIGHEST_RATE_HZ = 48_000
 MOST_CHANNELS = 2
 _HEARD = CONTRACT.samples_per_frame
+# Whisper hears by so much later, as much as its filter looks ahead: so a frame is complete with its own last sample.
+# Without it each frame would wait for the source's next block, which is 20 ms of a microphone.
+HEARD_LATER = CONTRACT.sample_rate_hz // 1000
 
 
 class Framer:
     """Mixes to mono, resamples to 16 and 48 kHz, and cuts into frames of 40 ms; the size of its blocks changes nothing.
 
-    Sample n of the source is at n / `rate_hz` in both sounds. They lag behind the source by 5 to 15 ms, by 30 ms at
-    8 kHz. Raises ValueError for a rate outside 8000 … 48000, and for more than two channels.
+    Sample n of the source is at n / `rate_hz` in both sounds, and 1 ms later in what Whisper hears where that is
+    resampled. A frame comes with its last sample at 48 kHz, and within 2 ms at other rates, for which the filter of the
+    viewers' sound looks ahead. Raises ValueError for a rate outside 8000 … 48000, and for more than two channels.
     """
 
     def __init__(self, rate_hz: int, channels: int) -> None:
@@ -32,7 +39,7 @@ class Framer:
         self.channels = channels
         self._received = 0
         self._framed = 0
-        self._heard = Track(rate_hz, CONTRACT.sample_rate_hz)
+        self._heard = Track(rate_hz, CONTRACT.sample_rate_hz, HEARD_LATER)
         self._sound = Track(rate_hz, SOUND_RATE_HZ)
 
     @property
@@ -65,21 +72,29 @@ class Framer:
 class Track:
     """A mono source at one other rate, as far as it was resampled and not taken; `waiting` samples are."""
 
-    def __init__(self, rate_hz: int, to_rate_hz: int) -> None:
-        # soxr's filters for variable rates: flat to 0.9 of the band with -112 dB beyond it, as HQ's, and with 10 to
-        # 15 ms of delay where those, which work on long blocks, add 37 to 175 ms. Their output is aligned to 0.12 ms.
-        self._resampler = None if rate_hz == to_rate_hz else soxr.ResampleStream(rate_hz, to_rate_hz, 1, vr=True)
-        self._blocks: list[NDArray[np.int16]] = []
-        self.waiting = 0
+    def __init__(self, rate_hz: int, to_rate_hz: int, later: int = 0) -> None:
+        """`later` samples of silence stand before it where it is resampled."""
+        # ffmpeg's own filter, by which uploads are heard too. It looks ahead by 16 samples of the lower rate.
+        self._resampler = None if rate_hz == to_rate_hz else AudioResampler("s16", "mono", to_rate_hz)
+        self._rate_hz = rate_hz
+        self._pushed = 0
+        self.waiting = 0 if self._resampler is None else later
+        self._blocks: list[NDArray[np.int16]] = [np.zeros(self.waiting, np.int16)]
 
     def push(self, mono: NDArray[np.float32]) -> None:
         """The source's next samples, in the range of int16."""
-        self._append(mono if self._resampler is None else self._resampler.resample_chunk(mono))
+        if self._resampler is None:
+            self._append(np.clip(np.rint(mono), -32768, 32767).astype(np.int16))
+        elif len(mono):
+            block = AudioFrame.from_ndarray(mono[None] / np.float32(32768), "flt", "mono")
+            block.sample_rate, block.pts, block.time_base = self._rate_hz, self._pushed, Fraction(1, self._rate_hz)
+            self._pushed += len(mono)
+            self._take_in(self._resampler.resample(block))
 
     def end(self) -> None:
         """Nothing follows: what the resampler still holds comes out."""
-        if self._resampler is not None:
-            self._append(self._resampler.resample_chunk(np.zeros(0, np.float32), last=True))
+        if self._resampler is not None and self._pushed:
+            self._take_in(self._resampler.resample(None))
 
     def take(self, count: int) -> NDArray[np.int16]:
         """The next `count` samples, with silence where there are fewer."""
@@ -88,7 +103,10 @@ class Track:
         self.waiting = len(joined) - count
         return joined[:count]
 
-    def _append(self, samples: NDArray[np.float32]) -> None:
-        # Rounded here: soxr itself would add dither.
-        self._blocks.append(np.clip(np.rint(samples), -32768, 32767).astype(np.int16))
+    def _take_in(self, resampled: list[AudioFrame]) -> None:
+        for block in resampled:
+            self._append(block.to_ndarray()[0])
+
+    def _append(self, samples: NDArray[np.int16]) -> None:
+        self._blocks.append(samples)
         self.waiting += len(samples)
