@@ -14,11 +14,14 @@ from numpy.typing import NDArray
 
 from latentsync.contract import CONTRACT
 from latentsync.sound import SOUND_FRAME_SAMPLES
+from speech.log_tail import LogTail
 
 T = TypeVar("T")
 
 # Both sounds of a frame lie side by side, so that a file that was cut off anywhere holds whole frames of both.
 _FRAME = np.dtype([("heard", "<i2", (CONTRACT.samples_per_frame,)), ("sound", "<i2", (SOUND_FRAME_SAMPLES,))])
+# What the longest window of Whisper's reaches back.
+_TAIL_FRAMES = CONTRACT.window_s * CONTRACT.frames_per_second
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ class SpeechLog:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._frames = os.fstat(self._file).st_size // _FRAME.itemsize
         self._end = end
+        self._tail = LogTail(_TAIL_FRAMES, self._frames)
         self._pauses: set[int] = set()
         self.cues: list[tuple[int, str]] = []
         """Motions that are to begin while it is said: the frame, and the name. They are not on the disk."""
@@ -102,8 +106,10 @@ class SpeechLog:
         """Append frames; raises OSError, then none of them counts, and RuntimeError after the end."""
         if self._end is not None:
             raise RuntimeError("the speech has ended: no frame can follow")
-        data, offset = as_stored(frames), self._frames * _FRAME.itemsize
-        await self._in_thread(lambda file: _write_all(file, data, offset))
+        records, offset = _records_of(frames), self._frames * _FRAME.itemsize
+        await self._in_thread(lambda file: _write_all(file, records.tobytes(), offset))
+        if self._end is None:
+            self._tail.add(records)
         first = self._frames == 0
         self.cues += [(self._frames + frame, name) for frame, name in frames.cues]
         self._frames += len(frames)
@@ -132,7 +138,15 @@ class SpeechLog:
         return self._frames
 
     async def read(self, first: int, count: int) -> SoundFrames:
-        """Frames `first` … `first` + `count` - 1, fewer where the log ends before; raises LogUnreadable."""
+        """Frames `first` … `first` + `count` - 1, fewer where the log ends before; raises LogUnreadable.
+
+        Those of the last 30 s come at once while more may follow: each frame on the way of live speech is read often.
+        """
+        if self._closing:
+            raise RuntimeError("the log is closed")
+        held = self._tail.read(first, max(0, min(count, self._frames - first)))
+        if held is not None:
+            return _sound_of(held)
         return await self._in_thread(lambda file: self.read_now(first, count))
 
     def read_now(self, first: int, count: int) -> SoundFrames:
@@ -172,6 +186,7 @@ class SpeechLog:
     def _finish(self, end: LogEnd) -> None:
         if self._end is None:
             self._end = end
+            self._tail = LogTail(0, self._frames)  # many speeches may wait that have ended
             self._notify()
             self._tell()
 
@@ -206,9 +221,17 @@ class LogReader:
 
 def as_stored(frames: SoundFrames) -> bytes:
     """Frames as a log's file holds them."""
+    return _records_of(frames).tobytes()
+
+
+def _records_of(frames: SoundFrames) -> NDArray[Any]:
     records = np.empty(len(frames), _FRAME)
     records["heard"], records["sound"] = frames.heard, frames.sound
-    return records.tobytes()
+    return records
+
+
+def _sound_of(records: NDArray[Any]) -> SoundFrames:
+    return SoundFrames(records["heard"].astype(np.int16), records["sound"].astype(np.int16))
 
 
 def _write_all(file: int, data: bytes, offset: int) -> None:
@@ -224,8 +247,7 @@ def _frames_of(file: int, first: int, count: int) -> SoundFrames:
         raw = _read_all(file, count * _FRAME.itemsize, first * _FRAME.itemsize)
     except OSError as error:
         raise LogUnreadable(error.errno, error.strerror or str(error)) from error
-    records: NDArray[Any] = np.frombuffer(raw, _FRAME)
-    return SoundFrames(records["heard"].astype(np.int16), records["sound"].astype(np.int16))
+    return _sound_of(np.frombuffer(raw, _FRAME))
 
 
 def _read_all(file: int, size: int, offset: int) -> bytes:

@@ -40,6 +40,20 @@ async def test_frames_are_read_from_anywhere_as_they_were_appended(tmp_path: Pat
     log.close()
 
 
+async def test_what_came_last_is_read_from_memory_and_the_rest_from_the_disk(tmp_path: Path) -> None:
+    log = SpeechLog(tmp_path / "a")
+    for first in range(0, 2000, 50):
+        await log.append(frames(first, 50))
+    os.truncate(tmp_path / "a", 6000)
+    assert numbers(await log.read(1250, 750)) == list(range(1250, 2000)), "the last 30 s"
+    with pytest.raises(LogUnreadable):
+        await log.read(400, 1)
+    log.seal()
+    with pytest.raises(LogUnreadable):
+        await log.read(1250, 750)
+    log.close()
+
+
 async def test_one_that_lags_reads_on_when_the_log_is_closed_and_its_file_gone(tmp_path: Path) -> None:
     log = SpeechLog(tmp_path / "a")
     reader = log.reader()
@@ -152,6 +166,7 @@ async def test_owner_is_told_of_the_first_frames_and_of_the_end(tmp_path: Path) 
 async def test_file_that_lost_frames_is_unreadable(tmp_path: Path) -> None:
     log = SpeechLog(tmp_path / "a")
     await log.append(frames(0, 2))
+    log.seal()
     os.truncate(tmp_path / "a", 6000)
     with pytest.raises(LogUnreadable, match="ends after 6000 bytes"):
         await log.read(0, 2)
