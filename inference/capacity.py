@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+EMULATED_GPUS = "gpus"
+"""The parameter of a model that stands for one on GPUs, and takes their time on a machine without one."""
+
 
 @dataclass(frozen=True)
 class Capacity:

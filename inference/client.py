@@ -14,14 +14,15 @@ import numpy as np
 import tritonclient.grpc.aio as grpcclient
 from numpy.typing import NDArray
 
-from inference.capacity import Capacity
+from inference.capacity import EMULATED_GPUS, Capacity
 from inference.drawing import DrawingModels
 from inference.errors import InferenceError, TritonUnavailable
 from inference.reload import OnReload
 from inference.retry import send
 from inference.transport import Output, TensorTransport, TritonSettings, connect
 from inference.watched_server import SPEECH_MODELS, WatchedServer
-from latentsync.contract import CHECKPOINT_PARAMETER, CONTRACT
+from latentsync.audio import speech_samples
+from latentsync.contract import CHECKPOINT_PARAMETER, CONTRACT, POSITIONS_PARAMETER
 
 CHUNK_FRAMES = CONTRACT.chunk_frames
 _READY_POLL_S = 0.5
@@ -134,6 +135,7 @@ class TritonClient:
         servers = len(await self._settings.servers.addresses())
         instances = sum(int(group.count) * max(1, len(group.gpus)) for group in config.instance_group)
         on_gpu = any(group.kind == group.KIND_GPU for group in config.instance_group)
+        on_gpu = on_gpu or EMULATED_GPUS in config.parameters
         return Capacity(max(1, instances) * max(1, servers), max(1, int(config.max_batch_size)), on_gpu)
 
     async def server_version(self) -> str:
@@ -163,13 +165,17 @@ class TritonClient:
         }
 
     async def features(self, window: NDArray[np.float32]) -> NDArray[np.float16]:
-        """Whisper's features [n // 320, 5, 384] float16 of one window of PCM, float32 [n] at 16 kHz.
+        """Whisper's features [k, 5, 384] float16 of one window of PCM, float32 [n] at 16 kHz, for each 320 samples.
 
-        A window lasts a whole number of seconds, 30 at most; ValueError for others. NaN after the end of the speech.
+        A window lasts a whole number of seconds, 30 at most; ValueError for others. The speech in it ends at the first
+        NaN, and so do its features.
         """
         inputs = {"PCM": _expect("PCM", window, (window.size,), np.float32)[None]}
-        output = Output("FEATURES", (1, *CONTRACT.features_shape(window.size)), np.float16)
-        features: NDArray[np.float16] = (await self._transport.infer("whisper", inputs, output))[0]
+        _, *each = CONTRACT.features_shape(window.size)
+        positions = max(1, -(-speech_samples(window) // CONTRACT.samples_per_position))
+        output = Output("FEATURES", (1, positions, *each), np.float16)
+        wanted = {POSITIONS_PARAMETER: str(positions)}
+        features: NDArray[np.float16] = (await self._transport.infer("whisper", inputs, output, wanted))[0]
         return features
 
     async def faces(

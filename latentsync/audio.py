@@ -22,6 +22,12 @@ def frame_count(samples: int) -> int:
     return -(-samples // CONTRACT.samples_per_frame)
 
 
+def speech_samples(window: NDArray[np.float32]) -> int:
+    """Samples of a window [n] before its first PADDING."""
+    padding = np.isnan(window)
+    return int(padding.argmax()) if padding.any() else len(window)
+
+
 def split_windows(pcm: NDArray[np.float32]) -> tuple[NDArray[np.float32], list[int]]:
     """Splits mono PCM [n] at 16 kHz in [-1, 1] into Whisper's windows of 30 s.
 

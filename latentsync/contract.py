@@ -10,6 +10,11 @@ from typing import Any
 CONTRACT_FILE = "contract.json"
 CHECKPOINT_PARAMETER = "checkpoint"
 """The request parameter that names a checkpoint; a request without it is for the main one."""
+POSITIONS_PARAMETER = "positions"
+"""The request parameter that says how many of a window's features are wanted, from its first on; without it all are.
+
+Most windows are 30 s of padding behind a few seconds of speech, and their features are 6 MB, copied four times.
+"""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from bench.gpu.emulated.repository import Emulation
 from bench.load.live import LiveServer, demo_server, free_ports
 from bench.machine import this_machine
 from bench.speech_latency.clients import Said, SpeechClient
-from bench.speech_latency.emulated import EMULATED_SETTINGS, emulate
+from bench.speech_latency.emulated import emulate, settings_of
 from bench.speech_latency.findings import FirstSounds, Heard, first_sounds, microphones, path_to_viewer_s
 from bench.speech_latency.marks import EVERY_S, marked, with_pauses
 from bench.speech_latency.plan import LatencyPlan, Way
@@ -63,7 +63,7 @@ async def bench_speech_latency(
     with tempfile.TemporaryDirectory(prefix="latentsync-speech-latency-") as name:
         folder = Path(name)
         run = _Run(folder, ffmpeg, plan, recording, report)
-        further = {} if emulated is None else EMULATED_SETTINGS
+        further = {} if emulated is None else settings_of(emulated)
         async with (
             run.viewed("main") as address,
             demo_server(folder, settings.checkpoint_dir, data_dir, address, further) as server,

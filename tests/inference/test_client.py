@@ -19,7 +19,9 @@ from inference.errors import InferenceFailed, TritonUnavailable
 from inference.launcher import TritonOptions, TritonServer
 from inference.retry import RetryPolicy
 from inference.transport import TritonSettings
-from latentsync.contract import CONTRACT
+from latentsync.contract import CONTRACT, POSITIONS_PARAMETER
+from latentsync.whisper import PADDING
+from tests.support.chunks import infer, infer_inputs
 from tests.support.client_chunk import chunk
 from tests.support.model_processes import model_processes
 from tests.support.tiny_checkpoint import LATENT_SIZE, RESOLUTION
@@ -54,6 +56,21 @@ async def test_every_model_answers_with_its_type_and_shape(triton_server: Triton
         assert (latents.dtype, latents.shape) == (np.dtype(np.float16), (len(pixels), 4, LATENT_SIZE, LATENT_SIZE))
         assert bool(regions()) == shared_memory
     assert regions() == set()
+
+
+async def test_features_of_the_padding_are_not_sent(triton_server: TritonServer) -> None:
+    window = np.full(2 * 16_000, PADDING, np.float32)
+    window[:16_001] = np.random.default_rng(1).normal(0, 0.1, 16_001)
+    async with (
+        TritonClient(settings(triton_server)) as client,
+        InferenceServerClient(f"127.0.0.1:{triton_server.options.grpc_port}") as plain,
+    ):
+        features = await client.features(window)
+        assert features.shape == (51, 5, 384), "a position lasts 320 samples, the last one is begun"
+        np.testing.assert_array_equal(features, (await infer(plain, "whisper", {"PCM": window}))[:51])
+        for wish in ("0", "101", "many", "-1"):
+            with pytest.raises(InferenceServerException, match="expected 1 to 100 for this window"):
+                await plain.infer("whisper", infer_inputs({"PCM": window}), parameters={POSITIONS_PARAMETER: wish})
 
 
 async def test_shared_memory_and_grpc_give_the_same_faces(triton_server: TritonServer) -> None:

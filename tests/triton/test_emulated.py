@@ -23,7 +23,7 @@ from tests.support.tiny_checkpoint import RESOLUTION
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-QUICK = GpuTimes((0.1, 0.2, 0.3, 0.4), 0.1)
+QUICK = GpuTimes((0.1, 0.2, 0.3, 0.4), 0.1, steps=20)
 
 
 async def test_chunks_are_answered_blank_and_signs_of_life_as_by_the_models(
@@ -40,7 +40,7 @@ async def test_chunks_are_answered_blank_and_signs_of_life_as_by_the_models(
                 part = chunk.condition[:frames], chunk.audio[:frames]
                 faces = await client.faces(chunk.noise, *part, steps=2, guidance=1.0)
                 assert faces.shape == (frames, RESOLUTION, RESOLUTION, 3) and not faces.any()
-            assert await client.capacity() == Capacity(instances=3, batch=4)
+            assert await client.capacity() == Capacity(instances=3, batch=4, on_gpu=True)
             for model in ("unet", "vae_decoder"):
                 question, _ = refused_inputs(chunk.noise.shape[-1])[model]
                 with pytest.raises(InferenceServerException, match="a chunk of 1 frames, expected one of 4, 8, 16"):
@@ -64,7 +64,7 @@ async def test_whisper_is_emulated_where_its_time_is_given(
             window = np.ones(2 * CONTRACT.sample_rate_hz, np.float32)
             features = await client.features(window)
             assert features.shape == CONTRACT.features_shape(len(window)) and not features.any()
-            assert await client.capacity() == Capacity(instances=1, batch=4)
+            assert await client.capacity() == Capacity(instances=1, batch=4, on_gpu=True)
     finally:
         await emulated.aclose()
 
@@ -72,4 +72,4 @@ async def test_whisper_is_emulated_where_its_time_is_given(
 async def test_batches_that_were_not_measured_are_refused(triton_server: TritonServer, tmp_path: Path) -> None:
     exported = triton_server.options.model_repository
     with pytest.raises(SettingsError, match=r"batches of 4, and a record has none above 2: export with --unet-batch 2"):
-        write_emulated(exported, tmp_path / "emulated", Emulation(1, "a record", GpuTimes((1.0, 2.0), 1.0)))
+        write_emulated(exported, tmp_path / "emulated", Emulation(1, "a record", GpuTimes((1.0, 2.0), 1.0, steps=20)))

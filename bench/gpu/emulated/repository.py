@@ -13,6 +13,7 @@ from tritonclient.grpc import model_config_pb2
 from bench.gpu.chunks import DECODER, UNET
 from bench.gpu.emulated.times import GpuTimes
 from export.repository import RECORD
+from inference.capacity import EMULATED_GPUS
 from latentsync.contract import CONTRACT_FILE
 from orchestrator.settings import SettingsError
 
@@ -76,7 +77,7 @@ def write_emulated(repository: Path, target: Path, emulated: Emulation) -> Path:
         del config.instance_group[:]
         config.instance_group.add(count=emulated.gpus, kind=model_config_pb2.ModelInstanceGroup.KIND_CPU)
         values = {
-            "gpus": str(gpus.resolve()),
+            EMULATED_GPUS: str(gpus.resolve()),
             "ms_of_size": json.dumps(ms_of_size),
             "by_steps": "yes" if model == UNET else "no",
             "FORCE_CPU_ONLY_INPUT_TENSORS": "yes",

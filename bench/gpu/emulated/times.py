@@ -18,10 +18,14 @@ _UNET_SHARES = {4: 0.555, 8: 0.705, 16: 1.0}
 
 @dataclass(frozen=True)
 class GpuTimes:
-    """Of a GPU that does nothing else: ms of one step of the UNet by chunks in the batch, ms of a chunk's decoding."""
+    """Of a GPU that does nothing else: ms of one step of the UNet by chunks in the batch, ms of a chunk's decoding.
+
+    A chunk was measured with so many `steps`.
+    """
 
     unet_step_ms: tuple[float, ...]
     decoder_ms: float
+    steps: int
     whisper_ms: float | None = None
     """Of a window of Whisper's; None: it is not emulated."""
 
@@ -47,7 +51,7 @@ class GpuTimes:
         if full == 1 or most <= one:
             raise SettingsError(f"{path} has no load under which all batches were full: measure with more --clients")
         sizes = range(1, full + 1)
-        return cls(tuple((one + (most - one) * (size - 1) / (full - 1)) / steps for size in sizes), decoder_ms)
+        return cls(tuple((one + (most - one) * (size - 1) / (full - 1)) / steps for size in sizes), decoder_ms, steps)
 
     @property
     def unet_ms_of_frames(self) -> dict[int, float]:

@@ -13,6 +13,7 @@ from torch.utils.dlpack import from_dlpack
 
 from bench.gpu.emulated.gpu import EmulatedGpu
 from latentsync.contract import CONTRACT
+from latentsync.serving.positions import wanted_positions
 
 
 class TritonPythonModel:
@@ -35,7 +36,7 @@ class TritonPythonModel:
                 answers.append(pb_utils.InferenceResponse(error=reason))
                 continue
             self._gpu.work(self._window_ms / 1000)
-            features = torch.zeros(1, *shape, dtype=torch.float16)
+            features = wanted_positions(request, torch.zeros(1, *shape, dtype=torch.float16))
             answers.append(pb_utils.InferenceResponse([pb_utils.Tensor.from_dlpack("FEATURES", features)]))
         return answers
 
