@@ -27,7 +27,7 @@ class FeatureModel(Protocol):
     """A source of features; `TritonClient` is one."""
 
     async def features(self, window: NDArray[np.float32]) -> NDArray[np.float16]:
-        """Features [n // 320, 5, 384] of PCM [n], n a whole number of seconds."""
+        """Features [k, 5, 384] of PCM [n], n a whole number of seconds: of each 320 samples of its speech at least."""
         ...
 
 
@@ -53,7 +53,8 @@ class SpeechFeatures:
         self._complete = False  # nothing that belongs to its frames follows them
         self._window: NDArray[np.float16] = np.empty((0, CONTRACT.hidden_states, CONTRACT.hidden_size), np.float16)
         self._one_at_a_time = asyncio.Lock()
-        self._beginning: asyncio.Task[None] | None = None
+        self._begun: list[asyncio.Task[None]] = []
+        self._arrived, self._arrived_at = 0, 0.0  # frames that had come when another came last, and when that was
         self.whisper_s: list[float] = []
         self.uneven_s = 0.0
         """By how much sound that the first window waited for came later than what had come before it promised."""
@@ -77,12 +78,15 @@ class SpeechFeatures:
         """Whether the window that is held has the features of so many frames from `first` on."""
         return self._begin <= max(0, first - _HEARD_BEFORE) and first + count <= self._covered_to
 
-    def missing(self, first: int, count: int) -> int:
-        """Frames that arrive at least until the features of `count` frames from `first` on can be made."""
+    def sound_due_s(self, first: int, count: int) -> float:
+        """Seconds until the sound has been spoken that the features of `count` frames from `first` on need."""
         if self.ready_to(first) >= first + count:
-            return 0
-        heard = first + count + _HEARD_AFTER - 1 + (self._policy.look_ahead_frames or 0)
-        return max(0, heard - self._timeline.available)
+            return 0.0
+        available = self._timeline.available
+        missing = first + count + _HEARD_AFTER - 1 + (self._policy.look_ahead_frames or 0) - available
+        # Of the next frame a part has been spoken already.
+        spoken_s = 0.0 if available != self._arrived else self._clock() - self._arrived_at
+        return max(0, missing) / CONTRACT.frames_per_second - min(spoken_s, 1 / CONTRACT.frames_per_second)
 
     async def for_frames(self, first: int, last: int) -> NDArray[np.float16]:
         """The features of frames `first` to `last` inclusive, float16 [frames, 50, 384]; raises InferenceError.
@@ -97,25 +101,27 @@ class SpeechFeatures:
 
     def begin(self, first: int, count: int) -> None:
         """Encode the window of the `count` frames from `first` on as soon as all of them are ready, or the last is."""
-        self._beginning = asyncio.create_task(self._encode_when_ready(first, count))
+        self._begun.append(asyncio.create_task(self._encode_when_ready(first, count)))
 
     async def aclose(self) -> None:
-        """Cancel a request in flight."""
+        """Cancel the requests in flight."""
         # Given up: a failed one holds its error, whose traceback holds these features.
-        beginning, self._beginning = self._beginning, None
-        if beginning is not None:
-            beginning.cancel()
-            await asyncio.gather(beginning, return_exceptions=True)  # who needs the window asks again
+        begun, self._begun = self._begun, []
+        for task in begun:
+            task.cancel()
+        await asyncio.gather(*begun, return_exceptions=True)  # who needs the window asks again
 
     async def _encode_when_ready(self, first: int, count: int) -> None:
-        arrived, earliest_s = self._timeline.available, math.inf
+        arrived, earliest_s, is_first = self._timeline.available, math.inf, not self.whisper_s
         while self.ready_to(first) < first + count and self._timeline.total is None:
             earliest_s = min(earliest_s, self._clock() - arrived / CONTRACT.frames_per_second)
             await self._timeline.wait_beyond(arrived)
             # Of the frames that come at once the first one waited longest; sound faster than speech is never late.
             late_s = self._clock() - (arrived + 1) / CONTRACT.frames_per_second - earliest_s
-            self.uneven_s = max(self.uneven_s, late_s)
+            if is_first:
+                self.uneven_s = max(self.uneven_s, late_s)
             arrived = self._timeline.available
+            self._arrived, self._arrived_at = arrived, self._clock()
         await self.for_frames(first, max(first, min(first + count, self.ready_to(first)) - 1))
 
     @property

@@ -161,8 +161,7 @@ class SpeechGeneration:
     def sound_due_s(self) -> float:
         """Seconds until the sound of the next chunk has been spoken."""
         plan = self._planner.lengths
-        missing = self._features.missing(self._planner.next, plan.least_count(self._yielded) + plan.overlap)
-        return missing / CONTRACT.frames_per_second
+        return self._features.sound_due_s(self._planner.next, plan.least_count(self._yielded) + plan.overlap)
 
     @property
     def longer_second_s(self) -> float:
@@ -268,6 +267,9 @@ class SpeechGeneration:
                 task = asyncio.create_task(self._chunk(planned))
                 ahead.put_nowait(task)
                 if before is None:
+                    if self._request.hears_ahead:
+                        plan = self._planner.lengths
+                        self._features.begin(self._planner.next, plan.least_count(1) + plan.overlap)
                     await asyncio.wait({task})
                 elif chunk_length(planned.count) > before[0]:
                     # What follows a longer chunk would join its batch, and delay it while there is little before it.

@@ -75,7 +75,8 @@ class SpeechRequest:
 
     The seed determines the noise, which is the same for the whole speech. Frames before `first_frame` of the timeline,
     and its last `hidden_frames`, are heard and not shown. `catch_up_frames` is None where nothing may be left out; else
-    quiet frames are while more than so many wait to be generated.
+    quiet frames are while more than so many wait to be generated. Where it `hears_ahead`, Whisper encodes what the
+    second chunk needs beside the first chunk, and not after it.
     """
 
     seed: int
@@ -86,6 +87,7 @@ class SpeechRequest:
     windows: WindowPolicy = WHOLE_WINDOWS
     chunks: ChunkPlan = field(default_factory=ChunkPlan)
     catch_up_frames: int | None = None
+    hears_ahead: bool = False
 
 
 @dataclass(frozen=True)

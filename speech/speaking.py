@@ -188,13 +188,14 @@ class SpeechMaker:
         )
         if order.source is SpeechSource.UPLOAD:
             return replace(request, chunks=UPLOAD_CHUNKS)
-        live, shared = self._live, self._settings.overlap_frames
+        live, shared, on_gpu = self._live, self._settings.overlap_frames, self._urgent.capacity.on_gpu
         return replace(
             request,
-            windows=live.windows(self._urgent.capacity.on_gpu),
+            windows=live.windows(on_gpu),
             # A sentence is there as a whole, so that its chunks needn't wait for sound that is still spoken.
             chunks=UPLOAD_CHUNKS if order.source is SpeechSource.TEXT else live.chunks,
             catch_up_frames=live.backlog_frames + shared if order.source is SpeechSource.MICROPHONE else None,
+            hears_ahead=on_gpu,  # without one, the first chunk would need the cores
         )
 
     async def _hand_over(

@@ -16,7 +16,7 @@ _HELD_OF_UNKNOWN_S = 2.0
 # Where all of the sound comes at once, more is done beside Whisper: it is decoded, and the first frames are encoded.
 _JITTER_S = 0.06
 # GPUs take the same time again and again: beside them only what the sound was uneven by is spared.
-_JITTER_ON_GPU_S, _MOST_JITTER_ON_GPU_S = 0.025, 0.1
+_JITTER_ON_GPU_S, _MOST_JITTER_ON_GPU_S = 0.015, 0.1
 
 
 def spare_s(on_gpu: bool, uneven_s: float) -> float:
@@ -32,7 +32,8 @@ class Progress:
     both are unknown. `rate` is that of generation, in frames/s. The next chunk has `next_frames`, whose features take
     `features_s`, and comes after `next_chunk_s` where that is later than these predict. `arriving_s` is the time until
     its sound has been spoken, None where it is there. Others' sound that is spoken too may cost `beside_s` before it.
-    `spare_s` is kept for what doesn't come evenly.
+    `spare_s` is kept for what doesn't come evenly. `chunk_s` is what a chunk of so many frames takes, where that is
+    known better than by the rate, which is that of chunks of all lengths.
     """
 
     buffered: int
@@ -44,6 +45,7 @@ class Progress:
     arriving_s: float | None = None
     beside_s: float = 0.0
     spare_s: float = _JITTER_S
+    chunk_s: float | None = None
 
     def __post_init__(self) -> None:
         if self.rate <= 0 or not math.isfinite(self.rate):
@@ -53,16 +55,17 @@ class Progress:
 def wait_before_start_s(progress: Progress) -> float:
     """Seconds from now until playback may start and never waits for a frame; 0 when it may start now.
 
-    The next chunk is complete after n = max(next_chunk_s, arriving_s + features_s + next_frames / rate + beside_s),
-    chunk j after it, of 16 frames, at n + 16 j / rate; its first frame is shown
-    (buffered + next_frames + 16 (j - 1)) / fps after the start. Whichever of the two grows faster decides whether the
-    first or the last chunk is the critical one. Without a known end it is the first where generation keeps up; where it
-    doesn't, nobody can say, and a fixed time is held.
+    The next chunk is complete after n = max(next_chunk_s, arriving_s + features_s + next_frames / rate + beside_s);
+    chunk_s stands for next_frames / rate if it is given. Chunk j after it, of 16 frames, comes at n + 16 j / rate, and
+    its first frame is shown (buffered + next_frames + 16 (j - 1)) / fps after the start. Whichever of the two grows
+    faster decides whether the first or the last chunk is the critical one. Without a known end it is the first where
+    generation keeps up; where it doesn't, nobody can say, and a fixed time is held.
     """
     buffered, remaining, rate = progress.buffered, progress.remaining, progress.rate
     if (remaining is not None and remaining <= 0) or buffered >= _MOST_HELD_S * FPS:
         return 0.0
-    work_s = (progress.arriving_s or 0.0) + progress.features_s + progress.next_frames / rate + progress.beside_s
+    chunk_s = progress.next_frames / rate if progress.chunk_s is None else progress.chunk_s
+    work_s = (progress.arriving_s or 0.0) + progress.features_s + chunk_s + progress.beside_s
     next_s = max(progress.next_chunk_s, work_s)
     if progress.arriving_s is not None:
         next_s += progress.spare_s

@@ -118,6 +118,8 @@ class Starting:
             arriving_s=generation.sound_due_s if generation.waits_for_sound else None,
             beside_s=self._slots.beside_s(generation.next_frames, generation.whisper_mean_s),
             spare_s=spare_s(self._slots.on_gpu, generation.uneven_s),
+            # Without a GPU the shortest time says little about the next.
+            chunk_s=self._slots.measured_s(generation.next_frames) if self._slots.on_gpu else None,
         )
         now, wait_s = self._clock(), wait_before_start_s(progress)
         self._ready_at = now + wait_s

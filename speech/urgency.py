@@ -65,6 +65,10 @@ class UrgentFirst:
         nearest = min(known, key=lambda length: abs(length - frames))
         return known[nearest] * max(1.0, frames / nearest)
 
+    def measured_s(self, work: Hashable, frames: int) -> float | None:
+        """The same where chunks of that very length were made, else None."""
+        return self._shortest_s.get((work, frames))
+
     async def _take(self, due: float) -> None:
         if self._free > 0:
             self._free -= 1
@@ -113,6 +117,10 @@ class SpeechSlots:
     def on_gpu(self) -> bool:
         """Whether the chunks are generated on GPUs."""
         return self._urgent.capacity.on_gpu
+
+    def measured_s(self, frames: int) -> float | None:
+        """The time that a chunk of so many frames takes with nothing ahead of it; None before the first of them."""
+        return self._urgent.measured_s(self._work, frames)
 
     def others(self, due: float) -> int:
         """The number of other speeches' chunks ahead of one of this speech that is due then."""

@@ -19,8 +19,8 @@ from websockets.asyncio.client import connect
 from bench.stream.stand_ins import as_wav
 from streaming.config import SAMPLE_RATE_HZ
 
-_BLOCK_S = 0.02
-"""Of a microphone: what browsers and sound cards give at once."""
+_BLOCK_S = 0.01
+"""Of a microphone: what the page sends at once."""
 _POLL_S = 0.2
 _SETTLED_S = 1.2
 """After a speech until the next one: the channel reports each second."""

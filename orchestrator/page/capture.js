@@ -1,6 +1,6 @@
-// Runs in the audio thread: the microphone's samples as s16le, a block each 20 ms, with the loudest of them.
+// Runs in the audio thread: the microphone's samples as s16le, a block each 10 ms, with the loudest of them.
 
-const BLOCK = 960;  // 20 ms at 48 kHz
+const BLOCK = 480;  // 10 ms at 48 kHz: a frame's last sample waits for no more than that
 
 class Capture extends AudioWorkletProcessor {
   constructor() {

@@ -166,15 +166,21 @@ async def test_upload_that_is_still_decoded_waits_for_its_whole_window(tmp_path:
 async def test_first_window_is_encoded_before_anybody_asks(tmp_path: Path) -> None:
     log = SpeechLog(tmp_path / "log")
     model = Echo()
-    features = features_of(model, SpeechTimeline(log, 5, 5), growing_window(5))
+    now_s = 7.0
+    features = SpeechFeatures(model, SpeechTimeline(log, 5, 5), growing_window(5), 1, lambda: now_s)
     features.begin(5, 4)
+    await asyncio.sleep(0)  # it waits
     await log.append(sound_frames(numbered(10)))
     await asyncio.sleep(0.01)
-    assert not model.windows and features.missing(5, 4) == 1, "it would not hold the whole chunk"
+    assert not model.windows and features.sound_due_s(5, 4) == 0.04, "it would not hold the whole chunk"
+    now_s += 0.03
+    assert features.sound_due_s(5, 4) == pytest.approx(0.01), "most of what is missing has been spoken"
+    now_s += 0.03
+    assert features.sound_due_s(5, 4) == 0 and features.sound_due_s(9, 8) == pytest.approx(0.32), "a frame is late"
     await log.append(sound_frames(numbered(1)))
     while not features.covers(5, 4):
         await asyncio.sleep(0.001)
-    assert features.missing(5, 4) == 0 and not features.covers(5, 5)
+    assert features.sound_due_s(5, 4) == 0 and not features.covers(5, 5)
     await features.for_frames(5, 8)
     assert len(model.windows) == 1
     await features.aclose()
