@@ -113,7 +113,8 @@ class SpeechFeatures:
 
     async def _encode_when_ready(self, first: int, count: int) -> None:
         arrived, earliest_s, is_first = self._timeline.available, math.inf, not self.whisper_s
-        while self.ready_to(first) < first + count and self._timeline.total is None:
+        # At a pause what is there is all that belongs to it, and what follows is for whoever asks then.
+        while self.ready_to(first) < first + count and self._timeline.total is None and not self._timeline.at_pause:
             earliest_s = min(earliest_s, self._clock() - arrived / CONTRACT.frames_per_second)
             await self._timeline.wait_beyond(arrived)
             # Of the frames that come at once the first one waited longest; sound faster than speech is never late.
@@ -122,7 +123,8 @@ class SpeechFeatures:
                 self.uneven_s = max(self.uneven_s, late_s)
             arrived = self._timeline.available
             self._arrived, self._arrived_at = arrived, self._clock()
-        await self.for_frames(first, max(first, min(first + count, self.ready_to(first)) - 1))
+        if (end := min(first + count, self.ready_to(first))) > first:
+            await self.for_frames(first, end - 1)
 
     @property
     def _covered_to(self) -> int:

@@ -186,6 +186,21 @@ async def test_first_window_is_encoded_before_anybody_asks(tmp_path: Path) -> No
     await features.aclose()
 
 
+async def test_no_window_is_encoded_ahead_of_a_pause(tmp_path: Path) -> None:
+    log, model = SpeechLog(tmp_path / "log"), Echo()
+    features = features_of(model, SpeechTimeline(log, 5, 5), growing_window(5))
+    await log.append(replace(sound_frames(numbered(10)), may_pause=True))
+    features.begin(5, 4)
+    features.begin(9, 8)  # six frames are left of the sentence
+    features.begin(15, 8)  # none is
+    while not features.covers(9, 6):
+        await asyncio.sleep(0.001)
+    await log.append(sound_frames(numbered(30)))
+    await asyncio.sleep(0.01)
+    assert len(model.windows) == 1, "the sentence's; what follows it is nobody's yet"
+    await features.aclose()
+
+
 def test_windows_that_hold_nothing_are_refused() -> None:
     with pytest.raises(ValueError, match="padding holds it"):
         WindowPolicy(751, 30, 5, 500, 200)
