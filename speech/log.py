@@ -74,7 +74,7 @@ class SpeechLog:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._frames = os.fstat(self._file).st_size // _FRAME.itemsize
         self._end = end
-        self._tail = LogTail(_TAIL_FRAMES, self._frames)
+        self._tail: LogTail | None = None  # once somebody reads: many speeches may wait that nobody says yet
         self._pauses: set[int] = set()
         self.cues: list[tuple[int, str]] = []
         """Motions that are to begin while it is said: the frame, and the name. They are not on the disk."""
@@ -108,7 +108,7 @@ class SpeechLog:
             raise RuntimeError("the speech has ended: no frame can follow")
         records, offset = _records_of(frames), self._frames * _FRAME.itemsize
         await self._in_thread(lambda file: _write_all(file, records.tobytes(), offset))
-        if self._end is None:
+        if self._tail is not None:
             self._tail.add(records)
         first = self._frames == 0
         self.cues += [(self._frames + frame, name) for frame, name in frames.cues]
@@ -144,10 +144,23 @@ class SpeechLog:
         """
         if self._closing:
             raise RuntimeError("the log is closed")
-        held = self._tail.read(first, max(0, min(count, self._frames - first)))
-        if held is not None:
-            return _sound_of(held)
+        if self._tail is None and self._end is None:
+            await self._begin_tail()
+        if self._tail is not None:
+            held = self._tail.read(first, max(0, min(count, self._frames - first)))
+            if held is not None:
+                return _sound_of(held)
         return await self._in_thread(lambda file: self.read_now(first, count))
+
+    async def _begin_tail(self) -> None:
+        """Keep what is appended from now on, and what was just before it."""
+        there = self._frames
+        first = max(0, there - _TAIL_FRAMES)
+        begun = self._tail = LogTail(_TAIL_FRAMES, there)
+        before = await self._in_thread(lambda file: _records_in(file, first, there - first))
+        # Else the log has ended, or so much came meanwhile that this is old.
+        if self._tail is begun and begun.first == there:
+            self._tail = begun.behind(before)
 
     def read_now(self, first: int, count: int) -> SoundFrames:
         """The same, in the caller's thread."""
@@ -186,7 +199,7 @@ class SpeechLog:
     def _finish(self, end: LogEnd) -> None:
         if self._end is None:
             self._end = end
-            self._tail = LogTail(0, self._frames)  # many speeches may wait that have ended
+            self._tail = None
             self._notify()
             self._tell()
 
@@ -243,11 +256,16 @@ def _write_all(file: int, data: bytes, offset: int) -> None:
 
 def _frames_of(file: int, first: int, count: int) -> SoundFrames:
     """Raises LogUnreadable."""
+    return _sound_of(_records_in(file, first, count))
+
+
+def _records_in(file: int, first: int, count: int) -> NDArray[Any]:
+    """Raises LogUnreadable."""
     try:
         raw = _read_all(file, count * _FRAME.itemsize, first * _FRAME.itemsize)
     except OSError as error:
         raise LogUnreadable(error.errno, error.strerror or str(error)) from error
-    return _sound_of(np.frombuffer(raw, _FRAME))
+    return np.frombuffer(raw, _FRAME)
 
 
 def _read_all(file: int, size: int, offset: int) -> bytes:

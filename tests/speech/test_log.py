@@ -42,7 +42,9 @@ async def test_frames_are_read_from_anywhere_as_they_were_appended(tmp_path: Pat
 
 async def test_what_came_last_is_read_from_memory_and_the_rest_from_the_disk(tmp_path: Path) -> None:
     log = SpeechLog(tmp_path / "a")
-    for first in range(0, 2000, 50):
+    await log.append(frames(0, 900))
+    assert numbers(await log.read(3, 2)) == [3, 4]
+    for first in range(900, 2000, 50):
         await log.append(frames(first, 50))
     os.truncate(tmp_path / "a", 6000)
     assert numbers(await log.read(1250, 750)) == list(range(1250, 2000)), "the last 30 s"
@@ -51,6 +53,30 @@ async def test_what_came_last_is_read_from_memory_and_the_rest_from_the_disk(tmp
     log.seal()
     with pytest.raises(LogUnreadable):
         await log.read(1250, 750)
+    log.close()
+
+
+async def test_what_had_come_when_reading_began_is_read_from_memory_too(tmp_path: Path) -> None:
+    log = SpeechLog(tmp_path / "a")
+    await log.append(frames(0, 12))
+    reading = asyncio.create_task(log.read(0, 12))
+    await log.append(frames(12, 3))  # while the first read is under way
+    assert numbers(await reading) == list(range(12))
+    os.truncate(tmp_path / "a", 6000)
+    assert numbers(await log.read(0, 15)) == list(range(15))
+    log.close()
+
+
+async def test_what_comes_in_masses_while_the_first_read_is_under_way_keeps_its_numbers(tmp_path: Path) -> None:
+    log = SpeechLog(tmp_path / "a")
+    await log.append(frames(0, 12))
+    reading = asyncio.create_task(log.read(0, 12))
+    await asyncio.sleep(0)
+    for first in range(12, 2012, 500):
+        await log.append(frames(first, 500))
+    assert numbers(await reading) == list(range(12))
+    assert numbers(await log.read(5, 20)) == list(range(5, 25))
+    assert numbers(await log.read(1900, 112)) == list(range(1900, 2012))
     log.close()
 
 
