@@ -86,7 +86,7 @@ class SpeechFeatures:
         missing = first + count + _HEARD_AFTER - 1 + (self._policy.look_ahead_frames or 0) - available
         # Of the next frame a part has been spoken already.
         spoken_s = 0.0 if available != self._arrived else self._clock() - self._arrived_at
-        return max(0, missing) / CONTRACT.frames_per_second - min(spoken_s, 1 / CONTRACT.frames_per_second)
+        return max(0.0, missing / CONTRACT.frames_per_second - min(spoken_s, 1 / CONTRACT.frames_per_second))
 
     async def for_frames(self, first: int, last: int) -> NDArray[np.float16]:
         """The features of frames `first` to `last` inclusive, float16 [frames, 50, 384]; raises InferenceError.
