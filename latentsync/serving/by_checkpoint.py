@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import triton_python_backend_utils as pb_utils
 
 from latentsync.contract import CHECKPOINT_PARAMETER
-from latentsync.serving.responses import invalid
+from latentsync.serving.responses import invalid, parameter
 
 
 class Answering(Protocol):
@@ -42,7 +41,8 @@ class ByCheckpoint:
         return [responses[index] for index in range(len(requests))]
 
     def _named_by(self, request: pb_utils.InferenceRequest) -> str:
-        return str(json.loads(request.parameters() or "{}").get(CHECKPOINT_PARAMETER, self._main))
+        name = parameter(request, CHECKPOINT_PARAMETER)
+        return self._main if name is None else str(name)
 
     def _answer(self, name: str, requests: Sequence[pb_utils.InferenceRequest]) -> Sequence[pb_utils.InferenceResponse]:
         if name in self._models:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import triton_python_backend_utils as pb_utils
 from torch import Tensor
 
 from latentsync.contract import POSITIONS_PARAMETER
+from latentsync.serving.responses import parameter
 
 
 def wanted_positions(request: pb_utils.InferenceRequest, features: Tensor) -> Tensor:
@@ -15,7 +14,7 @@ def wanted_positions(request: pb_utils.InferenceRequest, features: Tensor) -> Te
 
     Raises ValueError for a number that they don't have.
     """
-    wish = json.loads(request.parameters() or "{}").get(POSITIONS_PARAMETER)
+    wish = parameter(request, POSITIONS_PARAMETER)
     if wish is None:
         return features
     count = int(wish) if str(wish).isascii() and str(wish).isdigit() else 0

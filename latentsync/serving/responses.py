@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import triton_python_backend_utils as pb_utils
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
@@ -11,6 +14,11 @@ def input_tensor(request: pb_utils.InferenceRequest, name: str) -> Tensor:
     """A request's input, on the device where it lies and without a copy."""
     tensor: Tensor = from_dlpack(pb_utils.get_input_tensor_by_name(request, name))
     return tensor
+
+
+def parameter(request: pb_utils.InferenceRequest, name: str) -> Any:
+    """A parameter of a request; None where it has none of that name."""
+    return json.loads(request.parameters() or "{}").get(name)
 
 
 def success(name: str, tensor: Tensor) -> pb_utils.InferenceResponse:
