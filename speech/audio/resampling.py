@@ -18,7 +18,7 @@ HIGHEST_RATE_HZ = 48_000
 MOST_CHANNELS = 2
 _HEARD = CONTRACT.samples_per_frame
 # Whisper hears by so much later, as much as its filter looks ahead: so a frame is complete with its own last sample.
-# Without it each frame would wait for the source's next block, which is 20 ms of a microphone.
+# Without it each frame would wait for the source's next block, 10 to 20 ms of a microphone.
 HEARD_LATER = CONTRACT.sample_rate_hz // 1000
 
 
