@@ -9,20 +9,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import signal
 import time
 from collections.abc import Callable
 
 from inference.launcher import TritonLaunchError, TritonOptions, TritonServer
-from processes.state import ProcessState, children_of, name_of, state_of
+from processes.state import ProcessState, children_of, is_stopped, name_of, state_of
 
 logger = logging.getLogger(__name__)
 
 _PROBE_INTERVAL_S = 0.25
 _PROBE_TIMEOUT_S = 0.75
+_LOOK_INTERVAL_S = 0.5
 _IDLE_FAILURES = 2
-"""Failed probes in a row after which a server whose processes do nothing is taken to hang."""
+"""Failed probes in a row, after a first one, between which the server's processes did nothing: then it hangs."""
 _BUSY_TIMEOUT_S = 6.0
 """For a server that computes or waits for a core: a restart loses all requests in flight."""
 _OWN_LAG_S = 0.1
@@ -85,26 +87,30 @@ class TritonSupervisor:
     async def _failure(self, server: TritonServer) -> str:
         """Return once the server has ended or hangs, with the reason."""
         idle_failures, answered_at = 0, time.monotonic()
-        stopped: set[int] = set()
+        looked_at, stopped = -math.inf, set[int]()
+        # Since the probe that failed last. Not while all is well: with CUDA these are hundreds of files.
+        states: dict[int, ProcessState] | None = None
         while True:
-            before = _states(server.pid)
             try:
                 status = await asyncio.wait_for(server.wait(), _PROBE_INTERVAL_S)
                 return f"tritonserver ended with status {status}"
             except TimeoutError:
                 pass
-            # Twice in a row: a process that is stopped for a moment, by a debugger for example, must not be killed.
-            stopped, earlier = {pid for pid, state in _states(server.pid).items() if state.stopped}, stopped
-            if server.pid in stopped & earlier:
-                return "tritonserver was stopped by a signal"
-            _kill_stopped(stopped & earlier)
+            if time.monotonic() - looked_at >= _LOOK_INTERVAL_S:
+                looked_at = time.monotonic()
+                # Twice in a row: a process that is stopped for a moment, by a debugger for example, must not be killed.
+                stopped, earlier = await asyncio.to_thread(_stopped, server.pid), stopped
+                if server.pid in stopped & earlier:
+                    return "tritonserver was stopped by a signal"
+                _kill_stopped(stopped & earlier)
             probed_at = time.monotonic()
             if await server.is_live(_PROBE_TIMEOUT_S):
-                idle_failures, answered_at = 0, time.monotonic()
+                idle_failures, answered_at, states = 0, time.monotonic(), None
                 continue
             if time.monotonic() - probed_at > _PROBE_TIMEOUT_S + _OWN_LAG_S:
                 continue  # this process itself got no core, and an answer may be waiting unread
-            idle_failures = idle_failures + 1 if _did_nothing(before, _states(server.pid)) else 0
+            states, before = await asyncio.to_thread(_states, server.pid), states
+            idle_failures = idle_failures + 1 if before is not None and _did_nothing(before, states) else 0
             silent_s = time.monotonic() - answered_at
             if idle_failures >= _IDLE_FAILURES:
                 return f"tritonserver has answered nothing for {silent_s:.1f} s, and computes nothing"
@@ -117,8 +123,13 @@ class TritonSupervisor:
             await server.kill()
 
 
+def _stopped(server: int) -> set[int]:
+    """Those of the server's own process and of its models' processes that a signal has stopped."""
+    return {pid for pid in (server, *children_of(server)) if is_stopped(pid)}
+
+
 def _states(server: int) -> dict[int, ProcessState]:
-    """States of the server's own process and of its models' processes, by process id."""
+    """States of the same processes, by process id."""
     states = {pid: state_of(pid) for pid in (server, *children_of(server))}
     return {pid: state for pid, state in states.items() if state is not None}
 

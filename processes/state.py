@@ -12,10 +12,9 @@ _STOPPED = "T"
 
 @dataclass(frozen=True)
 class ProcessState:
-    """A process at one moment: whether a signal has stopped it, whether a thread wants a core or waits for the disk,
-    and the core time of all its threads, in the kernel's ticks."""
+    """A process at one moment: whether a thread wants a core or waits for the disk, and the core time of all its
+    threads, in the kernel's ticks."""
 
-    stopped: bool
     eager: bool
     ticks: int
 
@@ -25,19 +24,24 @@ class ProcessState:
 
 
 def state_of(pid: int) -> ProcessState | None:
-    """The process now; None when it has gone."""
+    """The process now, a file for each of its threads; None when it has gone."""
     letters, ticks = [], 0
     try:
         for thread in (_PROC / str(pid) / "task").iterdir():
-            # After the name, which may hold spaces and brackets: state, …, utime and stime as the 12th and 13th.
-            fields = (thread / "stat").read_text().rpartition(")")[2].split()
+            fields = _stat(thread)
             letters.append(fields[0])
             ticks += int(fields[11]) + int(fields[12])
     except (FileNotFoundError, ProcessLookupError):
         return None  # a thread ended this moment; the caller looks again soon
-    stopped = bool(letters) and all(letter == _STOPPED for letter in letters)
-    eager = any(letter not in (_WAITING, _STOPPED, "I") for letter in letters)
-    return ProcessState(stopped, eager, ticks)
+    return ProcessState(any(letter not in (_WAITING, _STOPPED, "I") for letter in letters), ticks)
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a signal has stopped the process, which stops all of its threads; False when it has gone."""
+    try:
+        return _stat(_PROC / str(pid))[0] == _STOPPED
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def children_of(pid: int) -> list[int]:
@@ -57,3 +61,8 @@ def name_of(pid: int) -> str:
         return (_PROC / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
     except (FileNotFoundError, ProcessLookupError):
         return str(pid)
+
+
+def _stat(folder: Path) -> list[str]:
+    """What follows the name, which may hold spaces and brackets: state, …, utime and stime as the 12th and 13th."""
+    return (folder / "stat").read_text().rpartition(")")[2].split()
