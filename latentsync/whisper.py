@@ -18,8 +18,10 @@ from latentsync.audio import (
     frame_count,
     frame_windows,
     join_features,
+    speech_samples,
     split_windows,
 )
+from latentsync.captured import Captured
 from latentsync.contract import CONTRACT
 
 __all__ = [
@@ -57,6 +59,7 @@ class AudioEncoder(nn.Module):
         self.encoder = WhisperEncoder(
             config.n_mels, CONTRACT.window_positions, config.n_audio_state, config.n_audio_head, config.n_audio_layer
         )
+        self._longest: Captured | None = None
 
     @classmethod
     def from_state_dict(
@@ -93,7 +96,19 @@ class AudioEncoder(nn.Module):
             _padded(self._mel(window[:length]), mel_frames) for window, length in zip(pcm.float(), lengths, strict=True)
         ]
         heard = max(1, -(-max(lengths) // CONTRACT.samples_per_position))
-        return self.encode_mel(torch.stack(mels), heard if pcm.device.type == "cpu" else None)
+        stacked = torch.stack(mels)
+        if self._longest is not None and stacked.shape == self._longest.inputs[0].shape:
+            return self._longest(stacked)
+        return self.encode_mel(stacked, heard if pcm.device.type == "cpu" else None)
+
+    def capture_longest(self) -> None:
+        """From now on `forward`, in inference mode, encodes a single window of 30 s by a CUDA graph; for a GPU only.
+
+        Live speech asks for such a window before each chunk, and starting its kernels takes longer than they do.
+        """
+        device = self.encoder.conv1.weight.device
+        with torch.inference_mode():
+            self._longest = Captured(self.encode_mel, [torch.zeros(1, self.config.n_mels, MEL_FRAMES, device=device)])
 
     def encode(self, pcm: Tensor) -> Tensor:
         """Encodes a whole recording [n] at once, as the original does, to features [n // 320, 5, 384] float32.
@@ -135,6 +150,8 @@ class AudioEncoder(nn.Module):
 
 def _speech_samples(window: Tensor) -> int:
     """Samples before the first PADDING."""
+    if window.device.type == "cpu":
+        return speech_samples(window.numpy())
     padding = window.isnan()
     return int(padding.int().argmax()) if bool(padding.any()) else len(window)
 

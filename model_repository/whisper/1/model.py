@@ -21,6 +21,9 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         instance, checkpoint = ModelInstance.start(args)[0]
         encoder = checkpoint.load_whisper(instance.device, instance.dtype)
+        on_gpu = instance.device.type == "cuda"
+        if on_gpu:
+            encoder.capture_longest()
 
         def features(pcm: torch.Tensor) -> torch.Tensor:
             states: torch.Tensor = encoder(pcm)
@@ -28,7 +31,7 @@ class TritonPythonModel:
 
         self._model = TensorModel(instance, "PCM", "FEATURES", require_window, features, wanted_positions)
         # Where cuDNN tries its algorithms on each shape, the first window of a length is slow. On a CPU it isn't.
-        seconds = range(CONTRACT.window_s, 0, -1) if instance.device.type == "cuda" else (CONTRACT.window_s,)
+        seconds = range(CONTRACT.window_s, 0, -1) if on_gpu else (CONTRACT.window_s,)
         self._model.warm_up(*((each * CONTRACT.sample_rate_hz,) for each in seconds))
 
     def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[pb_utils.InferenceResponse]:
