@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import logging
 import socket
 import ssl
@@ -19,6 +20,7 @@ from orchestrator.http.web_socket import UVICORN_OPTIONS, WebSocketConnection
 from orchestrator.orchestrator import Orchestrator
 from orchestrator.settings import Settings
 from processes.freed_memory import give_back_freed_memory
+from processes.garbage import freeze_what_is_there
 from processes.stop_signals import StopSignals
 
 _CONNECTIONS_LIMIT_S = 5
@@ -131,13 +133,19 @@ async def run_server(
     What encoding costs on this machine is measured meanwhile, where it isn't known.
     """
     give_back_freed_memory()  # faces come in arrays of megabytes, and more of them in some speeches than in others
-    server = OrchestratorServer(orchestrator, started)
+
+    def begun() -> None:
+        freeze_what_is_there()
+        started()
+
+    server = OrchestratorServer(orchestrator, begun)
     signals.action = server.stop
     orchestrator.encoder_costs.measure_in_background()
     try:
         await server.serve()
     finally:
         signals.ignore()
+        gc.unfreeze()
         orchestrator.encoder_costs.close()
 
 

@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Iterable
 
+from processes.garbage import freeze_what_is_there
 from streaming.encoder_settings import EncoderSettings
 from streaming.encoding import Encoding
 from streaming.packet import Description, Packet
@@ -23,6 +24,7 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the channel too, which ends the run in order
     encoding = Encoding(EncoderSettings.from_json(arguments[0]))
     _write([encoding.description])
+    freeze_what_is_there()
     plane = encoding.picture.planes[0]
     row_bytes, rows = 3 * encoding.picture.width, encoding.picture.height
     picture = memoryview(plane).cast("B")

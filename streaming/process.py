@@ -23,6 +23,7 @@ import cv2
 import numpy as np
 
 from latentsync.avatar import PreparedAvatar
+from processes.garbage import freeze_what_is_there
 from streaming import pattern
 from streaming.audio import SILENCE, AudioMixer
 from streaming.clock import FrameClock
@@ -308,6 +309,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _play(channel: Channel, port: ControlPort | None, stop: threading.Event) -> int:
+    freeze_what_is_there()
     try:
         while not (stop.is_set() or (port is not None and port.closed)):
             channel.frame()

@@ -10,6 +10,7 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
+from processes.garbage import freeze_what_is_there
 from streaming.control import ControlPort, Request
 from streaming.webrtc.config import WebRtcConfig
 from streaming.webrtc.ports import NoPort
@@ -94,6 +95,7 @@ def main(arguments: list[str]) -> int:
         port.reply(request, error=str(error))
         port.close()
         return 1
+    freeze_what_is_there()
     asyncio.run(process.run(request))
     port.close()
     return 0

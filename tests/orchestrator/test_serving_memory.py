@@ -1,5 +1,6 @@
 """What the server sets for its process's memory."""
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,14 @@ async def test_serve_and_demo_give_back_the_memory_of_faces_that_were_shown(
     monkeypatch.setattr("orchestrator.encoder_costs.EncoderCosts.measure", lambda costs: None)
     signals = StopSignals()
     orchestrator = Orchestrator(settings, client=ControlledModels())  # type: ignore[arg-type]
+    frozen: list[int] = []
+
+    def started() -> None:
+        frozen.append(gc.get_freeze_count())
+        signals.action()
+
     # Both commands run their server by this one function.
-    await server.run_server(orchestrator, signals, lambda: signals.action())
+    await server.run_server(orchestrator, signals, started)
     assert asked == [True]
+    assert frozen[0] > 10_000, "no collection stops the streams to look at all modules"
+    assert gc.get_freeze_count() == 0
