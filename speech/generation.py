@@ -188,6 +188,11 @@ class SpeechGeneration:
         return sum(spent) / len(spent) if spent else 0.0
 
     @property
+    def shortest_whisper_s(self) -> float | None:
+        """The fewest seconds that a window of Whisper's took, None before the first."""
+        return min(self._features.whisper_s, default=None)
+
+    @property
     def uneven_s(self) -> float:
         """By how much sound that the first window waited for came later than what had come before it promised."""
         return self._features.uneven_s

@@ -32,14 +32,16 @@ from speech.log import SpeechLog
 from speech.pacing import Pace
 from speech.sink import Placement, SpeechSink
 from speech.source import SpeechSource
+from speech.start import spare_s
 from speech.starting import Starting
 from speech.timeline import SpeechTimeline
 from speech.urgency import SpeechSlots, UrgentFirst
 
 HEARD_SILENCE_FRAMES = 5
 """Frames of silence that Whisper hears around each speech, shown or not: features depend on what is around them."""
-# A place is a whole frame, and counted from the frame that is shown now.
-_ROUNDING_S = 2 / FPS
+# Until faces that may be shown are where the stream takes them from.
+_HANDED_OVER_S = 0.003
+_FRAME_S = 1 / FPS
 
 
 class RecoveringModels(SpeechModels, Protocol):
@@ -77,8 +79,9 @@ class _Place:
     opened_at: float
 
     def due(self, frame: int) -> float:
-        """The earliest time at which a frame of the speech is shown."""
-        return self.opened_at + (self.opened.position - self.opened.now + frame) / FPS
+        """The earliest time at which a frame of the speech is shown: up to a frame before it is, since nobody here
+        knows for how long the one has been shown that was shown then."""
+        return self.opened_at + (self.opened.position - self.opened.now - 1 + frame) / FPS
 
 
 class SpeechMaker:
@@ -119,7 +122,7 @@ class SpeechMaker:
         """
         heard_before = max(HEARD_SILENCE_FRAMES, self._silence.before)
         timeline = SpeechTimeline(log, heard_before, max(HEARD_SILENCE_FRAMES, self._silence.behind))
-        slots = SpeechSlots(self._urgent, (order.steps, order.guidance == 1.0), self._clock)
+        slots = SpeechSlots(self._urgent, _work(order.steps, order.guidance), self._clock)
         teller = _Teller(order.id, self._notify, heard_before)
 
         def slot(first_frame: int, frames: int) -> AbstractAsyncContextManager[None]:
@@ -158,7 +161,8 @@ class SpeechMaker:
                 on_gpu = self._urgent.capacity.on_gpu
                 spoken_s = generation.sound_due_s if is_spoken else 0.0
                 if is_spoken and on_gpu:
-                    spoken_s += generation.longer_second_s  # it is all that a start waits for there
+                    # It is all that a start waits for there, and silence before it brings it forward by up to a frame.
+                    spoken_s += generation.longer_second_s - _FRAME_S
                 lead_s = self._pace.lead_s(order.source, spoken_s, on_gpu)
                 opened = await sink.open(order.id, generation.frame_count, lead_s, start_after=1)
                 place = _Place(opened, self._clock())
@@ -166,16 +170,28 @@ class SpeechMaker:
                 starting = Starting(
                     generation, slots, place.due, self._pace.frames_per_s, together, self._clock,
                     lambda ready_at: self._learn(order.source, place, lead_s, ready_at),
+                    self._pace.whisper_s if is_spoken and on_gpu else None,
                 )  # fmt: skip
                 try:
                     await self._hand_over(sink, generation, opened.position, starting, teller)
                 finally:
+                    if is_spoken:
+                        self._pace.uneven_s = generation.uneven_s
                     starting = None  # it holds the generation, which holds `early_s`: a cycle would keep all faces
         await sink.end(order.id)
 
+    def microphone_takes_s(self, steps: int, guidance: float) -> float | None:
+        """Seconds until a speech that somebody speaks now may start, once it has the sound of the chunk that it waits
+        for; None while unknown, and without a GPU, where no chunk takes the time of the one before it."""
+        capacity, whisper_s = self._urgent.capacity, self._pace.whisper_s
+        chunk_s = self._urgent.measured_s(_work(steps, guidance), self._live.chunk_frames)
+        if not capacity.on_gpu or whisper_s is None or chunk_s is None:
+            return None
+        return whisper_s + chunk_s + spare_s(True, self._pace.uneven_s) + _HANDED_OVER_S
+
     def _learn(self, source: SpeechSource, place: _Place, lead_s: float, ready_at: float) -> None:
         # Behind another speech nobody hurries: its chunks come first.
-        if place.due(0) - place.opened_at <= lead_s + _ROUNDING_S:
+        if place.due(0) - place.opened_at <= lead_s + _FRAME_S:
             self._pace.learn(source, lead_s, ready_at - place.opened_at)
 
     def _request(self, order: SpeechOrder) -> SpeechRequest:
@@ -230,8 +246,14 @@ class SpeechMaker:
                 await asyncio.gather(coming, return_exceptions=True)
                 del coming  # a failed one holds its error, whose traceback holds this frame, its chunks and the sink
         self._pace.frames_per_s = generation.timings.frames_per_s
+        self._pace.heard(generation.shortest_whisper_s)
         while held:
             await _write(sink, held.popleft(), teller)
+
+
+def _work(steps: int, guidance: float) -> tuple[int, bool]:
+    """What the time of a chunk of one length depends on."""
+    return steps, guidance == 1.0
 
 
 async def _write(sink: SpeechSink, chunk: FaceChunk, teller: _Teller) -> None:

@@ -16,7 +16,7 @@ _HELD_OF_UNKNOWN_S = 2.0
 # Where all of the sound comes at once, more is done beside Whisper: it is decoded, and the first frames are encoded.
 _JITTER_S = 0.06
 # GPUs take the same time again and again: beside them only what the sound was uneven by is spared.
-_JITTER_ON_GPU_S, _MOST_JITTER_ON_GPU_S = 0.015, 0.1
+_JITTER_ON_GPU_S, _MOST_JITTER_ON_GPU_S = 0.008, 0.1
 
 
 def spare_s(on_gpu: bool, uneven_s: float) -> float:

@@ -24,12 +24,14 @@ class Starting:
         together: int,
         clock: Callable[[], float],
         began: Callable[[float], None],
+        whisper_s: float | None = None,
     ) -> None:
         """`due` gives the time at which a frame is shown at the earliest; `together` chunks are requested at once.
 
         `expected_rate`, of an earlier speech, is used during the first chunks: their time is mostly the pipeline's
-        latency and says little about its rate. `began` is called once, at the first start, with the time from which on
-        the speech could be shown if its place on the stream were reached.
+        latency and says little about its rate. `whisper_s`, of earlier ones, is given where Whisper takes the same time
+        again and again, but for a speech's first window. `began` is called once, at the first start, with the time from
+        which on the speech could be shown if its place on the stream were reached.
         """
         self.started = False
         self._began: Callable[[float], None] | None = began
@@ -41,6 +43,7 @@ class Starting:
         self._expected_rate = expected_rate
         self._together = together
         self._clock = clock
+        self._whisper_s = whisper_s
         self._settles = self._settled = False
         self._at: float | None = None
 
@@ -100,6 +103,11 @@ class Starting:
         if began is not None:
             began(self._ready_at)
 
+    @property
+    def _features_s(self) -> float:
+        due_s = self._generation.features_due_s
+        return due_s if self._whisper_s is None else min(due_s, self._whisper_s)
+
     def _wait_s(self, next_chunk_s: float = 0.0) -> float | None:
         """Seconds until the speech may be handed over, given its position on the stream; None while unknown."""
         generation = self._generation
@@ -114,7 +122,7 @@ class Starting:
             rate=rate,
             next_frames=generation.next_frames,
             next_chunk_s=next_chunk_s,
-            features_s=generation.features_due_s,
+            features_s=self._features_s,
             arriving_s=generation.sound_due_s if generation.waits_for_sound else None,
             beside_s=self._slots.beside_s(generation.next_frames, generation.whisper_mean_s),
             spare_s=spare_s(self._slots.on_gpu, generation.uneven_s),

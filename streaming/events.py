@@ -151,6 +151,8 @@ class Status:
     preview_readers: int
     preview_codecs: str
     """Codecs of the preview as MediaSource wants them, such as `avc1.64001f,mp4a.40.2`; empty until known."""
+    next_frame_at: float
+    """When the next frame is due, by the monotonic clock that all processes of a machine share."""
     motion: str = ""
     """The motion that is shown, empty for none."""
 

@@ -78,6 +78,8 @@ class ChannelHandle:
         self._ended: dict[str, int] = {}  # the speeches that ended last, with their frames that are heard
         self.detours: tuple[Detour, ...] = ()
         """The motions on the channel's path."""
+        self.next_frame_at: float | None = None
+        """When a frame was due, by the monotonic clock; those before and behind it are whole frames away."""
         self._path_changed: Callable[[tuple[Detour, ...]], None] = lambda detours: None
         self._died: ChannelDied | None = None
         self._deaf = False
@@ -305,6 +307,8 @@ class ChannelHandle:
         if isinstance(event, PathChanged):
             self.detours = ClipPath.detours_from_json(event.detours)
             self._path_changed(self.detours)
+        if isinstance(event, Status):
+            self.next_frame_at = event.next_frame_at
         if isinstance(event, SpeechResumed):
             self._writer.resumed(event.speech_id, event.late_frames)
         if isinstance(event, SpeechEnded):

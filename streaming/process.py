@@ -275,6 +275,7 @@ class Channel:
             av_offset_s=round(publisher.av_offset_s, 4),
             preview_readers=self._preview.readers,
             preview_codecs=self._preview.codecs,
+            next_frame_at=self._clock.due_s(self._clock.frame),
             motion=self._motions.playing,
         )
 

@@ -12,8 +12,8 @@ from export.repository import export_repository
 from orchestrator.checkpoints import ServedCheckpoints
 from orchestrator.settings import ENV_PREFIX, Settings
 
-# A window of 30 s in the model on an H200: 9 to 13 ms. The means of `bench gpu` are less, with signs of life in them.
-_WHISPER_MS = 11.0
+# A window of 30 s in the model on an H200: 6 to 8 ms. The means of `bench gpu` are less, with signs of life in them.
+_WHISPER_MS = 7.0
 
 
 def settings_of(emulated: Emulation) -> dict[str, str]:

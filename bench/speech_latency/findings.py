@@ -52,8 +52,9 @@ class Spread:
 
 @dataclass(frozen=True)
 class Heard:
-    """All marks that a viewer heard: when their frames arrived, by the monotonic clock, and of which frame each is.
+    """All marks that a viewer heard: when each arrived, by the monotonic clock, and of which frame it is.
 
+    A mark arrives with its frame, and as much later as it lies behind the frame's beginning: that is when it is heard.
     `frames` counts frames by the stream's own time.
     """
 
@@ -70,7 +71,7 @@ class Heard:
             for sound in read_sounds(part, ffmpeg):
                 marks = find_marks(sound)
                 at = np.clip(np.searchsorted(shown_s, marks + 0.0005, side="right") - 1, 0, len(shown_s) - 1)
-                arrived.append(came[at])
+                arrived.append(came[at] + marks - shown_s[at])
                 frames.append(np.round(shown_s[at] * 25).astype(np.int64))
         if not arrived:
             return cls(np.zeros(0), np.zeros(0, np.int64))

@@ -23,6 +23,7 @@ from orchestrator.observability.metrics import Metrics
 from orchestrator.observability.notices import Broadcast
 from orchestrator.tasks.board import TaskBoard
 from orchestrator.tasks.task import Task
+from speech.audio.lead_in import Rhythm
 from speech.speaking import SpeechMaker
 from streaming.events import (
     ChannelDied,
@@ -107,6 +108,14 @@ class Channel:
     def pid(self) -> int | None:
         """Process id of the channel's process, None while there is none."""
         return self._process.pid if self._process is not None else None
+
+    def rhythm(self, steps: int, guidance: float) -> Rhythm | None:
+        """That of a speech that somebody begins to speak now; None where nobody knows."""
+        process = self._process
+        if process is None or process.next_frame_at is None:
+            return None
+        takes_s = self._maker.microphone_takes_s(steps, guidance)
+        return None if takes_s is None else Rhythm(takes_s, process.next_frame_at)
 
     async def run(self) -> None:
         """Keep the channel's process running and say its tasks, until `stop`."""

@@ -88,7 +88,8 @@ class LiveSpeech:
     @property
     def heard_samples(self) -> int:
         """Samples of the source that were heard by now, counted at its own rate."""
-        return min(self.task.frames_heard * self._source.rate_hz // FPS, self._source.samples)
+        heard = self.task.frames_heard * self._source.rate_hz // FPS - self._source.silent_samples
+        return max(0, min(heard, self._source.samples))
 
     def sound(self) -> LogReader:
         """Its sound as it arrives, for whoever hears it too; close it. To be asked for before the task can be over.

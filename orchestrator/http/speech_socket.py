@@ -31,10 +31,11 @@ from orchestrator.http.speech_messages import (
     read_message,
     written,
 )
-from orchestrator.http.task_routes import require_ready, unknown_channel
+from orchestrator.http.task_routes import require_ready, speech_parameters, unknown_channel
 from orchestrator.http.text_source import text_source
 from orchestrator.orchestrator import Orchestrator
 from orchestrator.tasks.task import Failure, Task, TaskState
+from speech.audio.lead_in import Rhythm
 from speech.audio.live_container import ContainerSource
 from speech.audio.live_pcm import PcmSource
 from speech.audio.live_source import LiveSource
@@ -184,7 +185,7 @@ class SpeechSession:
         asked = message.model_dump(include={"num_inference_steps", "guidance_scale", "seed"}, exclude_none=True)
         fields = {name: str(value) for name, value in asked.items()}
         try:
-            source = self._source(message)
+            source = self._source(message, fields)
             within(self._orchestrator.upload_rate, self._socket.state.caller, "speeches")
             kind = SpeechSource.TEXT if message.format is Format.TEXT else SpeechSource(message.source)
             speech = await LiveSpeech.begin(self._orchestrator, self._channel_id, fields, None, source, kind)
@@ -200,13 +201,20 @@ class SpeechSession:
         self._running[task] = segment
         task.add_done_callback(self._running.pop)
 
-    def _source(self, message: Start) -> LiveSource:
+    def _source(self, message: Start, fields: dict[str, str]) -> LiveSource:
         if message.format is Format.S16LE:
             assert message.sample_rate is not None
-            return PcmSource(message.sample_rate, message.channels)
+            is_spoken = SpeechSource(message.source) is SpeechSource.MICROPHONE
+            rhythm = partial(self._rhythm, fields) if is_spoken else lambda: None
+            return PcmSource(message.sample_rate, message.channels, rhythm=rhythm)
         if message.format is Format.TEXT:
             return text_source(self._orchestrator, self._channel_id, message.voice, message.rate)
         return ContainerSource(self._orchestrator.settings.live_speech_limit_s, _DEMUXERS[message.format])
+
+    def _rhythm(self, fields: dict[str, str]) -> Rhythm | None:
+        channel = self._orchestrator.channels.get(self._channel_id)
+        parameters = speech_parameters({**fields, "channel": self._channel_id}, self._orchestrator.defaults)
+        return None if channel is None else channel.rhythm(parameters.steps, parameters.guidance)
 
     async def _run_segment(self, segment: Segment) -> None:
         task_id = segment.speech.task.id

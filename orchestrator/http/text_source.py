@@ -26,6 +26,8 @@ _PIECE_S = 0.25  # a sentence must not hold up the event loop, nor come into the
 class TextSource:
     """A `LiveSource` of text as UTF-8, cut anywhere; its samples are the synthesiser's."""
 
+    silent_samples = 0
+
     def __init__(
         self,
         synthesiser: Synthesiser,

@@ -28,6 +28,7 @@ class ContainerSource:
     """Decoded by a confined ffmpeg that reads a pipe; samples are counted at 48 kHz, which Opus decodes to."""
 
     rate_hz = SOUND_RATE_HZ
+    silent_samples = 0
 
     def __init__(self, longest_s: float, demuxer: str | None = None) -> None:
         """`demuxer` is ffmpeg's name of the container's format; None lets ffmpeg find out, which delays the first

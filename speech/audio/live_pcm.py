@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
 import numpy as np
 
 from speech.audio.errors import CutSample
+from speech.audio.lead_in import LeadIn, Rhythm
 from speech.audio.resampling import Framer
 from speech.log import SoundFrames
 
@@ -17,15 +18,28 @@ _PIECE_S = 0.25  # a message of a minute must not hold up the event loop, nor co
 class PcmSource:
     """Interleaved samples, little-endian unless told otherwise, cut anywhere; raises ValueError as Framer does."""
 
-    def __init__(self, rate_hz: int, channels: int, big_endian: bool = False) -> None:
+    def __init__(
+        self,
+        rate_hz: int,
+        channels: int,
+        big_endian: bool = False,
+        rhythm: Callable[[], Rhythm | None] = lambda: None,
+    ) -> None:
+        """`rhythm` is that of what somebody speaks now."""
         self._framer = Framer(rate_hz, channels)
+        self._lead_in = LeadIn(rate_hz, _SAMPLE_BYTES * channels, rhythm)
         self._type = ">i2" if big_endian else "<i2"
         self.rate_hz = rate_hz
 
     @property
     def samples(self) -> int:
         """Samples of each channel that have arrived."""
-        return self._framer.received
+        return self._framer.received - self.silent_samples
+
+    @property
+    def silent_samples(self) -> int:
+        """Samples of silence that its frames hold before them."""
+        return self._lead_in.samples
 
     async def frames(self, blocks: AsyncIterator[bytes]) -> AsyncGenerator[SoundFrames, None]:
         """The frames, as they are complete; raises CutSample after the last one."""
@@ -33,7 +47,7 @@ class PcmSource:
         size = _SAMPLE_BYTES * channels
         most = round(_PIECE_S * self.rate_hz) * size
         carried = b""
-        async for block in blocks:
+        async for block in self._lead_in.before(blocks):
             data = carried + block
             whole = len(data) - len(data) % size
             carried = data[whole:]

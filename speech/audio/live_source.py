@@ -19,6 +19,11 @@ class LiveSource(Protocol):
         """Samples of its own rate that have arrived, of each channel."""
         ...
 
+    @property
+    def silent_samples(self) -> int:
+        """Samples of silence that its frames hold before those."""
+        ...
+
     def frames(self, blocks: AsyncIterator[bytes]) -> AsyncGenerator[SoundFrames, None]:
         """The frames, as they are complete; takes a block only when it needs one. Close it (`aclosing`).
 

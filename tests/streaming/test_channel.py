@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -69,6 +70,9 @@ async def test_received_stream_has_every_frame_once_with_its_sound(
     assert max(map(abs, received.offsets_s)) <= 0.020
     statuses = [e for e in watched.events if isinstance(e, Status)]
     assert statuses[-1].dropped_pairs == statuses[-1].late_waits == 0
+    assert watched.channel.next_frame_at == statuses[-1].next_frame_at < time.monotonic() + 0.04
+    if not statuses[-1].stalls:
+        assert np.allclose(np.diff([each.next_frame_at for each in statuses]), 1.0, atol=1e-6)
 
 
 async def test_a_place_is_given_at_once_and_is_the_first_frame_after_the_lead(

@@ -2,10 +2,13 @@
 
 import asyncio
 import json
+import time
 from pathlib import Path
 
 import pytest
 
+from orchestrator.channels.channel import Channel
+from speech.audio.lead_in import Rhythm
 from tests.support.running_server import running, settings_in
 from tests.support.sockets import END, PATH, START, open_socket, receive, send, tone
 
@@ -54,6 +57,21 @@ async def test_server_reads_no_further_than_the_bound_and_drops_nothing(tmp_path
         await sending
         assert (message["reason"], message["heard_samples"]) == ("completed", 240_000)
         assert 0 < most_ahead <= 50 + 13, "the bound, and one message"
+
+
+async def test_silence_before_a_microphone_is_none_of_its_samples(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As on a GPU: all of the sound comes at once, so that it seems to have begun that long ago.
+    monkeypatch.setattr(Channel, "rhythm", lambda *_: Rhythm(0.5, time.monotonic() - 0.005))
+    async with running(settings_in(tmp_path)) as server, open_socket(server, PATH) as socket:
+        await server.ready()
+        block = tone(0.01)
+        await send(socket, START | {"source": "microphone"}, *[block] * 50, END)
+        task_id = (await receive(socket, "accepted"))["task_id"]
+        assert (await receive(socket, "started"))["sample"] == 0
+        assert (await receive(socket, "ended"))["heard_samples"] == 12_000
+        assert (await server.task(task_id, "done"))["duration_s"] == pytest.approx(0.56, abs=0.001), "and 40 ms more"
 
 
 async def test_interrupt_while_it_is_still_sent_tells_what_was_heard(tmp_path: Path) -> None:
