@@ -270,8 +270,9 @@ async def test_segment_without_sound_fails(socket: ClientConnection) -> None:
 async def test_message_that_is_too_large_ends_its_segment(socket: ClientConnection) -> None:
     await send(socket, START, tone(0.4), bytes(1_000_001))
     await receive(socket, "accepted")
-    await failed(socket, "message_too_large")
-    await receive(socket, "started")
+    # Whether it is heard before the large one has arrived is a matter of the machine.
+    told = [await receive(socket, "started", "error") for _ in range(2)]
+    assert {message["type"]: message.get("code") for message in told} == {"started": None, "error": "message_too_large"}
     assert (await receive(socket, "ended"))["heard_samples"] == 9_600
 
 
