@@ -14,17 +14,23 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from inference.launcher import TritonLaunchError, TritonOptions, TritonServer
 from processes.state import ProcessState, children_of, is_stopped, name_of, state_of
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
 _PROBE_INTERVAL_S = 0.25
 _PROBE_TIMEOUT_S = 0.75
 _LOOK_INTERVAL_S = 0.5
+_LIST_INTERVAL_S = 10.0
+"""Models' processes change where a model is loaded again; to find them, a file for each of Triton's threads is read."""
 _IDLE_FAILURES = 2
-"""Failed probes in a row, after a first one, between which the server's processes did nothing: then it hangs."""
+"""Failed probes after a first one, with no work of the server's processes since the one before: then it hangs."""
 _BUSY_TIMEOUT_S = 6.0
 """For a server that computes or waits for a core: a restart loses all requests in flight."""
 _OWN_LAG_S = 0.1
@@ -47,6 +53,7 @@ class TritonSupervisor:
         self._options = options
         self._first_delay_s = first_delay_s
         self._server: TritonServer | None = None
+        self._reader = ThreadPoolExecutor(1, "triton-states")
 
     @property
     def pid(self) -> int | None:
@@ -81,13 +88,15 @@ class TritonSupervisor:
 
     async def aclose(self) -> None:
         """Shut the server down in order."""
+        self._reader.shutdown(wait=False)
         if self._server is not None:
             await self._server.aclose()
 
     async def _failure(self, server: TritonServer) -> str:
         """Return once the server has ended or hangs, with the reason."""
         idle_failures, answered_at = 0, time.monotonic()
-        looked_at, stopped = -math.inf, set[int]()
+        looked_at, listed_at, stopped = -math.inf, -math.inf, set[int]()
+        processes: tuple[int, ...] = (server.pid,)
         # Since the probe that failed last. Not while all is well: with CUDA these are hundreds of files.
         states: dict[int, ProcessState] | None = None
         while True:
@@ -96,10 +105,12 @@ class TritonSupervisor:
                 return f"tritonserver ended with status {status}"
             except TimeoutError:
                 pass
-            if time.monotonic() - looked_at >= _LOOK_INTERVAL_S:
-                looked_at = time.monotonic()
+            now = time.monotonic()
+            if now - listed_at >= _LIST_INTERVAL_S:
+                listed_at, processes = now, (server.pid, *await self._read(children_of, server.pid))
+            if states is not None or now - looked_at >= _LOOK_INTERVAL_S:
                 # Twice in a row: a process that is stopped for a moment, by a debugger for example, must not be killed.
-                stopped, earlier = await asyncio.to_thread(_stopped, server.pid), stopped
+                looked_at, stopped, earlier = now, {pid for pid in processes if is_stopped(pid)}, stopped
                 if server.pid in stopped & earlier:
                     return "tritonserver was stopped by a signal"
                 _kill_stopped(stopped & earlier)
@@ -109,7 +120,7 @@ class TritonSupervisor:
                 continue
             if time.monotonic() - probed_at > _PROBE_TIMEOUT_S + _OWN_LAG_S:
                 continue  # this process itself got no core, and an answer may be waiting unread
-            states, before = await asyncio.to_thread(_states, server.pid), states
+            states, before = await self._read(_states, server.pid), states
             idle_failures = idle_failures + 1 if before is not None and _did_nothing(before, states) else 0
             silent_s = time.monotonic() - answered_at
             if idle_failures >= _IDLE_FAILURES:
@@ -117,19 +128,18 @@ class TritonSupervisor:
             if silent_s >= _BUSY_TIMEOUT_S:
                 return f"tritonserver has answered nothing for {silent_s:.1f} s"
 
+    async def _read(self, look: Callable[[int], T], pid: int) -> T:
+        # In a thread of its own: others may all wait for a disk.
+        return await asyncio.get_running_loop().run_in_executor(self._reader, look, pid)
+
     async def _kill(self) -> None:
         server, self._server = self._server, None
         if server is not None:
             await server.kill()
 
 
-def _stopped(server: int) -> set[int]:
-    """Those of the server's own process and of its models' processes that a signal has stopped."""
-    return {pid for pid in (server, *children_of(server)) if is_stopped(pid)}
-
-
 def _states(server: int) -> dict[int, ProcessState]:
-    """States of the same processes, by process id."""
+    """States of the server's own process and of its models' processes, by process id."""
     states = {pid: state_of(pid) for pid in (server, *children_of(server))}
     return {pid: state for pid, state in states.items() if state is not None}
 

@@ -188,9 +188,10 @@ class SpeechGeneration:
         return sum(spent) / len(spent) if spent else 0.0
 
     @property
-    def shortest_whisper_s(self) -> float | None:
-        """The fewest seconds that a window of Whisper's took, None before the first."""
-        return min(self._features.whisper_s, default=None)
+    def usual_whisper_s(self) -> float | None:
+        """The median seconds of its windows of Whisper's but for the first, which is slower; None without any."""
+        spent = self._features.whisper_s[1:] or self._features.whisper_s
+        return sorted(spent)[len(spent) // 2] if spent else None
 
     @property
     def uneven_s(self) -> float:

@@ -21,9 +21,7 @@ class Pace:
 
     frames_per_s: float | None = None
     whisper_s: float | None = None
-    """What a window of Whisper's takes with nothing ahead of it."""
-    uneven_s: float = 0.002
-    """By how much sound that somebody spoke came unevenly."""
+    """What a window of Whisper's took in the last speech, where that was live speech, else in the first one."""
     _ready_s: dict[SpeechSource, float] = field(default_factory=dict)
 
     def lead_s(self, source: SpeechSource, spoken_s: float = 0.0, on_gpu: bool = False) -> float:
@@ -34,10 +32,10 @@ class Pace:
         first_s = spoken_s + (_FIRST_READY_ON_GPU_S if on_gpu else _FIRST_READY_S)
         return max(0.0, self._ready_s.get(source, first_s) - _IDLE_EARLY_S)
 
-    def heard(self, whisper_s: float | None) -> None:
-        """Whisper took so long for a window of a speech, at least."""
-        if whisper_s is not None:
-            self.whisper_s = min(whisper_s, self.whisper_s or whisper_s)
+    def heard(self, source: SpeechSource, whisper_s: float | None) -> None:
+        """Whisper took so long for a window of a speech; an upload's is one of the whole, beside its decoder."""
+        if source is not SpeechSource.UPLOAD or self.whisper_s is None:
+            self.whisper_s = whisper_s or self.whisper_s
 
     def learn(self, source: SpeechSource, lead_s: float, ready_s: float) -> None:
         """A speech for which idle had `lead_s` could start after `ready_s`.

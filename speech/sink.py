@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 class Placement(Protocol):
-    """The position of a speech's first frame on the stream, and the stream's current position."""
+    """The position of a speech's first frame on the stream, and of the one that is shown now."""
 
     @property
     def position(self) -> int: ...

@@ -41,6 +41,7 @@ HEARD_SILENCE_FRAMES = 5
 """Frames of silence that Whisper hears around each speech, shown or not: features depend on what is around them."""
 # Until faces that may be shown are where the stream takes them from.
 _HANDED_OVER_S = 0.003
+_USUALLY_UNEVEN_S = 0.002
 _FRAME_S = 1 / FPS
 
 
@@ -113,6 +114,7 @@ class SpeechMaker:
         self._urgent = urgent
         self._pace = pace
         self._live = live
+        self._uneven_s = _USUALLY_UNEVEN_S  # of the last that somebody spoke
 
     async def say(self, order: SpeechOrder, log: SpeechLog, sink: SpeechSink) -> None:
         """Generate a speech and hand it over to the sink, which may still be playing it on return.
@@ -175,19 +177,22 @@ class SpeechMaker:
                 try:
                     await self._hand_over(sink, generation, opened.position, starting, teller)
                 finally:
-                    if is_spoken:
-                        self._pace.uneven_s = generation.uneven_s
+                    self._pace.heard(order.source, generation.usual_whisper_s)
+                    if is_spoken and starting.started:
+                        self._uneven_s = generation.uneven_s
                     starting = None  # it holds the generation, which holds `early_s`: a cycle would keep all faces
         await sink.end(order.id)
 
     def microphone_takes_s(self, steps: int, guidance: float) -> float | None:
-        """Seconds until a speech that somebody speaks now may start, once it has the sound of the chunk that it waits
-        for; None while unknown, and without a GPU, where no chunk takes the time of the one before it."""
+        """Seconds until a speech that somebody begins to speak may start, once it has the sound of the chunk that it
+        waits for. None while unknown, where others are spoken whose chunks may come before its own, and without a GPU,
+        where no chunk takes the time of the one before it.
+        """
         capacity, whisper_s = self._urgent.capacity, self._pace.whisper_s
         chunk_s = self._urgent.measured_s(_work(steps, guidance), self._live.chunk_frames)
-        if not capacity.on_gpu or whisper_s is None or chunk_s is None:
+        if not capacity.on_gpu or self._urgent.spoken >= capacity.instances or whisper_s is None or chunk_s is None:
             return None
-        return whisper_s + chunk_s + spare_s(True, self._pace.uneven_s) + _HANDED_OVER_S
+        return whisper_s + chunk_s + spare_s(True, self._uneven_s) + _HANDED_OVER_S
 
     def _learn(self, source: SpeechSource, place: _Place, lead_s: float, ready_at: float) -> None:
         # Behind another speech nobody hurries: its chunks come first.
@@ -246,7 +251,6 @@ class SpeechMaker:
                 await asyncio.gather(coming, return_exceptions=True)
                 del coming  # a failed one holds its error, whose traceback holds this frame, its chunks and the sink
         self._pace.frames_per_s = generation.timings.frames_per_s
-        self._pace.heard(generation.shortest_whisper_s)
         while held:
             await _write(sink, held.popleft(), teller)
 

@@ -29,9 +29,9 @@ class Starting:
         """`due` gives the time at which a frame is shown at the earliest; `together` chunks are requested at once.
 
         `expected_rate`, of an earlier speech, is used during the first chunks: their time is mostly the pipeline's
-        latency and says little about its rate. `whisper_s`, of earlier ones, is given where Whisper takes the same time
-        again and again, but for a speech's first window. `began` is called once, at the first start, with the time from
-        which on the speech could be shown if its place on the stream were reached.
+        latency and says little about its rate. `whisper_s`, what a window of earlier ones took, is given on GPUs, where
+        only a speech's first window takes longer. `began` is called once, at the first start, with the time from which
+        on the speech could be shown if its place on the stream were reached.
         """
         self.started = False
         self._began: Callable[[float], None] | None = began

@@ -47,7 +47,7 @@ class ChannelError(RuntimeError):
 
 @dataclass(frozen=True)
 class Reservation:
-    """Position of a speech's first frame, and the channel's own now; at least so many frames of 40 ms lie between."""
+    """Position of a speech's first frame, and of the one that is shown now, which may be over in a moment."""
 
     position: int
     now: int
@@ -273,6 +273,7 @@ class ChannelHandle:
         await asyncio.gather(self._reader, return_exceptions=True)
         self._writer.close()
         self._ring.close()
+        self._path_changed = lambda detours: None
 
     async def _request(self, operation: str, **values: Any) -> dict[str, Any]:
         return await self._request_raw({"op": operation, **values})

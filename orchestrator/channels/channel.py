@@ -59,7 +59,7 @@ class Channel:
         self.viewers = 0
         self._setup = setup
         self._board = board
-        self._maker: SpeechMaker
+        self._maker: SpeechMaker | None = None
         self.checkpoint: str | None = None
         """Name of the checkpoint that draws the avatar; None for the main one, and until the avatar was opened."""
         self.motions = Motions(self.id, notices, lambda: self.definition)
@@ -112,7 +112,7 @@ class Channel:
     def rhythm(self, steps: int, guidance: float) -> Rhythm | None:
         """That of a speech that somebody begins to speak now; None where nobody knows."""
         process = self._process
-        if process is None or process.next_frame_at is None:
+        if process is None or process.next_frame_at is None or self._maker is None:
             return None
         takes_s = self._maker.microphone_takes_s(steps, guidance)
         return None if takes_s is None else Rhythm(takes_s, process.next_frame_at)
@@ -144,6 +144,9 @@ class Channel:
                     await anyio.sleep(delay_s)
         finally:
             self._avatar_lock.close()
+            # A channel that began with the server is in no garbage collection: its avatar must not wait for one.
+            self._maker = None
+            self.motions.close()
             self._change(ChannelState.CLOSED)
 
     def stop(self) -> None:
@@ -208,13 +211,15 @@ class Channel:
 
     async def _serve(self, process: ChannelHandle) -> str:
         """Work until the process dies; returns why it did."""
+        maker = self._maker
+        assert maker is not None, "it was made for this process"
         self._problem = None
         self._overload = OverloadLog(self.id, anyio.current_time)
         self._change(ChannelState.RUNNING)
         logger.info("channel %s is running", self.id)
         reason = "the channel's process closed its end"
         async with anyio.create_task_group() as group:
-            group.start_soon(self._speeches.work, process, self._maker)
+            group.start_soon(self._speeches.work, process, maker)
             group.start_soon(self._watch, process)
             self.motions.start(group, lambda: not self._speeches.active)
             async for event in process.events():

@@ -127,6 +127,10 @@ class Motions:
         if self._path is not None:
             self._path.attach(process)
 
+    def close(self) -> None:
+        """The channel has ended: the motions' conditions are let go."""
+        self._path = self._folder = None
+
     def release(self) -> None:
         """No speech is made or played any more."""
         if self._path is not None:

@@ -182,7 +182,8 @@ class LiveSpeech:
     def _check(self, part: SoundFrames) -> None:
         """Raises TooLong, SilentTooLong."""
         settings = self._orchestrator.settings
-        if self._log.frames + len(part) > settings.live_speech_limit_s * FPS:
+        of_silence = -(-self._source.silent_samples * FPS // self._source.rate_hz)
+        if self._log.frames + len(part) > settings.live_speech_limit_s * FPS + of_silence:
             raise TooLong(f"This speech lasts for {settings.live_speech_limit_s:g} s already. Begin another one.")
         loud = np.flatnonzero(np.abs(part.heard.astype(np.int32)).max(axis=1) >= 32768 * DecodeLimits.silence_peak)
         self._silent_frames = len(part) - 1 - int(loud[-1]) if len(loud) else self._silent_frames + len(part)

@@ -12,12 +12,15 @@ from speech.audio.frames import FPS
 _FRAME_S = 1 / FPS
 _ROUNDING_S = 1e-4
 """Of a wait that is a whole number of blocks."""
+_ROUNDING = 1e-4
+"""Of the number of blocks that make a frame."""
 
 
 @dataclass(frozen=True)
 class Rhythm:
-    """`takes_s` after the sound of a frame came, its speech may start; the stream shows frames at `shown_at`, by the
-    monotonic clock, and whole frames before and behind it."""
+    """Of one speech and the stream: it may start `takes_s` after the last sound came that its start waits for, whole
+    frames aside, and the stream shows a frame at `shown_at`, by the monotonic clock, and each 40 ms before and after.
+    """
 
     takes_s: float
     shown_at: float
@@ -29,7 +32,7 @@ class Rhythm:
         frame is complete at the end of a block, so the silence is a whole number of blocks; 0 where no such number
         makes a frame.
         """
-        if abs(_FRAME_S / block_s - round(_FRAME_S / block_s)) > _ROUNDING_S:
+        if abs(_FRAME_S / block_s - round(_FRAME_S / block_s)) > _ROUNDING:
             return 0.0
         early_s = (begun_at + self.takes_s - self.shown_at) % _FRAME_S
         silence_s = math.ceil((early_s - _ROUNDING_S) / block_s) * block_s
@@ -39,19 +42,23 @@ class Rhythm:
 class LeadIn:
     """Puts the silence before PCM as it arrives, once a frame of it has."""
 
-    def __init__(self, rate_hz: int, sample_bytes: int, rhythm: Callable[[], Rhythm | None]) -> None:
-        """`rhythm` is asked once, then; without one there is no silence. `sample_bytes` are those of all channels."""
+    def __init__(self, rate_hz: int, sample_bytes: int, looks_ahead: int, rhythm: Callable[[], Rhythm | None]) -> None:
+        """`rhythm` is asked once, then; without one there is no silence. `sample_bytes` are those of all channels.
+
+        Frames come `looks_ahead` samples behind their last one; with so much silence more they end with a block.
+        """
         self.samples = 0
         """Samples of silence, of each channel."""
         self._rate_hz = rate_hz
         self._sample_bytes = sample_bytes
+        self._looks_ahead = looks_ahead
         self._rhythm = rhythm
 
     async def before(self, blocks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """The blocks, the first ones in one piece behind the silence."""
         held, begun_at, placed = b"", math.inf, False
         async for block in blocks:
-            if placed:
+            if placed or not block:
                 yield block
                 continue
             held += block
@@ -69,5 +76,5 @@ class LeadIn:
 
     def _silence(self, begun_at: float, block_s: float) -> bytes:
         if (rhythm := self._rhythm()) is not None:
-            self.samples = round(rhythm.silence_s(begun_at, block_s) * self._rate_hz)
+            self.samples = round(rhythm.silence_s(begun_at, block_s) * self._rate_hz) + self._looks_ahead
         return bytes(self.samples * self._sample_bytes)

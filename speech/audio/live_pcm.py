@@ -27,7 +27,7 @@ class PcmSource:
     ) -> None:
         """`rhythm` is that of what somebody speaks now."""
         self._framer = Framer(rate_hz, channels)
-        self._lead_in = LeadIn(rate_hz, _SAMPLE_BYTES * channels, rhythm)
+        self._lead_in = LeadIn(rate_hz, _SAMPLE_BYTES * channels, self._framer.looks_ahead, rhythm)
         self._type = ">i2" if big_endian else "<i2"
         self.rate_hz = rate_hz
 

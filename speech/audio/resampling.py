@@ -20,6 +20,7 @@ _HEARD = CONTRACT.samples_per_frame
 # Whisper hears by so much later, as much as its filter looks ahead: so a frame is complete with its own last sample.
 # Without it each frame would wait for the source's next block, 10 to 20 ms of a microphone.
 HEARD_LATER = CONTRACT.sample_rate_hz // 1000
+_LOOKS_AHEAD = 16
 
 
 class Framer:
@@ -41,6 +42,11 @@ class Framer:
         self._framed = 0
         self._heard = Track(rate_hz, CONTRACT.sample_rate_hz, HEARD_LATER)
         self._sound = Track(rate_hz, SOUND_RATE_HZ)
+
+    @property
+    def looks_ahead(self) -> int:
+        """Samples of the source that come behind a frame's last one before the frame does."""
+        return 0 if self.rate_hz == SOUND_RATE_HZ else _LOOKS_AHEAD
 
     @property
     def received(self) -> int:

@@ -1,11 +1,13 @@
 """Channels are created, changed and removed over the API, and are there again after a restart."""
 
 import asyncio
+import gc
 import json
 import os
 import shutil
 import signal
 import stat
+import weakref
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import pytest_asyncio
 
 from orchestrator.tasks.store import TaskStore
 from orchestrator.tasks.task import Task
+from processes.garbage import freeze_what_is_there
 from streaming.config import ChannelConfig
 from streaming.handle import ChannelError, ChannelHandle
 from tests.support.running_server import RunningServer, metric, running, settings_in
@@ -42,6 +45,23 @@ async def created(server: RunningServer, **changes: Any) -> None:
     answer = await server.http.post("/v1/channels", json={**NEWS, **changes})
     assert answer.status_code == 201, answer.text
     await server.ready()
+
+
+async def test_avatar_of_a_removed_channel_goes_without_a_collection(server: RunningServer) -> None:
+    await created(server)
+    channel = server.orchestrator.channels["news"]
+    assert channel._maker is not None
+    condition = weakref.ref(channel._maker._avatar.condition)
+    freeze_what_is_there()  # as after a start that the channel was there at
+    try:
+        del channel
+        assert (await server.http.delete("/v1/channels/news")).is_success
+        while "news" in server.orchestrator.channels:
+            await asyncio.sleep(0.01)
+        gc.collect()
+        assert condition() is None
+    finally:
+        gc.unfreeze()
 
 
 async def say(server: RunningServer, channel: str, seconds: float = 0.5) -> str:

@@ -54,6 +54,33 @@ async def test_silence_is_no_sample_of_the_source_and_all_of_those_follow_it(cha
     assert not sound[silent + len(mono) :].any() and len(sound) - silent - len(mono) < 1920
 
 
+@pytest.mark.parametrize("rate_hz", [8_000, 16_000, 24_000, 44_100, 48_000])
+async def test_each_frame_comes_with_the_block_that_the_rhythm_reckons_with(rate_hz: int) -> None:
+    block, sent = np.ones((rate_hz // 100, 1), "<i2"), 0
+
+    async def blocks() -> AsyncIterator[bytes]:
+        nonlocal sent
+        while sent < 40:
+            sent += 1
+            yield block.tobytes()
+
+    # Of one that could be shown 25 ms after it was ready: with 30 ms of silence the first comes with the first blocks.
+    source = PcmSource(rate_hz, 1, rhythm=lambda: Rhythm(0.0, time.monotonic() - 0.025))
+    came = [sent async for part in source.frames(blocks()) for _ in range(len(part))]
+    assert round(source.silent_samples / rate_hz, 3) in (0.03, 0.031, 0.032)
+    assert came[:9] == [4, 5, 9, 13, 17, 21, 25, 29, 33], "the first one held 40 ms of sound"
+
+
+async def test_empty_messages_change_nothing() -> None:
+    async def blocks() -> AsyncIterator[bytes]:
+        for _ in range(8):
+            yield b""
+            yield np.ones((BLOCK, 1), "<i2").tobytes()
+
+    source = PcmSource(RATE_HZ, 1, rhythm=lambda: Rhythm(0.0, time.monotonic() - 0.025))
+    assert sum([len(part) async for part in source.frames(blocks())]) == 3 and source.silent_samples == 3 * BLOCK
+
+
 async def test_less_than_a_frame_is_said_without_asking() -> None:
     def nobody() -> Rhythm:
         raise AssertionError
