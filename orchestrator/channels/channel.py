@@ -125,9 +125,9 @@ class Channel:
                 while True:
                     started_at: float | None = None
                     try:
-                        process = await self._start()
+                        process, maker = await self._start()
                         started_at = anyio.current_time()
-                        self._problem = await self._serve(process)
+                        self._problem = await self._serve(process, maker)
                     # OSError includes TimeoutError; ValueError is a missing or damaged avatar.
                     except (ChannelError, LockRefused, OSError, ValueError) as error:
                         self._problem = str(error) or "the channel's process did not start in time"
@@ -172,7 +172,7 @@ class Channel:
         self._refused = await asyncio.to_thread(self._setup.refused_targets, definition)
         self._change()
 
-    async def _start(self) -> ChannelHandle:
+    async def _start(self) -> tuple[ChannelHandle, SpeechMaker]:
         if not self._holds_avatar:  # from the first process on, and also between two of them
             self._avatar_lock.enter_context(playing_avatar(self._setup.settings, self.definition.avatar))
             self._holds_avatar = True
@@ -182,14 +182,14 @@ class Channel:
         self._refused = await asyncio.to_thread(self._setup.refused_targets, definition)
         path = await asyncio.to_thread(self.motions.prepare, avatar)
         self.checkpoint = avatar.settings.checkpoint
-        self._maker = self._setup.maker(definition, avatar, path)
+        self._maker = maker = self._setup.maker(definition, avatar, path)
         with anyio.CancelScope(shield=True):  # a half-started process could not be closed
             self._process = process = await ChannelHandle.start(config)
         self.motions.attach(process)
         while definition is not self.definition:  # its targets were changed meanwhile, by `set_targets`
             definition = self.definition
             await process.set_targets(await asyncio.to_thread(self._setup.addresses, definition))
-        return process
+        return process, maker
 
     async def cancel(self, task_id: str) -> Task | None:
         """Cancel a task in any state, and return it with what was heard of it; a speech that plays fades to idle.
@@ -209,10 +209,8 @@ class Channel:
         """Take no more tasks, and return once the tasks that were taken are over."""
         await self._speeches.drain()
 
-    async def _serve(self, process: ChannelHandle) -> str:
+    async def _serve(self, process: ChannelHandle, maker: SpeechMaker) -> str:
         """Work until the process dies; returns why it did."""
-        maker = self._maker
-        assert maker is not None, "it was made for this process"
         self._problem = None
         self._overload = OverloadLog(self.id, anyio.current_time)
         self._change(ChannelState.RUNNING)
