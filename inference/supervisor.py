@@ -26,7 +26,6 @@ logger = logging.getLogger(__name__)
 
 _PROBE_INTERVAL_S = 0.25
 _PROBE_TIMEOUT_S = 0.75
-_LOOK_INTERVAL_S = 0.5
 _LIST_INTERVAL_S = 10.0
 """Models' processes change where a model is loaded again; to find them, a file for each of Triton's threads is read."""
 _IDLE_FAILURES = 2
@@ -95,7 +94,7 @@ class TritonSupervisor:
     async def _failure(self, server: TritonServer) -> str:
         """Return once the server has ended or hangs, with the reason."""
         idle_failures, answered_at = 0, time.monotonic()
-        looked_at, listed_at, stopped = -math.inf, -math.inf, set[int]()
+        listed_at, stopped = -math.inf, set[int]()
         processes: tuple[int, ...] = (server.pid,)
         # Since the probe that failed last. Not while all is well: with CUDA these are hundreds of files.
         states: dict[int, ProcessState] | None = None
@@ -108,12 +107,11 @@ class TritonSupervisor:
             now = time.monotonic()
             if now - listed_at >= _LIST_INTERVAL_S:
                 listed_at, processes = now, (server.pid, *await self._read(children_of, server.pid))
-            if states is not None or now - looked_at >= _LOOK_INTERVAL_S:
-                # Twice in a row: a process that is stopped for a moment, by a debugger for example, must not be killed.
-                looked_at, stopped, earlier = now, {pid for pid in processes if is_stopped(pid)}, stopped
-                if server.pid in stopped & earlier:
-                    return "tritonserver was stopped by a signal"
-                _kill_stopped(stopped & earlier)
+            # Twice in a row: a process that is stopped for a moment, by a debugger for example, must not be killed.
+            stopped, earlier = {pid for pid in processes if is_stopped(pid)}, stopped
+            if server.pid in stopped & earlier:
+                return "tritonserver was stopped by a signal"
+            _kill_stopped(stopped & earlier)
             probed_at = time.monotonic()
             if await server.is_live(_PROBE_TIMEOUT_S):
                 idle_failures, answered_at, states = 0, time.monotonic(), None

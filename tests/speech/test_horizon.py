@@ -13,7 +13,6 @@ from bench.virtual_loop import in_virtual_time
 from latentsync.contract import CONTRACT
 from latentsync.sound import SOUND_FRAME_SAMPLES
 from speech.audio.frames import FPS, SilentFrames
-from speech.events import SpeechEvent
 from speech.generation import GenerationSettings
 from speech.horizon import Horizon
 from speech.live import LiveSettings
@@ -24,6 +23,7 @@ from speech.urgency import UrgentFirst
 from streaming.handle import Reservation
 from tests.support.boards import task
 from tests.support.controlled_models import RESOLUTION, ControlledModels
+from tests.support.mixed_channel import unheard
 from tests.support.synthetic_avatar import write_avatar
 
 _FRAMES = 250
@@ -76,10 +76,6 @@ class Stream:
         return None
 
 
-async def _unheard(speech_id: str, event: SpeechEvent) -> None:
-    """Nobody keeps account of these speeches."""
-
-
 def ahead_s(folder: Path, rate: float) -> list[float]:
     """How long before its first frame is shown each chunk of a speech was requested."""
     path = folder / "log"
@@ -88,7 +84,7 @@ def ahead_s(folder: Path, rate: float) -> list[float]:
 
     async def say() -> None:
         maker = SpeechMaker(
-            RatedModels(rate), avatar, _unheard, SilentFrames(0, 0), asyncio.get_running_loop().time,
+            RatedModels(rate), avatar, unheard, SilentFrames(0, 0), asyncio.get_running_loop().time,
             GenerationSettings(2), UrgentFirst(4), Pace(), LiveSettings(), stream,
         )  # fmt: skip
         await maker.say(task("a"), QuickLog(path, LogEnd()), stream)

@@ -10,21 +10,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 
 from bench.virtual_loop import in_virtual_time
 from inference.capacity import Capacity
-from speech.audio.frames import SilentFrames
-from speech.generation import GenerationSettings
-from speech.live import LiveSettings
 from speech.log import LogEnd, SpeechLog
-from speech.pacing import Pace
 from speech.source import SpeechSource
-from speech.speaking import SpeechMaker
 from speech.urgency import UrgentFirst
-from tests.support.mixed_channel import FPS, MixedChannel, QuickLog, SpokenLog
-from tests.support.timed_gpus import BATCH, STEPS, Gpus, unheard
+from tests.support.mixed_channel import FPS, MixedChannel, QuickLog, SpokenLog, speech_maker
+from tests.support.timed_gpus import BATCH, STEPS, Gpus
 
 SPEECH_S, WATCHED_S = 5, 14
 
@@ -48,25 +42,14 @@ async def watched(
     arrives_in_s: float = 0.0,
 ) -> list[MixedChannel]:
     """The channels after a while, each of which says one speech after another from its moment on."""
-    loop, models = asyncio.get_running_loop(), Gpus(gpus)
+    models = Gpus(gpus)
     capacity = Capacity(gpus, BATCH)
     urgent = UrgentFirst(1)
     urgent.resize(2 * capacity.chunks + 1, capacity)  # as the orchestrator does
-    avatar: Any = SimpleNamespace(condition=np.zeros((1, 9, 1, 1), np.float16), frame_index=lambda position: 0)
     everyone = [MixedChannel() for _ in range(channels)]
 
     async def speak(channel: Any, begins_at: float) -> None:
-        maker = SpeechMaker(
-            models,
-            avatar,
-            unheard,
-            SilentFrames(0, 2),
-            loop.time,
-            GenerationSettings(),
-            urgent,
-            Pace(),
-            LiveSettings(),
-        )
+        maker = speech_maker(models, urgent)
         await asyncio.sleep(begins_at)
         for number in range(100):
             task: Any = SimpleNamespace(id=str(number), seed=1, steps=STEPS, guidance=1.0, source=source)

@@ -17,16 +17,10 @@ from numpy.typing import NDArray
 
 from bench.virtual_loop import in_virtual_time
 from inference.capacity import Capacity
-from speech.audio.frames import SilentFrames
-from speech.events import SpeechEvent
-from speech.generation import GenerationSettings
-from speech.live import LiveSettings
 from speech.log import LogEnd, SoundFrames, as_stored
-from speech.pacing import Pace
 from speech.source import SpeechSource
-from speech.speaking import SpeechMaker
 from speech.urgency import UrgentFirst
-from tests.support.mixed_channel import FPS, MixedChannel, SpokenLog
+from tests.support.mixed_channel import FPS, MixedChannel, SpokenLog, speech_maker
 
 SPOKEN_S = 30
 WORDS, PAUSE = 60, 20  # frames that are said, and frames of silence behind them
@@ -98,10 +92,6 @@ def spoken(folder: Path, name: str, pause: int, spoken_s: int) -> SpokenLog:
     return log
 
 
-async def unheard(speech_id: str, event: SpeechEvent) -> None:
-    """Nobody keeps account of these speeches."""
-
-
 async def listened(
     folder: Path,
     cores: Cores,
@@ -113,24 +103,13 @@ async def listened(
     spoken_s: int = SPOKEN_S,
 ) -> list[MixedChannel]:
     """Channels on which all of them begin to speak at once, and so many times one after another."""
-    loop, urgent = asyncio.get_running_loop(), UrgentFirst(1)
+    urgent = UrgentFirst(1)
     capacity = Capacity(1, 1)
     urgent.resize(2 * capacity.chunks + 1, capacity)  # as the orchestrator does
-    avatar: Any = SimpleNamespace(condition=np.zeros((1, 9, 1, 1), np.float16), frame_index=lambda position: 0)
     everyone = [MixedChannel() for _ in range(channels)]
 
     async def speak(number: int, channel: MixedChannel) -> None:
-        maker = SpeechMaker(
-            cores,
-            avatar,
-            unheard,
-            SilentFrames(0, 2),
-            loop.time,
-            GenerationSettings(),
-            urgent,
-            Pace(),
-            LiveSettings(),
-        )
+        maker = speech_maker(cores, urgent)
         task: Any = SimpleNamespace(id="a", seed=1, steps=1, guidance=1.0, source=source)
         for _ in range(times):
             log = spoken(folder, f"{number}", pause, spoken_s)

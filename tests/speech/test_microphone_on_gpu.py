@@ -11,22 +11,18 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 
 from bench.virtual_loop import in_virtual_time
 from inference.capacity import Capacity
-from speech.audio.frames import SilentFrames
 from speech.audio.lead_in import Rhythm
-from speech.generation import GenerationSettings
 from speech.live import LiveSettings
 from speech.log import LogEnd
 from speech.pacing import Pace
 from speech.source import SpeechSource
-from speech.speaking import SpeechMaker
 from speech.urgency import UrgentFirst
-from tests.support.mixed_channel import FPS, MixedChannel, SpokenLog
-from tests.support.timed_gpus import BATCH, STEPS, Gpus, unheard
+from tests.support.mixed_channel import FPS, MixedChannel, SpokenLog, speech_maker
+from tests.support.timed_gpus import BATCH, STEPS, Gpus
 
 SPOKEN_S = 10
 RATE = 90.0
@@ -68,13 +64,10 @@ async def listened(
     source: SpeechSource = SpeechSource.MICROPHONE,
     speed: float = 1.0,
 ) -> MixedChannel:
-    loop, urgent = asyncio.get_running_loop(), UrgentFirst(1)
+    urgent = UrgentFirst(1)
     urgent.resize(2 * BATCH + 1, Capacity(1, BATCH, on_gpu))
-    avatar: Any = SimpleNamespace(condition=np.zeros((1, 9, 1, 1), np.float16), frame_index=lambda position: 0)
     channel = MixedChannel()
-    maker = SpeechMaker(
-        Gpus(1), avatar, unheard, SilentFrames(0, 2), loop.time, GenerationSettings(), urgent, Pace(RATE), live
-    )
+    maker = speech_maker(Gpus(1), urgent, Pace(RATE), live)
 
     async def speak() -> None:
         task: Any = SimpleNamespace(id="a", seed=1, steps=STEPS, guidance=1.0, source=source)
@@ -103,19 +96,8 @@ async def spared_in_step(folder: Path, phase_s: float, block_s: float) -> float:
     """What a microphone that begins `phase_s` after a frame was shown waits for its frames, but for sound and work."""
     loop, urgent = asyncio.get_running_loop(), UrgentFirst(1)
     urgent.resize(2 * BATCH + 1, Capacity(1, BATCH, on_gpu=True))
-    avatar: Any = SimpleNamespace(condition=np.zeros((1, 9, 1, 1), np.float16), frame_index=lambda position: 0)
     channel = MixedChannel()
-    maker = SpeechMaker(
-        Gpus(1),
-        avatar,
-        unheard,
-        SilentFrames(0, 2),
-        loop.time,
-        GenerationSettings(),
-        urgent,
-        Pace(RATE),
-        LiveSettings(),
-    )
+    maker = speech_maker(Gpus(1), urgent, Pace(RATE))
     assert maker.microphone_takes_s(STEPS, 1.0) is None, "nothing is known yet"
     playing = asyncio.create_task(channel.play(3 * SPOKEN_S))
     order: Any = SimpleNamespace(id="before", seed=1, steps=STEPS, guidance=1.0, source=SpeechSource.STREAM)

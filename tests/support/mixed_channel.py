@@ -2,12 +2,21 @@
 
 import asyncio
 import math
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from latentsync.contract import CONTRACT
+from speech.audio.frames import SilentFrames
+from speech.events import SpeechEvent
+from speech.generation import GenerationSettings
+from speech.live import LiveSettings
 from speech.log import LogEnd, SoundFrames, SpeechLog
+from speech.pacing import Pace
+from speech.speaking import SpeechMaker
+from speech.urgency import UrgentFirst
 from streaming.events import SpeechResumed
 from streaming.handle import Reservation
 from streaming.mixer import Mixer
@@ -49,6 +58,21 @@ class SpokenLog(QuickLog):
     async def read(self, first: int, count: int) -> SoundFrames:
         await asyncio.sleep(0.001)  # a thread's way there and back
         return self.read_now(first, count)
+
+
+async def unheard(speech_id: str, event: SpeechEvent) -> None:
+    """Nobody keeps account of these speeches."""
+
+
+def speech_maker(
+    models: Any, urgent: UrgentFirst, pace: Pace | None = None, live: LiveSettings | None = None
+) -> SpeechMaker:
+    """The product's, of an avatar of one frame, by the running loop's time."""
+    avatar: Any = SimpleNamespace(condition=np.zeros((1, 9, 1, 1), np.float16), frame_index=lambda position: 0)
+    return SpeechMaker(
+        models, avatar, unheard, SilentFrames(0, 2), asyncio.get_running_loop().time, GenerationSettings(), urgent,
+        pace or Pace(), live or LiveSettings(),
+    )  # fmt: skip
 
 
 class MixedChannel:

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.gpu.emulated.times import GpuTimes
-from speech.events import SpeechEvent
 from tests.support.checkout import ROOT
 
 TIMES = GpuTimes.of_record(Path(ROOT / "docs" / "benchmarks" / "gpu-h200.json"))
@@ -84,7 +83,3 @@ class Gpus:
                 answered.set_result(None)
         self._free[model].append(gpu)
         self._next(model)
-
-
-async def unheard(speech_id: str, event: SpeechEvent) -> None:
-    """Nobody keeps account of these speeches."""
